@@ -1,0 +1,1 @@
+"""Data sets: the contract, the store, the readers, batches and synthetic data."""

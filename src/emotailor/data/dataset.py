@@ -1,0 +1,261 @@
+"""The data contract: what a sample, a split and a data set are.
+
+- A sample has an id, up to three sequences (visual, audio, text) and a 0/1 vector over *named*
+  labels. Each sequence has its own length; no padding is ever stored.
+- A modality that a sample lacks is a sequence of length zero. That is its only encoding, so it
+  cannot be confused with a sequence of zeros.
+- A split holds its sequences raggedly: one ``values (total_steps, dim)`` array per modality and
+  shard, with ``offsets (n + 1,)``. The arrays may be memory maps; nothing is read before its use.
+
+This module needs NumPy alone, so that opening and inspecting a data set stays light.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt8
+
+from emotailor.errors import DataError
+
+if TYPE_CHECKING:
+    from emotailor.data.store import DatasetCard
+
+Modality = Literal["visual", "audio", "text"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+"""The three modalities, in the paper's order v, a, t."""
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise")
+"""CMU-MOSEI's six labels under the paper's names and in its order."""
+
+_ALIASES = {
+    "anger": "angry",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "happiness": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+}
+_SEGMENT_SUFFIX = re.compile(r"(\[\d+\]|\$_\$\d+)$")
+
+
+def canonical_label(name: str) -> str:
+    """Return the paper's name of an emotion (``anger`` -> ``angry``); other names stay as given."""
+    key = name.strip()
+    return _ALIASES.get(key.lower(), key.lower() if key.lower() in EMOTIONS else key)
+
+
+def video_of(sample_id: str) -> str:
+    """Return the video a segment id belongs to: ``abc[3]`` and ``abc$_$3`` -> ``abc``."""
+    return _SEGMENT_SUFFIX.sub("", sample_id)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One utterance.
+
+    Attributes:
+        id: unique in its data set.
+        sequences: modality -> array (steps, dim); a modality that is absent, or has zero steps,
+            is missing.
+        labels: 0/1 per label of the data set, or None where they are unknown.
+    """
+
+    id: str
+    sequences: Mapping[Modality, Float32[np.ndarray, "_ _"]]
+    labels: UInt8[np.ndarray, "labels"] | None = None
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Sequences of one modality, laid end to end.
+
+    Attributes:
+        values: (total_steps, dim).
+        offsets: (n + 1,); sequence i is ``values[offsets[i]:offsets[i + 1]]``.
+    """
+
+    values: Float32[np.ndarray, "total dim"]
+    offsets: Int64[np.ndarray, "n_plus_1"]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> Float32[np.ndarray, "steps dim"]:
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, "n"]:
+        """Number of steps of each sequence; 0 where the modality is missing."""
+        return np.diff(self.offsets)
+
+    @classmethod
+    def pack(cls, sequences: Sequence[Float32[np.ndarray, "_ dim"] | None], dim: int) -> "Ragged":
+        """Lay ``sequences`` end to end; None becomes a sequence of length zero."""
+        empty = np.zeros((0, dim), np.float32)
+        arrays = [empty if s is None else s for s in sequences]
+        offsets = np.zeros(len(arrays) + 1, np.int64)
+        np.cumsum([len(a) for a in arrays], out=offsets[1:])
+        values = np.concatenate([empty, *arrays]).astype(np.float32, copy=False)
+        return cls(values, offsets)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A contiguous part of a split: ragged sequences of its samples, per modality."""
+
+    sequences: Mapping[Modality, Ragged]
+    size: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples of one named split, addressed by position.
+
+    Attributes:
+        name: ``train``, ``valid``, ``test`` or any other.
+        ids: one per sample.
+        labels: (n, labels), 0 or 1.
+        shards: where the sequences lie.
+    """
+
+    name: str
+    ids: Sequence[str]
+    labels: UInt8[np.ndarray, "n labels"]
+    shards: Sequence[Shard]
+    _starts: list[int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        starts = np.cumsum([0, *(shard.size for shard in self.shards)]).tolist()
+        object.__setattr__(self, "_starts", starts)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.sample(i) for i in range(len(self)))
+
+    def sequence(self, modality: Modality, index: int) -> Float32[np.ndarray, "steps dim"]:
+        """Return the sequence of one sample, (steps, dim); zero steps where it is missing."""
+        shard = bisect_right(self._starts, index) - 1
+        return self.shards[shard].sequences[modality][index - self._starts[shard]]
+
+    def sample(self, index: int) -> Sample:
+        """Return sample ``index`` with the sequences it has."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of a split of {len(self)}")
+        sequences = {m: self.sequence(m, index) for m in self.modalities}
+        present = {m: s for m, s in sequences.items() if len(s)}
+        return Sample(self.ids[index], present, self.labels[index])
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities stored, in the order v, a, t."""
+        if not self.shards:
+            return ()
+        return tuple(m for m in MODALITIES if m in self.shards[0].sequences)
+
+    def lengths(self, modality: Modality) -> Int64[np.ndarray, "n"]:
+        """Number of steps per sample; 0 where the modality is missing."""
+        parts = [shard.sequences[modality].lengths for shard in self.shards]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def present(self, modality: Modality) -> Bool[np.ndarray, "n"]:
+        """Whether each sample has this modality."""
+        return self.lengths(modality) > 0
+
+    def index_of(self, sample_id: str) -> int:
+        """Return the position of a sample.
+
+        Raises:
+            DataError: no sample has this id.
+        """
+        try:
+            return list(self.ids).index(sample_id)
+        except ValueError:
+            raise DataError(
+                f"no sample {sample_id!r} in split {self.name!r}",
+                expected=f"one of its {len(self)} ids, such as {list(self.ids[:3])}",
+            ) from None
+
+
+@dataclass(frozen=True)
+class EmotionDataset:
+    """Named splits over the same modalities and the same named labels.
+
+    Attributes:
+        card: everything known about the data but the arrays themselves.
+        splits: split name -> Split.
+    """
+
+    card: "DatasetCard"
+    splits: Mapping[str, Split]
+
+    def __getitem__(self, split: str) -> Split:
+        try:
+            return self.splits[split]
+        except KeyError:
+            raise DataError(
+                f"the data set {self.card.name!r} has no split {split!r}",
+                expected=f"one of {', '.join(sorted(self.splits)) or 'none: it is empty'}",
+            ) from None
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the label columns, in their order."""
+        return tuple(self.card.label_names)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities this data set has, in the order v, a, t."""
+        return tuple(m for m in MODALITIES if m in self.card.dims)
+
+    @property
+    def dims(self) -> dict[Modality, int]:
+        """Feature width per modality."""
+        return dict(self.card.dims)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether step i of every modality of a sample is the same moment (the same word)."""
+        return self.card.aligned
+
+    @classmethod
+    def from_samples(
+        cls,
+        splits: Mapping[str, Iterable[Sample]],
+        *,
+        name: str,
+        label_names: Sequence[str],
+        dims: Mapping[Modality, int],
+        aligned: bool,
+    ) -> "EmotionDataset":
+        """Build a data set in memory; the same checks as on disk apply.
+
+        Raises:
+            DataError: a sample does not fit the dims, labels or alignment declared.
+        """
+        from emotailor.data.store import DatasetCard, SampleChecker
+
+        checker = SampleChecker(name, tuple(label_names), dict(dims), aligned)
+        built: dict[str, Split] = {}
+        for split_name, samples in splits.items():
+            checked = [checker.check(split_name, sample) for sample in samples]
+            labels = [s.labels for s in checked if s.labels is not None]
+            ragged = {
+                m: Ragged.pack([s.sequences.get(m) for s in checked], dim)
+                for m, dim in checker.dims.items()
+            }
+            built[split_name] = Split(
+                split_name,
+                [s.id for s in checked],
+                np.array(labels, np.uint8).reshape(len(checked), len(label_names)),
+                [Shard(ragged, len(checked))] if checked else [],
+            )
+        card = DatasetCard(
+            name=name, label_names=tuple(label_names), dims=checker.dims, aligned=aligned, splits={}
+        )
+        return cls(card, built)

@@ -1,0 +1,45 @@
+"""Errors a user can act on, and the exit code each one ends the command line with.
+
+Every message has the same three parts: what was found, what was expected, what to do.
+"""
+
+from typing import ClassVar
+
+
+class EmotailorError(Exception):
+    """Something the user gave cannot be used; printed without a traceback.
+
+    Args:
+        found: what is wrong, with the offending value and where it is.
+        expected: what would have been right.
+        fix: what the user can do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, found: str, *, expected: str | None = None, fix: str | None = None) -> None:
+        self.found, self.expected, self.fix = found, expected, fix
+        parts = [found]
+        if expected:
+            parts.append(f"  expected: {expected}")
+        if fix:
+            parts.append(f"  to fix it: {fix}")
+        super().__init__("\n".join(parts))
+
+
+class ConfigError(EmotailorError):
+    """A configuration key is unknown or its value is out of range (exit code 3)."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class DataError(EmotailorError):
+    """A data file is missing, damaged or not what it is said to be (exit code 4)."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class ModelError(EmotailorError):
+    """A model folder or checkpoint is missing, damaged or does not fit the data (exit code 5)."""
+
+    exit_code: ClassVar[int] = 5

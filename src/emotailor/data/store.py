@@ -15,6 +15,7 @@ import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,6 +41,7 @@ from emotailor.files import replacing_folder, sha256_of, write_json
 
 SCHEMA_VERSION = 1
 SHARD_BYTES = 256 * 2**20
+MOMENT_ROWS = 2**14
 CARD_FILE = "dataset.json"
 STATISTICS_FILE = "statistics.safetensors"
 
@@ -84,6 +86,7 @@ class DatasetCard(BaseModel):
     aligned: bool
     splits: dict[str, SplitCard]
     statistics: FileCard | None = None
+    attachments: list[FileCard] = Field(default_factory=list)
     provenance: dict[str, Any] = Field(default_factory=dict)
     repairs: list[str] = Field(default_factory=list)
 
@@ -208,8 +211,10 @@ class _Moments:
         self.m2: Float64[np.ndarray, "dim"] = np.zeros(dim)
 
     def add(self, values: Float32[np.ndarray, "steps dim"]) -> None:
-        if not len(values):
-            return
+        for start in range(0, len(values), MOMENT_ROWS):  # a float64 copy of a shard is large
+            self._add(values[start : start + MOMENT_ROWS])
+
+    def _add(self, values: Float32[np.ndarray, "steps dim"]) -> None:
         wide = values.astype(np.float64)
         mean = wide.mean(0)
         m2 = np.square(wide - mean).sum(0)
@@ -274,6 +279,7 @@ class DatasetWriter:
             lambda: np.zeros(len(label_names), np.int64)
         )
         self._moments = {m: _Moments(d) for m, d in self._checker.dims.items()}
+        self._attachments: list[FileCard] = []
         self._notes: list[str] = []
 
     def __enter__(self) -> "DatasetWriter":
@@ -311,6 +317,13 @@ class DatasetWriter:
     def note(self, line: str) -> None:
         """Record something a reader of this data set should know (kept in ``repairs``)."""
         self._notes.append(line)
+
+    def attach(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Store more arrays beside the data, in ``<name>.safetensors``; no model is given them."""
+        assert self._folder is not None
+        file = self._folder / f"{name}.safetensors"
+        save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, file)
+        self._attachments.append(FileCard(file=file.name, sha256=sha256_of(file)))
 
     def _flush(self, split: str) -> None:
         assert self._folder is not None
@@ -367,6 +380,7 @@ class DatasetWriter:
                 if shards
             },
             statistics=statistics,
+            attachments=self._attachments,
             provenance={"emotailor": __version__, **self._provenance},
             repairs=repairs + self._notes,
         )
@@ -466,7 +480,7 @@ def _open_shard(file: Path, card: DatasetCard) -> tuple[list[str], np.ndarray, S
     tensors = map_tensors(file)
     try:
         raw, id_offsets = tensors["ids.bytes"].tobytes(), tensors["ids.offsets"].tolist()
-        ids = [raw[a:b].decode() for a, b in zip(id_offsets[:-1], id_offsets[1:], strict=True)]
+        ids = [raw[a:b].decode() for a, b in pairwise(id_offsets)]
         sequences = {
             m: Ragged(tensors[f"{m}.values"], np.array(tensors[f"{m}.offsets"])) for m in card.dims
         }
@@ -534,3 +548,19 @@ def read_statistics(path: str | Path) -> dict[str, np.ndarray]:
         return dict(load_file(file))
     except (OSError, SafetensorError) as error:
         raise DataError(f"{file} cannot be read: {error}", fix="convert the data again") from None
+
+
+def read_attachment(path: str | Path, name: str) -> dict[str, np.ndarray]:
+    """Return the arrays stored beside a data set with ``DatasetWriter.attach``.
+
+    Raises:
+        DataError: there is no data set, it has no such attachment, or the file is damaged.
+    """
+    names = [attachment.file for attachment in read_card(path).attachments]
+    if f"{name}.safetensors" not in names:
+        raise DataError(f"the data set {path} has no {name!r} beside it: {names or 'nothing'}")
+    file = Path(path) / f"{name}.safetensors"
+    try:
+        return dict(load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{file} cannot be read: {error}", fix="make the data set again") from None

@@ -1,1 +1,1 @@
-"""Evaluation."""
+"""Evaluation: metrics, decision thresholds, confidence intervals and how they are printed."""

@@ -1,1 +1,1 @@
-"""Nn."""
+"""Blocks shared by two or more models."""

@@ -1,0 +1,392 @@
+"""Synthetic data with planted truth: the built-in default data set, and a test of what models find.
+
+- Label sets and lengths are drawn from the frequencies of CMU-MOSEI's 22,860 segments
+  (``mosei_statistics.json``: the counts of all 64 label sets give every marginal and every
+  co-occurrence exactly).
+- Each label shows itself in some modalities only (:data:`CARRIERS`), and there only in a short
+  window of the utterance. Where the label does not hold, the same window holds noise.
+- Besides, every step carries factors that all modalities of the utterance share and factors
+  private to one modality; neither depends on the labels. A random linear map mixes factors,
+  evidence and noise into features of the paper's widths, so no single feature is a label.
+- Unaligned, visual and audio run at about 8 and 9 steps a word, and each modality lags behind by
+  its own delay; aligned, one step is one word.
+
+Every sample has its own random stream: sample i of a split is the same however many are drawn.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, UInt8
+from pydantic import Field
+
+from emotailor.configs.base import Config
+from emotailor.data.dataset import EMOTIONS, MODALITIES, EmotionDataset, Modality, Sample, Split
+from emotailor.errors import DataError
+
+CARRIERS: dict[str, tuple[Modality, ...]] = {
+    "angry": ("visual", "audio"),
+    "disgust": ("visual",),
+    "fear": ("text",),
+    "happy": ("visual", "text"),
+    "sad": ("audio", "text"),
+    "surprise": ("audio",),
+}
+"""Which modalities carry evidence of which label: three labels each, and no label in all three."""
+
+SHARED_FACTORS = 4
+PRIVATE_FACTORS = 4
+SENSOR_NOISE = 0.2  # noise of a feature, as a share of the noise of an evidence factor
+STEPS_PER_WORD: dict[Modality, float] = {"visual": 8.0, "audio": 9.0, "text": 1.0}
+MAX_STEPS: dict[Modality, int] = {"visual": 500, "audio": 500, "text": 50}
+MAX_DELAY: dict[Modality, float] = {"visual": 0.5, "audio": 1.0, "text": 2.0}  # in words
+TRUTH = "truth"
+
+_STATISTICS = Path(__file__).with_name("mosei_statistics.json")
+_CARRIED: Bool[np.ndarray, "labels modalities"] = np.array(
+    [[m in CARRIERS[label] for m in MODALITIES] for label in EMOTIONS]
+)
+_SPLITS = ("train", "valid", "test")
+_WORLD, _PLAN, _FEATURES = 1, 2, 3  # random streams that never meet
+
+
+class SyntheticConfig(Config):
+    """What to draw; the defaults are learnable but hard, and train in minutes on a CPU."""
+
+    train: int = Field(1600, ge=1, le=10**6, description="Samples for training.")
+    valid: int = Field(200, ge=0, le=10**6, description="Samples for validation; 0: no such split.")
+    test: int = Field(400, ge=0, le=10**6, description="Samples for testing; 0: no such split.")
+    aligned: bool = Field(True, description="One step a word, or each modality at its own rate.")
+    noise: float = Field(
+        0.7,
+        ge=0,
+        le=100,
+        description="Standard deviation of the noise over one word; the evidence itself is 1.",
+    )
+    window: float = Field(
+        0.2, gt=0, le=1, description="Share of the utterance in which a label shows itself."
+    )
+    missing: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Probability that a modality is missing; every sample keeps at least one.",
+    )
+    visual_dim: int = Field(35, ge=1, le=10**5, description="Width of the visual features.")
+    audio_dim: int = Field(74, ge=1, le=10**5, description="Width of the audio features.")
+    text_dim: int = Field(300, ge=1, le=10**5, description="Width of the text features.")
+    seed: int = Field(0, ge=0, lt=2**32, description="The same seed draws the same data.")
+
+    @property
+    def dims(self) -> dict[Modality, int]:
+        """Feature width per modality."""
+        return {"visual": self.visual_dim, "audio": self.audio_dim, "text": self.text_dim}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples per split; splits of no samples are left out."""
+        return {split: getattr(self, split) for split in _SPLITS if getattr(self, split)}
+
+
+@dataclass(frozen=True)
+class MoseiStatistics:
+    """Frequencies fitted to CMU-MOSEI by ``scripts/fit_mosei_statistics.py``.
+
+    Attributes:
+        label_sets: probability of each label set; set s has label i of ``EMOTIONS`` where bit i
+            of s is 1.
+        words: probability of an utterance of 1, 2, ... 60 words.
+    """
+
+    label_sets: Float64[np.ndarray, "64"]
+    words: Float64[np.ndarray, "60"]
+
+    @property
+    def cooccurrence(self) -> Float64[np.ndarray, "6 6"]:
+        """Probability that two labels hold together; the diagonal holds the label frequencies."""
+        members = _members(np.arange(len(self.label_sets))).astype(np.float64)
+        return members.T * self.label_sets @ members
+
+
+@dataclass(frozen=True)
+class PlantedTruth:
+    """Where the evidence of each label lies and how to read it; a model is never given this.
+
+    Attributes:
+        carriers: whether a modality (in the order of ``MODALITIES``) carries a label (in the
+            order of ``EMOTIONS``).
+        readout: per modality, the projection of its features onto the evidence of each label;
+            zero for labels it does not carry.
+        windows: per split, first step and one past the last of the window of each sample, label
+            and modality; (-1, -1) where the modality does not carry the label or is missing. A
+            label that does not hold has a window too, with noise in it.
+    """
+
+    carriers: Bool[np.ndarray, "6 3"]
+    readout: Mapping[Modality, Float32[np.ndarray, "_ 6"]]
+    windows: Mapping[str, Int32[np.ndarray, "_ 6 3 2"]]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what :func:`load_truth` reads back, by name."""
+        return {
+            "carriers": self.carriers.astype(np.uint8),
+            **{f"readout.{m}": array for m, array in self.readout.items()},
+            **{f"windows.{split}": array for split, array in self.windows.items()},
+        }
+
+
+@cache
+def mosei_statistics() -> MoseiStatistics:
+    """Return the fitted statistics of CMU-MOSEI."""
+    fitted = json.loads(_STATISTICS.read_text(encoding="utf-8"))
+    label_sets = np.array(fitted["label_set_counts"], np.float64)
+    words = np.array(fitted["word_counts"], np.float64)
+    return MoseiStatistics(label_sets / label_sets.sum(), words / words.sum())
+
+
+def _members(codes: Int64[np.ndarray, "n"]) -> UInt8[np.ndarray, "n 6"]:
+    """Turn label sets, as bits of a number, into 0/1 vectors."""
+    return (codes[:, None] >> np.arange(len(EMOTIONS)) & 1).astype(np.uint8)
+
+
+def _draw(
+    probabilities: Float64[np.ndarray, "k"], uniform: Float64[np.ndarray, "n"]
+) -> Int64[np.ndarray, "n"]:
+    """Draw from a discrete distribution by inverting its cumulative one."""
+    cumulative = np.cumsum(probabilities)
+    return np.searchsorted(cumulative / cumulative[-1], uniform, side="right")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything about a split but its features, drawn at once."""
+
+    labels: UInt8[np.ndarray, "n 6"]
+    words: Int64[np.ndarray, "n"]
+    steps: Int64[np.ndarray, "n 3"]
+    delays: Float64[np.ndarray, "n 3"]
+    missing: Bool[np.ndarray, "n 3"]
+    windows: Int64[np.ndarray, "n 6 3 2"]  # also of modalities that do not carry the label
+
+
+def _plan(config: SyntheticConfig, split: str) -> _Plan:
+    statistics = mosei_statistics()
+    rng = np.random.default_rng([config.seed, _PLAN, _SPLITS.index(split)])
+    n_labels, n_modalities = _CARRIED.shape
+    # one row of uniforms per sample, so that the first rows do not depend on the number of rows
+    uniform = rng.random((config.sizes[split], 2 + n_labels + 3 * n_modalities))
+    u_labels, u_words = uniform[:, 0], uniform[:, 1]
+    u_start, u_rate, u_delay, u_missing = np.split(uniform[:, 2:], [6, 9, 12], axis=1)
+
+    labels = _members(_draw(statistics.label_sets, u_labels))
+    words = 1 + _draw(statistics.words, u_words)
+    if config.aligned:
+        steps = np.repeat(words[:, None], n_modalities, axis=1)
+        delays = np.zeros((len(words), n_modalities))
+    else:
+        rates = np.array([STEPS_PER_WORD[m] for m in MODALITIES])
+        jitter = np.where(rates > 1, 0.8 + 0.4 * u_rate, 1.0)
+        caps = [MAX_STEPS[m] for m in MODALITIES]
+        steps = np.clip(np.rint(words[:, None] * rates * jitter), 1, caps).astype(np.int64)
+        delays = u_delay * [MAX_DELAY[m] for m in MODALITIES]
+
+    missing = u_missing < config.missing
+    missing[np.arange(len(words)), u_missing.argmax(1)] = False  # keep at least one
+
+    width = np.maximum(1, np.rint(config.window * words))
+    first = np.floor(u_start * (words - width + 1)[:, None])  # (n, labels), in words
+    per_word = (steps / words[:, None])[:, None, :]
+    width = np.maximum(1, np.rint(width[:, None, None] * per_word))  # (n, 1, modalities), in steps
+    begin = np.rint((first[:, :, None] + delays[:, None, :]) * per_word)
+    begin = np.clip(begin, 0, steps[:, None, :] - width)
+    windows = np.stack([begin, begin + width], axis=-1).astype(np.int64)
+    return _Plan(labels, words, steps, delays, missing, windows)
+
+
+def _mixing(config: SyntheticConfig) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
+    """Return per modality the map (factors, dim); the last factors are the labels it carries."""
+    rng = np.random.default_rng([config.seed, _WORLD])
+    carried = dict(zip(MODALITIES, _CARRIED.sum(0).tolist(), strict=True))
+    return {
+        m: (
+            rng.standard_normal((SHARED_FACTORS + PRIVATE_FACTORS + carried[m], dim)) / dim**0.5
+        ).astype(np.float32)
+        for m, dim in config.dims.items()
+    }
+
+
+@dataclass(frozen=True)
+class SyntheticSplit:
+    """The samples of a split, each computed when asked for; iterate as often as you like."""
+
+    name: str
+    config: SyntheticConfig
+    plan: _Plan
+    mixing: Mapping[Modality, Float32[np.ndarray, "_ _"]]
+
+    def __len__(self) -> int:
+        return len(self.plan.words)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of a split of {len(self)}")
+        plan = self.plan
+        rng = np.random.default_rng(
+            [self.config.seed, _FEATURES, _SPLITS.index(self.name), index]
+        )
+        shared = _factors(rng, int(plan.words[index]), SHARED_FACTORS)
+        # a missing modality is drawn too, so that the others do not depend on it
+        sequences = {m: self._sequence(rng, index, j, m, shared) for j, m in enumerate(MODALITIES)}
+        present = {
+            m: sequences[m] for j, m in enumerate(MODALITIES) if not plan.missing[index, j]
+        }
+        return Sample(f"{self.name}-{index:06d}", present, plan.labels[index])
+
+    def _sequence(
+        self,
+        rng: np.random.Generator,
+        index: int,
+        column: int,
+        modality: Modality,
+        shared: Float32[np.ndarray, "words shared"],
+    ) -> Float32[np.ndarray, "steps dim"]:
+        plan, mixing = self.plan, self.mixing[modality]
+        words, steps = int(plan.words[index]), int(plan.steps[index, column])
+        # noise is per word: a faster modality is noisier per step, and as hard in all
+        noise = np.float32(self.config.noise * (steps / words) ** 0.5)
+        evidence = noise * rng.standard_normal((steps, int(_CARRIED[:, column].sum())), np.float32)
+        for k, label in enumerate(np.nonzero(_CARRIED[:, column])[0]):
+            begin, end = plan.windows[index, label, column]
+            evidence[begin:end, k] += plan.labels[index, label]
+        private = _factors(rng, words, PRIVATE_FACTORS)
+        moment = (np.arange(steps) + 0.5) * (words / steps) - plan.delays[index, column]
+        word = np.clip(moment, 0, words - 1).astype(np.int64)
+        factors = np.concatenate([shared[word], private[word], evidence], axis=1)
+        values = rng.standard_normal((steps, mixing.shape[1]), np.float32)
+        values *= SENSOR_NOISE * noise
+        values += factors @ mixing
+        return values
+
+
+def _factors(rng: np.random.Generator, words: int, count: int) -> Float32[np.ndarray, "_ _"]:
+    """Draw factors (words, count) of variance 1: half of it from word to word."""
+    level = rng.standard_normal((1, count), np.float32)
+    return (level + rng.standard_normal((words, count), np.float32)) * np.float32(0.5**0.5)
+
+
+def generate(config: SyntheticConfig) -> tuple[dict[str, SyntheticSplit], PlantedTruth]:
+    """Plan a data set; its samples are computed one by one as they are iterated over.
+
+    Returns:
+        The splits, and the truth planted in them.
+    """
+    mixing = _mixing(config)
+    plans = {split: _plan(config, split) for split in config.sizes}
+    windows = {
+        split: np.where(
+            (_CARRIED & ~plan.missing[:, None, :])[..., None], plan.windows, -1
+        ).astype(np.int32)
+        for split, plan in plans.items()
+    }
+    readout = {}
+    for column, m in enumerate(MODALITIES):
+        inverse = np.linalg.pinv(mixing[m].astype(np.float64)).astype(np.float32)
+        readout[m] = np.zeros((config.dims[m], len(EMOTIONS)), np.float32)
+        readout[m][:, _CARRIED[:, column]] = inverse[:, SHARED_FACTORS + PRIVATE_FACTORS :]
+    splits = {split: SyntheticSplit(split, config, plan, mixing) for split, plan in plans.items()}
+    return splits, PlantedTruth(_CARRIED, readout, windows)
+
+
+def synthesize(
+    config: SyntheticConfig, output: str | Path | None = None, *, overwrite: bool = False
+) -> EmotionDataset:
+    """Draw a data set, in memory or, sample by sample, into the folder ``output``.
+
+    Stored, the planted truth lies beside the data for :func:`load_truth`.
+
+    Raises:
+        DataError: ``output`` exists and ``overwrite`` is false, or it is not a data set.
+    """
+    splits, truth = generate(config)
+    name = f"synthetic-{'aligned' if config.aligned else 'unaligned'}"
+    if output is None:
+        return EmotionDataset.from_samples(
+            splits, name=name, label_names=EMOTIONS, dims=config.dims, aligned=config.aligned
+        )
+    from emotailor.data.store import DatasetWriter, open_dataset
+
+    with DatasetWriter(
+        output,
+        name=name,
+        label_names=EMOTIONS,
+        dims=config.dims,
+        aligned=config.aligned,
+        provenance={
+            "source": "synthetic data with label statistics of CMU-MOSEI",
+            "config": config.to_json(),
+            "carriers": CARRIERS,
+        },
+        overwrite=overwrite,
+    ) as writer:
+        for split, samples in splits.items():
+            for sample in samples:
+                writer.add(split, sample)
+        writer.attach(TRUTH, truth.arrays())
+    return open_dataset(output)
+
+
+def load_truth(path: str | Path) -> PlantedTruth:
+    """Read the truth planted in a stored synthetic data set.
+
+    Raises:
+        DataError: there is no data set, it is not synthetic, or the file is damaged.
+    """
+    from emotailor.data.store import read_attachment
+
+    arrays = read_attachment(path, TRUTH)
+    windows = {k.removeprefix("windows."): v for k, v in arrays.items() if k.startswith("windows.")}
+    try:
+        readout = {m: arrays[f"readout.{m}"] for m in MODALITIES}
+        carriers = arrays["carriers"].astype(bool)
+        fits = (
+            carriers.shape == _CARRIED.shape
+            and all(r.ndim == 2 and r.shape[1] == len(EMOTIONS) for r in readout.values())
+            and all(w.shape[1:] == (*_CARRIED.shape, 2) for w in windows.values())
+        )
+    except KeyError:
+        fits = False
+    if not fits:
+        raise DataError(
+            f"the planted truth of {path} is not complete",
+            expected="carriers, readout and windows as `emotailor data synthesize` writes them",
+            fix="synthesize the data again",
+        )
+    return PlantedTruth(carriers, readout, windows)
+
+
+def planted_evidence(split: Split, truth: PlantedTruth) -> Float[np.ndarray, "n 6"]:
+    """Read the evidence of every label where it was planted: what an oracle of the windows sees.
+
+    Returns:
+        Mean projection over the steps of the window, averaged over the modalities that carry the
+        label: around 1 where the label holds, around 0 where it does not; 0 where every carrying
+        modality is missing.
+    """
+    total = np.zeros((len(split), len(EMOTIONS)))
+    count = np.zeros_like(total)
+    windows = truth.windows[split.name]
+    for column, m in enumerate(MODALITIES):
+        for i in range(len(split)):
+            projected = split.sequence(m, i) @ truth.readout[m]
+            for label in np.nonzero(windows[i, :, column, 0] >= 0)[0]:
+                begin, end = windows[i, label, column]
+                total[i, label] += projected[begin:end, label].mean()
+                count[i, label] += 1
+    return total / np.maximum(count, 1)

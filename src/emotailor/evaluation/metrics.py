@@ -1,0 +1,380 @@
+"""Multi-label metrics: 0/1 labels and probabilities in, numbers out.
+
+- A label is predicted where its probability is strictly above its threshold.
+- "Accuracy" is the paper's: mean over samples of |Y ∩ Ŷ| / |Y ∪ Ŷ|, 0 where both are empty.
+- Precision, recall and F1 are micro-averaged over all (sample, label) pairs, 0 where undefined.
+  The authors' program exchanges precision and recall; here they are as defined.
+- Average precision and ROC AUC need no threshold. A label without positives has neither, and one
+  without negatives has no AUC: None, left out of the mean, and listed.
+- All but the ranking metrics are functions of sums over samples (``sample_statistics``), so a
+  bootstrap only has to weight those sums.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Shaped
+from pydantic import BaseModel, ConfigDict
+
+from emotailor.errors import DataError
+
+OVERALL = (
+    "accuracy",
+    "micro_precision",
+    "micro_recall",
+    "micro_f1",
+    "macro_f1",
+    "mean_average_precision",
+    "mean_roc_auc",
+    "hamming_loss",
+    "subset_accuracy",
+    "label_ranking_average_precision",
+)
+"""The overall metrics, in the order in which they are shown."""
+
+
+class LabelMetrics(BaseModel):
+    """Metrics of one label.
+
+    Attributes:
+        threshold: a sample has the label where its probability is strictly above this.
+        support: samples that have the label.
+        predicted: samples predicted to have it.
+        precision: 0 where nothing is predicted.
+        recall: 0 where the label has no positives.
+        f1: 0 where precision and recall are.
+        average_precision: None without positives.
+        roc_auc: None without positives or without negatives.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threshold: float
+    support: int
+    predicted: int
+    precision: float
+    recall: float
+    f1: float
+    average_precision: float | None
+    roc_auc: float | None
+
+
+class Metrics(BaseModel):
+    """Metrics of one system on one split; all in 0..1, higher is better but for Hamming loss.
+
+    Attributes:
+        samples: how many samples were judged.
+        accuracy: mean over samples of |Y ∩ Ŷ| / |Y ∪ Ŷ|, 0 where both are empty.
+        micro_precision: over all (sample, label) pairs; 0 where nothing is predicted.
+        micro_recall: over all pairs; 0 where there are no positives.
+        micro_f1: harmonic mean of the two, 0 where both are.
+        macro_f1: mean of the labels' F1, those without positives included as 0.
+        mean_average_precision: over the labels that have one; None where none has.
+        mean_roc_auc: likewise.
+        hamming_loss: share of wrong (sample, label) pairs.
+        subset_accuracy: share of samples with every label right.
+        label_ranking_average_precision: mean over samples of how much of what ranks above each
+            true label is true; 1 for samples with no label or all of them.
+        labels: label name -> metrics of this label, in the order of the columns.
+        without_average_precision: labels left out of ``mean_average_precision``.
+        without_roc_auc: labels left out of ``mean_roc_auc``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    samples: int
+    accuracy: float
+    micro_precision: float
+    micro_recall: float
+    micro_f1: float
+    macro_f1: float
+    mean_average_precision: float | None
+    mean_roc_auc: float | None
+    hamming_loss: float
+    subset_accuracy: float
+    label_ranking_average_precision: float
+    labels: dict[str, LabelMetrics]
+    without_average_precision: tuple[str, ...]
+    without_roc_auc: tuple[str, ...]
+
+    def overall(self) -> dict[str, float | None]:
+        """Return the overall metrics by name, in the order of ``OVERALL``."""
+        return {name: getattr(self, name) for name in OVERALL}
+
+
+def check_labels(labels: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "n labels"]:
+    """Return 0/1 labels (n, L) as booleans.
+
+    Raises:
+        DataError: not two-dimensional, empty, or a value that is neither 0 nor 1.
+    """
+    if labels.ndim != 2 or not labels.size:
+        raise DataError(
+            f"labels of shape {labels.shape}",
+            expected="(samples, labels), with at least one of each",
+            fix="evaluate on a split that is not empty",
+        )
+    if labels.dtype.kind not in "biuf" or not ((labels == 0) | (labels == 1)).all():
+        raise DataError(f"labels are not 0/1: {_some(labels)}", expected="only 0 and 1")
+    return labels.astype(bool)
+
+
+def check_probabilities(
+    probabilities: Shaped[np.ndarray, "..."], shape: tuple[int, ...] | None = None
+) -> Float64[np.ndarray, "n labels"]:
+    """Return probabilities (n, L) in float64.
+
+    Args:
+        probabilities: one per sample and label.
+        shape: of the labels they belong to, if there are any.
+
+    Raises:
+        DataError: another shape, a value that is not a number, or one outside [0, 1].
+    """
+    if probabilities.ndim != 2 or (shape is not None and probabilities.shape != shape):
+        wanted = "(samples, labels)" if shape is None else f"{shape}, as the labels"
+        raise DataError(f"probabilities of shape {probabilities.shape}", expected=f"shape {wanted}")
+    if probabilities.dtype.kind not in "biuf":
+        raise DataError(f"probabilities of type {probabilities.dtype}", expected="numbers")
+    values = probabilities.astype(np.float64)
+    bad = ~((values >= 0) & (values <= 1))  # true for NaN as well
+    if bad.any():
+        row, column = np.argwhere(bad)[0].tolist()
+        raise DataError(
+            f"{int(bad.sum())} of {bad.size} probabilities are not in [0, 1]: "
+            f"the first is {values[row, column]} of sample {row}, label {column}",
+            expected="numbers from 0 to 1",
+            fix="pass probabilities, not logits; for NaN, check whether training diverged",
+        )
+    return values
+
+
+def check_label_names(label_names: Sequence[str], count: int) -> tuple[str, ...]:
+    """Return the names of ``count`` label columns as a tuple.
+
+    Raises:
+        DataError: another number of names, or one twice.
+    """
+    names = tuple(label_names)
+    if len(names) != count or len(set(names)) != count:
+        raise DataError(
+            f"label names {list(names)}", expected=f"{count} distinct names, one per label column"
+        )
+    return names
+
+
+def threshold_vector(
+    thresholds: float | Shaped[np.ndarray, "..."], count: int
+) -> Float64[np.ndarray, "labels"]:
+    """Return one threshold, or one per label, as ``count`` thresholds.
+
+    Raises:
+        DataError: another number of thresholds, or one that is not in [0, 1].
+    """
+    vector = np.asarray(thresholds, np.float64)
+    if vector.shape not in ((), (count,)):
+        raise DataError(
+            f"thresholds of shape {vector.shape}", expected=f"one number, or {count}: one per label"
+        )
+    if not ((vector >= 0) & (vector <= 1)).all():
+        raise DataError(f"thresholds {vector.tolist()}", expected="numbers from 0 to 1")
+    return np.broadcast_to(vector, (count,))
+
+
+def decide(
+    probabilities: Shaped[np.ndarray, "..."], thresholds: float | Shaped[np.ndarray, "..."]
+) -> Bool[np.ndarray, "n labels"]:
+    """Return which labels are predicted: probability strictly above the threshold.
+
+    The comparison is made in float64, whatever the type of ``probabilities``.
+
+    Args:
+        probabilities: (n, L).
+        thresholds: one number, or (L,).
+
+    Raises:
+        DataError: shapes that do not fit, or values outside [0, 1].
+    """
+    values = check_probabilities(probabilities)
+    return values > threshold_vector(thresholds, values.shape[1])
+
+
+def ratio(numerator: Any, denominator: Any) -> Any:
+    """Divide elementwise; 0 where the denominator is 0."""
+    above, below = np.broadcast_arrays(
+        np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    )
+    return np.divide(above, below, out=np.zeros(above.shape), where=below != 0)
+
+
+def sample_statistics(
+    labels: Bool[np.ndarray, "n labels"], decisions: Bool[np.ndarray, "n labels"]
+) -> Float64[np.ndarray, "n statistics"]:
+    """Return what each sample adds to the sums that the threshold metrics are made of.
+
+    The 2 + 3 L columns are: Jaccard index, all labels right, then per label: hit, predicted, true.
+    """
+    hits = labels & decisions
+    union = (labels | decisions).sum(1)
+    jaccard = ratio(hits.sum(1), union)
+    exact = (labels == decisions).all(1)
+    return np.column_stack([jaccard, exact, hits, decisions, labels]).astype(np.float64)
+
+
+def overall_from_sums(
+    sums: Float64[np.ndarray, "*resamples statistics"], samples: int
+) -> dict[str, Float64[np.ndarray, "*resamples"]]:
+    """Return the threshold metrics by name.
+
+    Args:
+        sums: ``sample_statistics`` summed over samples; any leading axes.
+        samples: how many were summed.
+    """
+    hits, predicted, true = np.split(sums[..., 2:], 3, axis=-1)
+    tp, pred, pos = hits.sum(-1), predicted.sum(-1), true.sum(-1)
+    return {
+        "accuracy": sums[..., 0] / samples,
+        "micro_precision": ratio(tp, pred),
+        "micro_recall": ratio(tp, pos),
+        "micro_f1": ratio(2 * tp, pred + pos),
+        "macro_f1": ratio(2 * hits, predicted + true).mean(-1),
+        "hamming_loss": (pred + pos - 2 * tp) / (samples * hits.shape[-1]),
+        "subset_accuracy": sums[..., 1] / samples,
+    }
+
+
+class Ranking:
+    """One label's samples sorted by score; ties form one group of the ranking.
+
+    Sorting is done once, and the two metrics may then be asked for many weightings.
+
+    Args:
+        labels: (n,), whether each sample has the label.
+        scores: (n,), higher means more likely.
+    """
+
+    def __init__(self, labels: Bool[np.ndarray, "n"], scores: Float64[np.ndarray, "n"]) -> None:
+        self._order = np.argsort(-scores, kind="stable")
+        self._positive = labels[self._order]
+        last = np.nonzero(np.append(np.diff(scores[self._order]) != 0, True))[0]  # of each group
+        # only groups that hold a positive matter: how many samples and positives are ranked
+        # before such a group, and up to its end
+        ends, hits = last + 1, np.cumsum(self._positive)[last]
+        starts, before = np.append(0, ends[:-1]), np.append(0, hits[:-1])
+        keep = hits > before
+        self._starts, self._ends = starts[keep], ends[keep]
+        self._before, self._hits = before[keep], hits[keep]
+
+    def metrics(
+        self, weights: Float64[np.ndarray, "n resamples"]
+    ) -> tuple[Float64[np.ndarray, "resamples"], Float64[np.ndarray, "resamples"]]:
+        """Return average precision and ROC AUC under sample weights; NaN where undefined.
+
+        Average precision is sum_k (R_k - R_{k-1}) P_k over the distinct scores, without
+        interpolation. AUC is the chance that a positive outranks a negative, a tie counting half.
+
+        Args:
+            weights: (n, resamples); each column weights the samples once.
+        """
+        ordered = weights[self._order]
+        ranked, true = _running_sum(ordered), _running_sum(ordered[self._positive])
+        at_end, hits = ranked[self._ends], true[self._hits]
+        gain = hits - true[self._before]
+        wrong_above = ranked[self._starts] + at_end - true[self._before] - hits  # twice the number
+        positives, negatives = true[-1], ranked[-1] - true[-1]
+        with np.errstate(invalid="ignore"):
+            ap = (gain * ratio(hits, at_end)).sum(0) / positives
+            auc = 1 - (gain * wrong_above).sum(0) / (2 * positives * negatives)
+        return ap, auc
+
+
+def _running_sum(
+    values: Float64[np.ndarray, "n resamples"],
+) -> Float64[np.ndarray, "n_plus_1 resamples"]:
+    sums = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values, 0, out=sums[1:])
+    return sums
+
+
+def label_ranking_average_precision(
+    labels: Bool[np.ndarray, "n labels"], probabilities: Float64[np.ndarray, "n labels"]
+) -> float:
+    """Return the mean over samples of the precision at the rank of each true label.
+
+    A tie takes the worst rank. Samples with no label, or with every label, count as 1.
+    """
+    # at_least[i, j, k]: label k of sample i ranks no lower than label j
+    at_least = probabilities[:, None, :] >= probabilities[:, :, None]
+    precision = (at_least & labels[:, None, :]).sum(2) / at_least.sum(2)
+    count = labels.sum(1)
+    scores = ratio((precision * labels).sum(1), count)
+    return float(np.where(count == 0, 1.0, scores).mean())
+
+
+def evaluate(
+    labels: Shaped[np.ndarray, "..."],
+    probabilities: Shaped[np.ndarray, "..."],
+    label_names: Sequence[str],
+    thresholds: float | Shaped[np.ndarray, "..."],
+) -> Metrics:
+    """Judge probabilities against labels.
+
+    Args:
+        labels: (n, L), 0 or 1.
+        probabilities: (n, L), from 0 to 1.
+        label_names: one per column, distinct.
+        thresholds: one number, or (L,), from 0 to 1.
+
+    Raises:
+        DataError: no samples, shapes that do not fit, or values that are not what they should be.
+    """
+    truth = check_labels(labels)
+    scores = check_probabilities(probabilities, truth.shape)
+    n, count = truth.shape
+    names = check_label_names(label_names, count)
+    cuts = threshold_vector(thresholds, count)
+    sums = sample_statistics(truth, scores > cuts).sum(0)
+    hits, predicted, true = np.split(sums[2:], 3)
+    ones = np.ones((n, 1))
+    ranking = [Ranking(truth[:, j], scores[:, j]).metrics(ones) for j in range(count)]
+    aps, aucs = ([_defined(x) for x in column] for column in zip(*ranking, strict=True))
+    table = zip(
+        names, cuts, true, predicted, ratio(hits, predicted), ratio(hits, true),
+        ratio(2 * hits, predicted + true), aps, aucs, strict=True,
+    )  # fmt: skip
+    return Metrics(
+        samples=n,
+        **{name: float(value) for name, value in overall_from_sums(sums, n).items()},
+        mean_average_precision=_mean(aps),
+        mean_roc_auc=_mean(aucs),
+        label_ranking_average_precision=label_ranking_average_precision(truth, scores),
+        labels={
+            name: LabelMetrics(
+                threshold=float(cut),
+                support=int(support),
+                predicted=int(positive),
+                precision=float(precision),
+                recall=float(recall),
+                f1=float(f1),
+                average_precision=ap,
+                roc_auc=auc,
+            )
+            for name, cut, support, positive, precision, recall, f1, ap, auc in table
+        },
+        without_average_precision=tuple(m for m, x in zip(names, aps, strict=True) if x is None),
+        without_roc_auc=tuple(m for m, x in zip(names, aucs, strict=True) if x is None),
+    )
+
+
+def _defined(values: Float64[np.ndarray, "1"]) -> float | None:
+    return None if np.isnan(values[0]) else float(values[0])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [v for v in values if v is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def _some(values: Shaped[np.ndarray, "..."]) -> str:
+    return ", ".join(str(v) for v in np.unique(values)[:5].tolist())

@@ -1,0 +1,343 @@
+"""TAILOR: versatile multi-modal learning for multi-label emotion recognition (AAAI 2022).
+
+Notable:
+- three uni-modal Transformer encoders yield V, A, T;
+- adversarial refinement splits each into a common part C^m (one generator G for all modalities,
+  trained against a modality discriminator D through gradient reversal) and a private part P^m
+  (its own extractor f_m), kept apart by an orthogonality loss;
+- a hierarchical cross-modal encoder fuses P^v, P^a, P^t and C = C^v + C^a + C^t from fine to
+  coarse granularity (Eq. 8);
+- a label-guided decoder lets label embeddings attend to each other and then to the fused sequence,
+  so that each label reads its own representation and has its own classifier.
+
+Zhang, Chen, Shen and Wang: Tailor Versatile Multi-Modal Learning for Multi-Label Emotion
+Recognition. AAAI 2022. Symbols: B batch, T steps (tau), d width, L labels (l), m modality.
+
+Every place where the authors' program departs from the paper is a switch of ``TailorConfig``,
+marked DIVERGENCE here; an unmarked departure is a bug. Two things hold for both faces:
+DIVERGENCE (reduction): Eq. 6, 7 and 16 sum over samples where Eq. 4 and 5 divide by n. All terms
+are means over the batch (and labels or steps), as in the program: only so do alpha, beta and gamma
+not depend on the batch size.
+DIVERGENCE (label dropout): the program repeats the labels for every sample, so that each sample
+drops out other parts of them; here label self-attention runs once per batch, since nothing in it
+depends on the sample. Without dropout the two are equal.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emotailor.configs.tailor import TailorConfig
+from emotailor.data.batching import Batch
+from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.errors import ModelError
+from emotailor.models.base import EmotionModel, ModelOutput
+from emotailor.nn.adversarial import reverse_gradient, squared_overlap, step_cross_entropy
+from emotailor.nn.encoder import (
+    CrossModalEncoder,
+    DecoderLayer,
+    SequenceEncoder,
+    Stream,
+    TransformerShape,
+)
+
+Representations = dict[Modality, Float[Tensor, "batch steps size"]]
+Masks = dict[Modality, Bool[Tensor, "batch steps"]]
+
+
+class Extractor(nn.Sequential):
+    """G or f_m of Eq. 1: linear map, dropout, tanh; (B, T, d) -> (B, T, d)."""
+
+    def __init__(self, size: int, dropout: float) -> None:
+        super().__init__(nn.Linear(size, size), nn.Dropout(dropout), nn.Tanh())
+
+
+class LabelDecoder(nn.Module):
+    """Label embeddings, their self-attention (Eq. 9-12), attention to modalities (Eq. 13-14)."""
+
+    def __init__(self, config: TailorConfig, shape: TransformerShape, num_labels: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_labels, shape.size)
+        # DIVERGENCE (label_norm): the program normalises and drops out the label embedding
+        self.norm = nn.LayerNorm(shape.size, shape.eps) if config.label_norm else None
+        self.dropout = nn.Dropout(shape.dropout if config.label_norm else 0.0)
+        self.layers = nn.ModuleList(DecoderLayer(shape) for _ in range(config.decoder_layers))
+
+    def label_states(self) -> Float[Tensor, "1 labels size"]:
+        """The embedded labels, the same for every sample."""
+        labels = self.embedding.weight[None]
+        return self.dropout(labels if self.norm is None else self.norm(labels))
+
+    def forward(
+        self, memory: Stream, *, need_weights: bool = False
+    ) -> tuple[
+        Float[Tensor, "batch labels size"],
+        Float[Tensor, "_ heads labels labels"] | None,
+        Float[Tensor, "batch heads labels steps"] | None,
+    ]:
+        """Return H (B, L, d) and the weights of the last layer's two attentions."""
+        labels = self.label_states()
+        correlation, attention = None, None
+        for layer in self.layers:
+            labels, correlation, attention = layer(
+                labels, memory.values, memory.mask, need_weights=need_weights
+            )
+        return labels, correlation, attention
+
+
+class Tailor(EmotionModel):
+    """The TAILOR model.
+
+    Args:
+        config: settings.
+        dims: modality -> feature width; a subset of the three works too.
+        num_labels: L.
+    """
+
+    def __init__(self, config: TailorConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
+        super().__init__(dims, num_labels)
+        self.config = config
+        self.modalities = tuple(m for m in MODALITIES if m in dims)
+        d = config.hidden_size
+        shape = TransformerShape(
+            d, config.feedforward_size, config.heads, config.dropout, config.layer_norm_eps
+        )
+        layers: dict[Modality, int] = {
+            "visual": config.visual_layers,
+            "audio": config.audio_layers,
+            "text": config.text_layers,
+        }
+        # DIVERGENCE (input_norm): the program layer-normalises the raw features
+        self.input_norms = nn.ModuleDict(
+            {m: nn.LayerNorm(dims[m], config.layer_norm_eps) for m in self.modalities}
+            if config.input_norm
+            else {}
+        )
+        self.encoders = nn.ModuleDict(
+            {
+                m: SequenceEncoder(dims[m], shape, layers[m], config.max_steps)
+                for m in self.modalities
+            }
+        )
+        self.generator = Extractor(d, config.dropout)
+        self.extractors = nn.ModuleDict(
+            {m: Extractor(d, config.refinement_dropout) for m in self.modalities}
+        )
+        # DIVERGENCE (discriminator): Eq. 2 is one linear map; the program has a hidden layer
+        classes = len(self.modalities)
+        self.discriminator: nn.Module = (
+            nn.Linear(d, classes)
+            if config.discriminator == "linear"
+            else nn.Sequential(
+                nn.Linear(d, d // 2),
+                nn.Dropout(config.refinement_dropout),
+                nn.ReLU(),
+                nn.Linear(d // 2, classes),
+            )
+        )
+        self.common_classifier = nn.Linear(d, num_labels)
+        self.fusion_order = [
+            b for b in config.fusion_order if b == "common" or b in self.modalities
+        ]
+        slots = len(self.fusion_order) * config.max_steps
+        self.fusion = nn.ModuleList(
+            CrossModalEncoder(shape, config.cross_layers, slots, tokens=config.modality_tokens)
+            for _ in self.fusion_order[1:]
+        )
+        self.decoder = LabelDecoder(config, shape, num_labels)
+        # DIVERGENCE (classifier): Eq. 15 has weights per label; the program shares them
+        self.classifier = nn.Linear(d, num_labels if config.classifier == "per_label" else 1)
+        # DIVERGENCE (logit_dropout): the program drops out logits, not in the paper
+        self.logit_dropout = nn.Dropout(config.logit_dropout)
+        self.apply(self._initialise)
+
+    def _initialise(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=self.config.initial_std)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """Alpha, beta and gamma of Eq. 17."""
+        return {
+            "classification": 1.0,
+            "adversarial_common": self.config.adversarial_weight,
+            "adversarial_private": self.config.adversarial_weight,
+            "orthogonality": self.config.orthogonality_weight,
+            "common_semantics": self.config.common_semantics_weight,
+        }
+
+    @property
+    def always_decayed(self) -> set[str]:
+        """DIVERGENCE (input_norm): the program decays the weights of its input normalisation."""
+        return {f"input_norms.{m}.weight" for m in self.input_norms}
+
+    def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
+        """Compute logits, the five losses of Eq. 17 and, if asked, features.
+
+        Features, by name (m a modality):
+            ``encoder.m``, ``private.m``, ``common.m``: (B, T, d).
+            ``discriminator.private.m``, ``discriminator.common.m``: probabilities (B, T, M) over
+            the modalities, in the order v, a, t.
+            ``label_correlation``: softmax(r) of Eq. 11 per head, (heads, L, L), rows are queries.
+            ``attention.m``, ``attention.common``: each label's attention to the steps of a block,
+            per head, (B, heads, L, T); over all blocks it sums to 1.
+            ``label_representations``: H of Eq. 14, (B, L, d).
+            ``loss.<name>.<part>``: what each loss is the sum of.
+
+        Raises:
+            ModelError: a sequence is longer than ``max_steps``, or the modalities of an aligned
+                batch differ in length.
+        """
+        values, masks = self._prepare(batch)
+        encoded: Representations = {m: self.encoders[m](values[m], masks[m]) for m in values}
+        private: Representations = {m: self.extractors[m](x) for m, x in encoded.items()}
+        common: Representations = {m: self.generator(x) for m, x in encoded.items()}
+        memory = self._fuse(private, common, masks)
+        tailored, correlation, attention = self.decoder(memory, need_weights=features)
+        logits = self._classify(tailored)
+
+        named: dict[str, Tensor] = {}
+        losses: dict[str, Float[Tensor, ""]] = {}
+        if batch.labels is not None:
+            parts = {
+                "adversarial_common": self._adversarial(
+                    {m: reverse_gradient(x) for m, x in common.items()}, masks
+                ),
+                "adversarial_private": self._adversarial(private, masks),
+                "orthogonality": self._orthogonality(private, common, masks),
+                "common_semantics": self._common_semantics(common, masks, batch.labels),
+            }
+            losses["classification"] = F.binary_cross_entropy_with_logits(
+                self.logit_dropout(logits), batch.labels
+            )
+            for name, terms in parts.items():
+                losses[name] = torch.stack(list(terms.values())).sum()
+                if features:
+                    named |= {f"loss.{name}.{part}": term for part, term in terms.items()}
+        if features:
+            assert correlation is not None
+            assert attention is not None
+            named["label_representations"] = tailored
+            named["label_correlation"] = correlation[0]
+            for m in values:
+                named[f"encoder.{m}"] = encoded[m]
+                named[f"private.{m}"], named[f"common.{m}"] = private[m], common[m]
+                named[f"discriminator.private.{m}"] = self.discriminator(private[m]).softmax(-1)
+                named[f"discriminator.common.{m}"] = self.discriminator(common[m]).softmax(-1)
+            lengths = [steps for _, steps in memory.blocks]
+            for (block, _), part in zip(memory.blocks, attention.split(lengths, -1), strict=True):
+                named[f"attention.{block}"] = part
+        return ModelOutput(logits, losses, named)
+
+    def _prepare(
+        self, batch: Batch
+    ) -> tuple[dict[Modality, Float[Tensor, "batch steps _"]], Masks]:
+        config = self.config
+        steps = {m: batch.values[m].shape[1] for m in self.modalities}
+        if len(set(steps.values())) > 1:
+            raise ModelError(
+                f"sequences of different lengths in one batch: {steps}",
+                expected="word-aligned data, where every modality has the same steps",
+                fix="align the data to words when converting it (`data convert --align`)",
+            )
+        longest = max(steps.values())
+        if longest > config.max_steps:
+            raise ModelError(
+                f"a sequence of {longest} steps",
+                expected=f"at most max_steps = {config.max_steps}",
+                fix=f"train with --set model.max_steps={longest}",
+            )
+        # DIVERGENCE (pad_to_max_steps): the program pads everything to 60 steps
+        pad = config.max_steps - longest if config.pad_to_max_steps else 0
+        values, masks = {}, {}
+        for m in self.modalities:
+            values[m] = F.pad(batch.values[m], (0, 0, 0, pad))
+            masks[m] = F.pad(batch.masks[m], (0, pad))
+            # DIVERGENCE (attend_to_padding): the program's masks are all ones
+            if config.attend_to_padding:
+                masks[m] = torch.ones_like(masks[m])
+            if config.input_norm:
+                values[m] = self.input_norms[m](values[m])
+        return values, masks
+
+    def _fuse(self, private: Representations, common: Representations, masks: Masks) -> Stream:
+        """Hierarchical cross-modal encoder, Eq. 8: M = CME(CME(CME(P^v, P^a), P^t), C)."""
+        config = self.config
+        mask = torch.stack([masks[m] for m in common]).any(0)
+        if config.mask_common:
+            total = torch.stack([x * masks[m][..., None] for m, x in common.items()]).sum(0)
+        else:
+            # DIVERGENCE (mask_common): the program sums padding too, and never masks the sum
+            total, mask = torch.stack(list(common.values())).sum(0), torch.ones_like(mask)
+        joint = {"common": Stream.start("common", total, mask, config.max_steps)}
+        for m in self.modalities:
+            joint[m] = Stream.start(m, private[m], masks[m], config.max_steps)
+        fused = joint[self.fusion_order[0]]
+        for name, encoder in zip(self.fusion_order[1:], self.fusion, strict=True):
+            pair = (fused, joint[name])
+            # DIVERGENCE (concatenation): the program puts audio before visual, and text before both
+            if config.concatenation == "program" and name != "common":
+                pair = (joint[name], fused)
+            fused = encoder(*pair)
+        return fused
+
+    def _classify(
+        self, tailored: Float[Tensor, "batch labels size"]
+    ) -> Float[Tensor, "batch labels"]:
+        """Eq. 15: one linear function per label."""
+        if self.config.classifier == "shared":
+            return self.classifier(tailored).squeeze(-1)
+        return (tailored * self.classifier.weight).sum(-1) + self.classifier.bias
+
+    def _loss_mask(self, mask: Bool[Tensor, "batch steps"]) -> Bool[Tensor, "batch steps"] | None:
+        # DIVERGENCE (mask_losses): the program counts padding in its losses
+        return mask if self.config.mask_losses else None
+
+    def _adversarial(
+        self, representations: Representations, masks: Masks
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Eq. 4 and 5: the discriminator names the modality of every step."""
+        terms: dict[str, Float[Tensor, ""]] = {}
+        for k, (m, x) in enumerate(representations.items()):
+            terms[m] = step_cross_entropy(self.discriminator(x), k, self._loss_mask(masks[m]))
+        return terms
+
+    def _orthogonality(
+        self, private: Representations, common: Representations, masks: Masks
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Eq. 6: the overlap of the common and the private part of each modality."""
+        if self.config.mask_losses:
+            private = {m: x * masks[m][..., None] for m, x in private.items()}
+            common = {m: x * masks[m][..., None] for m, x in common.items()}
+        terms = {f"common_private_{m}": squared_overlap(common[m], private[m]) for m in private}
+        # DIVERGENCE (orthogonality): the program also separates the private parts pairwise
+        if self.config.orthogonality == "all_pairs":
+            for a, b in combinations(private, 2):
+                terms[f"private_{a}_{b}"] = squared_overlap(private[a], private[b])
+        return terms
+
+    def _common_semantics(
+        self, common: Representations, masks: Masks, labels: Float[Tensor, "batch labels"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Eq. 7: the labels, predicted from C^m alone for each modality."""
+        # DIVERGENCE (common_semantics): the program predicts once, from step 0 of the summed C
+        if self.config.common_semantics == "sum_first_step":
+            first = torch.stack([x[:, 0] for x in common.values()]).sum(0)
+            logits = self.logit_dropout(self.common_classifier(first))
+            return {"sum": F.binary_cross_entropy_with_logits(logits, labels)}
+        terms: dict[str, Float[Tensor, ""]] = {}
+        for m, x in common.items():
+            real = masks[m][..., None]
+            pooled = (x * real).sum(1) / real.sum(1).clamp(min=1)
+            loss = F.binary_cross_entropy_with_logits(
+                self.logit_dropout(self.common_classifier(pooled)), labels, reduction="none"
+            )
+            present = masks[m].any(-1, keepdim=True)
+            terms[m] = (loss * present).sum() / (present.sum() * labels.shape[1]).clamp(min=1)
+        return terms

@@ -1,0 +1,49 @@
+"""Gradient reversal, masked modality classification and the orthogonality of two subspaces."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class _ReverseGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return -gradient
+
+
+def reverse_gradient(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return ``x``; its gradient is multiplied by -1 (Ganin and Lempitsky 2015)."""
+    return _ReverseGradient.apply(x)  # type: ignore[no-untyped-call]
+
+
+def step_cross_entropy(
+    logits: Float[Tensor, "batch steps classes"],
+    target: int,
+    mask: Bool[Tensor, "batch steps"] | None,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of one class for every real step, averaged over the steps (Eq. 4, 5)."""
+    loss = -F.log_softmax(logits, -1)[..., target]
+    if mask is None:
+        return loss.mean()
+    return (loss * mask).sum() / mask.sum().clamp(min=1)
+
+
+def squared_overlap(
+    x: Float[Tensor, "batch xsteps size"], y: Float[Tensor, "batch ysteps size"]
+) -> Float[Tensor, ""]:
+    """Mean over the batch of the squared Frobenius norm of X Y^T (Eq. 6).
+
+    ||X Y^T||_F^2 = <X^T X, Y^T Y>: whichever product is smaller is formed.
+    """
+    if x.shape[2] < min(x.shape[1], y.shape[1]):
+        overlap = (x.mT @ x) * (y.mT @ y)
+    else:
+        overlap = (x @ y.mT).square()
+    return overlap.sum((1, 2)).mean()

@@ -1,0 +1,223 @@
+"""The post-norm Transformer encoder that every sequence goes through.
+
+One encoder serves raw features (projected, then summed with positions) and joint sequences (summed
+with positions and modality tokens). Padding is masked in attention and never read elsewhere.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emotailor.nn.attention import MultiHeadAttention
+
+
+@dataclass(frozen=True)
+class TransformerShape:
+    """Sizes shared by the layers of an encoder or decoder."""
+
+    size: int  # width d
+    feedforward: int  # inner width of the feed-forward part
+    heads: int
+    dropout: float  # on attention weights and on each part's output
+    eps: float  # of layer normalisation
+
+
+class AttentionBlock(nn.Module):
+    """Attention, dropout, residual sum, layer normalisation."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(shape.size, shape.heads, shape.dropout)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.norm = nn.LayerNorm(shape.size, shape.eps)
+
+    def forward(
+        self,
+        x: Float[Tensor, "qbatch queries size"],
+        memory: Float[Tensor, "batch keys size"] | None = None,
+        mask: Bool[Tensor, "batch keys"] | None = None,
+        *,
+        need_weights: bool = False,
+    ) -> tuple[
+        Float[Tensor, "batch queries size"], Float[Tensor, "batch heads queries keys"] | None
+    ]:
+        """Return the new state of the queries and, if asked, the attention weights."""
+        attended, weights = self.attention(x, memory, mask, need_weights=need_weights)
+        return self.norm(x + self.dropout(attended)), weights
+
+
+class FeedForwardBlock(nn.Module):
+    """Two linear maps with GELU between, dropout, residual sum, layer normalisation."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.inner = nn.Linear(shape.size, shape.feedforward)
+        self.outer = nn.Linear(shape.feedforward, shape.size)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.norm = nn.LayerNorm(shape.size, shape.eps)
+
+    def forward(self, x: Float[Tensor, "batch steps size"]) -> Float[Tensor, "batch steps size"]:
+        """Return the new state, same shape."""
+        return self.norm(x + self.dropout(self.outer(F.gelu(self.inner(x)))))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then the feed-forward part."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.attention = AttentionBlock(shape)
+        self.feedforward = FeedForwardBlock(shape)
+
+    def forward(
+        self, x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
+    ) -> Float[Tensor, "batch steps size"]:
+        """Return the new state, same shape; masked steps are never attended."""
+        return self.feedforward(self.attention(x, None, mask)[0])
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention of the queries, attention to a memory, then the feed-forward part."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.self_attention = AttentionBlock(shape)
+        self.memory_attention = AttentionBlock(shape)
+        self.feedforward = FeedForwardBlock(shape)
+
+    def forward(
+        self,
+        x: Float[Tensor, "qbatch queries size"],
+        memory: Float[Tensor, "batch keys size"],
+        mask: Bool[Tensor, "batch keys"],
+        *,
+        need_weights: bool = False,
+    ) -> tuple[
+        Float[Tensor, "batch queries size"],
+        Float[Tensor, "qbatch heads queries queries"] | None,
+        Float[Tensor, "batch heads queries keys"] | None,
+    ]:
+        """Return the new state and, if asked, the weights of both attentions."""
+        x, self_weights = self.self_attention(x, need_weights=need_weights)
+        x, memory_weights = self.memory_attention(x, memory, mask, need_weights=need_weights)
+        return self.feedforward(x), self_weights, memory_weights
+
+
+class PositionEmbedding(nn.Module):
+    """Adds learned positions (and token types, if any), then normalises and drops out.
+
+    Args:
+        shape: sizes.
+        positions: rows of the position table.
+        types: rows of the token-type table; 0 for none.
+    """
+
+    def __init__(self, shape: TransformerShape, positions: int, types: int = 0) -> None:
+        super().__init__()
+        self.position = nn.Embedding(positions, shape.size)
+        self.token = nn.Embedding(types, shape.size) if types else None
+        self.norm = nn.LayerNorm(shape.size, shape.eps)
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch steps size"],
+        positions: Int64[Tensor, "steps"],
+        types: Int64[Tensor, "steps"] | None = None,
+    ) -> Float[Tensor, "batch steps size"]:
+        """Return the embedded steps, same shape."""
+        added = self.position(positions)
+        if self.token is not None and types is not None:
+            added = added + self.token(types)
+        return self.dropout(self.norm(x + added))
+
+
+class SequenceEncoder(nn.Module):
+    """Encoder of one raw sequence: projection to width d, positions, Transformer layers.
+
+    Args:
+        dim: width of the raw features.
+        shape: sizes.
+        layers: number of Transformer layers.
+        max_steps: rows of the position table.
+    """
+
+    def __init__(self, dim: int, shape: TransformerShape, layers: int, max_steps: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(dim, shape.size)
+        self.embedding = PositionEmbedding(shape, max_steps)
+        self.layers = nn.ModuleList(EncoderLayer(shape) for _ in range(layers))
+
+    def forward(
+        self, values: Float[Tensor, "batch steps dim"], mask: Bool[Tensor, "batch steps"]
+    ) -> Float[Tensor, "batch steps size"]:
+        """Return (B, T, d) from (B, T, dim)."""
+        positions = torch.arange(values.shape[1], device=values.device)
+        x = self.embedding(self.projection(values), positions)
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A sequence of representations on its way through the cross-modal encoders.
+
+    Attributes:
+        values: (B, T, d).
+        mask: (B, T), True at real steps.
+        positions: (T,), the place of each step; independent of how much padding the batch has.
+        slots: how many places are reserved, so that what is appended starts after them.
+        blocks: name and number of steps of each part, in order.
+    """
+
+    values: Float[Tensor, "batch steps size"]
+    mask: Bool[Tensor, "batch steps"]
+    positions: Int64[Tensor, "steps"]
+    slots: int
+    blocks: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def start(
+        cls,
+        name: str,
+        values: Float[Tensor, "batch steps size"],
+        mask: Bool[Tensor, "batch steps"],
+        slots: int,
+    ) -> "Stream":
+        """A stream of one block whose steps take places 0, 1, ..."""
+        steps = values.shape[1]
+        positions = torch.arange(steps, device=values.device)
+        return cls(values, mask, positions, slots, ((name, steps),))
+
+
+class CrossModalEncoder(nn.Module):
+    """CME(A, B): Transformer over A and B end to end, with positions and tokens (Fig. 3).
+
+    Args:
+        shape: sizes.
+        layers: n_c, number of Transformer layers.
+        slots: rows of the position table.
+        tokens: add modality token embeddings E_A, E_B.
+    """
+
+    def __init__(self, shape: TransformerShape, layers: int, slots: int, *, tokens: bool) -> None:
+        super().__init__()
+        self.embedding = PositionEmbedding(shape, slots, types=2 if tokens else 0)
+        self.layers = nn.ModuleList(EncoderLayer(shape) for _ in range(layers))
+
+    def forward(self, first: Stream, second: Stream) -> Stream:
+        """Return the joint representation Z of both, (B, T_first + T_second, d)."""
+        values = torch.cat([first.values, second.values], 1)
+        mask = torch.cat([first.mask, second.mask], 1)
+        positions = torch.cat([first.positions, second.positions + first.slots])
+        types = torch.zeros_like(positions)
+        types[len(first.positions) :] = 1
+        x = self.embedding(values, positions, types)
+        for layer in self.layers:
+            x = layer(x, mask)
+        slots, blocks = first.slots + second.slots, first.blocks + second.blocks
+        return Stream(x, mask, positions, slots, blocks)

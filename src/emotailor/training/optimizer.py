@@ -1,0 +1,117 @@
+"""The optimizers and the learning-rate schedule of the two recipes."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from emotailor.configs.training import TrainingConfig
+from emotailor.models.base import EmotionModel
+
+
+class BertAdam(Optimizer):
+    """Adam as the authors' program runs it.
+
+    No bias correction, epsilon outside the root, decoupled weight decay inside the scheduled rate;
+    before its update each tensor's gradient is clipped to norm ``max_norm`` once more.
+
+    Args:
+        params: parameters or groups of them.
+        lr: learning rate; the schedule sets it before every step.
+        betas: decay of the two moments.
+        eps: added to the root of the second moment.
+        weight_decay: times the parameter, added to the update.
+        max_norm: of each tensor's gradient.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.01,
+        max_norm: float = 1.0,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "max_norm": max_norm,
+        }
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            for p in params:
+                if not self.state[p]:
+                    self.state[p]["exp_avg"] = torch.zeros_like(p)
+                    self.state[p]["exp_avg_sq"] = torch.zeros_like(p)
+            first = [self.state[p]["exp_avg"] for p in params]
+            second = [self.state[p]["exp_avg_sq"] for p in params]
+            gradients = [p.grad for p in params]
+            norms = torch.stack(torch._foreach_norm(gradients))
+            scales = (group["max_norm"] / (norms + 1e-6)).clamp(max=1.0)
+            gradients = list(torch._foreach_mul(gradients, list(scales)))
+            beta1, beta2 = group["betas"]
+            torch._foreach_lerp_(first, gradients, 1 - beta1)
+            torch._foreach_mul_(second, beta2)
+            torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+            roots = torch._foreach_sqrt(second)
+            torch._foreach_add_(roots, group["eps"])
+            updates = torch._foreach_div(first, roots)
+            if group["weight_decay"]:
+                torch._foreach_add_(updates, params, alpha=group["weight_decay"])
+            torch._foreach_add_(params, updates, alpha=-group["lr"])
+        return loss
+
+
+def undecayed_names(model: nn.Module) -> set[str]:
+    """Parameters that weight decay leaves alone: biases and layer-normalisation weights."""
+    names = {n for n, _ in model.named_parameters() if n.rsplit(".", 1)[-1].endswith("bias")}
+    for prefix, module in model.named_modules():
+        if isinstance(module, nn.LayerNorm):
+            names.add(f"{prefix}.weight")
+    return names
+
+
+def build_optimizer(model: EmotionModel, config: TrainingConfig) -> Optimizer:
+    """Build the optimizer of a recipe over the parameters of ``model``."""
+    exempt = undecayed_names(model) - model.always_decayed
+    decayed = [p for n, p in model.named_parameters() if n not in exempt]
+    others = [p for n, p in model.named_parameters() if n in exempt]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if config.optimizer == "bert_adam":
+        return BertAdam(groups, config.learning_rate)
+    return torch.optim.AdamW(groups, config.learning_rate)
+
+
+def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
+    """Linear warm-up over a share of all steps, then linear decay to 0.
+
+    Args:
+        config: peak rate and warm-up share.
+        step: optimizer step, from 0.
+        total: number of optimizer steps of the whole training.
+    """
+    # the program counts from 0, so that its first update has rate 0 and changes nothing
+    done = step if config.optimizer == "bert_adam" else step + 1
+    rising = done / max(config.warmup * total, 1)
+    falling = (total - step) / max((1 - config.warmup) * total, 1)
+    return config.learning_rate * (rising if done < config.warmup * total else min(falling, 1.0))

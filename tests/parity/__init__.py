@@ -1,0 +1,1 @@
+"""Agreement with the numbers recorded from the authors' own programs."""

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,3 +76,59 @@ def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_shared(path: Path, write: Callable[[Path], None]) -> None:
+    """Call ``write(path)``, then flush the file to disk and give it the mode files usually get.
+
+    The safetensors library creates files that only their owner may read, which would lock
+    colleagues out of a shared folder.
+    """
+    path.touch()
+    mode = path.stat().st_mode
+    write(path)
+    path.chmod(mode)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def write_hashed(
+    folder: Path, stem: str, suffix: str, write: Callable[[Path], None]
+) -> tuple[str, str]:
+    """Write a file whose name ends in its hash, for an index file to name afterwards.
+
+    What the index names stays in place until the index is replaced, so a kill at any moment leaves
+    the old pair or the new one.
+
+    Args:
+        folder: of the file; created if need be.
+        stem: start of its name.
+        suffix: end of its name, with the dot.
+        write: writes the content to the path it is given.
+
+    Returns:
+        The file's name and its SHA-256.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_name(folder / f"{stem}{suffix}")
+    try:
+        write_shared(temporary, write)
+        digest = sha256_of(temporary)
+        final = folder / f"{stem}-{digest[:12]}{suffix}"
+        temporary.replace(final)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return final.name, digest
+
+
+def remove_others(folder: Path, stem: str, suffix: str, keep: str) -> None:
+    """Remove what earlier :func:`write_hashed` calls left, but ``keep``."""
+    for file in folder.glob(f"{stem}-*{suffix}"):
+        if file.name != keep:
+            file.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove temporary files that a killed process left in ``folder`` (not while one writes)."""
+    for path in folder.rglob(".*.tmp"):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -250,8 +250,10 @@ def compare_metrics(case: Case) -> Comparison:
     comparison = Comparison()
     decisions = torch.from_numpy(decide(probabilities, threshold).astype(np.float32))
     comparison.add("predictions", decisions, case.io["predictions"], 0.0)
-    true_order = torch.tensor([ours.precision, ours.recall])
+    true_order = torch.tensor([ours.micro_precision, ours.micro_recall])
     comparison.add("true_precision_recall", true_order, case.io["true_precision_recall"], 1e-6)
-    reported = torch.tensor([ours.micro_f1, ours.recall, ours.precision, round(ours.accuracy, 4)])
+    reported = torch.tensor(
+        [ours.micro_f1, ours.micro_recall, ours.micro_precision, round(ours.accuracy, 4)]
+    )
     comparison.add("reported", reported, case.io["reported"], 1e-6)
     return comparison

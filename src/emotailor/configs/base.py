@@ -9,7 +9,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -26,7 +26,9 @@ class Config(BaseModel):
     )
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], source: str = "the configuration") -> Self:
+    def parse(
+        cls: type[ConfigT], values: Mapping[str, Any], source: str = "the configuration"
+    ) -> ConfigT:
         """Validate ``values``.
 
         Raises:
@@ -37,7 +39,7 @@ class Config(BaseModel):
         except ValidationError as error:
             raise _explain(cls, error, source) from None
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self: ConfigT, **changes: Any) -> ConfigT:
         """Return a copy with ``changes``, validated."""
         return type(self).parse({**self.model_dump(), **changes})
 

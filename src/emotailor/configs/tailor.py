@@ -1,6 +1,6 @@
 """Settings of TAILOR, and its two faces: the paper and the authors' program."""
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -51,7 +51,7 @@ class TailorConfig(Config):
     mask_losses: bool = True  # False: padding counts in adversarial and orthogonality losses
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "TailorConfig":
         if self.hidden_size % self.heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} must be a multiple of heads {self.heads}"
@@ -63,12 +63,12 @@ class TailorConfig(Config):
         return self
 
     @classmethod
-    def paper(cls) -> Self:
+    def paper(cls) -> "TailorConfig":
         """The model as the paper describes it (its silences filled from the program)."""
         return cls()
 
     @classmethod
-    def authors(cls) -> Self:
+    def authors(cls) -> "TailorConfig":
         """The model as the authors' program computes it, so that their checkpoint loads."""
         return cls(
             classifier="shared",

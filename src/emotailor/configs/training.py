@@ -1,6 +1,6 @@
 """Settings of training: the two recipes, and what a run is."""
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field
 
@@ -27,11 +27,11 @@ class TrainingConfig(Config):
     checkpoint_steps: int = Field(200, ge=1)  # optimizer steps between checkpoints within an epoch
 
     @classmethod
-    def paper(cls) -> Self:
+    def paper(cls) -> "TrainingConfig":
         """The paper's aligned recipe."""
         return cls()
 
     @classmethod
-    def authors(cls) -> Self:
+    def authors(cls) -> "TrainingConfig":
         """The recipe of the authors' shell script."""
         return cls(optimizer="bert_adam", learning_rate=5e-5, weight_decay=0.01)

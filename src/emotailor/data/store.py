@@ -37,7 +37,7 @@ from emotailor.data.dataset import (
     Split,
 )
 from emotailor.errors import DataError
-from emotailor.files import replacing_folder, sha256_of, write_json
+from emotailor.files import replacing_folder, sha256_of, write_json, write_shared
 
 SCHEMA_VERSION = 1
 SHARD_BYTES = 256 * 2**20
@@ -147,6 +147,20 @@ class SampleChecker:
                 f"{where}: labels {labels.tolist()}",
                 expected=f"a 0 or 1 for each of {', '.join(self.label_names)}",
             )
+        return Sample(sample.id, self.check_sequences(where, sample), labels.astype(np.uint8))
+
+    def check_sequences(
+        self, where: str, sample: Sample
+    ) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
+        """Return the sequences of a sample as they will be stored.
+
+        Args:
+            where: names the sample in messages.
+            sample: its labels do not matter here.
+
+        Raises:
+            DataError: wrong dims, no modality at all, or different lengths in an aligned data set.
+        """
         unknown = sorted(set(sample.sequences) - set(self.dims))
         if unknown:
             raise DataError(
@@ -155,7 +169,7 @@ class SampleChecker:
         sequences = {
             m: self._sequence(where, m, array)
             for m, array in sample.sequences.items()
-            if len(array)
+            if np.size(array)
         }
         if not sequences:
             raise DataError(f"{where}: it has no modality", expected="at least one non-empty one")
@@ -166,7 +180,7 @@ class SampleChecker:
                 expected="the same number of steps in every modality",
                 fix="mark the data set as unaligned, or align it to words first",
             )
-        return Sample(sample.id, sequences, labels.astype(np.uint8))
+        return sequences
 
     def _sequence(self, where: str, modality: Modality, array: Any) -> Float32[np.ndarray, "_ _"]:
         values = np.asarray(array)
@@ -309,6 +323,7 @@ class DatasetWriter:
                 f"split name {split!r}", expected="letters, digits, '_' and '-', such as 'train'"
             )
         checked = self._checker.check(split, sample)
+        self._shards.setdefault(split, [])  # splits keep the order in which they first came
         self._pending[split].append(checked)
         self._pending_bytes[split] += sum(s.nbytes for s in checked.sequences.values())
         if self._pending_bytes[split] >= self._shard_bytes:
@@ -319,7 +334,7 @@ class DatasetWriter:
         self._notes.append(line)
 
     def attach(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store more arrays beside the data, in ``<name>.safetensors``; no model is given them."""
+        """Store more arrays beside the data, in ``<name>.safetensors`` (F32, I64 or U8)."""
         assert self._folder is not None
         file = self._folder / f"{name}.safetensors"
         save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, file)
@@ -343,7 +358,7 @@ class DatasetWriter:
                 self._moments[m].add(ragged.values)
         self._label_sums[split] += labels.sum(0, dtype=np.int64)
         file = self._folder / f"{split}-{len(self._shards[split]):05d}.safetensors"
-        save_file(tensors, file)
+        write_shared(file, lambda path: save_file(tensors, path))
         self._shards[split].append(
             FileCard(file=file.name, sha256=sha256_of(file), samples=len(samples))
         )
@@ -361,7 +376,7 @@ class DatasetWriter:
             file = self._folder / STATISTICS_FILE
             arrays = {f"{m}.mean": x.mean.astype(np.float32) for m, x in self._moments.items()}
             arrays |= {f"{m}.std": x.std.astype(np.float32) for m, x in self._moments.items()}
-            save_file(arrays, file)
+            write_shared(file, lambda path: save_file(arrays, path))
             statistics = FileCard(file=file.name, sha256=sha256_of(file))
         names = self._checker.label_names
         repairs = self._checker.repairs()
@@ -478,14 +493,24 @@ def map_tensors(file: Path) -> dict[str, np.ndarray]:
 
 def _open_shard(file: Path, card: DatasetCard) -> tuple[list[str], np.ndarray, Shard]:
     tensors = map_tensors(file)
+    kinds: dict[str, tuple[type, int]] = {"labels": (np.uint8, 2), "ids.bytes": (np.uint8, 1)}
+    kinds |= {f"{part}.offsets": (np.int64, 1) for part in ("ids", *card.dims)}
+    kinds |= {f"{m}.values": (np.float32, 2) for m in card.dims}
     try:
+        for key, (kind, ndim) in kinds.items():
+            if tensors[key].dtype != kind or tensors[key].ndim != ndim:
+                found = f"{tensors[key].dtype} of shape {tensors[key].shape}"
+                raise ValueError(f"{key} is {found}")
         raw, id_offsets = tensors["ids.bytes"].tobytes(), tensors["ids.offsets"].tolist()
         ids = [raw[a:b].decode() for a, b in pairwise(id_offsets)]
         sequences = {
             m: Ragged(tensors[f"{m}.values"], np.array(tensors[f"{m}.offsets"])) for m in card.dims
         }
         labels = np.array(tensors["labels"])
-        fits = labels.shape == (len(ids), len(card.label_names)) and all(
+        fits = labels.shape == (len(ids), len(card.label_names)) and labels.max(initial=0) <= 1
+        fits &= id_offsets == sorted(id_offsets) and id_offsets[:1] == [0]
+        fits &= id_offsets[-1] == len(raw)
+        fits &= all(
             len(r) == len(ids)
             and r.values.shape == (r.offsets[-1], card.dims[m])
             and r.offsets[0] == 0

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from pydantic import Field
 
 from emotailor.configs.base import Config
@@ -128,7 +128,7 @@ class PlantedTruth:
 
     carriers: Bool[np.ndarray, "6 3"]
     readout: Mapping[Modality, Float32[np.ndarray, "_ 6"]]
-    windows: Mapping[str, Int32[np.ndarray, "_ 6 3 2"]]
+    windows: Mapping[str, Int64[np.ndarray, "_ 6 3 2"]]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what :func:`load_truth` reads back, by name."""
@@ -238,15 +238,11 @@ class SyntheticSplit:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of a split of {len(self)}")
         plan = self.plan
-        rng = np.random.default_rng(
-            [self.config.seed, _FEATURES, _SPLITS.index(self.name), index]
-        )
+        rng = np.random.default_rng([self.config.seed, _FEATURES, _SPLITS.index(self.name), index])
         shared = _factors(rng, int(plan.words[index]), SHARED_FACTORS)
         # a missing modality is drawn too, so that the others do not depend on it
         sequences = {m: self._sequence(rng, index, j, m, shared) for j, m in enumerate(MODALITIES)}
-        present = {
-            m: sequences[m] for j, m in enumerate(MODALITIES) if not plan.missing[index, j]
-        }
+        present = {m: sequences[m] for j, m in enumerate(MODALITIES) if not plan.missing[index, j]}
         return Sample(f"{self.name}-{index:06d}", present, plan.labels[index])
 
     def _sequence(
@@ -290,9 +286,7 @@ def generate(config: SyntheticConfig) -> tuple[dict[str, SyntheticSplit], Plante
     mixing = _mixing(config)
     plans = {split: _plan(config, split) for split in config.sizes}
     windows = {
-        split: np.where(
-            (_CARRIED & ~plan.missing[:, None, :])[..., None], plan.windows, -1
-        ).astype(np.int32)
+        split: np.where((_CARRIED & ~plan.missing[:, None, :])[..., None], plan.windows, -1)
         for split, plan in plans.items()
     }
     readout = {}

@@ -223,24 +223,24 @@ def sample_statistics(
 
 
 def overall_from_sums(
-    sums: Float64[np.ndarray, "*resamples statistics"], samples: int
-) -> dict[str, Float64[np.ndarray, "*resamples"]]:
+    sums: Float64[np.ndarray, "resamples statistics"], samples: int
+) -> dict[str, Float64[np.ndarray, "resamples"]]:
     """Return the threshold metrics by name.
 
     Args:
-        sums: ``sample_statistics`` summed over samples; any leading axes.
-        samples: how many were summed.
+        sums: ``sample_statistics`` summed over samples, once per row.
+        samples: how many were summed in each.
     """
-    hits, predicted, true = np.split(sums[..., 2:], 3, axis=-1)
-    tp, pred, pos = hits.sum(-1), predicted.sum(-1), true.sum(-1)
+    hits, predicted, true = np.split(sums[:, 2:], 3, axis=1)
+    tp, pred, pos = hits.sum(1), predicted.sum(1), true.sum(1)
     return {
-        "accuracy": sums[..., 0] / samples,
+        "accuracy": sums[:, 0] / samples,
         "micro_precision": ratio(tp, pred),
         "micro_recall": ratio(tp, pos),
         "micro_f1": ratio(2 * tp, pred + pos),
-        "macro_f1": ratio(2 * hits, predicted + true).mean(-1),
-        "hamming_loss": (pred + pos - 2 * tp) / (samples * hits.shape[-1]),
-        "subset_accuracy": sums[..., 1] / samples,
+        "macro_f1": ratio(2 * hits, predicted + true).mean(1),
+        "hamming_loss": (pred + pos - 2 * tp) / (samples * hits.shape[1]),
+        "subset_accuracy": sums[:, 1] / samples,
     }
 
 
@@ -284,8 +284,10 @@ class Ranking:
         wrong_above = ranked[self._starts] + at_end - true[self._before] - hits  # twice the number
         positives, negatives = true[-1], ranked[-1] - true[-1]
         with np.errstate(invalid="ignore"):
-            ap = (gain * ratio(hits, at_end)).sum(0) / positives
-            auc = 1 - (gain * wrong_above).sum(0) / (2 * positives * negatives)
+            # nothing is gained where the weights ranked so far are all 0
+            precision = hits / np.maximum(at_end, np.finfo(np.float64).tiny)
+            ap = np.einsum("ij,ij->j", gain, precision) / positives
+            auc = 1 - np.einsum("ij,ij->j", gain, wrong_above) / (2 * positives * negatives)
         return ap, auc
 
 
@@ -345,7 +347,7 @@ def evaluate(
     )  # fmt: skip
     return Metrics(
         samples=n,
-        **{name: float(value) for name, value in overall_from_sums(sums, n).items()},
+        **{name: float(value[0]) for name, value in overall_from_sums(sums[None], n).items()},
         mean_average_precision=_mean(aps),
         mean_roc_auc=_mean(aucs),
         label_ranking_average_precision=label_ranking_average_precision(truth, scores),

@@ -53,6 +53,17 @@ class EmotionModel(nn.Module, ABC):
         """Parameters under weight decay although they are biases or of a normalisation."""
         return set()
 
+    def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
+        """Refuse, before any work, data whose sequences the model cannot take.
+
+        Args:
+            longest: modality -> steps of the longest sequence.
+            aligned: whether the data are word-aligned.
+
+        Raises:
+            ModelError: they are too long, or need aligning first.
+        """
+
     @abstractmethod
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Compute logits, losses (when the batch has labels) and, if asked, features."""

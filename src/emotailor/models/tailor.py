@@ -177,6 +177,21 @@ class Tailor(EmotionModel):
         """DIVERGENCE (input_norm): the program decays the weights of its input normalisation."""
         return {f"input_norms.{m}.weight" for m in self.input_norms}
 
+    def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
+        """Require word-aligned sequences of at most ``max_steps`` steps."""
+        if not aligned:
+            raise ModelError(
+                f"unaligned sequences (longest: {dict(longest)} steps)",
+                expected="word-aligned data, where every modality has the same steps",
+                fix="align the data to words when converting it (`emotailor data convert --align`)",
+            )
+        if max(longest.values()) > self.config.max_steps:
+            raise ModelError(
+                f"a sequence of {max(longest.values())} steps",
+                expected=f"at most max_steps = {self.config.max_steps}",
+                fix=f"train with --set model.max_steps={max(longest.values())}",
+            )
+
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Compute logits, the five losses of Eq. 17 and, if asked, features.
 
@@ -240,19 +255,8 @@ class Tailor(EmotionModel):
     ) -> tuple[dict[Modality, Float[Tensor, "batch steps _"]], Masks]:
         config = self.config
         steps = {m: batch.values[m].shape[1] for m in self.modalities}
-        if len(set(steps.values())) > 1:
-            raise ModelError(
-                f"sequences of different lengths in one batch: {steps}",
-                expected="word-aligned data, where every modality has the same steps",
-                fix="align the data to words when converting it (`data convert --align`)",
-            )
+        self.check_lengths(steps, aligned=len(set(steps.values())) == 1)
         longest = max(steps.values())
-        if longest > config.max_steps:
-            raise ModelError(
-                f"a sequence of {longest} steps",
-                expected=f"at most max_steps = {config.max_steps}",
-                fix=f"train with --set model.max_steps={longest}",
-            )
         # DIVERGENCE (pad_to_max_steps): the program pads everything to 60 steps
         pad = config.max_steps - longest if config.pad_to_max_steps else 0
         values, masks = {}, {}

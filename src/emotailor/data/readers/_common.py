@@ -163,7 +163,9 @@ class Block:
     def __init__(self, where: str, value: Any, *, vectors: bool = False) -> None:
         self._where = where
         expected = "numbers of shape (samples, steps, features)"
-        if isinstance(value, list | tuple) or getattr(value, "dtype", None) == object:
+        if isinstance(value, list | tuple) or (
+            isinstance(value, np.ndarray) and value.dtype.kind == "O"
+        ):
             self._items: Any = [np.asarray(item) for item in value]
             self.dim = self._items[0].shape[-1] if self._items and self._items[0].ndim else 0
             bad = [a for a in self._items if a.ndim != 2 or a.dtype.kind not in "fiub"]

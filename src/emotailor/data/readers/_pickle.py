@@ -13,9 +13,10 @@ import pickle
 import zipfile
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from io import BufferedIOBase
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from emotailor.errors import DataError
 LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """What a torch file before the zip format begins with: its magic number, pickled."""
 
+_ReadStorage = Callable[[Any, np.dtype[Any], int], np.ndarray]
 _SAFE_KINDS = "biufSU"  # and O, for arrays of lists or strings
 _STORAGES = {
     "FloatStorage": "<f4",
@@ -43,9 +45,10 @@ class _Allowed:
     """A callable that a pickle may call but not change."""
 
     __slots__ = ("_call",)
+    _call: Callable[..., Any]
 
     def __init__(self, call: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_call", call)
+        object.__setattr__(self, "_call", call)  # past the refusal below
 
     def __call__(self, *args: Any) -> Any:
         return self._call(*args)
@@ -68,9 +71,8 @@ class _Dtype:
             raise pickle.UnpicklingError(f"dtype {self.real}")
 
     def __setstate__(self, state: Any) -> None:
-        order = state[1].decode() if isinstance(state[1], bytes) else state[1]
-        if order in ("<", ">"):
-            self.real = self.real.newbyteorder(order)
+        if state[1] in (">", b">"):
+            self.real = self.real.newbyteorder(">")
 
 
 class _Array(np.ndarray):
@@ -86,7 +88,8 @@ class _Array(np.ndarray):
         count = prod(shape) * (1 if kind == "O" else dtype.real.itemsize)
         if not isinstance(data, list if kind == "O" else bytes | bytearray) or len(data) != count:
             raise pickle.UnpicklingError(f"an array of shape {shape} with {len(data)} data")
-        super().__setstate__((1, tuple(shape), dtype.real, bool(fortran), data))
+        checked: Any = (1, tuple(shape), dtype.real, bool(fortran), data)
+        super().__setstate__(checked)
 
 
 def _reconstruct(*_: Any) -> np.ndarray:
@@ -118,6 +121,15 @@ def _bytes(data: Any = b"") -> bytes:
     if not isinstance(data, bytes | bytearray):  # bytes(10**12) would fill the memory
         raise pickle.UnpicklingError("bytes made of something else")
     return bytes(data)
+
+
+class _StorageType:
+    """The type of a storage, which a torch file names; it cannot be called."""
+
+    def __init__(self, name: str) -> None:
+        self.dtype = np.dtype(_STORAGES[name])
+
+    __setstate__ = _Allowed.__setstate__
 
 
 class _Storage:
@@ -188,18 +200,32 @@ class Inert:
 # The Python implementation of the unpickler, because the C one trusts sizes that a damaged file
 # gives: five forged bytes can make it ask for 64 GiB. Large arrays are single reads in either.
 class _Unpickler(pickle._Unpickler):
-    def __init__(self, file: IO[bytes], path: Path, unknown: set[str] | None) -> None:
+    """Unpickles without importing anything.
+
+    Args:
+        file: positioned at a pickle.
+        path: of the file, for messages; nothing in it can be larger than it.
+        unknown: collects the names of unknown globals; None to refuse them.
+        read_storage: (key, dtype, count) -> the numbers of a torch storage.
+    """
+
+    def __init__(
+        self,
+        file: BufferedIOBase,
+        path: Path,
+        unknown: set[str] | None = None,
+        read_storage: _ReadStorage | None = None,
+    ) -> None:
         super().__init__(file, encoding="latin1")
-        self._path, self._unknown = path, unknown
+        self._path, self._unknown, self._read_storage = path, unknown, read_storage
         self._size = path.stat().st_size
-        self._storages: dict[str, _Storage] = {}
-        self._read_storage: Callable[[str, np.dtype[Any], int], np.ndarray] | None = None
+        self.storages: dict[Any, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if call := _ALLOWED.get((module, name)):
             return _Allowed(call)
         if module == "torch" and name in _STORAGES:
-            return _Allowed(_StorageType(name).refuse)
+            return _StorageType(name)
         if self._unknown is None:
             raise DataError(
                 f"{self._path} asks for {module}.{name}; it was refused and nothing was run",
@@ -216,15 +242,14 @@ class _Unpickler(pickle._Unpickler):
         if self._read_storage is None:
             raise pickle.UnpicklingError("it refers to data outside")
         kind, storage_type, key, _, count = pid[:5]
-        call = getattr(storage_type, "_call", None)
-        owner = getattr(call, "__self__", None)
-        if kind != "storage" or not isinstance(owner, _StorageType):
-            raise pickle.UnpicklingError(f"a tensor of unknown type {key!r}")
-        if type(count) is not int or not 0 <= count * owner.dtype.itemsize <= self._size:
+        if kind != "storage" or not isinstance(storage_type, _StorageType):
+            raise pickle.UnpicklingError("a tensor of a type that is not plain numbers")
+        dtype = storage_type.dtype
+        if type(count) is not int or not 0 <= count * dtype.itemsize <= self._size:
             raise pickle.UnpicklingError(f"a storage of {count} numbers")
-        if key not in self._storages:
-            self._storages[key] = _Storage(self._read_storage(key, owner.dtype, count))
-        return self._storages[key]
+        if key not in self.storages:
+            self.storages[key] = _Storage(self._read_storage(key, dtype, count))
+        return self.storages[key]
 
     def load_bytearray8(self) -> None:
         size = int.from_bytes(self.read(8), "little")  # type: ignore[attr-defined]
@@ -232,4 +257,67 @@ class _Unpickler(pickle._Unpickler):
             raise pickle.UnpicklingError(f"{size} bytes announced in a file of {self._size}")
         self.append(bytearray(self.read(size)))  # type: ignore[attr-defined]
 
-    dispatch = pickle._Unpickler.dispatch | {pickle.BYTEARRAY8[0]: load_bytearray8}
+    dispatch: ClassVar[Any] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}
+
+
+def load_pickle(path: Path) -> Any:
+    """Return what a pickle of NumPy arrays and plain containers holds, running nothing.
+
+    Raises:
+        DataError: the file is missing, damaged, or names anything else.
+    """
+    require_file(path, "a pickle")
+    with unreadable(path, "a complete pickle of NumPy arrays"), path.open("rb") as file:
+        return _Unpickler(file, path).load()
+
+
+def load_torch(path: Path) -> tuple[Any, list[str]]:
+    """Return what a ``torch.save`` file holds, tensors as arrays, and the unknown types in it.
+
+    Objects of unknown type are replaced by ``Inert``; nothing is run.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    require_file(path, "a file written by torch.save")
+    unknown: set[str] = set()
+    with unreadable(path, "a complete file written by torch.save"), path.open("rb") as file:
+        legacy = file.read(len(LEGACY_TORCH)) == LEGACY_TORCH
+        content = _load_legacy(file, path, unknown) if legacy else _load_zip(path, unknown)
+    return content, sorted(unknown)
+
+
+def _load_zip(path: Path, unknown: set[str]) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        names = [n for n in archive.namelist() if n.split("/", 1)[-1] == "data.pkl"]
+        if not names or any(i.compress_type != zipfile.ZIP_STORED for i in archive.infolist()):
+            raise DataError(
+                f"{path} is a zip file, but not one that torch.save writes",
+                expected="an uncompressed archive with a data.pkl",
+            )
+        folder = names[0].removesuffix("data.pkl")
+
+        def read_storage(key: Any, dtype: np.dtype[Any], count: int) -> np.ndarray:
+            return np.frombuffer(archive.read(f"{folder}data/{key}"), dtype, count)
+
+        with archive.open(names[0]) as file:
+            content = _Unpickler(file, path, unknown, read_storage).load()
+            file.read()  # to the end, so that the checksum is verified
+            return content
+
+
+def _load_legacy(file: BufferedIOBase, path: Path, unknown: set[str]) -> Any:
+    """Read the older format: five pickles in a row, then the numbers of each storage."""
+    for _ in ("protocol version", "system information"):
+        _Unpickler(file, path).load()
+    # tensors are views of storages that are filled afterwards
+    unpickler = _Unpickler(file, path, unknown, lambda _, dtype, count: np.zeros(count, dtype))
+    content = unpickler.load()
+    for key in _Unpickler(file, path).load():
+        values = unpickler.storages[key].values
+        count = int.from_bytes(file.read(8), "little")
+        data = file.read(values.nbytes)
+        if count != len(values) or len(data) != values.nbytes:
+            raise DataError(f"{path} is truncated", expected=f"{len(values)} numbers in {key!r}")
+        values[:] = np.frombuffer(data, values.dtype)
+    return content

@@ -1,0 +1,5 @@
+"""``python -m emotailor`` is the command ``emotailor``."""
+
+from emotailor.cli import main
+
+main()

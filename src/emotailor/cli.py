@@ -1,0 +1,391 @@
+"""The command line: every function parses, calls and prints; nothing is computed here.
+
+Exit codes: 0 success, 1 a problem was found or an unforeseen failure, 2 wrong usage, 3 wrong
+configuration, 4 unusable data, 5 unusable model, 130 interrupted (a checkpoint is saved).
+"""
+
+import json
+import os
+import sys
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from emotailor import __version__
+from emotailor.errors import EmotailorError
+
+app = typer.Typer(
+    help="Multi-modal, multi-label emotion recognition: TAILOR, from data to a prediction.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Make, look at and check data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+out = Console()
+err = Console(stderr=True)
+
+
+class Preset(StrEnum):
+    """Where default settings come from."""
+
+    paper = "paper"
+    authors = "authors"
+
+
+class ThresholdChoice(StrEnum):
+    """How a probability becomes a decision."""
+
+    fixed = "fixed"
+    tuned = "tuned"
+    per_label = "per_label"
+
+
+class Rule(StrEnum):
+    """Whether the label threshold itself counts."""
+
+    above = ">"
+    at_least = ">="
+
+
+DataPath = Annotated[Path, typer.Argument(help="A stored data set (folder with dataset.json).")]
+ModelPath = Annotated[Path, typer.Argument(help="A run folder or a model folder.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at the output path.")]
+
+
+def _print(*renderables: Any) -> None:
+    for renderable in renderables:
+        out.print(renderable, soft_wrap=isinstance(renderable, str), highlight=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"emotailor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+# ---------------------------------------------------------------------- data
+
+
+@data_app.command("convert")
+def data_convert(
+    source: Annotated[Path, typer.Argument(help="File, or folder (of .csd or .h5 files).")],
+    out_path: Annotated[Path, typer.Option("--out", "-o", help="Data set folder to create.")],
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="Source format; found out by default.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="File of emotion labels, joined by id (MulT, MMSA).")
+    ] = None,
+    label_names: Annotated[
+        str | None, typer.Option(help="Names of the label columns, separated by commas.")
+    ] = None,
+    label_threshold: Annotated[
+        float, typer.Option(help="A label holds where its value is beyond this.")
+    ] = 0.0,
+    label_rule: Annotated[Rule, typer.Option(help="Whether the threshold counts.")] = Rule.above,
+    folds: Annotated[
+        Path | None, typer.Option(help="Which video is in which split (.csd files).")
+    ] = None,
+    split_by_hash: Annotated[
+        bool, typer.Option("--split-by-hash", help="Without --folds: 70/10/20 by video id.")
+    ] = False,
+    align: Annotated[
+        bool | None,
+        typer.Option("--align/--no-align", help="Insist on word-aligned or native sequences."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Most samples per split.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn the files people have into a stored data set.
+
+    Formats: the TAILOR/HHMPN/CARAT .pt file, MulT and MMSA pickles, CMU-MultimodalSDK .csd files,
+    a CSV table with .npy files, an .npz with one vector per row, POM .h5 files.
+    """
+    from emotailor.data.convert import convert
+    from emotailor.data.inspect import inspect_dataset, render
+
+    dataset = convert(
+        source,
+        out_path,
+        format=format_name,
+        name=name,
+        labels=labels,
+        label_names=[part.strip() for part in label_names.split(",")] if label_names else None,
+        label_threshold=label_threshold,
+        label_rule=label_rule.value,
+        folds=folds,
+        split_by_hash=split_by_hash,
+        align=align,
+        overwrite=overwrite,
+        limit=limit,
+    )
+    _print(render(inspect_dataset(dataset)), f"stored in {out_path}")
+
+
+@data_app.command("inspect")
+def data_inspect(
+    path: DataPath,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print dims, lengths, label counts and co-occurrence of a data set."""
+    from emotailor.data.inspect import inspect_dataset, render
+    from emotailor.data.store import open_dataset
+
+    report = inspect_dataset(open_dataset(path))
+    if as_json:
+        print(report.model_dump_json(indent=2))
+    else:
+        _print(render(report))
+
+
+@data_app.command("validate")
+def data_validate(
+    path: DataPath,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Skip the checks that read every value.")
+    ] = False,
+) -> None:
+    """Check hashes, shapes, finiteness, label names and leaks between splits.
+
+    Exits with 1 where the data cannot be trusted; warnings alone exit with 0.
+    """
+    from emotailor.data.validate import validate_dataset
+
+    problems = validate_dataset(path, deep=not quick)
+    for problem in problems:
+        color = "red" if problem.severity == "error" else "yellow"
+        line = Text.assemble(
+            (f"{problem.severity}: ", color), f"{problem.where}: {problem.what}\n  {problem.fix}"
+        )
+        out.print(line, soft_wrap=True)
+    errors = sum(problem.severity == "error" for problem in problems)
+    _print(f"{path}: {errors} errors, {len(problems) - errors} warnings")
+    if errors:
+        raise typer.Exit(1)
+
+
+@data_app.command("synthesize")
+def data_synthesize(
+    out_path: Annotated[Path, typer.Option("--out", "-o", help="Data set folder to create.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting, such as --set train=16326 or --set noise=1.0."),
+    ] = None,
+    aligned: Annotated[bool, typer.Option(help="Word-aligned, or native rates.")] = True,
+    seed: Annotated[int, typer.Option(help="Of all random draws.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw data with CMU-MOSEI's label statistics and a planted truth."""
+    from emotailor.configs.base import merge, parse_overrides
+    from emotailor.data.inspect import inspect_dataset, render
+    from emotailor.data.synthetic import SyntheticConfig, synthesize
+
+    values = merge({"aligned": aligned, "seed": seed}, parse_overrides(settings or []))
+    config = SyntheticConfig.parse(values, "the synthetic data")
+    dataset = synthesize(config, out_path, overwrite=overwrite)
+    _print(render(inspect_dataset(dataset)), f"stored in {out_path}")
+
+
+# ---------------------------------------------------------------------- train and evaluate
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option("--data", "-d", help="A stored data set.")],
+    out_path: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Run folder; by default runs/DATA-MODEL-seedN."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Which system.")] = "tailor",
+    preset: Annotated[
+        Preset, typer.Option(help="Defaults of the paper or of the authors' program.")
+    ] = Preset.paper,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", "-c", help="TOML file with model, training, data.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting, such as --set model.hidden_size=128."),
+    ] = None,
+    modalities: Annotated[str | None, typer.Option(help="A subset, such as visual,text.")] = None,
+    seed: Annotated[int | None, typer.Option(help="First seed.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds to train, one by one.")] = 1,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+) -> None:
+    """Train a system on a data set; run the same command again to go on after a stop."""
+    from emotailor.experiments.training import plan_runs, train_runs
+
+    runs = plan_runs(
+        data=data,
+        out=out_path,
+        system=model,
+        preset=preset.value,
+        config_file=config_file,
+        settings=settings or [],
+        modalities=modalities.split(",") if modalities else None,
+        seed=seed,
+        seeds=seeds,
+        device=device,
+    )
+    train_runs(runs, out)
+    where = runs[0].folder if seeds == 1 else runs[0].folder.parent
+    _print(f"next: emotailor evaluate {where}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[list[Path], typer.Argument(help="Run or model folders, or a folder of seeds.")],
+    split: Annotated[str, typer.Option(help="Split to evaluate on.")] = "test",
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", help="By default the data trained on.")
+    ] = None,
+    thresholds: Annotated[
+        ThresholdChoice | None,
+        typer.Option(help="By default the one tuned on validation data."),
+    ] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Show the paper's TAILOR (CMU-MOSEI, aligned) beside.")
+    ] = False,
+    resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 2000,
+    device: Device = "auto",
+) -> None:
+    """Evaluate trained runs; prints and stores metrics, intervals and predictions."""
+    from emotailor.experiments.evaluate import evaluate_run, find_runs, render_evaluations
+
+    folders = [folder for path in run for folder in find_runs(path)]
+    results = [
+        evaluate_run(
+            folder,
+            data=data,
+            split=split,
+            thresholds=thresholds.value if thresholds else None,
+            resamples=resamples,
+            device=device,
+        )
+        for folder in folders
+    ]
+    _print(render_evaluations(results, paper="aligned" if paper else None))
+
+
+@app.command()
+def predict(
+    model: ModelPath,
+    source: Annotated[
+        Path, typer.Argument(help="A stored data set, or an .npz with visual, audio, text arrays.")
+    ],
+    split: Annotated[str, typer.Option(help="Split of the data set.")] = "test",
+    sample_id: Annotated[
+        list[str] | None, typer.Option("--id", help="Only this sample; may be repeated.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    explain: Annotated[
+        bool | None,
+        typer.Option("--explain/--no-explain", help="By default for up to 20 samples."),
+    ] = None,
+    thresholds: Annotated[
+        ThresholdChoice | None,
+        typer.Option(help="By default the one tuned on validation data."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Name the emotions of samples, and say which modality and which steps carried each."""
+    from emotailor.experiments.predict import read_samples, render_predictions
+    from emotailor.serving.predictor import Predictor
+
+    predictor = Predictor.load(
+        model, device=device, thresholds=thresholds.value if thresholds else None
+    )
+    samples = read_samples(source, split=split, ids=sample_id or [], limit=limit)
+    predictions = predictor.predict(
+        samples, explain=len(samples) <= 20 if explain is None else explain
+    )
+    if as_json:
+        for prediction in predictions:
+            print(json.dumps(prediction.to_json(), ensure_ascii=False))
+    else:
+        _print(render_predictions(predictions))
+
+
+@app.command("import-checkpoint")
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="pytorch_model_*.bin of the authors' program.")],
+    out_path: Annotated[Path, typer.Option("--out", "-o", help="Model folder to create.")],
+    heads: Annotated[int, typer.Option(min=1, help="Attention heads of that model.")] = 8,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn a checkpoint of the authors' program into a model folder."""
+    from emotailor.training.import_checkpoint import import_checkpoint as run
+
+    card = run(file, out_path, heads=heads, overwrite=overwrite)
+    dims = ", ".join(f"{m} {d}" for m, d in card.dims.items())
+    _print(f"{out_path}: TAILOR for {', '.join(card.label_names)} from features {dims}")
+
+
+@app.command()
+def demo(
+    out_path: Annotated[Path, typer.Option("--out", "-o", help="Folder of the demo.")] = Path(
+        "runs/demo"
+    ),
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes.")] = False,
+) -> None:
+    """Make data, train a small TAILOR, test it beside baselines, explain three predictions."""
+    from emotailor.experiments.demo import run_demo
+
+    run_demo(out_path, out, quick=quick)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has: versions, devices, speed, and what would be missing."""
+    from emotailor.experiments.doctor import examine
+
+    healthy, table = examine()
+    _print(table)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+# ---------------------------------------------------------------------- errors
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    err.print(Text.assemble(("warning: ", "yellow"), str(message)), soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one message and an exit code."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except EmotailorError as error:
+        err.print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print(Text.assemble(("interrupted", "red")))
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        err.print(Text.assemble(("error: ", "red"), f"{error.strerror or error}{where}"))
+        sys.exit(1)

@@ -1,0 +1,77 @@
+"""Settings of a run: which data, which system, how it is trained."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from emotailor.configs.base import Config, merge
+from emotailor.configs.training import TrainingConfig
+from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.errors import ConfigError
+
+Preset = Literal["paper", "authors"]
+
+
+class DataConfig(Config):
+    """What a system is trained on."""
+
+    path: str = Field(min_length=1)  # of a stored data set
+    modalities: tuple[Modality, ...] | None = None  # a subset; None for all the data set has
+    standardize: bool = True  # features to mean 0 and deviation 1 of the training split
+    train_split: str = "train"
+    valid_split: str = "valid"
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        chosen = self.modalities
+        if chosen is not None and (not chosen or len(set(chosen)) != len(chosen)):
+            raise ValueError(f"modalities must be some of {', '.join(MODALITIES)}, each once")
+        return self
+
+
+class RunConfig(Config):
+    """Everything that determines a run (``config.json``)."""
+
+    system: str = "tailor"
+    data: DataConfig
+    model: Annotated[Config, SerializeAsAny()]
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse_model(cls, values: Any) -> Any:
+        from emotailor.models.registry import find_system
+
+        if isinstance(values, Mapping) and not isinstance(values.get("model"), Config):
+            wanted = find_system(str(values.get("system", "tailor"))).config
+            try:
+                model = wanted.parse(values.get("model", {}), "the configuration")
+            except ConfigError as error:
+                raise ConfigError(
+                    error.found.replace(": ", ": model.", 1).replace("; ", "; model."),
+                    expected=error.expected,
+                ) from None
+            return {**values, "model": model}
+        return values
+
+    @classmethod
+    def build(
+        cls, *layers: Mapping[str, Any], system: str = "tailor", preset: Preset = "paper"
+    ) -> "RunConfig":
+        """Start from a preset and lay nested settings over it; later layers win.
+
+        Raises:
+            ConfigError: unknown system or key, or a value out of range.
+        """
+        from emotailor.models.registry import find_system
+
+        settings = find_system(system).config
+        face = getattr(settings, preset)()
+        base = {
+            "system": system,
+            "model": face.to_json(),
+            "training": getattr(TrainingConfig, preset)().to_json(),
+            "data": {"standardize": preset == "paper"},
+        }
+        return cls.parse(merge(base, *layers))

@@ -1,0 +1,181 @@
+"""Turning the files people have into a stored data set."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from emotailor.data.dataset import (
+    EMOTIONS,
+    MODALITIES,
+    EmotionDataset,
+    Modality,
+    Sample,
+    canonical_label,
+    video_of,
+)
+from emotailor.data.readers import ConvertOptions, Reading, detect, open_source
+from emotailor.data.store import CARD_FILE, DatasetWriter, open_dataset
+from emotailor.errors import DataError
+from emotailor.files import sha256_of
+
+HASH_LIMIT = 4 * 2**30
+"""Bytes above which a source file is named in the provenance without its SHA-256."""
+
+
+def convert(
+    source: str | Path | Mapping[str, str | Path],
+    output: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002 - the command's option has this name
+    name: str | None = None,
+    labels: str | Path | None = None,
+    label_names: Sequence[str] | None = None,
+    label_threshold: float = 0.0,
+    label_rule: str = ">",
+    folds: str | Path | None = None,
+    split_by_hash: bool = False,
+    align: bool | None = None,
+    overwrite: bool = False,
+    limit: int | None = None,
+) -> EmotionDataset:
+    """Read ``source`` in any known format and store it at ``output``.
+
+    Emotions get the paper's names, and where they are exactly the paper's six also its order.
+    What was dropped, assumed or could not be matched is kept in the ``repairs`` of the result.
+
+    Args:
+        source: a file or folder; for ``.csd`` files also a path per role (visual, audio, text,
+            labels).
+        output: folder to create.
+        format: one of ``emotailor.data.readers.FORMATS``; found out by default.
+        name: of the data set; by default that of the source.
+        labels: file with emotion labels, for formats that lack them.
+        label_names: of the label columns, or which columns to take.
+        label_threshold: a label holds where its value is beyond this.
+        label_rule: ``>`` or ``>=``: whether the threshold itself counts.
+        folds: file that says which video is in which split (``.csd`` alone).
+        split_by_hash: without ``folds``, split videos 70/10/20 by a hash of their id.
+        align: True or False to insist on aligned or unaligned; None to find out.
+        overwrite: replace an existing data set.
+        limit: most samples per split, for a quick try.
+
+    Raises:
+        DataError: the source is missing, damaged or not of the format, or ``output`` exists.
+        ConfigError: an option is out of range or of no use for the format.
+    """
+    options = ConvertOptions(
+        labels=Path(labels) if labels is not None else None,
+        label_names=tuple(label_names) if label_names is not None else None,
+        label_threshold=float(label_threshold),
+        label_rule=cast(Any, label_rule),  # checked there
+        folds=Path(folds) if folds is not None else None,
+        split_by_hash=split_by_hash,
+        align=align,
+        limit=limit,
+    )
+    output = Path(output)
+    _refuse_existing(output, overwrite)
+    paths: Path | dict[str, Path]
+    if isinstance(source, Mapping):
+        paths = {role: Path(path) for role, path in source.items()}
+        first, known = next(iter(paths.values()), Path()), format or "csd"
+    else:
+        paths = first = Path(source)
+        known = format or detect(first)
+    reading = open_source(paths, known, options)
+    names, order = stored_labels(reading.label_names)
+    with DatasetWriter(
+        output,
+        name=name or first.resolve().stem,
+        label_names=names,
+        dims=reading.dims,
+        aligned=reading.aligned,
+        provenance=_provenance(known, reading, options),
+        overwrite=overwrite,
+    ) as writer:
+        _write(writer, reading, order, options.limit, first)
+    return open_dataset(output)
+
+
+def stored_labels(names: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
+    """Return the names under which labels are stored, and the source's column for each.
+
+    Six emotions come in the order of ``EMOTIONS``, other labels in that of the source.
+    """
+    canonical = [canonical_label(name) for name in names]
+    if sorted(canonical) == sorted(EMOTIONS):
+        return EMOTIONS, [canonical.index(name) for name in EMOTIONS]
+    return tuple(canonical), list(range(len(canonical)))
+
+
+def _refuse_existing(output: Path, overwrite: bool) -> None:
+    """Refuse before hours of reading what the writer would refuse after them."""
+    if output.exists() and not (overwrite and (output / CARD_FILE).is_file()):
+        raise DataError(
+            f"{output} already exists" + " and is not a data set" * overwrite,
+            expected="a path that is free",
+            fix="choose another output path"
+            + (", or pass --overwrite to replace it" if not overwrite else ""),
+        )
+
+
+def _provenance(format_name: str, reading: Reading, options: ConvertOptions) -> dict[str, Any]:
+    sources = [
+        {"file": f.name, "sha256": sha256_of(f) if f.stat().st_size <= HASH_LIMIT else None}
+        for f in reading.files
+    ]
+    chosen = {
+        key: value.name if isinstance(value, Path) else value
+        for key, value in vars(options).items()
+        if value is not None
+    }
+    return {"format": format_name, "sources": sources, "options": chosen}
+
+
+def _write(
+    writer: DatasetWriter, reading: Reading, order: list[int], limit: int | None, source: Path
+) -> None:
+    """Write all samples, then what there is to say about them."""
+    taken: Counter[str] = Counter()
+    empty: Counter[str] = Counter()
+    splits_of_video: defaultdict[str, set[str]] = defaultdict(set)
+    present: Counter[Modality] = Counter()
+    finite: set[Modality] = set()
+    for split, sample in reading.samples:
+        if limit is not None and taken[split] >= limit:
+            continue
+        sequences = {m: s for m, s in sample.sequences.items() if len(s)}
+        if not sequences:
+            empty[split] += 1
+            continue
+        present.update(list(sequences))
+        finite |= {m for m, s in sequences.items() if m not in finite and np.isfinite(s).any()}
+        labels = None if sample.labels is None else sample.labels[order]
+        writer.add(split, Sample(sample.id, sequences, labels))
+        taken[split] += 1
+        splits_of_video[video_of(sample.id)].add(split)
+    if damaged := [m for m in MODALITIES if present[m] and m not in finite]:
+        raise DataError(
+            f"{source}: every value of {' and '.join(damaged)} is NaN or infinite",
+            expected="features that are numbers",
+            fix="extract or export the features again",
+        )
+    if not taken:
+        raise DataError(f"{source} has no sample that can be used", expected="at least one")
+    total = taken.total()
+    notes = [*reading.notes]
+    notes += [f"{n} samples of split {s!r} have no modality: dropped" for s, n in empty.items()]
+    notes += [
+        f"{m} is missing in {total - present[m]} of {total} samples"
+        for m in reading.dims
+        if present[m] < total
+    ]
+    if leaked := sum(len(s) > 1 for s in splits_of_video.values()):
+        notes.append(f"{leaked} videos have segments in more than one split")
+    if limit is not None:
+        notes.append(f"limited to {limit} samples per split")
+    for line in notes:
+        writer.note(line)

@@ -1,0 +1,118 @@
+"""The CMU-MultimodalSDK's ``.csd`` file: HDF5 with features and intervals per video or segment.
+
+/<root>/data/<video or video[k]>/features    (n, dim)
+/<root>/data/<video or video[k]>/intervals   (n, 2), start and end in seconds
+/<root>/metadata/<name>                      JSON in an array of one byte string
+"""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from emotailor.data.readers._common import require_file, unreadable
+from emotailor.errors import DataError
+
+_EXPECTED = "a complete CMU-MultimodalSDK .csd file (HDF5)"
+
+
+class Csd:
+    """An opened ``.csd`` file; a context manager.
+
+    Attributes:
+        path: of the file.
+        root: name of its one top-level group, such as ``COVAREP``.
+        keys: of its entries: videos, or segments ``video[k]``.
+
+    Raises:
+        DataError: the file is missing or damaged, or not laid out as a .csd file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import h5py
+
+        self.path = require_file(path, _EXPECTED)
+        with unreadable(path, _EXPECTED):
+            self._file = h5py.File(path, "r")
+            names = list(self._file)
+            self.root = str(names[0]) if names else ""
+            group = self._file[self.root] if len(names) == 1 else None
+            data = group.get("data") if isinstance(group, h5py.Group) else None
+            if not isinstance(data, h5py.Group) or not len(data):
+                self._file.close()
+                raise DataError(
+                    f"{path} has the top-level groups {names[:5]} and no /<root>/data with entries",
+                    expected=_EXPECTED,
+                )
+            self._group: Any = group
+            self._data: Any = data
+            self.keys = [str(key) for key in data]
+        self._known = set(self.keys)
+        self._bad: dict[str, int] = {}  # by entry, since an entry can be read twice
+
+    def __enter__(self) -> "Csd":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._known
+
+    def metadata(self, name: str) -> Any:
+        """Return one metadata field, parsed; None where it is absent or not JSON."""
+        try:
+            return json.loads(np.asarray(self._group[f"metadata/{name}"][()]).ravel()[0])
+        except (KeyError, ValueError, TypeError, IndexError):
+            return None
+
+    @property
+    def bad_intervals(self) -> int:
+        """How many rows were ignored so far for their interval."""
+        return sum(self._bad.values())
+
+    @property
+    def dim(self) -> int | None:
+        """Feature width; None where the features are not numbers (words, phones)."""
+        with unreadable(self.path, _EXPECTED):
+            features = self._data[self.keys[0]]["features"]
+            numeric = features.ndim == 2 and features.dtype.kind in "fiu"
+            return int(features.shape[1]) if numeric else None
+
+    def entry(
+        self, key: str
+    ) -> tuple[Float64[np.ndarray, "n dim"], Float64[np.ndarray, "n 2"], Int64[np.ndarray, "n"]]:
+        """Return features, intervals and row numbers of one entry, in order of time.
+
+        Rows whose interval is not finite, negative or reversed are ignored and counted.
+
+        Raises:
+            DataError: the entry is damaged.
+        """
+        with unreadable(self.path, _EXPECTED):
+            entry = self._data[key]
+            features, intervals = entry["features"][()], entry["intervals"][()]
+            if (
+                features.ndim != 2
+                or features.dtype.kind not in "fiu"
+                or intervals.dtype.kind not in "fiu"
+                or intervals.shape != (len(features), 2)
+            ):
+                raise DataError(
+                    f"{self.path}: entry {key!r} has features {features.dtype} {features.shape} "
+                    f"and intervals {intervals.shape}",
+                    expected="numbers (n, dim) and (n, 2)",
+                )
+        start, end = intervals.astype(np.float64).T
+        good = np.isfinite(start) & np.isfinite(end) & (start >= 0) & (end >= start)
+        self._bad[key] = int((~good).sum())
+        kept = np.flatnonzero(good)[np.argsort(start[good], kind="stable")]
+        return features[kept].astype(np.float64), intervals[kept].astype(np.float64), kept

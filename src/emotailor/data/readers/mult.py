@@ -1,0 +1,113 @@
+"""The pickle of MulT: ``mosei_senti_data.pkl`` and ``mosei_senti_data_noalign.pkl``.
+
+    {"train" | "valid" | "test":
+        {"vision": (N, T, 35), "audio": (N, T, 74), "text": (N, T, 300),
+         "labels": (N, 1, 1), sentiment alone,
+         "id": (N, 3), video, start and end seconds; or (N, 1), video[k]}}
+
+Emotions come from a label file, joined by id.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emotailor.data.dataset import Modality, Sample
+from emotailor.data.padding import strip_padding
+from emotailor.data.readers._common import (
+    Block,
+    ConvertOptions,
+    Reading,
+    as_text,
+    check_blocks,
+    decide_aligned,
+    splits_of,
+)
+from emotailor.data.readers._labels import TOLERANCE, LabelTable, Segment, need_label_file
+from emotailor.data.readers._pickle import load_pickle
+from emotailor.errors import DataError
+
+_KEYS: dict[Modality, str] = {"visual": "vision", "audio": "audio", "text": "text"}
+
+
+def read_mult(path: Path, options: ConvertOptions) -> Reading:
+    """Open a MulT pickle and join emotion labels.
+
+    Raises:
+        DataError: the file is missing, damaged or not laid out like this; no label file was given,
+            or it fits no sample.
+    """
+    splits = splits_of(load_pickle(path), path, (*_KEYS.values(), "id"))
+    table = need_label_file(path, options)
+    ids = {s: _ids(f"{path}: split {s!r}", d["id"]) for s, d in splits.items()}
+    blocks = {
+        s: {m: Block(f"{path}: split {s!r}: {key}", d[key]) for m, key in _KEYS.items()}
+        for s, d in splits.items()
+    }
+    dims = check_blocks(blocks, {s: len(v) for s, v in ids.items()}, path)
+    aligned = decide_aligned(blocks, options.align, path)
+    found = {s: [_find(table, id_) for id_ in v] for s, v in ids.items()}
+    notes = [*table.notes, options.rule, *unmatched(path, table, found, ids)]
+
+    def samples() -> Iterator[tuple[str, Sample]]:
+        for split, segments in found.items():
+            for i, segment in enumerate(segments):
+                if segment is None:
+                    continue
+                raw = {m: b[i] for m, b in blocks[split].items()}
+                sequences = strip_padding(raw, aligned=aligned)
+                yield split, Sample(segment.key, sequences, segment.labels)
+
+    return Reading(table.names, dims, aligned, samples(), [path, table.path], notes)
+
+
+def unmatched(
+    path: Path,
+    table: LabelTable,
+    found: dict[str, list[Segment | None]],
+    ids: dict[str, list[Any]],
+) -> list[str]:
+    """Say how many samples have no labels.
+
+    Raises:
+        DataError: none has.
+    """
+    lost = [id_ for s in found for id_, seg in zip(ids[s], found[s], strict=True) if seg is None]
+    total = sum(map(len, found.values()))
+    if len(lost) == total:
+        example = f", such as {lost[0]!r}" if lost else ""
+        raise DataError(
+            f"none of the {total} samples of {path} is in {table.path}{example}",
+            expected="labels of the same segments",
+            fix="check that the label file belongs to this data set",
+        )
+    if not lost:
+        return []
+    return [f"{len(lost)} of {total} samples have no labels in {table.path.name} and were dropped"]
+
+
+def _ids(where: str, value: Any) -> list[tuple[str, ...]]:
+    array = np.asarray(value)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.shape[1] not in (1, 3):
+        raise DataError(
+            f"{where}: 'id' has shape {array.shape}",
+            expected="(N, 3): video, start, end; or (N, 1): video[k]",
+        )
+    return [tuple(as_text(cell) for cell in row) for row in array.tolist()]
+
+
+def _find(table: LabelTable, sample_id: tuple[str, ...]) -> Segment | None:
+    if len(sample_id) == 1:
+        return table.find(sample_id[0])
+    video, start, end = sample_id
+    try:
+        return table.find_time(video, float(start), float(end))
+    except ValueError:
+        raise DataError(
+            f"the id {sample_id} is not video, start and end",
+            expected=f"seconds, which match the label file within {TOLERANCE}",
+        ) from None

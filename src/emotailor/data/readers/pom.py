@@ -1,0 +1,93 @@
+"""The POM data of MFN: a folder of HDF5 files with sequences and rated traits.
+
+    audio_train.h5, audio_valid.h5, audio_test.h5   dataset d1 (N, 20, 43)
+    video_train.h5, ...                             dataset d1 (N, 20, 41)
+    y_train.h5, ...                                 dataset d1 (N, 17), ratings from 1 to 7
+
+A label holds where the rating is above the median of the training split. The files name neither
+the videos nor the traits.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from emotailor.data.dataset import MODALITIES, Modality, Sample
+from emotailor.data.padding import strip_padding
+from emotailor.data.readers._common import (
+    Block,
+    ConvertOptions,
+    Reading,
+    check_blocks,
+    decide_aligned,
+    require_file,
+    unreadable,
+)
+from emotailor.errors import DataError
+
+_EXPECTED = "a complete HDF5 file with a dataset d1 of numbers"
+_SPLITS = ("train", "valid", "test")
+_NAMES: dict[Modality, str] = {"visual": "video", "audio": "audio", "text": "text"}
+
+
+def read_pom(path: Path, options: ConvertOptions) -> Reading:
+    """Open a folder of POM files.
+
+    Raises:
+        DataError: a file is missing or damaged, or they do not fit each other.
+    """
+    if not path.is_dir():
+        raise DataError(
+            f"{path} is not a folder", expected="the folder with video_train.h5, y_train.h5, ..."
+        )
+    files = {s: path / f"y_{s}.h5" for s in _SPLITS}
+    ratings = {s: _dataset(f) for s, f in files.items()}
+    traits = {s: y.shape[1:] for s, y in ratings.items()}
+    if len(set(traits.values())) != 1 or ratings["train"].ndim != 2 or not len(ratings["train"]):
+        raise DataError(
+            f"{path}: ratings of shapes {[y.shape for y in ratings.values()]}",
+            expected="(N, traits) with the same traits in every split",
+        )
+    modalities = [m for m in MODALITIES if any(path.glob(f"{_NAMES[m]}_*.h5"))]
+    parts = {s: {m: path / f"{_NAMES[m]}_{s}.h5" for m in modalities} for s in _SPLITS}
+    blocks = {s: {m: Block(str(f), _dataset(f)) for m, f in p.items()} for s, p in parts.items()}
+    dims = check_blocks(blocks, {s: len(y) for s, y in ratings.items()}, path)
+    aligned = decide_aligned(blocks, options.align, path)
+    for split, y in ratings.items():
+        if not np.isfinite(y).all():
+            raise DataError(f"{files[split]}: ratings that are not finite", expected="numbers")
+    count = ratings["train"].shape[1]
+    names = options.label_names or tuple(f"trait_{i}" for i in range(count))
+    if len(names) != count:
+        raise DataError(f"{len(names)} label names", expected=f"one for each of {count} traits")
+    median = np.median(ratings["train"], axis=0)
+    notes = [
+        "a label holds where the rating is above the median of the training split",
+        "the source has no sample ids: samples are numbered per split, train-00000 onwards",
+    ]
+    if options.label_names is None:
+        notes.append("the source does not name its traits: they are numbered from trait_0")
+
+    def samples() -> Iterator[tuple[str, Sample]]:
+        for split, y in ratings.items():
+            labels = (y > median).astype(np.uint8)
+            for i, row in enumerate(labels):
+                raw = {m: b[i] for m, b in blocks[split].items()}
+                sequences = strip_padding(raw, aligned=aligned)
+                yield split, Sample(f"{split}-{i:05d}", sequences, row)
+
+    used = [*files.values(), *(f for p in parts.values() for f in p.values())]
+    return Reading(names, dims, aligned, samples(), used, notes)
+
+
+def _dataset(path: Path) -> Float64[np.ndarray, "..."]:
+    import h5py
+
+    require_file(path, _EXPECTED)
+    with unreadable(path, _EXPECTED), h5py.File(path, "r") as file:
+        data = file["d1"]
+        if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu":
+            raise DataError(f"{path}: d1 is not a dataset of numbers", expected=_EXPECTED)
+        return np.asarray(data[()], np.float64)

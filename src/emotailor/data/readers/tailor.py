@@ -1,0 +1,97 @@
+"""The file of TAILOR, HHMPN and CARAT: ``train_valid_test.pt``.
+
+    {"train" | "valid" | "test":
+        {"src-text": (N, 60, 300), "src-visual": (N, 60, 35), "src-audio": (N, 60, 74),
+         "tgt": N lists [2, class ids..., 3]}}
+
+A class id is 4 + its position in ``CLASSES``. The unaligned file has other numbers of steps
+(50, 500 and 500). Other top-level entries are ignored.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from emotailor.data.dataset import Modality, Sample
+from emotailor.data.padding import strip_padding
+from emotailor.data.readers._common import (
+    Block,
+    ConvertOptions,
+    Reading,
+    check_blocks,
+    decide_aligned,
+    splits_of,
+)
+from emotailor.data.readers._pickle import load_torch
+from emotailor.errors import DataError
+
+CLASSES = ("happy", "sad", "anger", "surprise", "disgust", "fear")
+_BEGIN, _END, _FIRST = 2, 3, 4
+_KEYS: dict[Modality, str] = {"visual": "src-visual", "audio": "src-audio", "text": "src-text"}
+
+
+def read_tailor(path: Path, options: ConvertOptions) -> Reading:
+    """Open a ``train_valid_test.pt``.
+
+    Raises:
+        DataError: the file is missing, damaged or not laid out like this.
+    """
+    content, unknown = load_torch(path)
+    names = options.label_names or CLASSES
+    splits = splits_of(content, path, (*_KEYS.values(), "tgt"))
+    labels = {s: _labels(f"{path}: split {s!r}", d["tgt"], len(names)) for s, d in splits.items()}
+    blocks = {
+        s: {m: Block(f"{path}: split {s!r}: {key}", d[key]) for m, key in _KEYS.items()}
+        for s, d in splits.items()
+    }
+    dims = check_blocks(blocks, {s: len(v) for s, v in labels.items()}, path)
+    aligned = decide_aligned(blocks, options.align, path)
+    notes = ["the source has no sample ids: samples are numbered per split, train-00000 onwards"]
+    if unknown:
+        notes.append(f"ignored objects of types that are not plain data: {', '.join(unknown)}")
+
+    def samples() -> Iterator[tuple[str, Sample]]:
+        for split, parts in blocks.items():
+            for i, row in enumerate(labels[split]):
+                sequences = strip_padding({m: b[i] for m, b in parts.items()}, aligned=aligned)
+                yield split, Sample(f"{split}-{i:05d}", sequences, row)
+
+    return Reading(tuple(names), dims, aligned, samples(), [path], notes)
+
+
+def _labels(where: str, targets: Any, count: int) -> UInt8[np.ndarray, "n labels"]:
+    """Turn ``[2, ids..., 3]`` per sample into 0/1 columns."""
+    if not isinstance(targets, list | tuple | np.ndarray):
+        raise DataError(
+            f"{where}: 'tgt' is a {type(targets).__name__}",
+            expected="a list of [2, class ids..., 3], one per sample",
+        )
+    labels = np.zeros((len(targets), count), np.uint8)
+    for i, target in enumerate(targets):
+        ids = np.asarray(target).ravel().tolist()
+        inner = _classes(ids, count)
+        if inner is None:
+            raise DataError(
+                f"{where}: 'tgt' of sample {i} is {str(ids)[:80]}",
+                expected=f"[2, class ids from {_FIRST} to {_FIRST + count - 1}, 3]",
+                fix="name the labels with --label-names if there are other than six",
+            )
+        labels[i, inner] = 1
+    return labels
+
+
+def _classes(ids: list[Any], count: int) -> list[int] | None:
+    """Return the label columns of one target, or None where it is not one."""
+    if _END in ids:  # zeros behind it fill a rectangular array
+        end = ids.index(_END)
+        if any(i != 0 for i in ids[end + 1 :]):
+            return None
+        ids = ids[: end + 1]
+    if len(ids) < 2 or ids[0] != _BEGIN or ids[-1] != _END:
+        return None
+    if not all(isinstance(i, int) and 0 <= i - _FIRST < count for i in ids[1:-1]):
+        return None
+    return [i - _FIRST for i in ids[1:-1]]

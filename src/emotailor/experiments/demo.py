@@ -1,0 +1,102 @@
+"""The demo: from nothing to a trained, tested and explained model in about two minutes."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from emotailor.configs.run import RunConfig
+from emotailor.data.inspect import inspect_dataset, render
+from emotailor.data.store import open_dataset, read_card
+from emotailor.data.synthetic import SyntheticConfig, synthesize
+from emotailor.errors import DataError
+from emotailor.evaluation.metrics import Metrics, evaluate
+from emotailor.evaluation.report import comparison_table, metrics_table
+from emotailor.evaluation.thresholds import Thresholds
+from emotailor.experiments.evaluate import evaluate_run
+from emotailor.experiments.predict import render_predictions
+from emotailor.experiments.training import PlannedRun, train_runs
+from emotailor.models.classic import BinaryRelevance, LabelFrequency
+from emotailor.serving.predictor import Predictor
+
+MODEL = {
+    "hidden_size": 64,
+    "feedforward_size": 128,
+    "heads": 4,
+    "visual_layers": 1,
+    "audio_layers": 1,
+    "text_layers": 1,
+    "cross_layers": 1,
+    "dropout": 0.1,
+}
+TRAINING = {"epochs": 16, "batch_size": 32, "learning_rate": 1e-3, "select_by": "tuned", "seed": 1}
+
+
+def demo_data(folder: Path, config: SyntheticConfig) -> None:
+    """Make the demo's data set, unless it is there from an earlier start."""
+    try:
+        made_with = read_card(folder).provenance.get("config")
+    except DataError:
+        made_with = None
+    if made_with != config.to_json():
+        synthesize(config, folder, overwrite=folder.exists())
+
+
+def baselines(data: Path, names: tuple[str, ...]) -> dict[str, Metrics]:
+    """Test metrics of the trivial systems, their threshold tuned on validation."""
+    dataset = open_dataset(data)
+    systems: dict[str, LabelFrequency | BinaryRelevance] = {
+        "label frequencies": LabelFrequency(),
+        "logistic regression": BinaryRelevance(C=1e-3),
+    }
+    found = {}
+    for name, system in systems.items():
+        fitted = system.fit(dataset["train"], names)
+        valid = fitted.predict_proba(dataset["valid"])
+        chosen = Thresholds.choose("tuned", dataset["valid"].labels, valid, names).array(names)
+        test = dataset["test"]
+        found[name] = evaluate(test.labels, fitted.predict_proba(test), names, chosen)
+    return found
+
+
+def run_demo(folder: Path, console: Console, *, quick: bool = False) -> None:
+    """Make data, train, test beside baselines, explain; start it again and it goes on.
+
+    Args:
+        folder: of the data set and the run.
+        console: where to print.
+        quick: a much smaller model and data set, for trying the command.
+    """
+    data, run = folder / "data", folder / "run"
+    config = SyntheticConfig(train=160, valid=60, test=60) if quick else SyntheticConfig(train=2400)
+    console.rule("1. Data with CMU-MOSEI's label statistics and a planted truth")
+    demo_data(data, config)
+    dataset = open_dataset(data)
+    console.print(render(inspect_dataset(dataset)))
+    console.rule("2. Training a small TAILOR")
+    training = {**TRAINING, "epochs": 2} if quick else TRAINING
+    settings = {"data": {"path": str(data)}, "model": MODEL, "training": training}
+    train_runs([PlannedRun(RunConfig.build(settings), run)], console)
+    console.rule("3. Test, beside trivial baselines")
+    result = evaluate_run(run)
+    systems = {**baselines(data, dataset.label_names), "TAILOR": result.metrics}
+    console.print(comparison_table(systems, title="Test split, thresholds tuned on validation"))
+    console.print(metrics_table(result.metrics, result.intervals, title="TAILOR"))
+    console.rule("4. Three predictions, and what carried them")
+    test = dataset["test"]
+    samples = [test.sample(i) for i in range(min(3, len(test)))]
+    predictions = Predictor.load(run).predict(samples, explain=True)
+    console.print(render_predictions(predictions))
+    names = dataset.label_names
+    for sample in samples:
+        assert sample.labels is not None
+        truth = [name for name, held in zip(names, sample.labels, strict=True) if held]
+        console.print(f"truth of {sample.id}: {', '.join(truth) or 'none'}", highlight=False)
+    console.rule("Done")
+    console.print(
+        f"run folder: {run}\n"
+        f"  again:   emotailor evaluate {run}\n"
+        f"  predict: emotailor predict {run} {data} --limit 3\n"
+        f"  your own data: emotailor data convert --help",
+        highlight=False,
+        soft_wrap=True,
+    )

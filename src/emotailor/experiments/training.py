@@ -1,0 +1,107 @@
+"""Planning and training of one run, or of one run per seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from emotailor.configs.base import merge, parse_overrides, read_toml
+from emotailor.configs.run import Preset, RunConfig
+from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that has not started: its settings and its folder."""
+
+    config: RunConfig
+    folder: Path
+
+
+def parse_modalities(names: Sequence[str]) -> list[Modality]:
+    """Read names or initials of modalities.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    known: dict[str, Modality] = {m: m for m in MODALITIES} | {m[0]: m for m in MODALITIES}
+    unknown = [name for name in names if name.strip().lower() not in known]
+    if unknown:
+        raise ConfigError(
+            f"unknown modality {', '.join(unknown)}",
+            expected=f"some of {', '.join(MODALITIES)}, separated by commas",
+        )
+    return [known[name.strip().lower()] for name in names]
+
+
+def plan_runs(
+    *,
+    data: Path,
+    out: Path | None = None,
+    system: str = "tailor",
+    preset: Preset = "paper",
+    config_file: Path | None = None,
+    settings: Sequence[str] = (),
+    modalities: Sequence[str] | None = None,
+    seed: int | None = None,
+    seeds: int = 1,
+    device: str | None = None,
+) -> list[PlannedRun]:
+    """Put the settings of one run per seed together, checked, before anything heavy starts.
+
+    Later sources win: preset, configuration file, ``settings`` (``KEY=VALUE``), the other options.
+
+    Raises:
+        ConfigError: unknown system or key, or a value out of range.
+    """
+    chosen: dict[str, Any] = {"data": {"path": str(data)}}
+    if modalities is not None:
+        chosen["data"]["modalities"] = parse_modalities(modalities)
+    if device is not None:
+        chosen["training"] = {"device": device}
+    from_file = read_toml(config_file) if config_file else {}
+    system = str(from_file.pop("system", system))
+    layers = (from_file, parse_overrides(settings), chosen)
+    first = RunConfig.build(*layers, system=system, preset=preset)
+    start = first.training.seed if seed is None else seed
+    planned = []
+    for number in range(start, start + seeds):
+        config = RunConfig.build(
+            merge(*layers, {"training": {"seed": number}}), system=system, preset=preset
+        )
+        if out is None:
+            folder = Path("runs") / f"{data.resolve().name}-{system}-seed{number}"
+            if seeds > 1:
+                folder = Path("runs") / f"{data.resolve().name}-{system}" / f"seed{number}"
+        else:
+            folder = out if seeds == 1 else out / f"seed{number}"
+        planned.append(PlannedRun(config, folder))
+    return planned
+
+
+def train_runs(runs: Sequence[PlannedRun], console: Console) -> None:
+    """Train planned runs one after the other, or go on where they stopped."""
+    from emotailor.training.loop import Trainer
+    from emotailor.training.progress import ConsoleReporter
+
+    for number, run in enumerate(runs, 1):
+        trainer = Trainer(run.config, run.folder, ConsoleReporter(console))
+        head = f"run {number} of {len(runs)}: " if len(runs) > 1 else ""
+        console.print(
+            f"{head}{run.config.system} on {trainer.dataset.card.name} "
+            f"({len(trainer.train_positions)} samples; {', '.join(trainer.dims)}), "
+            f"seed {run.config.training.seed} -> {run.folder}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        best = trainer.train().best
+        valid = best["valid"]
+        console.print(
+            f"best epoch {best['epoch']}: validation micro-F1 {valid['micro_f1']:.3f}, "
+            f"accuracy {valid['accuracy']:.3f}; model in {run.folder / 'model'}",
+            soft_wrap=True,
+            highlight=False,
+        )

@@ -1,0 +1,129 @@
+"""Checkpoints from which a killed training goes on as if nothing had happened.
+
+``state.json`` holds the position and names one safetensors file with parameters, optimizer moments
+and random states; it is replaced last, in one step.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from emotailor.errors import ModelError
+from emotailor.files import remove_others, sha256_of, write_hashed, write_json
+from emotailor.training.model_folder import save_tensors
+
+STATE_FILE = "state.json"
+
+
+@dataclass
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        epoch: the epoch under way, from 0.
+        batch: batches of it already used.
+        step: optimizer steps done.
+        sums: loss name -> sum over the samples of this epoch so far.
+        samples: samples of this epoch so far.
+        history: one record per finished epoch.
+        best: the record with the highest validation score.
+        seconds: time spent training.
+        finished: nothing is left to do.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    samples: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+    seconds: float = 0.0
+    finished: bool = False
+
+
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    states = {"random.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["random.cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def save_checkpoint(
+    folder: Path, progress: Progress, model: nn.Module, optimizer: Optimizer, device: torch.device
+) -> None:
+    """Write a checkpoint, replacing the one in ``folder``."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
+    tensors |= _random_states(device)
+    name, digest = write_hashed(
+        folder, "state", ".safetensors", lambda path: save_tensors(tensors, path)
+    )
+    state = {"progress": asdict(progress), "file": name, "sha256": digest}
+    write_json(folder / STATE_FILE, state)
+    remove_others(folder, "state", ".safetensors", keep=name)
+
+
+def read_progress(folder: Path) -> Progress | None:
+    """Return where the training in ``folder`` stands, or None where it has no checkpoint."""
+    if not (folder / STATE_FILE).is_file():
+        return None
+    return Progress(**_read_state(folder)["progress"])
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        Progress(**state["progress"])
+        if not isinstance(state["file"], str) or Path(state["file"]).name != state["file"]:
+            raise ValueError("the name of the tensor file is not a plain name")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"the checkpoint {folder / STATE_FILE} is damaged: {error}",
+            fix="remove the run folder and train again",
+        ) from None
+    return state
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: Optimizer, device: torch.device
+) -> Progress:
+    """Bring parameters, moments and random states back; return the position.
+
+    Raises:
+        ModelError: the checkpoint is damaged or belongs to another model.
+    """
+    state = _read_state(folder)
+    file = folder / state["file"]
+    try:
+        if sha256_of(file) != state["sha256"]:
+            raise ValueError("its SHA-256 differs from the recorded one")
+        tensors = load_file(file)
+        model.load_state_dict(
+            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        )
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".", 2)
+                moments.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict(
+            {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
+        )
+        torch.set_rng_state(tensors["random.cpu"])
+        if device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], device)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"the checkpoint {file} cannot be used: {str(error).splitlines()[0]}",
+            fix="remove the run folder and train again",
+        ) from None
+    return Progress(**state["progress"])

@@ -1,0 +1,99 @@
+"""Turns a checkpoint of the authors' TAILOR program into one of our model folders."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from emotailor.errors import DataError, ModelError
+from emotailor.evaluation.thresholds import Thresholds
+from emotailor.files import replacing_folder, sha256_of
+from emotailor.models.registry import build_model
+from emotailor.models.tailor_checkpoint import LABELS, convert_state, dims_of, infer_config
+from emotailor.training.model_folder import ModelCard, save_model
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a torch file of parameters; nothing in it is executed.
+
+    Raises:
+        ModelError: the file is missing, damaged, holds code, or is not a table of tensors.
+    """
+    if not path.is_file():
+        raise ModelError(f"no file at {path}", expected="a checkpoint such as pytorch_model_19.bin")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError,
+            zipfile.BadZipFile, AttributeError, IndexError, TypeError) as error:  # fmt: skip
+        # torch's own message advises to read the file without protection: do not repeat it
+        unsafe = isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error)
+        what = "holds objects other than tensors" if unsafe else "is damaged or no torch file"
+        raise ModelError(
+            f"{path} {what}; nothing in it was executed",
+            expected="a state dict saved by torch.save, holding tensors and nothing else",
+            fix="get an intact copy of the checkpoint, with the parameters alone",
+        ) from None
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not loaded:
+        raise ModelError(
+            f"{path} holds a {type(loaded).__name__}",
+            expected="a state dict: a table from parameter names to tensors",
+        )
+    wrong = [k for k, v in loaded.items() if not isinstance(k, str) or not isinstance(v, Tensor)]
+    if wrong:
+        raise ModelError(
+            f"{path}: entry {wrong[0]!r} is not a tensor",
+            expected="a state dict: a table from parameter names to tensors",
+        )
+    # a wrapper for several GPUs puts "module." before every name
+    return {k.removeprefix("module."): v.float() for k, v in loaded.items()}
+
+
+def import_checkpoint(
+    path: str | Path, output: str | Path, *, heads: int = 8, overwrite: bool = False
+) -> ModelCard:
+    """Store the authors' parameters as a model folder; return its card.
+
+    Args:
+        path: ``pytorch_model_*.bin`` of their program, aligned setting.
+        output: model folder to create.
+        heads: attention heads, which leave no trace in the parameters (the authors': 8).
+        overwrite: replace an existing model folder.
+
+    Raises:
+        ModelError: the file is not their checkpoint; the message says what is missing.
+        DataError: ``output`` exists.
+    """
+    path, output = Path(path), Path(output)
+    if output.exists() and overwrite and not (output / "model.json").is_file():
+        raise DataError(f"{output} exists and is not a model folder", fix="choose another path")
+    tensors = read_state_dict(path)
+    config = infer_config(tensors, heads=heads)
+    dims = dims_of(tensors)
+    if len(tensors["decoder.embeddings.word_embeddings.weight"]) != len(LABELS):
+        raise ModelError(
+            f"{path} has {len(tensors['decoder.embeddings.word_embeddings.weight'])} labels",
+            expected=f"the {len(LABELS)} of CMU-MOSEI: {', '.join(LABELS)}",
+        )
+    model = build_model("tailor", config, dims, len(LABELS))
+    try:
+        model.load_state_dict(convert_state(tensors, config))
+    except RuntimeError as error:
+        raise ModelError(
+            f"{path}: parameters of unexpected shapes: {str(error).splitlines()[-1].strip()}"
+        ) from None
+    card = ModelCard(
+        system="tailor",
+        config=config.to_json(),
+        label_names=LABELS,
+        dims=dims,
+        aligned=True,
+        standardized=False,
+        thresholds={"fixed": Thresholds.fixed(LABELS)},
+        data={"imported": path.name, "sha256": sha256_of(path)},
+    )
+    with replacing_folder(output, overwrite=overwrite) as folder:
+        return save_model(folder, card, model, None)

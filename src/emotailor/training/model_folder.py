@@ -1,0 +1,161 @@
+"""Trained models on disk: ``model.json`` beside one safetensors file, never pickle.
+
+``model.json`` names the weights file and its SHA-256 and is replaced last, in one step: a kill at
+any moment leaves the old model or the new one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from emotailor import __version__
+from emotailor.data.batching import Standardizer
+from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.store import FileCard
+from emotailor.errors import ModelError
+from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
+from emotailor.files import remove_others, sha256_of, write_hashed, write_json
+from emotailor.models.base import EmotionModel
+from emotailor.models.registry import build_model, find_system
+
+SCHEMA_VERSION = 1
+CARD_FILE = "model.json"
+
+
+class ModelCard(BaseModel):
+    """Everything needed to use a trained model but its parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    format: str = Field("emotailor-model", pattern="^emotailor-model$")
+    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    system: str
+    config: dict[str, Any]
+    label_names: tuple[str, ...] = Field(min_length=1)
+    dims: dict[Modality, int] = Field(min_length=1)
+    aligned: bool
+    standardized: bool
+    thresholds: dict[ThresholdMode, Thresholds]
+    data: dict[str, Any] = Field(default_factory=dict)  # name and fingerprint of the training data
+    selection: dict[str, Any] = Field(default_factory=dict)  # epoch and validation scores
+    versions: dict[str, str] = Field(
+        default_factory=lambda: {"emotailor": __version__, "torch": str(torch.__version__)}
+    )
+    weights: FileCard | None = None
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready for use."""
+
+    card: ModelCard
+    model: EmotionModel
+    standardizer: Standardizer | None
+
+
+def save_model(
+    folder: Path, card: ModelCard, model: EmotionModel, standardizer: Standardizer | None
+) -> ModelCard:
+    """Write a model folder, replacing the model in it if there is one; return its card."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if standardizer is not None:
+        for m in card.dims:
+            tensors[f"standardizer.mean.{m}"] = torch.from_numpy(standardizer.mean[m])
+            tensors[f"standardizer.std.{m}"] = torch.from_numpy(standardizer.std[m])
+    name, digest = write_hashed(
+        folder, "weights", ".safetensors", lambda path: save_tensors(tensors, path)
+    )
+    card = card.model_copy(update={"weights": FileCard(file=name, sha256=digest)})
+    write_json(folder / CARD_FILE, card.model_dump(mode="json"))
+    remove_others(folder, "weights", ".safetensors", keep=name)
+    return card
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors of any device as safetensors."""
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+
+
+def find_model_folder(path: Path) -> Path:
+    """Return the model folder at ``path``: itself, or the ``model`` folder of a run.
+
+    Raises:
+        ModelError: there is none.
+    """
+    for folder in (path, path / "model"):
+        if (folder / CARD_FILE).is_file():
+            return folder
+    raise ModelError(
+        f"no trained model at {path}" + ("" if path.exists() else ", which does not exist"),
+        expected="a run folder of `emotailor train`, or a model folder with a model.json",
+        fix="train a model first, or check the path",
+    )
+
+
+def read_model_card(folder: Path) -> ModelCard:
+    """Read the ``model.json`` of a model folder.
+
+    Raises:
+        ModelError: it is damaged or of another version.
+    """
+    try:
+        return ModelCard.model_validate_json((folder / CARD_FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        problem = error.errors()[0] if isinstance(error, ValidationError) else None
+        where = ".".join(map(str, problem["loc"])) if problem else ""
+        detail = f"{where}: {problem['msg']}" if problem else str(error)
+        raise ModelError(
+            f"{folder / CARD_FILE} is damaged or of another version: {detail}",
+            expected=f"a model of schema version {SCHEMA_VERSION}",
+        ) from None
+
+
+def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
+    """Load a trained model from a run folder or a model folder, in evaluation mode.
+
+    Raises:
+        ModelError: there is none, or a file is missing, truncated or altered.
+        ConfigError: its system or settings are unknown to this version.
+    """
+    folder = find_model_folder(Path(path))
+    card = read_model_card(folder)
+    if card.weights is None:
+        raise ModelError(f"{folder / CARD_FILE} names no weights file")
+    file = folder / card.weights.file
+    try:
+        if sha256_of(file) != card.weights.sha256:
+            raise ModelError(
+                f"{file} is not the file that {CARD_FILE} describes: its SHA-256 differs",
+                fix="copy the model folder again; it was altered or truncated",
+            )
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{file} cannot be read: {error}", fix="copy the model folder again"
+        ) from None
+    config = find_system(card.system).config.parse(card.config, str(folder / CARD_FILE))
+    dims = {m: card.dims[m] for m in MODALITIES if m in card.dims}
+    # fresh parameters are overwritten at once: leave the caller's random state alone
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(card.system, config, dims, len(card.label_names))
+    state = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    standardizer = None
+    try:
+        model.load_state_dict(state)
+        if card.standardized:
+            standardizer = Standardizer(
+                {m: tensors[f"standardizer.mean.{m}"].numpy() for m in dims},
+                {m: tensors[f"standardizer.std.{m}"].numpy() for m in dims},
+            )
+    except (RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"{file} does not fit the settings in {CARD_FILE}: {str(error).splitlines()[0]}"
+        ) from None
+    return LoadedModel(card, model.eval().to(device), standardizer)

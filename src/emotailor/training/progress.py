@@ -1,0 +1,129 @@
+"""What a training shows: a live display in a terminal, plain lines elsewhere, or nothing."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_SHORT = {
+    "total": "loss",
+    "classification": "ml",
+    "adversarial_common": "adv C",
+    "adversarial_private": "adv P",
+    "orthogonality": "diff",
+    "common_semantics": "cml",
+}
+
+
+def describe_losses(losses: Mapping[str, float]) -> str:
+    """Loss parts on one line."""
+    return "  ".join(f"{_SHORT.get(name, name)} {value:.4g}" for name, value in losses.items())
+
+
+class Reporter:
+    """Receives what happens during a training; this one says nothing."""
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def start(self, total_steps: int, done_steps: int) -> None:
+        """Training starts, or goes on after ``done_steps`` optimizer steps."""
+
+    def step(self, step: int, samples: int, losses: Mapping[str, float]) -> None:
+        """Some optimizer steps are done; ``samples`` and mean ``losses`` of the epoch so far."""
+
+    def epoch(self, record: Mapping[str, Any], *, best: bool) -> None:
+        """An epoch is done and validated."""
+
+    def message(self, text: str) -> None:
+        """Something worth a line."""
+
+
+class ConsoleReporter(Reporter):
+    """A live bar with loss parts, speed and time left in a terminal; plain lines elsewhere.
+
+    Args:
+        console: where to print.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live = console.is_terminal
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._samples = 0
+        self._since = time.monotonic()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the live display down, whatever happened."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def start(self, total_steps: int, done_steps: int) -> None:
+        """Show the bar."""
+        self._since = time.monotonic()
+        if not self._live:
+            return
+        self._bar = Progress(
+            TextColumn("[bold]training"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}"),
+            console=self.console,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task("train", total=total_steps, completed=done_steps, detail="")
+
+    def step(self, step: int, samples: int, losses: Mapping[str, float]) -> None:
+        """Move the bar."""
+        if self._bar is None:
+            return
+        now = time.monotonic()
+        speed = max(samples - self._samples, 0) / max(now - self._since, 1e-9)
+        self._samples, self._since = samples, now
+        detail = f"{speed:.0f} samples/s  {describe_losses(losses)}"
+        self._bar.update(self._task, completed=step, detail=detail)
+
+    def epoch(self, record: Mapping[str, Any], *, best: bool) -> None:
+        """Print a line per epoch."""
+        self._samples, self._since = 0, time.monotonic()
+        valid = record["valid"]
+        star = " [green]best[/green]" if best else ""
+        self.console.print(
+            f"epoch {record['epoch']:>3}  {describe_losses(record['train'])}  |  valid"
+            f" loss {valid['loss']:.4f}  acc {valid['accuracy']:.3f}"
+            f"  micro-F1 {valid['micro_f1']:.3f}  ({record['seconds']:.1f} s){star}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def message(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, highlight=False, soft_wrap=True)

@@ -1,0 +1,209 @@
+import hashlib
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from emotailor.data.convert import convert
+from emotailor.data.readers.csd import mean_per_word, overlapping, read_folds
+from emotailor.errors import ConfigError, DataError
+from tests.data.readers.sources import SDK, csd, features, label_csv, write_csd
+
+
+def test_overlap_is_half_open_and_instants_count_where_they_lie() -> None:
+    intervals = np.array([[0, 1], [1, 2], [2, 3], [1, 1], [2, 2], [0, 9]], float)
+    assert overlapping(intervals, 1, 2).tolist() == [False, True, False, True, False, True]
+
+
+def test_mean_per_word_by_hand() -> None:
+    values = np.array([[1.0], [3], [5], [11]])
+    intervals = np.array([[0, 1], [1, 2], [2, 3], [5, 6]], float)
+    words = np.array([[0, 2], [1.5, 2.5], [3, 5], [5.5, 5.5]], float)
+    assert mean_per_word(values, intervals, words)[:, 0].tolist() == [2, 4, 0, 11]
+
+
+def test_aligned_to_words(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    data = convert(source.path, tmp_path / "out", **source.options)
+    assert data.aligned and data.card.provenance["format"] == "csd"
+    assert {s: v.ids for s, v in data.splits.items()} == {
+        "train": ["ann[0]"],
+        "valid": ["bob[0]"],
+        "test": ["cy[0]"],
+    }
+    # happy 0, sad 1, fear 2/3
+    assert data["train"].labels.tolist() == [[0, 0, 1, 0, 1, 0]]
+    frames = features("audio", 1, 3)[0].astype(np.float64)
+    expected = np.stack([frames[:2].mean(0), frames[2]]).astype(np.float32)
+    np.testing.assert_array_equal(data["test"].sequence("audio", 0), expected)
+    np.testing.assert_array_equal(data["test"].sequence("text", 0), features("text", 1, 2)[0])
+
+
+def test_segments_are_cut_and_words_without_features_are_zero(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    rows = np.zeros((3, 7))
+    rows[1, 1] = 1
+    # the second word alone; all; nothing was said
+    spans = [(1.0, 1.2), (0.0, 3.0), (7.0, 8.0)]
+    write_csd(source.path / "CMU_MOSEI_Labels.csd", "All Labels", {"ann": (rows, spans)})
+    late = {"ann": (features("audio", 1, 1)[0], [(1.5, 1.6)])}
+    write_csd(source.path / "CMU_MOSEI_COVAREP.csd", "COVAREP", late)
+    data = convert(source.path, tmp_path / "out", **source.options)
+    assert data["train"].ids == ["ann[0]", "ann[1]"]
+    assert data["train"].labels[:, 3].tolist() == [0, 1]
+    np.testing.assert_array_equal(data["train"].sequence("text", 0), features("text", 1, 2)[0, 1:])
+    # the first segment ends before any audio: missing; in the second, word 0 has none: zeros
+    assert data["train"].lengths("audio").tolist() == [0, 2]
+    assert data["train"].sequence("audio", 1)[0].tolist() == [0] * 5
+    np.testing.assert_array_equal(
+        data["train"].sequence("audio", 1)[1], features("audio", 1, 1)[0, 0]
+    )
+    assert "1 segments have no word in the text file and were dropped" in data.card.repairs
+    assert any("does not name its columns" in line for line in data.card.repairs)
+
+
+def test_unaligned_keeps_each_modalitys_own_steps(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    (source.path / "CMU_MOSEI_TimestampedWordVectors.csd").unlink()
+    with pytest.raises(DataError, match="no text to align to"):
+        convert(source.path, tmp_path / "out", **source.options)
+    data = convert(source.path, tmp_path / "out", align=False, **source.options)
+    assert not data.aligned and data.dims == {"visual": 3, "audio": 5}
+    np.testing.assert_array_equal(data["test"].sequence("audio", 0), features("audio", 1, 3)[0])
+
+
+def test_bad_intervals_are_ignored_and_counted_and_keep_the_numbering(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    rows = np.zeros((3, 7))
+    rows[2, 1] = 1
+    spans = [(2.0, 1.0), (-1.0, 2.0), (0.0, 2.0)]
+    write_csd(source.path / "CMU_MOSEI_Labels.csd", "All Labels", {"ann": (rows, spans)})
+    audio = {"ann": (features("audio", 1, 3)[0], [(0, np.nan), (1, 2), (3, 2)])}
+    write_csd(source.path / "CMU_MOSEI_COVAREP.csd", "COVAREP", audio)
+    data = convert(source.path, tmp_path / "out", **source.options)
+    assert data["train"].ids == ["ann[2]"] and data["train"].labels.tolist() == [[0, 0, 0, 1, 0, 0]]
+    np.testing.assert_array_equal(
+        data["train"].sequence("audio", 0)[1], features("audio", 1, 3)[0, 1]
+    )
+    notes = "\n".join(data.card.repairs)
+    assert "2 segments with a negative, reversed or non-finite interval" in notes
+    assert "CMU_MOSEI_COVAREP.csd: 2 rows with a negative" in notes
+
+
+def test_features_stored_per_segment(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    names = {"CMU_MOSEI_Labels": ("All Labels", 7), "CMU_MOSEI_COVAREP": ("COVAREP", 5)}
+    for file, (root, dim) in names.items():
+        entries = {"bob[4]": (np.ones((1, dim)), [(0.0, 2.0)])}
+        write_csd(source.path / f"{file}.csd", root, entries)
+    data = convert(source.path, tmp_path / "out", **source.options)
+    assert data["valid"].ids == ["bob[4]"] and data["valid"].labels.tolist() == [[1] * 6]
+    assert data["valid"].sequence("audio", 0).tolist() == [[1] * 5, [1] * 5]
+
+
+def test_paths_by_role_and_labels_from_a_csv(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    files = {
+        "text": source.path / "CMU_MOSEI_TimestampedWordVectors.csd",
+        "audio": source.path / "CMU_MOSEI_COVAREP.csd",
+    }
+    labels = label_csv(tmp_path / "segments.csv")
+    data = convert(files, tmp_path / "out", labels=labels, folds=labels)
+    assert data.modalities == ("audio", "text")
+    # bob[3] begins after his words end
+    assert {s: v.ids for s, v in data.splits.items()} == {
+        "train": ["ann[0]"],
+        "test": ["cy[0]", "cy[1]"],
+    }
+    assert "2 segments have no word in the text file and were dropped" in data.card.repairs
+    with pytest.raises(DataError, match=r"unknown roles \['face'\]"):
+        convert({"face": files["text"]}, tmp_path / "x", labels=labels, folds=labels)
+    with pytest.raises(ConfigError, match="one path per role"):
+        convert(files, tmp_path / "x", format="npz")
+
+
+def test_folds_are_needed(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    with pytest.raises(DataError, match="standard_folds lists\n.*--folds.*--split-by-hash"):
+        convert(source.path, tmp_path / "out")
+    data = convert(source.path, tmp_path / "out", split_by_hash=True)
+    for split, part in data.splits.items():
+        for name in part.ids:
+            tenth = int(hashlib.sha256(name[:-3].encode()).hexdigest(), 16) % 10
+            assert split == (["train"] * 7 + ["valid"] + ["test"] * 2)[tenth]
+    assert any("not the official folds" in line for line in data.card.repairs)
+
+
+def test_videos_in_no_fold_are_dropped_and_counted(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    folds = tmp_path / "folds.json"
+    folds.write_text(json.dumps({"standard_train_fold": ["ann"]}))
+    data = convert(source.path, tmp_path / "out", folds=folds)
+    assert {s: len(v) for s, v in data.splits.items()} == {"train": 1}
+    assert "2 segments are in no fold and were dropped" in data.card.repairs
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("f.json", '{"train": ["a"], "test": ["a"]}', "'a' is in the splits 'train' and 'test'"),
+        ("f.json", "[1", "cannot be read"),
+        ("f.json", "{}", "lists nothing"),
+        ("f.csv", "video,split\na,train\n", "has the columns video, split"),
+    ],
+)
+def test_fold_files_that_are_wrong(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_folds(tmp_path / name)
+
+
+def test_real_folds(shared_data: Path) -> None:
+    folds = read_folds(shared_data / "mosei_labels" / "segments.csv")
+    counts = {s: sum(v == s for v in folds.values()) for s in ("train", "valid", "test", None)}
+    assert counts == {"train": 16_327, "valid": 1_871, "test": 4_662, None: 399}
+
+
+def test_two_files_of_a_role_and_files_that_are_not_features(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    words = {"ann": (np.array([[b"hello"]]), [(0, 1)])}
+    write_csd(source.path / "CMU_MOSEI_TimestampedWords.csd", "words", words)
+    write_csd(source.path / "zzz.csd", "phones", {"ann": (np.ones((1, 1)), [(0, 1)])})
+    data = convert(source.path, tmp_path / "out", **source.options)
+    notes = "\n".join(data.card.repairs)
+    assert "CMU_MOSEI_TimestampedWords.csd was not used" in notes
+    assert "zzz.csd was not used: unknown root 'phones'" in notes
+    facet = {"ann": (np.ones((1, 2)), [(0, 1)])}
+    write_csd(source.path / "CMU_MOSEI_VisualFacet42.csd", "FACET 4.2", facet)
+    with pytest.raises(DataError, match=r"two files for visual: .*Facet42\.csd and .*OpenFace2"):
+        convert(source.path, tmp_path / "other", **source.options)
+
+
+def test_label_columns_come_from_the_metadata(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    names = [*SDK[::-1], "sentiment"]
+    labels = {"ann": (np.array([[1, 0, 0, 0, 0, 0, 3.0]]), [(0, 2)])}
+    path = source.path / "CMU_MOSEI_Labels.csd"
+    write_csd(path, "All Labels", labels, {"dimension names": names})
+    data = convert(source.path, tmp_path / "out", **source.options)
+    assert data["train"].labels.tolist() == [[0, 0, 1, 0, 0, 0]]  # fear comes first in this file
+    unnamed = {"ann": (np.zeros((1, 4)), [(0, 2)])}
+    write_csd(path, "All Labels", unnamed)
+    with pytest.raises(DataError, match="4 label columns without names"):
+        convert(source.path, tmp_path / "other", **source.options)
+
+
+def test_entries_that_do_not_fit(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    with h5py.File(source.damage, "r+") as file:
+        del file["COVAREP/data/bob/intervals"]
+        file["COVAREP/data/bob/intervals"] = np.zeros((2, 2))
+    with pytest.raises(DataError, match=r"entry 'bob' has features float32 \(3, 5\) and intervals"):
+        convert(source.path, tmp_path / "out", **source.options)
+    with h5py.File(source.damage, "w") as file:
+        file["x"] = 1
+    with pytest.raises(DataError, match="no /<root>/data with entries"):
+        convert(source.path, tmp_path / "out", **source.options)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,143 @@
+"""Tables hold the numbers they are given and fit 100 columns."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console, RenderableType
+
+from emotailor.evaluation.comparison import bootstrap, paired_bootstrap, summarise_seeds
+from emotailor.evaluation.metrics import evaluate
+from emotailor.evaluation.report import (
+    PAPER_TAILOR,
+    comparison_table,
+    label_table,
+    metrics_table,
+    number,
+    seeds_table,
+)
+
+NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise")
+
+
+def shown(renderable: RenderableType, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=400)
+    needed = console.measure(renderable).maximum if hasattr(renderable, "columns") else None
+    assert needed is None or needed <= width
+    console = Console(file=io.StringIO(), width=width)
+    console.print(renderable)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text  # nothing is cut off
+    return text
+
+
+def row(text: str, start: str) -> list[str]:
+    """Return the cells of the row whose first cell is ``start``."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.replace("┃", "│").strip("│ ").split("│")]
+        if cells[0] == start:
+            return cells[1:]
+    raise AssertionError(f"no row {start!r} in\n{text}")
+
+
+@pytest.fixture
+def system() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(11)
+    scores = rng.random((1009, 6))
+    labels = (rng.random((1009, 6)) < scores**2).astype(int)
+    return labels, scores
+
+
+def test_metrics_table(system: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, scores = system
+    m = evaluate(labels, scores, NAMES, 0.5)
+    intervals = bootstrap(labels, scores, 0.5, resamples=20)
+    text = shown(metrics_table(m, intervals, paper="aligned"))
+    assert "1,009 samples" in text
+    f1 = intervals["micro_f1"]
+    assert row(text, "micro-F1") == [f"{m.micro_f1:.3f}", f"{f1.low:.3f} to {f1.high:.3f}", "0.569"]
+    assert row(text, "LRAP") == [f"{m.label_ranking_average_precision:.3f}", "", ""]
+    assert row(text, "P")[2] == "0.641"
+    assert "may be exchanged" in " ".join(text.split())
+    plain = shown(metrics_table(m))
+    assert row(plain, "Acc") == [f"{m.accuracy:.3f}"]
+    assert "paper" not in plain.lower()
+
+
+def test_undefined_metrics_are_said() -> None:
+    labels = np.zeros((3, 6), int)
+    labels[0, 0] = 1
+    m = evaluate(labels, np.full((3, 6), 0.2), NAMES, 0.35)
+    text = shown(metrics_table(m))
+    joined = " ".join(text.split())
+    assert "mAP leaves out disgust, fear, happy, sad, surprise: no positives" in joined
+    assert row(shown(label_table(m)), "sad") == [
+        "0.350", "0", "0", "0.000", "0.000", "0.000", "n/a", "n/a",
+    ]  # fmt: skip
+
+
+def test_label_table(system: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, scores = system
+    m = evaluate(labels, scores, NAMES, np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]))
+    text = shown(label_table(m))
+    fear = m.labels["fear"]
+    assert row(text, "fear") == [
+        "0.300", f"{fear.support:,}", f"{fear.predicted:,}", f"{fear.precision:.3f}",
+        f"{fear.recall:.3f}", f"{fear.f1:.3f}", f"{fear.average_precision:.3f}",
+        f"{fear.roc_auc:.3f}",
+    ]  # fmt: skip
+
+
+def test_names_are_not_markup() -> None:
+    m = evaluate(np.array([[1]]), np.array([[0.9]]), ["[red]x[/blue]"], 0.5)
+    assert "[red]x[/blue]" in shown(label_table(m, title="[/b]"))
+    assert "[bold]" in shown(comparison_table({"[bold]": m}))
+
+
+def test_seeds_table(system: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, scores = system
+    runs = [evaluate(labels, scores, NAMES, t) for t in (0.4, 0.5, 0.6)]
+    several, one = summarise_seeds(runs), summarise_seeds(runs[:1])
+    systems = {"TAILOR without adversarial loss": several, "BR": one}
+    text = shown(seeds_table(systems, paper="unaligned"))
+    assert row(text, "BR")[:2] == ["1", f"{runs[0].accuracy:.3f}"]
+    f1 = several.overall["micro_f1"]
+    assert row(text, "TAILOR without adversarial loss")[4] == f"{f1.mean:.3f} ± {f1.std:.3f}"
+    assert row(text, "TAILOR, paper") == ["", "0.460", "0.639", "0.452", "0.529", ""]
+
+
+def test_comparison_table(system: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, scores = system
+    worse = np.random.default_rng(1).random(scores.shape)
+    systems = {
+        "TAILOR": evaluate(labels, scores, NAMES, 0.5),
+        "label frequencies": evaluate(labels, worse, NAMES, 0.5),
+    }
+    difference = paired_bootstrap(
+        labels, scores, worse, thresholds_a=0.5, thresholds_b=0.5, resamples=30
+    )
+    table = comparison_table(systems, {"label frequencies": difference}, paper="aligned")
+    text = shown(table)
+    f1 = difference["micro_f1"]
+    assert row(text, "label frequencies")[-2:] == [
+        f"{f1.value:+.3f} [{f1.low:+.3f}, {f1.high:+.3f}]", f"{f1.p_value:.4f}",
+    ]  # fmt: skip
+    assert row(text, "TAILOR")[0] == f"{systems['TAILOR'].accuracy:.3f}"
+    assert row(text, "TAILOR")[-2:] == ["", ""]
+    assert row(text, "TAILOR, paper")[:4] == ["0.488", "0.641", "0.512", "0.569"]
+    styled = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="standard")
+    styled.print(comparison_table(systems))
+    assert f"\x1b[1m{systems['TAILOR'].micro_f1:.3f}\x1b[0m" in styled.file.getvalue()
+    assert f"\x1b[1m{systems['label frequencies'].micro_f1:.3f}" not in styled.file.getvalue()
+
+
+def test_published_numbers_agree_with_each_other() -> None:
+    for row_ in PAPER_TAILOR.values():
+        p, r = row_["micro_precision"], row_["micro_recall"]
+        assert 2 * p * r / (p + r) == pytest.approx(row_["micro_f1"], abs=1e-3)
+
+
+def test_numbers() -> None:
+    assert number(None) == "n/a"
+    assert number(0.56949) == "0.569"

@@ -1,0 +1,66 @@
+"""Small data sets and models that many tests share."""
+
+from pathlib import Path
+
+import numpy as np
+
+from emotailor.configs.tailor import TailorConfig
+from emotailor.data.dataset import MODALITIES, EmotionDataset, Modality, Sample
+from emotailor.data.store import write_dataset
+
+DIMS: dict[Modality, int] = {"visual": 5, "audio": 7, "text": 11}
+LABELS = ("happy", "sad", "angry")
+
+SMALL = TailorConfig(
+    hidden_size=12,
+    feedforward_size=17,
+    heads=3,
+    visual_layers=1,
+    audio_layers=2,
+    text_layers=1,
+    cross_layers=1,
+    max_steps=13,
+    dropout=0.1,
+)
+"""A tiny TAILOR whose sizes are all different."""
+
+
+def random_samples(
+    count: int,
+    *,
+    seed: int = 0,
+    prefix: str = "video",
+    longest: int = 9,
+    missing: float = 0.0,
+    labels: int = len(LABELS),
+) -> list[Sample]:
+    """Aligned samples whose labels can be read off the first features of each modality."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for i in range(count):
+        steps = int(rng.integers(1, longest + 1))
+        y = rng.integers(0, 2, labels).astype(np.uint8)
+        sequences: dict[Modality, np.ndarray] = {}
+        for k, m in enumerate(MODALITIES):
+            x = rng.normal(size=(steps, DIMS[m])).astype(np.float32)
+            x[:, 0] += 2.0 * y[k % labels]
+            if not sequences or rng.random() >= missing:
+                sequences[m] = x
+        samples.append(Sample(f"{prefix}{i}[0]", sequences, y))
+    return samples
+
+
+def small_dataset(path: Path, *, train: int = 23, valid: int = 11, test: int = 7) -> EmotionDataset:
+    """A stored data set of random samples."""
+    sizes = {"train": train, "valid": valid, "test": test}
+    return write_dataset(
+        path,
+        {
+            split: random_samples(size, seed=k, prefix=split)
+            for k, (split, size) in enumerate(sizes.items())
+        },
+        name="small",
+        label_names=LABELS,
+        dims=DIMS,
+        aligned=True,
+    )

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emotailor.data.dataset import MODALITIES, EmotionDataset, Modality, Sample
+from emotailor.data.dataset import MODALITIES, EmotionDataset, Modality, Sample, canonical_label
 from emotailor.data.store import (
     DatasetWriter,
     DataWarning,
@@ -60,7 +60,7 @@ def assert_same(found: Sample, expected: Sample) -> None:
 @st.composite
 def data_sets(draw: st.DrawFn) -> dict[str, Any]:
     dims = draw(st.dictionaries(st.sampled_from(MODALITIES), st.integers(1, 7), min_size=1))
-    labels = draw(st.lists(st.text(max_size=9), min_size=1, max_size=5, unique=True))
+    labels = draw(st.lists(st.text(max_size=9), min_size=1, max_size=5, unique_by=canonical_label))
     aligned = draw(st.booleans())
     ids = draw(st.lists(st.text(max_size=20), min_size=1, max_size=17, unique=True))
     names = draw(st.lists(st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True), min_size=1))

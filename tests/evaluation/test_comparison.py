@@ -200,8 +200,8 @@ def test_wrong_input_is_one_clear_error() -> None:
         summarise_seeds([run, evaluate(labels, scores, ["a", "b", "c"], 0.5)])
     with pytest.raises(DataError, match="0 resamples"):
         bootstrap(labels, scores, 0.5, resamples=0)
-    with pytest.raises(DataError, match="confidence level 95"):
-        bootstrap(labels, scores, 0.5, level=95)
+    with pytest.raises(DataError, match=r"confidence level 95\.0"):
+        bootstrap(labels, scores, 0.5, level=95.0)
     with pytest.raises(DataError, match=r"groups of shape \(5,\)"):
         bootstrap(labels, scores, 0.5, groups=np.arange(5))
     with pytest.raises(DataError, match="probabilities of shape"):

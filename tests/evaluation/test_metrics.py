@@ -145,7 +145,7 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, ...]:
     )
 
 
-@settings(deadline=None, max_examples=150, derandomize=True, database=None)
+@settings(deadline=None, max_examples=60, derandomize=True, database=None)
 @given(cases())
 def test_agrees_with_scikit_learn(case: Any) -> None:
     assert_as_sklearn(*case)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from emotailor.data.dataset import MODALITIES, Modality, Sample, Split
@@ -115,9 +115,32 @@ def collate(
     return Batch(values, masks, labels, [s.id for s in samples])
 
 
-def epoch_order(count: int, *, seed: int, epoch: int) -> np.ndarray:
-    """Return a permutation of ``count`` positions that depends on seed and epoch alone."""
-    return np.random.default_rng([seed, epoch]).permutation(count)
+POOL_BATCHES = 32
+
+
+def epoch_batches(
+    lengths: Shaped[np.ndarray, "n"], batch_size: int, *, seed: int, epoch: int
+) -> list[Int64[np.ndarray, "_"]]:
+    """Return the batches of one epoch: every position once, neighbours in length together.
+
+    The samples are shuffled, sorted by length within pools of some batches, cut into batches, and
+    the batches shuffled again: little padding, and over epochs every sample still meets every
+    other. The result depends on the arguments alone.
+
+    Args:
+        lengths: (n,), steps of each sample.
+        batch_size: samples per batch; one batch of the epoch may be smaller.
+        seed: of the run.
+        epoch: from 0.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    found = []
+    for start in range(0, len(order), pool := POOL_BATCHES * batch_size):
+        part = order[start : start + pool]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        found += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    return [found[i] for i in rng.permutation(len(found))]
 
 
 def batches(

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def convert(
         labels=Path(labels) if labels is not None else None,
         label_names=tuple(label_names) if label_names is not None else None,
         label_threshold=float(label_threshold),
-        label_rule=cast(Any, label_rule),  # checked there
+        label_rule=label_rule,
         folds=Path(folds) if folds is not None else None,
         split_by_hash=split_by_hash,
         align=align,
@@ -164,7 +164,8 @@ def _write(
             fix="extract or export the features again",
         )
     if not taken:
-        raise DataError(f"{source} has no sample that can be used", expected="at least one")
+        why = f": {'; '.join(reading.notes)}" if reading.notes else ""
+        raise DataError(f"{source} has no sample that can be used{why}", expected="at least one")
     total = taken.total()
     notes = [*reading.notes]
     notes += [f"{n} samples of split {s!r} have no modality: dropped" for s, n in empty.items()]

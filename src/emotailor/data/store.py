@@ -337,7 +337,8 @@ class DatasetWriter:
         """Store more arrays beside the data, in ``<name>.safetensors`` (F32, I64 or U8)."""
         assert self._folder is not None
         file = self._folder / f"{name}.safetensors"
-        save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, file)
+        contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+        write_shared(file, lambda path: save_file(contiguous, path))
         self._attachments.append(FileCard(file=file.name, sha256=sha256_of(file)))
 
     def _flush(self, split: str) -> None:

@@ -39,6 +39,7 @@ class Interval(BaseModel):
         value: on the samples as they are.
         low: lower end.
         high: upper end.
+        level: share of the resamples between the two.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +47,7 @@ class Interval(BaseModel):
     value: float
     low: float
     high: float
+    level: float
 
 
 class PairedDifference(Interval):
@@ -165,7 +167,7 @@ def _stack(parts: Sequence[Mapping[str, Any]]) -> dict[str, Float64[np.ndarray, 
 def _ends(values: Float64[np.ndarray, "resamples"], level: float) -> dict[str, float]:
     tail = (1 - level) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
-    return {"low": float(low), "high": float(high)}
+    return {"low": float(low), "high": float(high), "level": level}
 
 
 def _check_level(level: float) -> None:

@@ -116,7 +116,10 @@ def check_labels(labels: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "n label
             fix="evaluate on a split that is not empty",
         )
     if labels.dtype.kind not in "biuf" or not ((labels == 0) | (labels == 1)).all():
-        raise DataError(f"labels are not 0/1: {_some(labels)}", expected="only 0 and 1")
+        raise DataError(
+            f"labels are not 0/1: {_some(labels)} ({labels.dtype})",
+            expected="only 0 and 1, as numbers or booleans",
+        )
     return labels.astype(bool)
 
 

@@ -50,8 +50,8 @@ PAPER_NOTE = (
     "exchanged: the authors' program swaps the two. Acc and F1 are not affected."
 )
 _OVERALL_COLUMNS = (
-    "accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1",
-    "mean_average_precision", "mean_roc_auc",
+    "accuracy", "micro_precision", "micro_recall", "micro_f1", "mean_average_precision",
+    "mean_roc_auc",
 )  # fmt: skip
 _SEED_COLUMNS = (
     "accuracy", "micro_precision", "micro_recall", "micro_f1", "mean_average_precision",
@@ -86,7 +86,8 @@ def metrics_table(
     table.add_column("metric")
     table.add_column("value", justify="right")
     if intervals:
-        table.add_column("bootstrap interval", justify="right")
+        level = next(iter(intervals.values())).level
+        table.add_column(f"{100 * level:g} % interval", justify="right")
     if paper:
         table.add_column(f"paper, {paper}", justify="right")
     for name, value in metrics.overall().items():
@@ -142,7 +143,7 @@ def seeds_table(
         title: of the table.
         paper: the setting whose published numbers to add as a row; None for none.
     """
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=Text(title), title_justify="left", padding=(0, 1, 0, 0))
     table.add_column("system", overflow="fold")
     table.add_column("runs", justify="right")
     for name in _SEED_COLUMNS:
@@ -151,7 +152,7 @@ def seeds_table(
         cells = []
         for name in _SEED_COLUMNS:
             spread = summary.overall.get(name)
-            std = f" ± {number(spread.std)}" if spread and spread.std is not None else ""
+            std = f"±{number(spread.std)}" if spread and spread.std is not None else ""
             cells.append(number(spread.mean if spread else None) + std)
         table.add_row(Text(system), str(summary.runs), *cells)
     if paper:
@@ -185,7 +186,7 @@ def comparison_table(
     for name in _OVERALL_COLUMNS:
         table.add_column(TITLES[name], justify="right", no_wrap=True)
     if differences:
-        table.add_column(f"difference in {TITLES[metric]}", justify="right")
+        table.add_column(f"difference in {TITLES[metric]}", justify="right", no_wrap=True)
         table.add_column("p", justify="right", no_wrap=True)
     best = {}
     for name in _OVERALL_COLUMNS:

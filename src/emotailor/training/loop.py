@@ -22,7 +22,7 @@ from accelerate.state import AcceleratorState
 
 from emotailor.configs.run import RunConfig
 from emotailor.configs.training import TrainingConfig
-from emotailor.data.batching import Batch, Standardizer, collate, epoch_order
+from emotailor.data.batching import Batch, Standardizer, collate, epoch_batches
 from emotailor.data.dataset import MODALITIES, Modality, Split
 from emotailor.data.store import open_dataset, read_statistics
 from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError
@@ -156,6 +156,8 @@ class Trainer:
         self.valid_split = self._nonempty(config.data.valid_split)
         self.dims = self._choose_dims()
         self.train_positions = self._usable(self.train_split)
+        steps = [self.train_split.lengths(m)[self.train_positions] for m in self.dims]
+        self.train_lengths = np.max(steps, axis=0)
         self.standardizer = None
         if config.data.standardize:
             statistics = read_statistics(config.data.path)
@@ -316,14 +318,17 @@ class Trainer:
 
     def _run_epoch(self, stop: list[int]) -> dict[str, float]:
         """Train on what is left of the epoch; return its mean losses."""
-        progress, count = self.progress, len(self.train_positions)
-        order = self.train_positions[
-            epoch_order(count, seed=self.training.seed, epoch=progress.epoch)
-        ]
+        progress = self.progress
+        order = epoch_batches(
+            self.train_lengths,
+            self.training.batch_size,
+            seed=self.training.seed,
+            epoch=progress.epoch,
+        )
         self.trained.train()
         self.sums = {k: torch.tensor(v, device=self.device) for k, v in progress.sums.items()}
         clock = time.monotonic()
-        means: dict[str, float] = {}
+        means = {k: v / progress.samples for k, v in progress.sums.items()}
         while progress.batch < self.batches_per_epoch:
             self._optimizer_step(order)
             last = progress.batch == self.batches_per_epoch
@@ -344,14 +349,14 @@ class Trainer:
                 )
         return means
 
-    def _optimizer_step(self, order: np.ndarray) -> None:
+    def _optimizer_step(self, order: list[np.ndarray]) -> None:
         """Accumulate the gradients of a group of batches and update the parameters."""
         settings, progress = self.training, self.progress
         group = min(settings.accumulate, self.batches_per_epoch - progress.batch)
         for parameters in self.stepper.param_groups:
             parameters["lr"] = learning_rate(settings, progress.step, self.total_steps)
         for _ in range(group):
-            batch = self._batch(order, progress.batch)
+            batch = self._batch(self.train_positions[order[progress.batch]])
             with self.accelerator.autocast():
                 output = self.trained(batch)
                 loss = self.model.total_loss(output)
@@ -367,9 +372,7 @@ class Trainer:
         self.stepper.zero_grad()
         progress.step += 1
 
-    def _batch(self, order: np.ndarray, index: int) -> Batch:
-        size = self.training.batch_size
-        positions = order[index * size : (index + 1) * size]
+    def _batch(self, positions: np.ndarray) -> Batch:
         # each process of a distributed run takes its share; none may be left without work
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         share = positions[rank::world] if len(positions) >= world else positions

@@ -14,7 +14,7 @@ from tests.data.readers.sources import SDK, csd, features, label_csv, write_csd
 
 def test_overlap_is_half_open_and_instants_count_where_they_lie() -> None:
     intervals = np.array([[0, 1], [1, 2], [2, 3], [1, 1], [2, 2], [0, 9]], float)
-    assert overlapping(intervals, 1, 2).tolist() == [False, True, False, True, False, True]
+    assert overlapping(intervals, 1.0, 2.0).tolist() == [False, True, False, True, False, True]
 
 
 def test_mean_per_word_by_hand() -> None:
@@ -126,7 +126,7 @@ def test_paths_by_role_and_labels_from_a_csv(tmp_path: Path) -> None:
 
 def test_folds_are_needed(tmp_path: Path) -> None:
     source = csd(tmp_path / "csd")
-    with pytest.raises(DataError, match="standard_folds lists\n.*--folds.*--split-by-hash"):
+    with pytest.raises(DataError, match=r"standard_folds lists\n.*--folds.*--split-by-hash"):
         convert(source.path, tmp_path / "out")
     data = convert(source.path, tmp_path / "out", split_by_hash=True)
     for split, part in data.splits.items():

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -38,7 +38,7 @@ class ConvertOptions:
     labels: Path | None = None
     label_names: tuple[str, ...] | None = None
     label_threshold: float = 0.0
-    label_rule: Literal[">", ">="] = ">"
+    label_rule: str = ">"
     folds: Path | None = None
     split_by_hash: bool = False
     align: bool | None = None

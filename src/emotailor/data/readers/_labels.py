@@ -128,7 +128,8 @@ def _wanted(where: str, columns: list[str], options: ConvertOptions) -> list[str
 
 
 def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
-    segments = []
+    places: list[tuple[str, str, tuple[float, float] | None]] = []
+    values: list[list[float]] = []
     with unreadable(path, _EXPECTED), path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         columns = list(rows.fieldnames or [])
@@ -137,31 +138,33 @@ def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
                 f"{path} has the columns {', '.join(columns)[:200]}", expected=_EXPECTED
             )
         wanted = _wanted(str(path), columns, options)
+        times = ["start", "end"] if {"start", "end"} <= set(columns) else []
         for row in rows:
-            where = f"{path}, line {rows.line_num}"
-            values = [_number(where, column, row[column]) for column in wanted]
-            segments.append(_segment(where, row, options.binarise(where, values)))
+            key, video = _names(row)
+            if not key:
+                raise DataError(f"{path}, line {rows.line_num}: no id", expected="one in every row")
+            try:
+                values.append([float(row[c]) for c in wanted])
+                span = [float(row[c]) for c in times]
+            except (TypeError, ValueError):
+                cells = {c: row[c] for c in (*wanted, *times)}
+                raise DataError(
+                    f"{path}, line {rows.line_num}: {cells}", expected="a number in each"
+                ) from None
+            places.append((key, video, (span[0], span[1]) if span else None))
+    if not places:
+        raise DataError(f"{path} has no rows", expected=_EXPECTED)
+    labels = options.binarise(str(path), np.array(values))
+    segments = [Segment(*place, labels[i]) for i, place in enumerate(places)]
     return LabelTable(path, tuple(options.label_names or wanted), segments)
 
 
-def _segment(where: str, row: dict[str, str | None], labels: UInt8[np.ndarray, "_"]) -> Segment:
-    name, number = row.get("id"), row.get("segment_id")
-    key = row.get("key") or (f"{name}[{number}]" if number else name)
-    if not key:
-        raise DataError(f"{where}: no id", expected="an id in every row")
+def _names(row: dict[str, str]) -> tuple[str, str]:
+    """Return the segment's key and its video."""
+    name, number = row.get("id") or "", row.get("segment_id")
+    key = row.get("key") or (f"{name}[{number}]" if name and number else name)
     match = _SEGMENT_ID.fullmatch(key)
-    video = name or (match["video"] if match else key)
-    span = None
-    if row.get("start") and row.get("end"):
-        span = _number(where, "start", row["start"]), _number(where, "end", row["end"])
-    return Segment(key, video, span, labels)
-
-
-def _number(where: str, column: str, cell: str | None) -> float:
-    try:
-        return float(cell or "")
-    except ValueError:
-        raise DataError(f"{where}: {column} is {cell!r}", expected="a number") from None
+    return key, name or (match["video"] if match else key)
 
 
 def _from_csd(path: Path, options: ConvertOptions) -> LabelTable:
@@ -188,11 +191,12 @@ def _from_csd(path: Path, options: ConvertOptions) -> LabelTable:
                 )
             labels = options.binarise(f"{path}: entry {key!r}", values[:, at])
             match = _SEGMENT_ID.fullmatch(key)
-            for i, (start, end) in enumerate(spans.tolist()):
+            for i in np.argsort(rows).tolist():
                 # an entry that is a segment already keeps its name; others are numbered by row
                 name = key if match and len(spans) == 1 else f"{key}[{rows[i]}]"
                 video = match["video"] if match else key
-                segments.append(Segment(name, video, (start, end), labels[i]))
+                span = float(spans[i, 0]), float(spans[i, 1])
+                segments.append(Segment(name, video, span, labels[i]))
         if csd.bad_intervals:
             notes.append(
                 f"{path.name}: {csd.bad_intervals} segments with a negative, reversed or "

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from io import BufferedIOBase
 from math import prod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
@@ -148,7 +148,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.nd
     if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
         raise pickle.UnpicklingError("a tensor of impossible shape")
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    if prod(size) and last >= len(storage.values):
+    if prod(size) > len(storage.values) or (prod(size) and last >= len(storage.values)):
         raise pickle.UnpicklingError(f"a tensor {tuple(size)} beyond its storage")
     values = storage.values[offset:] if prod(size) else storage.values[:0]
     step = storage.values.itemsize
@@ -211,7 +211,7 @@ class _Unpickler(pickle._Unpickler):
 
     def __init__(
         self,
-        file: BufferedIOBase,
+        file: BufferedIOBase | IO[bytes],
         path: Path,
         unknown: set[str] | None = None,
         read_storage: _ReadStorage | None = None,

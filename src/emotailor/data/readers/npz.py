@@ -40,7 +40,11 @@ def read_npz(path: Path, options: ConvertOptions) -> Reading:
     """
     require_file(path, _EXPECTED)
     notes: list[str] = []
-    with unreadable(path, _EXPECTED), np.load(path, allow_pickle=False) as file:
+    with (
+        unreadable(path, _EXPECTED),
+        path.open("rb") as stream,  # which np.load would leave open on a damaged file
+        np.load(stream, allow_pickle=False) as file,
+    ):
         key = next((k for k in ("labels", _INTENSITY) if k in file.files), None)
         if key is None or not {"id", "split"} <= set(file.files):
             raise DataError(

@@ -169,8 +169,9 @@ def _sequence(folder: Path, name: str) -> Float32[np.ndarray, "_ _"] | None:
     if file is None:
         return None
     require_file(file, "an array of numbers")
-    with unreadable(file, "a complete .npy file, or .npz with one array, of numbers"):
-        array = np.load(file, allow_pickle=False)
+    expected = "a complete .npy file, or .npz with one array, of numbers"
+    with unreadable(file, expected), file.open("rb") as stream:
+        array = np.load(stream, allow_pickle=False)
         if isinstance(array, np.lib.npyio.NpzFile):
             with array:
                 if len(array.files) != 1:

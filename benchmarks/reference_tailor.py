@@ -1,0 +1,181 @@
+"""Drives the authors' TAILOR from a checkout of kniter1/TAILOR that the user has.
+
+The checkout is imported, never changed. Packages it imports only to download files are replaced by
+empty modules where they are not installed.
+"""
+
+import importlib
+import logging
+import sys
+import types
+import warnings
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from emotailor.configs.tailor import TailorConfig
+from emotailor.data.batching import Batch
+from emotailor.errors import ConfigError
+
+STEPS = 60
+DIMS = {"visual": 35, "audio": 74, "text": 300}
+NUM_LABELS = 6
+_NEEDED = ("src/models/models.py", "src/models/optimization.py")
+# module -> names taken from it
+_DOWNLOADERS: dict[str, tuple[str, ...]] = {
+    "boto3": (),
+    "botocore.exceptions": ("ClientError",),
+    "requests": (),
+    "tqdm": ("tqdm",),
+}
+
+
+def check_checkout(folder: Path) -> Path:
+    """Return the absolute path of a checkout.
+
+    Raises:
+        ConfigError: it does not hold the authors' program.
+    """
+    missing = [name for name in _NEEDED if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"--reference {folder} holds no {missing[0]}",
+            expected="a checkout of kniter1/TAILOR",
+            fix="git clone https://github.com/kniter1/TAILOR, and name that folder",
+        )
+    return folder.resolve()
+
+
+def _stand_in(name: str, attributes: tuple[str, ...]) -> None:
+    """Put an empty module in place of one that is not installed."""
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        parent, _, child = name.rpartition(".")
+        if parent:
+            _stand_in(parent, (child,))
+        module = types.ModuleType(name)
+        for attribute in attributes:
+            setattr(module, attribute, type(attribute, (Exception,), {}))
+        sys.modules[name] = module
+
+
+def import_reference(folder: Path, module: str) -> Any:
+    """Import a module of the checkout, such as ``src.models.models``."""
+    for name, attributes in _DOWNLOADERS.items():
+        _stand_in(name, attributes)
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(module)
+
+
+def _arguments(config: TailorConfig) -> Namespace:
+    """What the authors' command line would have parsed."""
+    return Namespace(
+        local_rank=0,
+        aligned=True,
+        text_dim=DIMS["text"],
+        video_dim=DIMS["visual"],
+        audio_dim=DIMS["audio"],
+        max_words=STEPS,
+        max_frames=STEPS,
+        max_sequence=STEPS,
+        max_label=NUM_LABELS,
+        num_classes=NUM_LABELS,
+        hidden_size=config.hidden_size,
+        bert_num_hidden_layers=config.text_layers,
+        visual_num_hidden_layers=config.visual_layers,
+        audio_num_hidden_layers=config.audio_layers,
+        cross_num_hidden_layers=config.cross_layers,
+        decoder_num_hidden_layers=config.decoder_layers,
+    )
+
+
+class ReferenceTailor:
+    """The authors' model and optimizer, at the sizes they published.
+
+    Args:
+        folder: their checkout.
+        device: to compute on.
+        learning_rate: peak of their schedule.
+        total_steps: length of their schedule.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        *,
+        learning_rate: float = 5e-5,
+        total_steps: int = 5100,
+    ) -> None:
+        models = import_reference(folder, "src.models.models")
+        optimization = import_reference(folder, "src.models.optimization")
+        names = [f"{part}-base" for part in ("bert", "visual", "audio", "cross", "decoder")]
+        arguments = _arguments(TailorConfig.authors())
+        self.device = device
+        self.model = models.TAILOR.from_pretrained(*names, task_config=arguments).to(device)
+        plain, decayed = [], []
+        for name, parameter in self.model.named_parameters():
+            exempt = "bias" in name or "LayerNorm.weight" in name
+            (plain if exempt else decayed).append(parameter)
+        self.optimizer = optimization.BertAdam(
+            [
+                {"params": decayed, "weight_decay": 0.01},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=learning_rate,
+            warmup=0.1,
+            schedule="warmup_linear",
+            t_total=total_steps,
+            weight_decay=0.01,
+            max_grad_norm=1.0,
+        )
+        self.label_ids = torch.arange(NUM_LABELS, device=device)
+        self.label_mask = torch.ones_like(self.label_ids)
+
+    def prepare(self, batch: Batch) -> tuple[torch.Tensor, ...]:
+        """Pad to 60 steps, with masks of ones, as their data code supplies it."""
+        tensors: list[torch.Tensor] = []
+        for m in ("text", "visual", "audio"):
+            values = batch.values[m]
+            padded = F.pad(values, (0, 0, 0, STEPS - values.shape[1])).to(self.device)
+            tensors += [padded, torch.ones(padded.shape[:2], dtype=torch.long, device=self.device)]
+        labels = batch.labels
+        if labels is None:  # their forward pass wants some
+            labels = torch.zeros(len(batch), NUM_LABELS)
+        return *tensors, labels.to(self.device)
+
+    def _forward(self, inputs: tuple[torch.Tensor, ...], *, training: bool) -> Any:
+        *features, labels = inputs
+        return self.model(
+            *features,
+            self.label_ids,
+            self.label_mask,
+            groundTruth_labels=labels,
+            training=training,
+        )
+
+    def train_step(self, inputs: tuple[torch.Tensor, ...]) -> float:
+        """Take one step, as their loop does; return the loss."""
+        self.model.train()
+        loss = self._forward(inputs, training=True)[0]
+        loss.backward()
+        value = float(loss.detach())
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return value
+
+    @torch.no_grad()
+    def predict(self, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Return the probabilities, (B, L), as their evaluation does."""
+        self.model.eval()
+        scores: torch.Tensor = self._forward(inputs, training=False)[2].cpu()
+        return scores

@@ -1,0 +1,296 @@
+"""The training loop: it learns, stops, goes on bit-identically, and refuses what it cannot do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from emotailor.configs.run import RunConfig
+from emotailor.data.store import open_dataset
+from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.training.checkpoint import read_progress
+from emotailor.training.loop import InterruptedRunError, Trainer, train
+from emotailor.training.model_folder import load_model
+from emotailor.training.progress import Reporter
+from tests.helpers import SMALL, small_dataset
+
+MODEL = {**SMALL.model_dump(), "initial_std": 0.2}
+
+
+def config(data: Path, **training: Any) -> RunConfig:
+    base = {"epochs": 3, "batch_size": 4, "learning_rate": 3e-3, "device": "cpu", "seed": 5}
+    return RunConfig.build(
+        {"data": {"path": str(data)}, "model": MODEL, "training": {**base, **training}}
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "small"
+    small_dataset(path)
+    return path
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    """Parameters and moments at the end of a run, and the parameters of the selected model."""
+    found = {}
+    for folder, pattern in (("checkpoint", "state-*"), ("model", "weights-*")):
+        (file,) = (run / folder).glob(f"{pattern}.safetensors")
+        found |= {f"{folder}.{k}": v for k, v in load_file(file).items()}
+    return found
+
+
+def assert_identical(a: Path, b: Path) -> None:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+    histories = []
+    for run in (a, b):
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        histories.append([{**json.loads(line), "seconds": 0} for line in lines])
+    assert histories[0] == histories[1]
+
+
+class StopAt(Reporter):
+    """Sends SIGINT to this process when a given step is reported."""
+
+    def __init__(self, step: int) -> None:
+        self.at = step
+
+    def step(self, step: int, samples: int, losses: Mapping[str, float]) -> None:
+        if step == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_training_lowers_the_loss_and_writes_the_run_folder(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = train(config(data, epochs=12), run)
+    losses = [record["train"]["total"] for record in result.history]
+    assert losses[-1] < losses[0] - 0.2
+    parts = result.history[0]["train"]
+    assert set(parts) == {
+        "total",
+        "classification",
+        "adversarial_common",
+        "adversarial_private",
+        "orthogonality",
+        "common_semantics",
+    }
+    assert result.best["valid"]["micro_f1"] == max(
+        record["valid"]["micro_f1"] for record in result.history
+    )
+    assert {p.name for p in run.iterdir()} == {
+        ".lock",
+        "checkpoint",
+        "config.json",
+        "metrics.jsonl",
+        "model",
+    }
+    card = load_model(run).card
+    assert card.selection["epoch"] == result.best["epoch"]
+    assert card.data["fingerprint"] == open_dataset(data).card.fingerprint
+    assert set(card.thresholds) == {"fixed", "tuned", "per_label"}
+
+
+def test_the_total_is_the_weighted_sum_of_the_parts(data: Path, tmp_path: Path) -> None:
+    record = train(config(data, epochs=1), tmp_path / "run").history[0]["train"]
+    weights = load_model(tmp_path / "run").model.loss_weights
+    total = sum(weights[name] * value for name, value in record.items() if name != "total")
+    assert record["total"] == pytest.approx(total, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
+    data: Path, tmp_path: Path
+) -> None:
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        train(config(data, seed=seed), tmp_path / name)
+    assert_identical(tmp_path / "a", tmp_path / "b")
+    a, c = weights(tmp_path / "a"), weights(tmp_path / "c")
+    assert not torch.equal(a["model.model.classifier.weight"], c["model.model.classifier.weight"])
+
+
+# 23 samples in batches of 4: 6 batches an epoch, so 3 optimizer steps when 2 are accumulated.
+# Steps are reported every 10, and at the end of an epoch.
+@pytest.mark.parametrize("stop", [6, 10, 12])
+def test_interrupted_then_continued_is_bit_identical(data: Path, tmp_path: Path, stop: int) -> None:
+    whole = config(data, checkpoint_steps=1)
+    train(whole, tmp_path / "whole")
+    with pytest.raises(InterruptedRunError, match="run the same command again"):
+        train(whole, tmp_path / "parts", StopAt(stop))
+    progress = read_progress(tmp_path / "parts" / "checkpoint")
+    assert progress is not None
+    assert progress.step >= stop
+    assert not progress.finished
+    train(whole, tmp_path / "parts")
+    assert_identical(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_accumulated_batches_count_as_one_step(data: Path, tmp_path: Path) -> None:
+    result = train(config(data, accumulate=4), tmp_path / "run")
+    assert [record["step"] for record in result.history] == [2, 4, 6]
+
+
+def test_accumulation_equals_one_large_batch(data: Path, tmp_path: Path) -> None:
+    """With equal batch sizes and no dropout the mean of means is the mean."""
+    gradients = []
+    for size, accumulate in ((22, 1), (11, 2)):
+        settings = config(data, batch_size=size, accumulate=accumulate, epochs=1, clip_norm=None)
+        settings = settings.replace(
+            model={**MODEL, "dropout": 0.0, "refinement_dropout": 0.0, "orthogonality_weight": 0.0,
+                   "adversarial_weight": 0.0}
+        )  # fmt: skip
+        trainer = Trainer(settings, tmp_path / f"{size}")
+        trainer.train_positions = trainer.train_positions[:22]
+        trainer.train_lengths = trainer.train_lengths[:22]
+        result = trainer.train()
+        gradients.append(result.history[0]["train"]["classification"])
+    assert gradients[0] == pytest.approx(gradients[1], rel=1e-4)
+
+
+_CHILD = """
+import sys
+from tests.training.test_loop import config
+from emotailor.training.loop import train
+train(config(sys.argv[1], epochs=400, checkpoint_steps=1), sys.argv[2])
+"""
+
+
+def test_killed_at_any_moment_and_continued_is_bit_identical(data: Path, tmp_path: Path) -> None:
+    """SIGKILL leaves no chance to clean up; what is on disk must be enough."""
+    import shutil
+
+    run = tmp_path / "killed"
+    root = Path(__file__).resolve().parents[2]
+    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(data), str(run)], cwd=root)
+    state = run / "checkpoint" / "state.json"
+    deadline = time.monotonic() + 120
+    while not state.exists() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.4)
+    child.kill()
+    child.wait()
+    reached = read_progress(run / "checkpoint")
+    assert reached is not None
+    assert not reached.finished
+    # the child had 400 epochs before it; both sides now stop two epochs after where it was killed
+    epochs = config(data, epochs=400, checkpoint_steps=1)
+    target = reached.epoch + 2
+    copy = tmp_path / "continued"
+    shutil.copytree(run, copy)
+
+    class StopAfter(Reporter):
+        def epoch(self, record: Mapping[str, Any], *, best: bool) -> None:
+            if record["epoch"] == target:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    for folder in (copy, tmp_path / "whole"):
+        with pytest.raises(InterruptedRunError):
+            train(epochs, folder, StopAfter())
+    assert_identical(copy, tmp_path / "whole")
+
+
+def test_a_finished_run_is_not_trained_again(data: Path, tmp_path: Path) -> None:
+    first = train(config(data), tmp_path / "run")
+    before = (tmp_path / "run" / "checkpoint" / "state.json").read_bytes()
+    second = train(config(data), tmp_path / "run")
+    assert second.history == first.history
+    assert (tmp_path / "run" / "checkpoint" / "state.json").read_bytes() == before
+
+
+def test_another_configuration_is_refused_by_name(data: Path, tmp_path: Path) -> None:
+    train(config(data, epochs=1), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"config.training.epochs: 1 there, 2 now"):
+        train(config(data, epochs=2), tmp_path / "run")
+
+
+def test_early_stopping(data: Path, tmp_path: Path) -> None:
+    result = train(config(data, epochs=60, patience=2, learning_rate=1e-7), tmp_path / "run")
+    assert len(result.history) == result.best["epoch"] + 2
+
+
+def test_selection_by_tuned_threshold(data: Path, tmp_path: Path) -> None:
+    train(config(data, epochs=1, select_by="tuned"), tmp_path / "run")
+    card = load_model(tmp_path / "run").card
+    assert card.selection["valid"]["micro_f1"] > 0
+    assert len(set(card.thresholds["tuned"].values.values())) == 1
+
+
+def test_a_subset_of_modalities(data: Path, tmp_path: Path) -> None:
+    settings = RunConfig.build(
+        config(data, epochs=1).to_json(), {"data": {"modalities": ["text", "visual"]}}
+    )
+    train(settings, tmp_path / "run")
+    assert load_model(tmp_path / "run").card.dims == {"visual": 5, "text": 11}
+
+
+def test_a_diverged_training_says_so_and_keeps_the_last_good_model(
+    data: Path, tmp_path: Path
+) -> None:
+    settings = config(data, learning_rate=1e30, clip_norm=None)
+    with pytest.raises(ModelError, match=r"diverged[\s\S]*lower training.learning_rate"):
+        train(settings, tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_one_message(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRunError):
+        train(config(data), tmp_path / "run", StopAt(6))
+    (file,) = (tmp_path / "run" / "checkpoint").glob("state-*.safetensors")
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(ModelError, match=r"cannot be used[\s\S]*train again"):
+        train(config(data), tmp_path / "run")
+    (tmp_path / "run" / "checkpoint" / "state.json").write_text("{")
+    with pytest.raises(ModelError, match="damaged"):
+        train(config(data), tmp_path / "run")
+
+
+def test_two_processes_cannot_share_a_run_folder(data: Path, tmp_path: Path) -> None:
+    import fcntl
+
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another process"):
+            train(config(data), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"data": {"train_split": "trian"}}, DataError, "no split 'trian'"),
+        ({"data": {"path": "/nowhere"}}, DataError, "no data set at /nowhere"),
+        ({"training": {"device": "cuda:7"}}, ConfigError, "cuda:7"),
+        ({"model": {"max_steps": 3}}, ModelError, "--set model.max_steps=8"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_any_work(
+    data: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    settings = RunConfig.build(config(data).to_json(), changes)
+    with pytest.raises(error, match=message):
+        train(settings, tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_the_validation_of_an_epoch_is_that_of_the_stored_model(data: Path, tmp_path: Path) -> None:
+    from emotailor.evaluation.metrics import evaluate
+    from emotailor.serving.predictor import Predictor
+
+    best = train(config(data), tmp_path / "run").best
+    predictor = Predictor.load(tmp_path / "run", device="cpu", thresholds="fixed")
+    split = open_dataset(data)["valid"]
+    metrics = evaluate(
+        split.labels, predictor.predict_proba(split), predictor.label_names, predictor.thresholds
+    )
+    assert metrics.micro_f1 == best["valid"]["micro_f1"]
+    assert np.isclose(metrics.mean_average_precision or 0, best["valid"]["mean_average_precision"])

@@ -88,5 +88,7 @@ def training_flops(
     """Count a training step: the backward pass costs two products for each one forward."""
     forward = forward_flops(config, dims, num_labels, batch, steps, losses=True)
     # raw features need no gradient, unless their normalisation has weights to learn
-    unneeded = 0 if config.input_norm else 2 * batch * steps * sum(dims.values()) * config.hidden_size
+    unneeded = (
+        0 if config.input_norm else 2 * batch * steps * sum(dims.values()) * config.hidden_size
+    )
     return 3 * forward - unneeded

@@ -47,6 +47,20 @@ def add_device(result: argparse.ArgumentParser) -> None:
     )
 
 
+def choose_device(wanted: str) -> str:
+    """Return the device to measure on, as torch names it.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    from emotailor.training.loop import choose_device as choose
+
+    device = choose(wanted)
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {wanted}", expected="cpu, cuda or cuda:1")
+    return str(device)
+
+
 def run(main: Callable[[Sequence[str] | None], object]) -> None:
     """Run a benchmark; a mistake of the user ends in one message."""
     try:

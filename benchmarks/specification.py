@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import Field
 
-from emotailor.configs.base import Config
+from emotailor.config import Config
 from emotailor.configs.tailor import TailorConfig
 from emotailor.data.dataset import Modality
 from emotailor.data.synthetic import mosei_statistics

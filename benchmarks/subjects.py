@@ -5,7 +5,7 @@ import torch
 from benchmarks.specification import Specification
 from emotailor.configs.training import TrainingConfig
 from emotailor.data.batching import Batch
-from emotailor.models.registry import build_model
+from emotailor.models.factory import build_model
 from emotailor.training.optimizer import build_optimizer, learning_rate
 
 TOTAL_STEPS = 5100  # 20 epochs over 16,326 samples

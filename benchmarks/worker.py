@@ -115,7 +115,9 @@ class Worker:
         self.errors.close()
 
 
-def random_batch(spec: Specification, lengths: Sequence[int], seed: int, *, labels: bool) -> "Batch":
+def random_batch(
+    spec: Specification, lengths: Sequence[int], seed: int, *, labels: bool
+) -> "Batch":
     """Draw one batch; the same lengths and seed give the same batch in every process."""
     from emotailor.data.batching import collate
 

@@ -12,7 +12,7 @@ _PUBLIC = {
     "Predictor": "emotailor.serving.predictor:Predictor",
     "RunConfig": "emotailor.configs.run:RunConfig",
     "Sample": "emotailor.data.dataset:Sample",
-    "available_models": "emotailor.models.registry:available_models",
+    "available_models": "emotailor.configs.systems:available_models",
     "convert": "emotailor.data.convert:convert",
     "evaluate": "emotailor.experiments.evaluate:evaluate_run",
     "load_dataset": "emotailor.data.store:open_dataset",

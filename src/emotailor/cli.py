@@ -194,7 +194,7 @@ def data_synthesize(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw data with CMU-MOSEI's label statistics and a planted truth."""
-    from emotailor.configs.base import merge, parse_overrides
+    from emotailor.config import merge, parse_overrides
     from emotailor.data.inspect import inspect_dataset, render
     from emotailor.data.synthetic import SyntheticConfig, synthesize
 

@@ -1,1 +1,1 @@
-"""Configs."""
+"""Settings of models, training and runs; none of them needs torch."""

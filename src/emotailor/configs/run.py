@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from emotailor.configs.base import Config, merge
+from emotailor.config import Config, merge
+from emotailor.configs.systems import find_system
 from emotailor.configs.training import TrainingConfig
 from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.errors import ConfigError
@@ -41,8 +42,6 @@ class RunConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _parse_model(cls, values: Any) -> Any:
-        from emotailor.models.registry import find_system
-
         if isinstance(values, Mapping) and not isinstance(values.get("model"), Config):
             wanted = find_system(str(values.get("system", "tailor"))).config
             try:
@@ -64,8 +63,6 @@ class RunConfig(Config):
         Raises:
             ConfigError: unknown system or key, or a value out of range.
         """
-        from emotailor.models.registry import find_system
-
         settings = find_system(system).config
         face = getattr(settings, preset)()
         base = {

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from emotailor.configs.base import Config
+from emotailor.config import Config
 
 Block = Literal["visual", "audio", "text", "common"]
 

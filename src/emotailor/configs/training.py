@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from emotailor.configs.base import Config
+from emotailor.config import Config
 
 
 class TrainingConfig(Config):

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from pydantic import Field
 
-from emotailor.configs.base import Config
+from emotailor.config import Config
 from emotailor.data.dataset import EMOTIONS, MODALITIES, EmotionDataset, Modality, Sample, Split
 from emotailor.errors import DataError
 

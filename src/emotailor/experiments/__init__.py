@@ -1,1 +1,1 @@
-"""Experiments."""
+"""What the commands do: plan, evaluate, demonstrate, render."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from emotailor.configs.base import merge, parse_overrides, read_toml
+from emotailor.config import merge, parse_overrides, read_toml
 from emotailor.configs.run import Preset, RunConfig
 from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.errors import ConfigError

@@ -1,1 +1,1 @@
-"""Models."""
+"""The systems: one file per paper, behind one contract."""

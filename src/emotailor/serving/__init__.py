@@ -1,1 +1,1 @@
-"""Serving."""
+"""From a trained model to predictions."""

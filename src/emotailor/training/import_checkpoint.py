@@ -10,7 +10,7 @@ from torch import Tensor
 from emotailor.errors import DataError, ModelError
 from emotailor.evaluation.thresholds import Thresholds
 from emotailor.files import replacing_folder, sha256_of
-from emotailor.models.registry import build_model
+from emotailor.models.factory import build_model
 from emotailor.models.tailor_checkpoint import LABELS, convert_state, dims_of, infer_config
 from emotailor.training.model_folder import ModelCard, save_model
 

@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from emotailor.configs.run import RunConfig
+from emotailor.configs.systems import find_system
 from emotailor.configs.training import TrainingConfig
 from emotailor.data.batching import Batch, Standardizer, collate, epoch_batches
 from emotailor.data.dataset import MODALITIES, Modality, Split
@@ -30,7 +31,7 @@ from emotailor.evaluation.metrics import Metrics, evaluate
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.files import remove_temporaries, write_json, write_text
 from emotailor.models.base import EmotionModel
-from emotailor.models.registry import build_model, find_system
+from emotailor.models.factory import build_model
 from emotailor.training.checkpoint import (
     STATE_FILE,
     Progress,

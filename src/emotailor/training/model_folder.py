@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emotailor import __version__
+from emotailor.configs.systems import find_system
 from emotailor.data.batching import Standardizer
 from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.data.store import FileCard
@@ -23,7 +24,7 @@ from emotailor.errors import ModelError
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.files import remove_others, sha256_of, write_hashed, write_json
 from emotailor.models.base import EmotionModel
-from emotailor.models.registry import build_model, find_system
+from emotailor.models.factory import build_model
 
 SCHEMA_VERSION = 1
 CARD_FILE = "model.json"

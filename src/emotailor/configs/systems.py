@@ -2,16 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING
 
-from emotailor.configs.base import Config
+from emotailor.config import Config
 from emotailor.configs.tailor import TailorConfig
 from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.errors import ConfigError
-
-if TYPE_CHECKING:
-    from emotailor.models.base import EmotionModel
 
 
 @dataclass(frozen=True)
@@ -57,15 +52,6 @@ def find_system(name: str) -> System:
     if name not in SYSTEMS:
         raise ConfigError(f"unknown model {name!r}", expected=f"one of {', '.join(SYSTEMS)}")
     return SYSTEMS[name]
-
-
-def build_model(
-    name: str, config: Config, dims: Mapping[Modality, int], num_labels: int
-) -> "EmotionModel":
-    """Build a network with fresh parameters (from torch's global random state)."""
-    module, _, attribute = find_system(name).model.partition(":")
-    model: EmotionModel = getattr(import_module(module), attribute)(config, dims, num_labels)
-    return model
 
 
 def available_models() -> tuple[str, ...]:

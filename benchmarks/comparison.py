@@ -1,0 +1,262 @@
+"""Several programs over the same batches, in turns, each in a process of its own."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Int64
+
+from benchmarks import report
+from benchmarks.flops import forward_flops, training_flops
+from benchmarks.specification import LENGTHS, Lengths, Specification, draw_lengths
+from benchmarks.worker import Worker
+from emotailor.config import parse_overrides
+from emotailor.configs.tailor import TailorConfig
+from emotailor.errors import ConfigError
+
+Command = Literal["train", "predict"]
+TRAIN_SAMPLES, TEST_SAMPLES = 16326, 4659  # CMU-MOSEI's splits
+
+
+@dataclass(frozen=True)
+class Program:
+    """One row of a table."""
+
+    name: str
+    spec: Specification
+
+    def padded_steps(self, lengths: Sequence[int] | np.ndarray) -> int:
+        """Steps this program computes on for a batch of these lengths."""
+        always = self.spec.reference is not None or self.spec.model.pad_to_max_steps
+        return self.spec.model.max_steps if always else int(max(lengths))
+
+
+def parse(doc: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read and check the command line of a comparison.
+
+    Raises:
+        ConfigError: a value cannot be used.
+    """
+    parser = report.parser(doc)
+    parser.add_argument("--reference", type=Path, help="a checkout of kniter1/TAILOR")
+    parser.add_argument("--repeats", type=report.positive, default=5, help="measured per program")
+    parser.add_argument("--warmup", type=report.positive, default=1, help="unmeasured before")
+    parser.add_argument("--batch", type=report.positive, default=64)
+    parser.add_argument("--lengths", nargs="+", choices=LENGTHS, default=list(LENGTHS))
+    parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], default=["fp32"])
+    report.add_device(parser)
+    args = parser.parse_args(arguments)
+    report.check_json(args.json)
+    args.device = report.choose_device(args.device)
+    if args.reference is not None:
+        from benchmarks.reference_tailor import check_checkout
+
+        args.reference = check_checkout(args.reference)
+        if args.set:
+            raise ConfigError(
+                "--set beside --reference",
+                expected="one of the two: the authors' program has the published sizes alone",
+            )
+    args.set = parse_overrides(args.set)
+    programs(args, "full")  # a wrong setting is reported before anything is measured
+    return args
+
+
+def programs(args: argparse.Namespace, lengths: Lengths) -> list[Program]:
+    """Return ours with the program's computation, ours as in the paper, and the reference."""
+    same = TailorConfig.authors()
+    if lengths == "mosei":
+        same = same.replace(pad_to_max_steps=False, attend_to_padding=False)
+    common = {"device": args.device, "threads": args.threads}
+    found = []
+    for precision in args.precision:
+        for name, model in (("ours, as the program", same), ("ours, paper", TailorConfig.paper())):
+            spec = Specification(model=model.replace(**args.set), precision=precision, **common)
+            found.append(Program(name if precision == "fp32" else f"{name}, bf16", spec))
+    if args.reference is not None:
+        found.append(Program("authors' program", Specification(reference=args.reference, **common)))
+    return found
+
+
+def choose_batches(
+    kind: Lengths, command: Command, batch: int, steps: int, repeats: int
+) -> list[Int64[np.ndarray, "_"]]:
+    """Return the lengths of the batches to measure.
+
+    For ``mosei`` they are drawn for a whole split and cut into batches as our training (or
+    prediction) does it; of these, ordered by their longest sequence, ``repeats`` at equal
+    distances stand for all.
+    """
+    if kind == "full":
+        return [draw_lengths("full", batch, steps, 0)] * repeats
+    count = max(TRAIN_SAMPLES if command == "train" else TEST_SAMPLES, batch)
+    lengths = draw_lengths(kind, count, steps, 0)
+    if command == "train":
+        from emotailor.data.batching import epoch_batches
+
+        groups = [lengths[part] for part in epoch_batches(lengths, batch, seed=0, epoch=0)]
+    else:
+        ordered = np.sort(lengths)
+        groups = [ordered[i : i + batch] for i in range(0, count, batch)]
+    groups = sorted((g for g in groups if len(g) == batch), key=lambda g: int(g.max()))
+    return [groups[int((i + 0.5) / repeats * len(groups))] for i in range(repeats)]
+
+
+def compare(args: argparse.Namespace, command: Command, lengths: Lengths) -> dict[str, Any]:
+    """Measure all programs on one kind of lengths.
+
+    Returns:
+        ``rows``, one per program, and ``rates``, the machine's matrix-product rates.
+    """
+    entries = programs(args, lengths)
+    steps = entries[0].spec.model.max_steps
+    batches = choose_batches(lengths, command, args.batch, steps, args.repeats)
+    seconds: list[list[float]] = [[] for _ in entries]
+    losses: list[list[float]] = [[] for _ in entries]
+    rates = [report.product_rates(args.device, args.threads)]
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(entry.spec)) for entry in entries]
+        built = [worker.memory()["now"] for worker in workers]
+        for number in range(args.warmup):
+            for worker in workers:
+                worker.run(command, batches[-1], seed=number)
+        for number, chosen in enumerate(batches, start=args.warmup):
+            for i, worker in enumerate(workers):
+                answer = worker.run(command, chosen, seed=number)
+                seconds[i].append(answer["seconds"])
+                losses[i] += [answer["loss"]] if command == "train" else []
+            rates.append(report.product_rates(args.device, args.threads))
+        memory = [worker.memory() for worker in workers]
+        parameters = [worker.ready["parameters"] for worker in workers]
+        threads = workers[0].ready["threads"]
+    best = report.best_rates(rates)
+    rows = []
+    for i, entry in enumerate(entries):
+        padded = [entry.padded_steps(chosen) for chosen in batches]
+        work = [_flops(entry.spec, command, args.batch, n) for n in padded]
+        rate = sum(work) / sum(seconds[i]) / 1e9
+        rows.append(
+            {
+                "program": entry.name,
+                "lengths": lengths,
+                "precision": entry.spec.precision,
+                "parameters": parameters[i],
+                "padded_steps": padded,
+                "seconds": seconds[i],
+                # the batches of mosei differ, and stand for an epoch: their mean is what it costs
+                "seconds_per_step": (median if lengths == "full" else fmean)(seconds[i]),
+                **{f"seconds_{key}": value for key, value in report.spread(seconds[i]).items()},
+                "losses": losses[i] or None,
+                "gflop_per_step": fmean(work) / 1e9,
+                "gflop_per_second": rate,
+                "share_of_product_rate": rate / best[entry.spec.precision],
+                "memory_built": built[i],
+                "memory_peak": memory[i]["peak"],
+                "device_memory_peak": memory[i]["device_peak"],
+            }
+        )
+    for row in rows:
+        row["samples_per_second"] = args.batch / row["seconds_per_step"]
+        row["reference"] = _ratios(row, rows[-1]) if args.reference is not None else None
+    return {"rows": rows, "rates": best, "threads": threads}
+
+
+def _flops(spec: Specification, command: Command, batch: int, steps: int) -> int:
+    if command == "train":
+        return training_flops(spec.model, spec.dims, spec.num_labels, batch, steps)
+    return forward_flops(spec.model, spec.dims, spec.num_labels, batch, steps, losses=False)
+
+
+def _ratios(row: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, float]:
+    """Return how many times faster and smaller than the reference; the spread is per round."""
+    rounds = [r / o for r, o in zip(reference["seconds"], row["seconds"], strict=True)]
+    where = "memory_peak" if row["device_memory_peak"] is None else "device_memory_peak"
+    return {
+        "faster": reference["seconds_per_step"] / row["seconds_per_step"],
+        "faster_min": min(rounds),
+        "faster_max": max(rounds),
+        "smaller": reference[where] / row[where],
+    }
+
+
+def run(
+    name: str, title: str, doc: str | None, command: Command, arguments: Sequence[str] | None
+) -> dict[str, Any]:
+    """Measure, print and save one comparison."""
+    args = parse(doc, arguments)
+    found = {lengths: compare(args, command, lengths) for lengths in dict.fromkeys(args.lengths)}
+    parts = list(found.values())
+    rates = report.best_rates(part["rates"] for part in parts)
+    machine = report.describe_machine(args.device, parts[0]["threads"])
+    rows = [row for part in parts for row in part["rows"]]
+    for row in rows:
+        row["share_of_product_rate"] = row["gflop_per_second"] / rates[row["precision"]]
+    result = {
+        "benchmark": name,
+        "machine": machine,
+        "product_gflop_per_second": rates,
+        "settings": {
+            "batch": args.batch,
+            "repeats": args.repeats,
+            "warmup": args.warmup,
+            "reference": args.reference is not None,
+            "set": args.set,
+        },
+        "rows": rows,
+    }
+    report.show(
+        f"{title}, batch {args.batch}",
+        [
+            "program",
+            "lengths",
+            "steps",
+            "s/step",
+            "min",
+            "max",
+            "samples/s",
+            "GFLOP",
+            "GFLOP/s",
+            "of product rate",
+            "GiB built",
+            "GiB peak",
+            "faster",
+            "smaller",
+        ],
+        [_cells(row) for row in rows],
+        [
+            report.machine_line(machine, rates),
+            "s/step: median (full), mean over batches that stand for an epoch (mosei). GiB: "
+            + ("of the device" if args.device.startswith("cuda") else "resident memory")
+            + ". faster, smaller: the authors' program is 1.",
+        ],
+    )
+    report.save(args.json, result)
+    return result
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    steps, ratios = row["padded_steps"], row["reference"]
+    device = row["device_memory_peak"]
+    return [
+        row["program"],
+        row["lengths"],
+        str(steps[0]) if min(steps) == max(steps) else f"{min(steps)}-{max(steps)}",
+        f"{row['seconds_per_step']:.3f}",
+        f"{row['seconds_min']:.3f}",
+        f"{row['seconds_max']:.3f}",
+        f"{row['samples_per_second']:.1f}",
+        f"{row['gflop_per_step']:.1f}",
+        f"{row['gflop_per_second']:.1f}",
+        f"{row['share_of_product_rate']:.0%}",
+        report.gib(row["memory_built"]) if device is None else "-",
+        report.gib(row["memory_peak"] if device is None else device),
+        f"{ratios['faster']:.2f} ({ratios['faster_min']:.2f}-{ratios['faster_max']:.2f})"
+        if ratios
+        else "-",
+        f"{ratios['smaller']:.2f}" if ratios else "-",
+    ]

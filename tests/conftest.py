@@ -1,9 +1,13 @@
 """Shape checks at run time for every test, and where the shared real data lies."""
 
+import os
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker: more threads only get in the way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 install_import_hook("emotailor", "beartype.beartype")
 

@@ -75,11 +75,11 @@ def programs(args: argparse.Namespace, lengths: Lengths) -> list[Program]:
     common = {"device": args.device, "threads": args.threads}
     found = []
     for precision in args.precision:
-        for name, model in (("ours, as the program", same), ("ours, paper", TailorConfig.paper())):
+        for name, model in (("ours (program)", same), ("ours (paper)", TailorConfig.paper())):
             spec = Specification(model=model.replace(**args.set), precision=precision, **common)
-            found.append(Program(name if precision == "fp32" else f"{name}, bf16", spec))
+            found.append(Program(name if precision == "fp32" else f"{name} bf16", spec))
     if args.reference is not None:
-        found.append(Program("authors' program", Specification(reference=args.reference, **common)))
+        found.append(Program("reference", Specification(reference=args.reference, **common)))
     return found
 
 
@@ -216,13 +216,11 @@ def run(
             "lengths",
             "steps",
             "s/step",
-            "min",
-            "max",
+            "min-max",
             "samples/s",
             "GFLOP",
             "GFLOP/s",
-            "of product rate",
-            "GiB built",
+            "of fp32 rate",
             "GiB peak",
             "faster",
             "smaller",
@@ -247,13 +245,11 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         row["lengths"],
         str(steps[0]) if min(steps) == max(steps) else f"{min(steps)}-{max(steps)}",
         f"{row['seconds_per_step']:.3f}",
-        f"{row['seconds_min']:.3f}",
-        f"{row['seconds_max']:.3f}",
+        f"{row['seconds_min']:.3f}-{row['seconds_max']:.3f}",
         f"{row['samples_per_second']:.1f}",
         f"{row['gflop_per_step']:.1f}",
         f"{row['gflop_per_second']:.1f}",
         f"{row['share_of_product_rate']:.0%}",
-        report.gib(row["memory_built"]) if device is None else "-",
         report.gib(row["memory_peak"] if device is None else device),
         f"{ratios['faster']:.2f} ({ratios['faster_min']:.2f}-{ratios['faster_max']:.2f})"
         if ratios

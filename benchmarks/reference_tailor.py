@@ -121,7 +121,8 @@ class ReferenceTailor:
         arguments = _arguments(TailorConfig.authors())
         self.device = device
         self.model = models.TAILOR.from_pretrained(*names, task_config=arguments).to(device)
-        plain, decayed = [], []
+        plain: list[torch.nn.Parameter] = []
+        decayed: list[torch.nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
             exempt = "bias" in name or "LayerNorm.weight" in name
             (plain if exempt else decayed).append(parameter)

@@ -40,7 +40,7 @@ class OurTailor:
             group["lr"] = learning_rate(self.training, self.step, TOTAL_STEPS)
         with self._autocast():
             loss = self.model.total_loss(self.model(batch))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         assert self.training.clip_norm is not None
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
         self.optimizer.step()
@@ -54,4 +54,5 @@ class OurTailor:
         self.model.eval()
         with self._autocast():
             logits = self.model(batch).logits
-        return logits.float().sigmoid().cpu()
+        probabilities: torch.Tensor = logits.float().sigmoid().cpu()
+        return probabilities

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from emotailor.data.batching import Batch
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which a process finds this package from any folder."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
 
 
 class WorkerError(EmotailorError):
@@ -48,14 +55,13 @@ class Worker:
 
     def __init__(self, spec: Specification) -> None:
         self.errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in __exit__
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment(),
         )
         try:
             self.ready = self.ask(spec.to_json())
@@ -108,10 +114,8 @@ class Worker:
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
-        try:
+        with suppress(BrokenPipeError):
             self.process.stdin.close()
-        except BrokenPipeError:
-            pass
         self.errors.close()
 
 

@@ -1,16 +1,22 @@
 """The command line: every function parses, calls and prints; nothing is computed here.
 
 Exit codes: 0 success, 1 a problem was found or an unforeseen failure, 2 wrong usage, 3 wrong
-configuration, 4 unusable data, 5 unusable model, 130 interrupted (a checkpoint is saved).
+configuration, 4 unusable data, 5 unusable model, 130 interrupted (a training saves a checkpoint).
 """
 
 import json
 import os
+import shlex
+import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -62,7 +68,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at
 
 def _print(*renderables: Any) -> None:
     for renderable in renderables:
-        out.print(renderable, soft_wrap=isinstance(renderable, str), highlight=False)
+        line = isinstance(renderable, str)  # with paths and ids in it, which are no markup
+        out.print(renderable, soft_wrap=line, markup=not line, highlight=False)
 
 
 def _version(wanted: bool) -> None:
@@ -74,8 +81,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+        bool | None,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = None,
 ) -> None:
     pass
 
@@ -85,39 +93,67 @@ def _root(
 
 @data_app.command("convert")
 def data_convert(
-    source: Annotated[Path, typer.Argument(help="File, or folder (of .csd or .h5 files).")],
+    source: Annotated[
+        Path, typer.Argument(help="A file, or for csd, pom and table also the folder of the files.")
+    ],
     out_path: Annotated[Path, typer.Option("--out", "-o", help="Data set folder to create.")],
     format_name: Annotated[
-        str | None, typer.Option("--format", help="Source format; found out by default.")
+        str | None, typer.Option("--format", help="One of the formats above; by default found out.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the data set; by default the source's.")] = (
+        None
+    ),
     labels: Annotated[
-        Path | None, typer.Option(help="File of emotion labels, joined by id (MulT, MMSA).")
+        Path | None, typer.Option(help="File with the emotion labels, joined by id.")
     ] = None,
     label_names: Annotated[
         str | None, typer.Option(help="Names of the label columns, separated by commas.")
     ] = None,
     label_threshold: Annotated[
-        float, typer.Option(help="A label holds where its value is beyond this.")
+        float, typer.Option(help="A label holds where its value is above this.")
     ] = 0.0,
-    label_rule: Annotated[Rule, typer.Option(help="Whether the threshold counts.")] = Rule.above,
+    label_rule: Annotated[
+        Rule, typer.Option(help="With >= a label also holds where its value equals the threshold.")
+    ] = Rule.above,
     folds: Annotated[
-        Path | None, typer.Option(help="Which video is in which split (.csd files).")
+        Path | None, typer.Option(help="File that says which video is in which split.")
     ] = None,
     split_by_hash: Annotated[
-        bool, typer.Option("--split-by-hash", help="Without --folds: 70/10/20 by video id.")
+        bool,
+        typer.Option(
+            "--split-by-hash", help="Without --folds: 70/10/20 % by a hash of the video id."
+        ),
     ] = False,
     align: Annotated[
         bool | None,
-        typer.Option("--align/--no-align", help="Insist on word-aligned or native sequences."),
+        typer.Option(
+            "--align/--no-align",
+            help="Word-aligned or native sequences; by default what the source has.",
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Most samples per split.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Most samples per split, for a quick try."),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn the files people have into a stored data set.
 
-    Formats: the TAILOR/HHMPN/CARAT .pt file, MulT and MMSA pickles, CMU-MultimodalSDK .csd files,
-    a CSV table with .npy files, an .npz with one vector per row, POM .h5 files.
+    Formats, told apart by their content:
+
+    tailor: train_valid_test.pt of TAILOR, HHMPN and CARAT
+
+    mult: mosei_senti_data[_noalign].pkl of MulT, with --labels
+
+    mmsa: aligned_50.pkl or unaligned_50.pkl of MMSA, with --labels
+
+    csd: a folder of CMU-MultimodalSDK files, with --folds or --split-by-hash
+
+    table: a CSV with id, split and labels, and .npy files beside it
+
+    npz: one .npz with a row per sample
+
+    pom: the folder of POM .h5 files of MFN
     """
     from emotailor.data.convert import convert
     from emotailor.data.inspect import inspect_dataset, render
@@ -187,10 +223,16 @@ def data_synthesize(
     out_path: Annotated[Path, typer.Option("--out", "-o", help="Data set folder to create.")],
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting, such as --set train=16326 or --set noise=1.0."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting, such as train=16326 or noise=1.0. May be repeated.",
+        ),
     ] = None,
-    aligned: Annotated[bool, typer.Option(help="Word-aligned, or native rates.")] = True,
-    seed: Annotated[int, typer.Option(help="Of all random draws.")] = 0,
+    aligned: Annotated[
+        bool, typer.Option(help="One step a word, or each modality at its own rate.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same data.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw data with CMU-MOSEI's label statistics and a planted truth."""
@@ -214,20 +256,36 @@ def train(
         Path | None,
         typer.Option("--out", "-o", help="Run folder; by default runs/DATA-MODEL-seedN."),
     ] = None,
-    model: Annotated[str, typer.Option(help="Which system.")] = "tailor",
+    model: Annotated[
+        str | None, typer.Option(help="Which system; by default what the settings say, or tailor.")
+    ] = None,
     preset: Annotated[
         Preset, typer.Option(help="Defaults of the paper or of the authors' program.")
     ] = Preset.paper,
     config_file: Annotated[
-        Path | None, typer.Option("--config", "-c", help="TOML file with model, training, data.")
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="TOML file with tables model, training and data, or a run's config.json.",
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting, such as --set model.hidden_size=128."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting, such as model.hidden_size=128; wins over the file. May be repeated.",
+        ),
     ] = None,
-    modalities: Annotated[str | None, typer.Option(help="A subset, such as visual,text.")] = None,
-    seed: Annotated[int | None, typer.Option(help="First seed.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds to train, one by one.")] = 1,
+    modalities: Annotated[
+        str | None, typer.Option(help="A subset, such as visual,text or v,t.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the first run; by default 42.")] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="How many runs, one by one: seed, seed + 1, ..."),
+    ] = 1,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
 ) -> None:
     """Train a system on a data set; run the same command again to go on after a stop."""
@@ -240,14 +298,14 @@ def train(
         preset=preset.value,
         config_file=config_file,
         settings=settings or [],
-        modalities=modalities.split(",") if modalities else None,
+        modalities=modalities.split(",") if modalities is not None else None,
         seed=seed,
         seeds=seeds,
         device=device,
     )
     train_runs(runs, out)
     where = runs[0].folder if seeds == 1 else runs[0].folder.parent
-    _print(f"next: emotailor evaluate {where}")
+    _print(f"next: emotailor evaluate {shlex.quote(str(where))}")
 
 
 @app.command()
@@ -308,15 +366,15 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Name the emotions of samples, and say which modality and which steps carried each."""
-    from emotailor.experiments.predict import read_samples, render_predictions
+    from emotailor.experiments.predict import predict_samples, read_samples, render_predictions
     from emotailor.serving.predictor import Predictor
 
     predictor = Predictor.load(
         model, device=device, thresholds=thresholds.value if thresholds else None
     )
     samples = read_samples(source, split=split, ids=sample_id or [], limit=limit)
-    predictions = predictor.predict(
-        samples, explain=len(samples) <= 20 if explain is None else explain
+    predictions = predict_samples(
+        predictor, samples, explain=len(samples) <= 20 if explain is None else explain
     )
     if as_json:
         for prediction in predictions:
@@ -367,25 +425,60 @@ def doctor() -> None:
 # ---------------------------------------------------------------------- errors
 
 
+class StopRequested(BaseException):
+    """SIGINT or SIGTERM arrived where nothing can be saved."""
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise StopRequested(signal.Signals(number).name)
+
+
+@contextmanager
+def _clean_stops() -> Iterator[None]:
+    """Let SIGINT and SIGTERM unwind the stack, so that nothing temporary stays behind."""
+    old = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            old[number] = signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     err.print(Text.assemble(("warning: ", "yellow"), str(message)), soft_wrap=True)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    err.print(Text.assemble(("error: ", "red"), message), soft_wrap=True)
+    sys.exit(code)
 
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and an exit code."""
     warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):  # names that the terminal cannot show are no failure
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with _clean_stops():
+            app()
     except EmotailorError as error:
-        err.print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print(Text.assemble(("interrupted", "red")))
-        sys.exit(130)
+        _fail(str(error), error.exit_code)
+    except StopRequested as stop:
+        _fail(f"stopped by {stop}", 130)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        err.print(Text.assemble(("error: ", "red"), f"{error.strerror or error}{where}"))
-        sys.exit(1)
+        _fail(f"{error.strerror or error}{where}", 1)
+    except (MemoryError, RuntimeError) as error:  # torch reports a lack of memory as the latter
+        lacking = isinstance(error, MemoryError) or "memory" in str(error)
+        if not lacking:
+            raise
+        what = f"not enough memory: {str(error).splitlines()[0]}" if str(error) else "no memory"
+        fix = "a smaller training.batch_size with a larger training.accumulate needs less"
+        _fail(str(EmotailorError(what, fix=fix)), 1)

@@ -27,17 +27,31 @@ class Config(BaseModel):
 
     @classmethod
     def parse(
-        cls: type[ConfigT], values: Mapping[str, Any], source: str = "the configuration"
+        cls: type[ConfigT],
+        values: Any,
+        source: str = "the configuration",
+        *,
+        prefix: str = "",
     ) -> ConfigT:
         """Validate ``values``.
+
+        Args:
+            values: a table of settings.
+            source: where they come from, for messages.
+            prefix: of their keys in messages, such as ``model.``.
 
         Raises:
             ConfigError: naming every wrong key, its value and what would be right.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                f"{source}: {prefix.rstrip('.') or 'everything'} = {values!r}",
+                expected="a table of settings",
+            )
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise _explain(cls, error, source) from None
+            raise _explain(cls, error, source, prefix) from None
 
     def replace(self: ConfigT, **changes: Any) -> ConfigT:
         """Return a copy with ``changes``, validated."""
@@ -48,18 +62,25 @@ class Config(BaseModel):
         return self.model_dump(mode="json")
 
 
-def _explain(cls: type[Config], error: ValidationError, source: str) -> ConfigError:
+def _explain(cls: type[Config], error: ValidationError, source: str, prefix: str) -> ConfigError:
     found, expected = [], []
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "(all)"
+        *table, last = (str(part) for part in problem["loc"] or (prefix.rstrip("."),))
+        key = prefix * bool(problem["loc"]) + ".".join([*table, last])
         if problem["type"] == "extra_forbidden":
             known = _known_keys(cls, problem["loc"][:-1])
-            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            close = difflib.get_close_matches(last, known, n=1)
             found.append(f"{key} = {problem['input']!r} is not a setting")
-            expected.append(f"did you mean {close[0]}?" if close else "one of " + ", ".join(known))
+            meant = key.removesuffix(last) + close[0] if close else ""
+            expected.append(f"did you mean {meant}?" if close else "one of " + ", ".join(known))
+        elif problem["type"] == "value_error":  # settings that do not go together
+            what = problem["msg"].removeprefix("Value error, ")
+            found.append(f"{key}: {what}" if key else what)
+        elif problem["type"] == "missing":
+            found.append(f"{key} is not given")
         else:
             found.append(f"{key} = {problem['input']!r}")
-            expected.append(f"{key}: {problem['msg'].removeprefix('Value error, ')}")
+            expected.append(f"{key}: {problem['msg']}")
     return ConfigError(f"{source}: " + "; ".join(found), expected="; ".join(expected))
 
 

@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from emotailor.errors import DataError
 
 
 def _temporary_name(path: Path) -> Path:
+    path = path.absolute()  # "." has no name of its own
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
 
 
@@ -44,21 +47,32 @@ def replacing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             expected="a path that is free",
             fix="choose another output path, or pass --overwrite to replace it",
         )
+    # what a link points to is replaced, not the link
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
     temporary.mkdir()
     try:
         yield temporary
-        if path.exists():
+        if overwrite and path.exists():
             # rename cannot replace a folder that holds files: set the old one aside first
             old = _temporary_name(path)
             path.rename(old)
-            temporary.rename(path)
-            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
+            try:
+                temporary.rename(path)
+            except BaseException:
+                old.rename(path)
+                raise
+            _remove(old)
         else:
             temporary.rename(path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a whole folder, if it is there."""
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -83,10 +97,17 @@ def write_shared(path: Path, write: Callable[[Path], None]) -> None:
 
     The safetensors library creates files that only their owner may read, which would lock
     colleagues out of a shared folder.
+
+    Raises:
+        OSError: the file cannot be written; the safetensors library has an error of its own for a
+            full disk.
     """
     path.touch()
     mode = path.stat().st_mode
-    write(path)
+    try:
+        write(path)
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from None
     path.chmod(mode)
     with path.open("rb+") as file:
         os.fsync(file.fileno())
@@ -131,4 +152,4 @@ def remove_others(folder: Path, stem: str, suffix: str, keep: str) -> None:
 def remove_temporaries(folder: Path) -> None:
     """Remove temporary files that a killed process left in ``folder`` (not while one writes)."""
     for path in folder.rglob(".*.tmp"):
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        _remove(path)

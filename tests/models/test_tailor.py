@@ -153,9 +153,9 @@ def test_losses_by_their_equations() -> None:
     adversarial, overlap, semantics = 0.0, 0.0, 0.0
     for k, m in enumerate(MODALITIES):
         steps = [len(s.sequences[m]) for s in samples]
-        rows = [f[f"discriminator.private.{m}"][i, : steps[i], k] for i in range(2)]
-        adversarial += -torch.cat(rows).log().mean().item()
         for i in range(2):
+            row = f[f"discriminator.private.{m}"][i, : steps[i], k]
+            adversarial += -row.log().mean().item() / 2
             c, private = f[f"common.{m}"][i, : steps[i]], f[f"private.{m}"][i, : steps[i]]
             overlap += torch.linalg.matrix_norm(c @ private.T).item() ** 2 / 2
             guess = model.common_classifier(c.mean(0)).sigmoid()

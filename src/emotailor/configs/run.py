@@ -9,7 +9,6 @@ from emotailor.config import Config, merge
 from emotailor.configs.systems import find_system
 from emotailor.configs.training import TrainingConfig
 from emotailor.data.dataset import MODALITIES, Modality
-from emotailor.errors import ConfigError
 
 Preset = Literal["paper", "authors"]
 
@@ -44,13 +43,7 @@ class RunConfig(Config):
     def _parse_model(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and not isinstance(values.get("model"), Config):
             wanted = find_system(str(values.get("system", "tailor"))).config
-            try:
-                model = wanted.parse(values.get("model", {}), "the configuration")
-            except ConfigError as error:
-                raise ConfigError(
-                    error.found.replace(": ", ": model.", 1).replace("; ", "; model."),
-                    expected=error.expected,
-                ) from None
+            model = wanted.parse(values.get("model", {}), prefix="model.")
             return {**values, "model": model}
         return values
 

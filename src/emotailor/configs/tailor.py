@@ -28,6 +28,7 @@ class TailorConfig(Config):
     fusion_order: tuple[Block, ...] = ("visual", "audio", "text", "common")  # psi, Eq. 8
 
     dropout: float = Field(0.3, ge=0, lt=1)  # encoders, decoder, common generator; the program's
+    input_dropout: float = Field(0.0, ge=0, lt=1)  # of the raw features, for small data sets
     refinement_dropout: float = Field(0.1, ge=0, lt=1)  # private extractors, discriminator
     layer_norm_eps: float = Field(1e-12, gt=0)  # the program's
     initial_std: float = Field(0.02, gt=0)  # normal initialisation of all weights; the program's

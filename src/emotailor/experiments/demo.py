@@ -1,5 +1,6 @@
 """The demo: from nothing to a trained, tested and explained model in about two minutes."""
 
+import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -66,7 +67,8 @@ def run_demo(folder: Path, console: Console, *, quick: bool = False) -> None:
         console: where to print.
         quick: a much smaller model and data set, for trying the command.
     """
-    data, run = folder / "data", folder / "run"
+    start = "quick-" if quick else ""  # both demos fit into one folder
+    data, run = folder / f"{start}data", folder / f"{start}run"
     config = SyntheticConfig(train=160, valid=60, test=60) if quick else SyntheticConfig(train=2400)
     console.rule("1. Data with CMU-MOSEI's label statistics and a planted truth")
     demo_data(data, config)
@@ -90,13 +92,17 @@ def run_demo(folder: Path, console: Console, *, quick: bool = False) -> None:
     for sample in samples:
         assert sample.labels is not None
         truth = [name for name, held in zip(names, sample.labels, strict=True) if held]
-        console.print(f"truth of {sample.id}: {', '.join(truth) or 'none'}", highlight=False)
+        console.print(
+            f"truth of {sample.id}: {', '.join(truth) or 'none'}", highlight=False, markup=False
+        )
     console.rule("Done")
+    shown = shlex.quote(str(run))
     console.print(
         f"run folder: {run}\n"
-        f"  again:   emotailor evaluate {run}\n"
-        f"  predict: emotailor predict {run} {data} --limit 3\n"
+        f"  again:   emotailor evaluate {shown}\n"
+        f"  predict: emotailor predict {shown} {shlex.quote(str(data))} --limit 3\n"
         f"  your own data: emotailor data convert --help",
         highlight=False,
         soft_wrap=True,
+        markup=False,
     )

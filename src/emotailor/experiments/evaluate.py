@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from emotailor.data.dataset import EmotionDataset, Split, video_of
 from emotailor.data.store import open_dataset
 from emotailor.errors import DataError, ModelError
 from emotailor.evaluation.comparison import Interval, bootstrap, summarise_seeds
-from emotailor.evaluation.metrics import Metrics, evaluate
+from emotailor.evaluation.metrics import Metrics, decide, evaluate
 from emotailor.evaluation.report import (
     Setting,
     comparison_table,
@@ -26,6 +26,7 @@ from emotailor.evaluation.report import (
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import write_json, write_text
 from emotailor.serving.predictor import Predictor
+from emotailor.training.checkpoint import read_progress
 from emotailor.training.model_folder import find_model_folder
 
 RESAMPLES = 2000
@@ -45,6 +46,7 @@ class RunEvaluation:
         labels: (n, L), as the model orders them.
         probabilities: (n, L).
         notes: what a reader of the numbers should know.
+        stored: the files written.
     """
 
     run: Path
@@ -56,6 +58,7 @@ class RunEvaluation:
     labels: np.ndarray
     probabilities: np.ndarray
     notes: list[str]
+    stored: tuple[Path, ...] = ()
 
 
 def matching_labels(
@@ -70,7 +73,7 @@ def matching_labels(
         raise DataError(
             f"the data set {dataset.card.name!r} has the labels {', '.join(dataset.label_names)}",
             expected=f"those of the model: {', '.join(label_names)}",
-            fix="evaluate on data with the same labels",
+            fix="evaluate on data with the same labels, in any order",
         )
     return split.labels[:, [dataset.label_names.index(name) for name in label_names]]
 
@@ -97,15 +100,21 @@ def trained_on(run: Path) -> Path:
     """Return the path of the data set a run was trained on.
 
     Raises:
-        DataError: the run does not say, as an imported model.
+        DataError: the run does not say, as an imported model, or the data set is gone.
     """
     try:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        return Path(config["config"]["data"]["path"])
+        path = Path(config["config"]["data"]["path"])
     except (OSError, ValueError, KeyError, TypeError):
         raise DataError(
             f"{run} does not say which data it was trained on", fix="name a data set with --data"
         ) from None
+    if not path.exists():
+        raise DataError(
+            f"the data set {path}, on which {run} was trained, is not there",
+            fix="name it with --data, or start where the training was started",
+        )
+    return path
 
 
 def evaluate_run(
@@ -127,7 +136,8 @@ def evaluate_run(
         thresholds: ``fixed``, ``tuned`` or ``per_label``; all were chosen on validation data.
         resamples: of the bootstrap; 0 for no intervals.
         device: to compute on.
-        store: write ``evaluation-<split>.json`` and ``predictions-<split>.csv`` into ``run``.
+        store: write ``evaluation-<split>.json`` and ``predictions-<split>.csv`` into ``run``; where
+            that is forbidden, a note says so.
 
     Raises:
         ModelError: there is no model, or the data do not fit it.
@@ -153,7 +163,7 @@ def evaluate_run(
         intervals = bootstrap(
             labels, probabilities, predictor.thresholds, groups=groups, resamples=resamples
         )
-    notes = []
+    notes = _state(run)
     known = predictor.card.data.get("fingerprint")
     if known is not None and known != dataset.card.fingerprint:
         notes.append(f"{path} is not the data set the model was trained on")
@@ -172,16 +182,29 @@ def evaluate_run(
         probabilities,
         notes,
     )
-    if store:
-        _store(result, predictor, part, dataset)
-    return result
+    if not store:
+        return result
+    try:
+        return replace(result, stored=_store(result, predictor, part, dataset))
+    except PermissionError as error:  # the model of a colleague, whose folder is read-only
+        return replace(result, notes=[*notes, f"nothing is stored in {run}: {error.strerror}"])
+
+
+def _state(run: Path) -> list[str]:
+    """Say where the training of a run stands, unless it is done."""
+    progress = read_progress(run / "checkpoint")
+    if progress is None or progress.finished:
+        return []
+    return [f"the training of {run} is not finished: {progress.epoch} epochs are done"]
 
 
 def _store(
     result: RunEvaluation, predictor: Predictor, split: Split, dataset: EmotionDataset
-) -> None:
+) -> tuple[Path, Path]:
+    summary = result.run / f"evaluation-{result.split}.json"
+    table = result.run / f"predictions-{result.split}.csv"
     write_json(
-        result.run / f"evaluation-{result.split}.json",
+        summary,
         {
             "split": result.split,
             "data": {"name": dataset.card.name, "fingerprint": dataset.card.fingerprint},
@@ -194,7 +217,7 @@ def _store(
         },
     )
     names = predictor.label_names
-    decided = result.probabilities > predictor.thresholds
+    decided = decide(result.probabilities, predictor.thresholds)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", *(f"true:{n}" for n in names), *(f"p:{n}" for n in names), *names])
@@ -207,7 +230,8 @@ def _store(
                 *decided[i].astype(int).tolist(),
             ]
         )
-    write_text(result.run / f"predictions-{result.split}.csv", text.getvalue())
+    write_text(table, text.getvalue())
+    return summary, table
 
 
 def render_evaluations(
@@ -222,23 +246,22 @@ def render_evaluations(
             f"thresholds {mode.replace('_', ' ')}": metrics
             for mode, metrics in first.by_mode.items()
         }
-        stored = f"stored: {first.run}/evaluation-{first.split}.json, predictions-{first.split}.csv"
+        heading = f"{first.run}: split {first.split}, thresholds {first.mode.replace('_', ' ')}"
         return Group(
-            metrics_table(
-                first.metrics,
-                first.intervals,
-                title=f"{first.run}, split {first.split}, thresholds {first.mode}",
-                paper=paper,
-            ),
+            Text(heading, style="bold"),
+            metrics_table(first.metrics, first.intervals, title="All labels", paper=paper),
             label_table(first.metrics),
             comparison_table(modes, title="By how thresholds were chosen (on validation data)"),
             *lines,
-            Text(stored),
+            *(Text(f"stored: {path}") for path in first.stored),
         )
     runs = {f"{len(results)} runs": summarise_seeds([r.metrics for r in results])}
-    each = {result.run.name: result.metrics for result in results}
+    unique = len({result.run.name for result in results}) == len(results)
+    each = {result.run.name if unique else str(result.run): result.metrics for result in results}
     return Group(
-        comparison_table(each, title=f"Split {first.split}, thresholds {first.mode}"),
+        comparison_table(
+            each, title=f"Split {first.split}, thresholds {first.mode.replace('_', ' ')}"
+        ),
         seeds_table(runs, title="Mean and standard deviation", paper=paper),
         *lines,
     )

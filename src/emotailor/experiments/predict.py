@@ -1,18 +1,24 @@
 """Samples to predict, and predictions to read."""
 
+import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from emotailor.data.dataset import MODALITIES, Sample
-from emotailor.data.store import open_dataset
+from emotailor.data.store import DataWarning, open_dataset
 from emotailor.errors import DataError
-from emotailor.serving.predictor import Prediction
+from emotailor.serving.predictor import Explanation, Prediction, Predictor
+
+MIN_EVIDENCE = 0.005
+"""Changes of the log-odds below this are shown as 0.00, and carry nothing."""
 
 
 def read_samples(
@@ -28,11 +34,16 @@ def read_samples(
         limit: only the first so many.
 
     Raises:
-        DataError: nothing there, a damaged file, or an unknown id.
+        DataError: nothing there, a damaged file, an empty split, or an unknown id.
     """
-    if source.suffix == ".npz":
-        return [read_sample(source)]
+    if source.suffix.lower() == ".npz":
+        sample = read_sample(source)
+        if ids and sample.id not in ids:
+            raise DataError(f"no sample {ids[0]!r} in {source}", expected=repr(sample.id))
+        return [sample]
     part = open_dataset(source)[split]
+    if not len(part):
+        raise DataError(f"split {split!r} of {source} is empty", expected="at least one sample")
     positions = [part.index_of(i) for i in ids] if ids else range(len(part))
     return [part.sample(i) for i in positions[:limit]]
 
@@ -47,47 +58,89 @@ def read_sample(path: Path) -> Sample:
     if not path.is_file():
         raise DataError(f"no file at {path}", expected=expected)
     try:
+        with zipfile.ZipFile(path):  # a lone .npy or a pickle is no .npz
+            pass
         with np.load(path, allow_pickle=False) as file:
-            arrays = {m: file[m] for m in MODALITIES if m in file}
+            arrays = {m: np.asarray(file[m]) for m in MODALITIES if m in file}
             names = list(file)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {error}", expected=expected) from None
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, MemoryError, zlib.error,
+            zipfile.BadZipFile) as error:  # fmt: skip
+        raise DataError(
+            f"{path} cannot be read, and nothing in it was executed: {str(error).splitlines()[0]}",
+            expected=expected,
+            fix="write it with numpy.savez, plain numbers alone",
+        ) from None
     if not arrays:
         raise DataError(f"{path} holds {', '.join(names) or 'no arrays'}", expected=expected)
-    return Sample(path.stem, arrays)
+    for m, x in arrays.items():
+        if x.ndim != 2 or x.dtype.kind not in "fiub":
+            raise DataError(f"{path}: {m} is {x.dtype} of shape {x.shape}", expected=expected)
+    with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is refused later
+        return Sample(path.stem, {m: x.astype(np.float32) for m, x in arrays.items()})
+
+
+def predict_samples(
+    predictor: Predictor, samples: Sequence[Sample], *, explain: bool
+) -> list[Prediction]:
+    """Predict the samples that the model can see anything of, and warn about the others.
+
+    Raises:
+        DataError: it can see none of them, or one has wrong dims or values.
+        ModelError: a sequence is longer than the model can take.
+    """
+    seen = [sample for sample in samples if predictor.can_see(sample)]
+    if seen and len(seen) < len(samples):
+        warnings.warn(
+            f"{len(samples) - len(seen)} of {len(samples)} samples have none of "
+            f"{', '.join(predictor.modalities)} and are left out",
+            DataWarning,
+            stacklevel=2,
+        )
+    return predictor.predict(seen or samples, explain=explain)
 
 
 def render_predictions(predictions: Sequence[Prediction]) -> RenderableType:
     """One table per sample: label, probability, decision, and what carried it."""
-    return Group(*(_render(prediction) for prediction in predictions))
+    tables = [_render(prediction) for prediction in predictions]
+    if not any(prediction.explanation for prediction in predictions):
+        return Group(*tables)
+    note = Text(
+        "no visual, no audio, no text: how the label's log-odds change when the model cannot see "
+        "that modality.\ncarried by: the modality whose absence costs most, and the steps whose "
+        "absence costs most (counted from 1,\nabout a tenth hidden at a time); -: no modality "
+        "speaks for the label.",
+        style="dim",
+    )
+    return Group(*tables, note)
 
 
 def _render(prediction: Prediction) -> RenderableType:
     held = ", ".join(prediction.labels) or "none of the labels"
-    table = Table(title=Text.assemble((prediction.id, "bold"), f": {held}"), title_justify="left")
-    table.add_column("label")
-    table.add_column("p", justify="right")
-    table.add_column("holds")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("label", no_wrap=True)
+    table.add_column("p", justify="right", no_wrap=True)
+    table.add_column("holds", no_wrap=True)
     why = prediction.explanation
     if why is not None:
         modalities = list(next(iter(why.modalities.values())))
         for m in modalities:
-            table.add_column(f"no {m}", justify="right")
+            table.add_column(f"no {m}", justify="right", no_wrap=True)
         table.add_column("carried by", no_wrap=True)
     for name, probability in sorted(prediction.probabilities.items(), key=lambda item: -item[1]):
         row = [name, f"{probability:.3f}", "yes" if prediction.decisions[name] else ""]
         if why is not None:
-            row += [f"{-why.modalities[name][m]:+.2f}" for m in modalities]
-            modality, first, last = why.carrier(name)
-            steps = f"step {first + 1}" if first == last else f"steps {first + 1}-{last + 1}"
-            carried = why.modalities[name][modality] > 0
-            row.append(f"{modality}, {steps}" if carried else "-")
-        table.add_row(*row)
-    if why is None:
-        return table
-    note = Text(
-        "'no visual' is the change of the label's log-odds when the model cannot see that modality;"
-        f" steps were hidden {why.window} at a time; '-': no modality speaks for the label.",
-        style="dim",
-    )
-    return Group(table, note)
+            row += [_signed(-why.modalities[name][m]) for m in modalities]
+            row.append(_carried(why, name))
+        table.add_row(*map(Text, row))
+    return Group(Text.assemble((prediction.id, "bold"), f": {held}"), table)
+
+
+def _signed(change: float) -> str:
+    return f"{change:+.2f}" if abs(change) >= MIN_EVIDENCE else "0.00"
+
+
+def _carried(why: Explanation, name: str) -> str:
+    modality, first, last = why.carrier(name)
+    if why.modalities[name][modality] < MIN_EVIDENCE:
+        return "-"
+    return f"{modality}, step{'s' * (first < last)} {first + 1}" + f"-{last + 1}" * (first < last)

@@ -41,7 +41,7 @@ def plan_runs(
     *,
     data: Path,
     out: Path | None = None,
-    system: str = "tailor",
+    system: str | None = None,
     preset: Preset = "paper",
     config_file: Path | None = None,
     settings: Sequence[str] = (),
@@ -54,6 +54,19 @@ def plan_runs(
 
     Later sources win: preset, configuration file, ``settings`` (``KEY=VALUE``), the other options.
 
+    Args:
+        data: stored data set.
+        out: run folder, or with several seeds the folder of their run folders; by default one
+            under ``runs``.
+        system: name of the system; by default what the file or ``settings`` say, or TAILOR.
+        preset: where settings that nobody gives come from.
+        config_file: TOML, or the ``config.json`` of another run.
+        settings: ``KEY=VALUE``, the key with dots.
+        modalities: names or initials; by default all that data set and system share.
+        seed: of the first run.
+        seeds: number of runs, with one seed each, counted up.
+        device: to train on.
+
     Raises:
         ConfigError: unknown system or key, or a value out of range.
     """
@@ -63,14 +76,17 @@ def plan_runs(
     if device is not None:
         chosen["training"] = {"device": device}
     from_file = read_toml(config_file) if config_file else {}
-    system = str(from_file.pop("system", system))
-    layers = (from_file, parse_overrides(settings), chosen)
-    first = RunConfig.build(*layers, system=system, preset=preset)
+    if isinstance(from_file.get("config"), dict):  # the config.json of a run
+        from_file = from_file["config"]
+    given = merge(from_file, parse_overrides(settings), chosen)
+    system = system if system is not None else str(given.get("system", "tailor"))
+    given["system"] = system
+    first = RunConfig.build(given, system=system, preset=preset)
     start = first.training.seed if seed is None else seed
     planned = []
     for number in range(start, start + seeds):
         config = RunConfig.build(
-            merge(*layers, {"training": {"seed": number}}), system=system, preset=preset
+            given, {"training": {"seed": number}}, system=system, preset=preset
         )
         if out is None:
             folder = Path("runs") / f"{data.resolve().name}-{system}-seed{number}"
@@ -96,6 +112,7 @@ def train_runs(runs: Sequence[PlannedRun], console: Console) -> None:
             f"seed {run.config.training.seed} -> {run.folder}",
             soft_wrap=True,
             highlight=False,
+            markup=False,
         )
         best = trainer.train().best
         valid = best["valid"]
@@ -104,4 +121,5 @@ def train_runs(runs: Sequence[PlannedRun], console: Console) -> None:
             f"accuracy {valid['accuracy']:.3f}; model in {run.folder / 'model'}",
             soft_wrap=True,
             highlight=False,
+            markup=False,
         )

@@ -7,6 +7,7 @@ reader wants to see. It knows nothing of files, devices or epochs.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -37,6 +38,9 @@ class EmotionModel(nn.Module, ABC):
         dims: modality -> feature width, of the modalities the model takes, in the order v, a, t.
         num_labels: L.
     """
+
+    sample_means: ClassVar[bool] = True
+    """Whether every loss is a mean over samples, so that a batch may be computed in parts."""
 
     def __init__(self, dims: Mapping[Modality, int], num_labels: int) -> None:
         super().__init__()

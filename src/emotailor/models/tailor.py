@@ -16,8 +16,8 @@ Recognition. AAAI 2022. Symbols: B batch, T steps (tau), d width, L labels (l), 
 Every place where the authors' program departs from the paper is a switch of ``TailorConfig``,
 marked DIVERGENCE here; an unmarked departure is a bug. Two things hold for both faces:
 DIVERGENCE (reduction): Eq. 6, 7 and 16 sum over samples where Eq. 4 and 5 divide by n. All terms
-are means over the batch (and labels or steps), as in the program: only so do alpha, beta and gamma
-not depend on the batch size.
+are means over the samples (and labels, and each sample's steps), as in the program: only so do
+alpha, beta and gamma not depend on the batch size.
 DIVERGENCE (label dropout): the program repeats the labels for every sample, so that each sample
 drops out other parts of them; here label self-attention runs once per batch, since nothing in it
 depends on the sample. Without dropout the two are equal.
@@ -117,6 +117,7 @@ class Tailor(EmotionModel):
             if config.input_norm
             else {}
         )
+        self.input_dropout = nn.Dropout(config.input_dropout)
         self.encoders = nn.ModuleDict(
             {
                 m: SequenceEncoder(dims[m], shape, layers[m], config.max_steps)
@@ -268,6 +269,7 @@ class Tailor(EmotionModel):
                 masks[m] = torch.ones_like(masks[m])
             if config.input_norm:
                 values[m] = self.input_norms[m](values[m])
+            values[m] = self.input_dropout(values[m])
         return values, masks
 
     def _fuse(self, private: Representations, common: Representations, masks: Masks) -> Stream:
@@ -342,6 +344,5 @@ class Tailor(EmotionModel):
             loss = F.binary_cross_entropy_with_logits(
                 self.logit_dropout(self.common_classifier(pooled)), labels, reduction="none"
             )
-            present = masks[m].any(-1, keepdim=True)
-            terms[m] = (loss * present).sum() / (present.sum() * labels.shape[1]).clamp(min=1)
+            terms[m] = (loss * masks[m].any(-1, keepdim=True)).mean()
         return terms

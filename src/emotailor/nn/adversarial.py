@@ -28,11 +28,15 @@ def step_cross_entropy(
     target: int,
     mask: Bool[Tensor, "batch steps"] | None,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of one class for every real step, averaged over the steps (Eq. 4, 5)."""
+    """Cross-entropy of one class for every real step (TAILOR, Eq. 4 and 5).
+
+    Averaged over the steps of each sample, then over the samples (the 1/n of the equations); a
+    sample without any real step adds nothing.
+    """
     loss = -F.log_softmax(logits, -1)[..., target]
     if mask is None:
         return loss.mean()
-    return (loss * mask).sum() / mask.sum().clamp(min=1)
+    return ((loss * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
 
 
 def squared_overlap(

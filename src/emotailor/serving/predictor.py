@@ -25,6 +25,7 @@ from emotailor.training.loop import choose_device
 from emotailor.training.model_folder import LoadedModel, load_model
 
 MAX_VARIANTS = 64
+CHUNK = 512  # samples of a long list that are copied at once
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,17 @@ class Explanation:
         modalities: label -> modality -> drop of the label's logit without that modality.
         steps: label -> modality -> (steps,), drop of the logit without a few steps around each.
         attention: label -> block -> (steps,), attention of the label averaged over heads, where the
-            model has it; over all blocks it sums to 1.
-        window: how many steps were hidden at once.
+            model has it; over all blocks it sums to 1 (less where a model attends to padding too).
+        window: modality -> how many steps were hidden at once.
     """
 
     modalities: dict[str, dict[Modality, float]]
     steps: dict[str, dict[Modality, Float64[np.ndarray, "_"]]]
     attention: dict[str, dict[str, Float64[np.ndarray, "_"]]]
-    window: int
+    window: dict[Modality, int]
 
     def carrier(self, label: str) -> tuple[Modality, int, int]:
-        """The modality with the most evidence for ``label``, and its steps from first to last.
+        """The modality with the most evidence for ``label``, and its first and last step, from 0.
 
         The steps are those around the strongest one with at least half its evidence.
         """
@@ -94,7 +95,7 @@ class Prediction:
         }
         if (why := self.explanation) is not None:
             value["explanation"] = {
-                "window": why.window,
+                "window": dict(why.window),
                 "modalities": why.modalities,
                 "steps": {
                     name: {m: np.round(x, 5).tolist() for m, x in parts.items()}
@@ -158,11 +159,13 @@ class Predictor:
     ) -> Float32[np.ndarray, "n labels"]:
         """Return the probability of every label for every sample, (n, L).
 
+        A sample with none of the model's modalities gets what the model says without evidence.
+
         Raises:
-            ModelError: the split's features do not fit the model.
+            ModelError: the split's features do not fit the model, or the model yields NaN.
         """
         self._check_split(split)
-        return predict_probabilities(
+        probabilities = predict_probabilities(
             self.model,
             split,
             self.dims,
@@ -170,6 +173,19 @@ class Predictor:
             standardizer=self.standardizer,
             batch_size=batch_size,
         )
+        lost = ~np.isfinite(probabilities).all(1)
+        if lost.any():
+            raise ModelError(
+                f"the model yields NaN for {int(lost.sum())} samples, such as "
+                f"{split.ids[int(lost.argmax())]!r}",
+                expected="finite probabilities",
+                fix="its parameters are damaged, or features are absurdly large: look at both",
+            )
+        return probabilities
+
+    def can_see(self, sample: Sample) -> bool:
+        """Whether a sample has at least one of the model's modalities."""
+        return any(np.size(sample.sequences.get(m, ())) for m in self.dims)
 
     def predict(
         self, samples: Split | Iterable[Sample], *, explain: bool = False
@@ -181,10 +197,19 @@ class Predictor:
             explain: also measure what carried each label; costs some passes a sample.
 
         Raises:
-            DataError: a sample has the wrong dims or none of the model's modalities.
+            DataError: a sample has the wrong dims, values that are not finite, or none of the
+                model's modalities.
             ModelError: a sequence is longer than the model can take.
         """
-        split = samples if isinstance(samples, Split) else self._as_split(samples)
+        if isinstance(samples, Split):
+            return self._predict_split(samples, explain=explain)
+        listed, found = list(samples), []
+        for start in range(0, len(listed), CHUNK):
+            split = self._as_split(listed[start : start + CHUNK])
+            found += self._predict_split(split, explain=explain)
+        return found
+
+    def _predict_split(self, split: Split, *, explain: bool) -> list[Prediction]:
         if not len(split):
             return []
         probabilities = self.predict_proba(split)
@@ -209,12 +234,12 @@ class Predictor:
         batch = self._one(sample)
         lengths = {m: int(batch.masks[m].sum()) for m in self.modalities}
         present = [m for m in self.modalities if lengths[m]]
-        window = max(1, round(max(lengths.values()) / 10))
+        window = {m: max(1, round(lengths[m] / 10)) for m in present}
         hidden: list[tuple[Modality, int, int]] = [(m, 0, lengths[m]) for m in present]
         for m in present:
             for center in range(lengths[m]):
-                first = center - window // 2
-                hidden.append((m, max(first, 0), min(first + window, lengths[m])))
+                first = center - window[m] // 2
+                hidden.append((m, max(first, 0), min(first + window[m], lengths[m])))
         seen, attention = self._full(batch)
         drops = seen - np.concatenate(list(self._without(batch, hidden)))
         modalities: dict[str, dict[Modality, float]] = {}
@@ -277,6 +302,13 @@ class Predictor:
         ids, sequences = [], []
         for sample in samples:
             known = {m: x for m, x in sample.sequences.items() if m in self.dims}
+            if not self.can_see(sample):
+                raise DataError(
+                    f"sample {sample.id!r} has {', '.join(sample.sequences) or 'no modality'}",
+                    expected=f"at least one step of {' or '.join(self.dims)}, which the model "
+                    "was trained on",
+                    fix="leave it out, or use a model trained on what it has",
+                )
             ids.append(sample.id)
             sequences.append(
                 checker.check_sequences(f"sample {sample.id!r}", Sample(sample.id, known))
@@ -312,7 +344,17 @@ class Predictor:
                 + ", ".join(f"{m} of width {d}" for m, d in self.dims.items()),
                 fix="extract the same features, or use a model trained on these",
             )
-        if len(split):
-            self.model.check_lengths(
-                {m: int(split.lengths(m).max()) for m in self.dims}, aligned=self.card.aligned
+        if not len(split):
+            return
+        lengths = {m: split.lengths(m) for m in self.dims}
+        longest = np.max(list(lengths.values()), axis=0)
+        uneven = [m for m, x in lengths.items() if ((x > 0) & (x != longest)).any()]
+        if self.card.aligned and uneven:
+            raise ModelError(
+                f"split {split.name!r} is not aligned: modalities of a sample differ in length",
+                expected="word-aligned sequences, as the model was trained on",
+                fix="align the data to words, or use a model trained on unaligned data",
             )
+        self.model.check_lengths(
+            {m: int(x.max()) for m, x in lengths.items()}, aligned=self.card.aligned
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from emotailor.errors import DataError, ModelError
+from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.thresholds import Thresholds
 from emotailor.files import replacing_folder, sha256_of
 from emotailor.models.factory import build_model
@@ -42,14 +42,29 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} holds a {type(loaded).__name__}",
             expected="a state dict: a table from parameter names to tensors",
         )
-    wrong = [k for k, v in loaded.items() if not isinstance(k, str) or not isinstance(v, Tensor)]
+    wrong = [k for k, v in loaded.items() if not isinstance(k, str) or not _is_plain(v)]
     if wrong:
         raise ModelError(
-            f"{path}: entry {wrong[0]!r} is not a tensor",
+            f"{path}: entry {wrong[0]!r} is not a tensor of numbers",
             expected="a state dict: a table from parameter names to tensors",
+        )
+    lost = [k for k, v in loaded.items() if not v.isfinite().all()]
+    if lost:
+        raise ModelError(
+            f"{path}: NaN or infinite values in {len(lost)} of {len(loaded)} parameters, such as "
+            f"{lost[0]}",
+            expected="finite parameters",
+            fix="take a checkpoint from before the training diverged",
         )
     # a wrapper for several GPUs puts "module." before every name
     return {k.removeprefix("module."): v.float() for k, v in loaded.items()}
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor whose numbers can be read."""
+    if not isinstance(value, Tensor) or value.device.type != "cpu":
+        return False
+    return value.layout == torch.strided and not (value.is_quantized or value.is_complex())
 
 
 def import_checkpoint(
@@ -65,25 +80,37 @@ def import_checkpoint(
 
     Raises:
         ModelError: the file is not their checkpoint; the message says what is missing.
+        ConfigError: the width of the model is no multiple of ``heads``.
         DataError: ``output`` exists.
     """
     path, output = Path(path), Path(output)
     if output.exists() and overwrite and not (output / "model.json").is_file():
         raise DataError(f"{output} exists and is not a model folder", fix="choose another path")
     tensors = read_state_dict(path)
-    config = infer_config(tensors, heads=heads)
-    dims = dims_of(tensors)
-    if len(tensors["decoder.embeddings.word_embeddings.weight"]) != len(LABELS):
-        raise ModelError(
-            f"{path} has {len(tensors['decoder.embeddings.word_embeddings.weight'])} labels",
-            expected=f"the {len(LABELS)} of CMU-MOSEI: {', '.join(LABELS)}",
-        )
-    model = build_model("tailor", config, dims, len(LABELS))
     try:
-        model.load_state_dict(convert_state(tensors, config))
-    except RuntimeError as error:
+        config = infer_config(tensors, heads=heads)
+        state, dims = convert_state(tensors, config), dims_of(tensors)
+        labels = len(tensors["decoder.embeddings.word_embeddings.weight"])
+        if labels != len(LABELS):
+            raise ModelError(
+                f"{labels} labels", expected=f"the {len(LABELS)} of CMU-MOSEI: {', '.join(LABELS)}"
+            )
+        model = build_model("tailor", config, dims, labels)
+        model.load_state_dict(state)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error.found}", expected=error.expected, fix=error.fix) from None
+    except ConfigError as error:
+        if "heads" in error.found:
+            raise ConfigError(f"--heads {heads}: {error.found}") from None
         raise ModelError(
-            f"{path}: parameters of unexpected shapes: {str(error).splitlines()[-1].strip()}"
+            f"{path}: its parameters have impossible sizes: {error.found}",
+            expected="the parameters of the authors' TAILOR, aligned setting",
+        ) from None
+    except (RuntimeError, IndexError) as error:
+        raise ModelError(
+            f"{path}: parameters of unexpected shapes: {str(error).splitlines()[-1].strip()}",
+            expected="the parameters of the authors' TAILOR, aligned setting",
+            fix="get an intact copy of the checkpoint",
         ) from None
     card = ModelCard(
         system="tailor",

@@ -7,10 +7,10 @@ any moment leaves the old model or the new one.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,7 +20,7 @@ from emotailor.configs.systems import find_system
 from emotailor.data.batching import Standardizer
 from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.data.store import FileCard
-from emotailor.errors import ModelError
+from emotailor.errors import ConfigError, ModelError
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.files import remove_others, sha256_of, write_hashed, write_json
 from emotailor.models.base import EmotionModel
@@ -40,16 +40,25 @@ class ModelCard(BaseModel):
     system: str
     config: dict[str, Any]
     label_names: tuple[str, ...] = Field(min_length=1)
-    dims: dict[Modality, int] = Field(min_length=1)
+    dims: dict[Modality, Annotated[int, Field(ge=1)]] = Field(min_length=1)
     aligned: bool
     standardized: bool
-    thresholds: dict[ThresholdMode, Thresholds]
+    thresholds: dict[ThresholdMode, Thresholds] = Field(min_length=1)
     data: dict[str, Any] = Field(default_factory=dict)  # name and fingerprint of the training data
     selection: dict[str, Any] = Field(default_factory=dict)  # epoch and validation scores
     versions: dict[str, str] = Field(
         default_factory=lambda: {"emotailor": __version__, "torch": str(torch.__version__)}
     )
     weights: FileCard | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelCard":
+        if len(set(self.label_names)) != len(self.label_names):
+            raise ValueError("label_names must be distinct")
+        for mode, thresholds in self.thresholds.items():
+            if set(thresholds.values) != set(self.label_names):
+                raise ValueError(f"thresholds.{mode} must be for the labels in label_names")
+        return self
 
 
 @dataclass(frozen=True)
@@ -111,10 +120,11 @@ def read_model_card(folder: Path) -> ModelCard:
     except (OSError, ValidationError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else None
         where = ".".join(map(str, problem["loc"])) if problem else ""
-        detail = f"{where}: {problem['msg']}" if problem else str(error)
+        detail = f"{where or 'the file'}: {problem['msg']}" if problem else str(error)
         raise ModelError(
             f"{folder / CARD_FILE} is damaged or of another version: {detail}",
             expected=f"a model of schema version {SCHEMA_VERSION}",
+            fix="copy the model folder again, or use the version of emotailor that wrote it",
         ) from None
 
 
@@ -122,13 +132,15 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
     """Load a trained model from a run folder or a model folder, in evaluation mode.
 
     Raises:
-        ModelError: there is none, or a file is missing, truncated or altered.
-        ConfigError: its system or settings are unknown to this version.
+        ModelError: there is none, a file is missing, truncated or altered, or its system or
+            settings are unknown to this version.
     """
     folder = find_model_folder(Path(path))
     card = read_model_card(folder)
     if card.weights is None:
-        raise ModelError(f"{folder / CARD_FILE} names no weights file")
+        raise ModelError(
+            f"{folder / CARD_FILE} names no weights file", fix="copy the model folder again"
+        )
     file = folder / card.weights.file
     try:
         if sha256_of(file) != card.weights.sha256:
@@ -141,14 +153,26 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
         raise ModelError(
             f"{file} cannot be read: {error}", fix="copy the model folder again"
         ) from None
-    config = find_system(card.system).config.parse(card.config, str(folder / CARD_FILE))
+    try:
+        config = find_system(card.system).config.parse(card.config, "config")
+    except ConfigError as error:
+        raise ModelError(
+            f"{folder / CARD_FILE}: {error.found}",
+            expected=error.expected,
+            fix=f"use the version of emotailor that wrote it ({card.versions.get('emotailor')})",
+        ) from None
     dims = {m: card.dims[m] for m in MODALITIES if m in card.dims}
-    # fresh parameters are overwritten at once: leave the caller's random state alone
-    with torch.random.fork_rng(devices=[]):
-        model = build_model(card.system, config, dims, len(card.label_names))
     state = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     standardizer = None
     try:
+        with torch.device("meta"):  # compare shapes before altered settings can claim much memory
+            shapes = build_model(card.system, config, dims, len(card.label_names)).state_dict()
+        for name in sorted(state.keys() & shapes.keys()):
+            if (there := tuple(state[name].shape)) != (wanted := tuple(shapes[name].shape)):
+                raise RuntimeError(f"{name} has the shape {there}, not {wanted}")
+        # fresh parameters are overwritten at once: leave the caller's random state alone
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(card.system, config, dims, len(card.label_names))
         model.load_state_dict(state)
         if card.standardized:
             standardizer = Standardizer(
@@ -157,6 +181,13 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
             )
     except (RuntimeError, KeyError) as error:
         raise ModelError(
-            f"{file} does not fit the settings in {CARD_FILE}: {str(error).splitlines()[0]}"
+            f"{file} does not fit the settings in {CARD_FILE}: {_first_reason(error)}",
+            fix="copy the model folder again; one of the two was altered",
         ) from None
     return LoadedModel(card, model.eval().to(device), standardizer)
+
+
+def _first_reason(error: Exception) -> str:
+    """The line of torch's message that says what is wrong, not the one that says where."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[min(1, len(lines) - 1)] if lines else type(error).__name__

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +15,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 _SHORT = {
     "total": "loss",
@@ -67,8 +69,7 @@ class ConsoleReporter(Reporter):
     def __init__(self, console: Console) -> None:
         self.console = console
         self._live = console.is_terminal
-        self._bar: Progress | None = None
-        self._task: Any = None
+        self._display: Live | None = None
         self._samples = 0
         self._since = time.monotonic()
 
@@ -79,8 +80,8 @@ class ConsoleReporter(Reporter):
         trace: TracebackType | None,
     ) -> None:
         """Take the live display down, whatever happened."""
-        if self._bar is not None:
-            self._bar.stop()
+        if self._display is not None:
+            self._display.stop()
 
     def start(self, total_steps: int, done_steps: int) -> None:
         """Show the bar."""
@@ -89,36 +90,39 @@ class ConsoleReporter(Reporter):
             return
         self._bar = Progress(
             TextColumn("[bold]training"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TextColumn("steps"),
+            TextColumn("steps "),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn(" left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
-            console=self.console,
+            TextColumn(" {task.fields[speed]} samples/s"),
         )
-        self._bar.start()
-        self._task = self._bar.add_task("train", total=total_steps, completed=done_steps, detail="")
+        self._task = self._bar.add_task("train", total=total_steps, completed=done_steps, speed="-")
+        self._losses = Text(style="dim", no_wrap=True)  # a line of its own: it fills 80 columns
+        self._display = Live(Group(self._bar, self._losses), console=self.console)
+        self._display.start()
 
     def step(self, step: int, samples: int, losses: Mapping[str, float]) -> None:
         """Move the bar."""
-        if self._bar is None:
+        if self._display is None:
             return
         now = time.monotonic()
         speed = max(samples - self._samples, 0) / max(now - self._since, 1e-9)
         self._samples, self._since = samples, now
-        detail = f"{speed:.0f} samples/s  {describe_losses(losses)}"
-        self._bar.update(self._task, completed=step, detail=detail)
+        self._losses.plain = describe_losses(losses)
+        self._bar.update(self._task, completed=step, speed=f"{speed:.0f}")
 
     def epoch(self, record: Mapping[str, Any], *, best: bool) -> None:
-        """Print a line per epoch."""
+        """Print losses and validation scores of the epoch."""
         self._samples, self._since = 0, time.monotonic()
         valid = record["valid"]
-        star = " [green]best[/green]" if best else ""
+        star = "  [green]best[/green]" if best else ""
+        # one line in a log; in a terminal two that are not broken anywhere
+        between = "\n           " if self._live and self.console.width < 140 else "  |  "
         self.console.print(
-            f"epoch {record['epoch']:>3}  {describe_losses(record['train'])}  |  valid"
-            f" loss {valid['loss']:.4f}  acc {valid['accuracy']:.3f}"
+            f"epoch {record['epoch']:>3}  {describe_losses(record['train'])}{between}"
+            f"valid loss {valid['loss']:.4f}  acc {valid['accuracy']:.3f}"
             f"  micro-F1 {valid['micro_f1']:.3f}  ({record['seconds']:.1f} s){star}",
             highlight=False,
             soft_wrap=True,
@@ -126,4 +130,4 @@ class ConsoleReporter(Reporter):
 
     def message(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)

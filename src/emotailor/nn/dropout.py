@@ -1,0 +1,78 @@
+"""Dropout whose random numbers cost little on a CPU.
+
+torch draws dropout masks on the CPU with one thread and a slow generator: 35 to 45 % of a training
+step of TAILOR. Here NumPy's SFC64 yields 16 random bits per element, some twenty times faster. Its
+seed comes from torch's own random state, so seeding and checkpoints work as ever. The rate is exact
+to 1/65536. On other devices torch's dropout is used.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LEVELS = 2**16
+
+
+def draw_seed() -> int:
+    """Draw a seed for one mask from torch's random state."""
+    return int(torch.randint(2**62, ()).item())
+
+
+def keep_mask(shape: tuple[int, ...], rate: float, seed: int) -> Bool[Tensor, "*shape"]:
+    """Return a CPU mask that is True with probability 1 - ``rate``; the same for the same seed."""
+    count = int(np.prod(shape))
+    raw = np.random.SFC64(seed).random_raw(-(-count // 4))
+    bits = torch.from_numpy(np.asarray(raw).view(np.int16))[:count].view(shape)
+    return bits >= round(rate * LEVELS) - LEVELS // 2
+
+
+def kept_scale(rate: float) -> float:
+    """What kept values are multiplied with, so that the mean stays."""
+    return 1 / (1 - round(rate * LEVELS) / LEVELS)
+
+
+class _MaskedScale(torch.autograd.Function):
+    """x * mask * scale, remembering one byte per element."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, mask: Tensor, scale: float) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        ctx.save_for_backward(mask)
+        ctx.scale = scale
+        return torch.mul(x, scale).mul_(mask)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]  # noqa: ANN001
+        (mask,) = ctx.saved_tensors
+        return torch.mul(gradient, ctx.scale).mul_(mask), None, None
+
+
+def dropout(x: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*shape"]:
+    """Set elements to zero with probability ``rate`` and scale the others up, as in training."""
+    if not rate:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, rate)
+    mask = keep_mask(tuple(x.shape), rate, draw_seed())
+    return _MaskedScale.apply(x, mask, kept_scale(rate))  # type: ignore[no-untyped-call]
+
+
+class Dropout(nn.Module):
+    """``nn.Dropout`` with cheap random numbers on the CPU.
+
+    Args:
+        rate: probability of dropping an element, in training alone.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Drop out, or pass through in evaluation."""
+        return dropout(x, self.rate) if self.training else x
+
+    def extra_repr(self) -> str:
+        """Show the rate."""
+        return f"{self.rate}"

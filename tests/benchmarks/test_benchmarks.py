@@ -1,0 +1,243 @@
+"""The benchmarks run at a tiny size and write what they promise; times are never asserted."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import comparison, data, data_worker, inference, memory, scaling, training_step
+from benchmarks.flops import forward_flops, training_flops
+from benchmarks.reference_tailor import check_checkout
+from benchmarks.report import best_rates, check_json, product_rates, spread
+from benchmarks.specification import Specification, draw_lengths
+from benchmarks.subjects import OurTailor
+from benchmarks.worker import Worker, WorkerError, random_batch
+from emotailor.configs.tailor import TailorConfig
+from emotailor.errors import ConfigError
+
+SIZES = {
+    "hidden_size": 8,
+    "feedforward_size": 8,
+    "heads": 2,
+    "visual_layers": 1,
+    "audio_layers": 1,
+    "text_layers": 1,
+    "cross_layers": 1,
+    "max_steps": 11,
+}
+TINY = [part for key, value in SIZES.items() for part in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("benchmarks.report.product_rates", lambda *_: {"fp32": 100.0, "bf16": 50.0})
+
+
+def check_row(row: dict[str, Any], batch: int) -> None:
+    assert len(row["seconds"]) == 2
+    assert 0 < row["seconds_min"] <= row["seconds_median"] <= row["seconds_max"]
+    assert row["samples_per_second"] == pytest.approx(batch / row["seconds_per_step"])
+    work = 2 * row["gflop_per_step"]
+    assert row["gflop_per_second"] == pytest.approx(work / sum(row["seconds"]))
+    assert row["share_of_product_rate"] == pytest.approx(row["gflop_per_second"] / 100)
+    assert 50 * 2**20 < row["memory_built"] <= row["memory_peak"]
+    assert row["reference"] is None
+
+
+@pytest.mark.slow
+def test_training_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "new" / "step.json"
+    arguments = ["--batch", "3", "--repeats", "2", "--lengths", "mosei", "--json", str(file)]
+    result = training_step.main([*TINY, *arguments])
+    assert json.loads(file.read_text()) == result
+    assert result["machine"]["torch"] == torch.__version__
+    assert result["machine"]["threads"] >= 1
+    names = [row["program"] for row in result["rows"]]
+    assert names == ["ours (program)", "ours (paper)"]
+    for row in result["rows"]:
+        check_row(row, 3)
+        # the four binary cross-entropies alone start at 0.69 x 1.5
+        assert all(0.9 < loss < 2 for loss in row["losses"])
+        assert all(1 <= steps <= 11 for steps in row["padded_steps"])
+    assert "of fp32 rate" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_inference() -> None:
+    arguments = ["--batch", "3", "--repeats", "2", "--lengths", "full"]
+    rows = inference.main([*TINY, *arguments])["rows"]
+    for row in rows:
+        check_row(row, 3)
+        assert row["padded_steps"] == [11, 11]
+        assert row["losses"] is None
+
+
+def test_programs() -> None:
+    args = comparison.parse("", ["--precision", "fp32", "bf16", "--threads", "3"])
+    found = comparison.programs(args, "mosei")
+    assert [(p.name, p.spec.precision) for p in found] == [
+        ("ours (program)", "fp32"),
+        ("ours (paper)", "fp32"),
+        ("ours (program) bf16", "bf16"),
+        ("ours (paper) bf16", "bf16"),
+    ]
+    assert all(p.spec.threads == 3 and not p.spec.model.pad_to_max_steps for p in found)
+    assert comparison.programs(args, "full")[0].spec.model == TailorConfig.authors()
+
+
+@pytest.mark.slow
+def test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = data.run_child
+
+    def run_child(request: dict[str, Any]) -> dict[str, Any]:
+        # one real process is enough here
+        return real(request) if request["kind"] == "write" else data_worker.measure(request)
+
+    monkeypatch.setattr(data, "run_child", run_child)
+    file = tmp_path / "data.json"
+    folder = tmp_path / "work"
+    folder.mkdir()
+    arguments = ["--samples", "23", "--batch", "5", "--repeats", "1"]
+    result = data.main([*arguments, "--folder", str(folder), "--json", str(file)])
+    assert json.loads(file.read_text()) == result
+    assert list(folder.iterdir()) == []  # nothing stays behind
+    rows = {row["way"]: row for row in result["rows"]}
+    assert list(rows) == ["ours", "ours, standardised", "padded file"]
+    for row in rows.values():
+        assert row["batches"] == 5
+        assert 0 < row["open_seconds"] < row["first_batch_seconds"]
+        assert row["memory_peak"] > 50 * 2**20
+    # 60 steps of 409 float32 features each
+    assert 23 * 60 * 409 * 4 < rows["padded file"]["file_bytes"] < 1.1 * 23 * 60 * 409 * 4
+    assert rows["ours"]["file_bytes"] < rows["padded file"]["file_bytes"]
+
+
+@pytest.mark.slow
+def test_scaling(tmp_path: Path) -> None:
+    file = tmp_path / "scaling.json"
+    sizes = ["--batches", "2", "--steps", "13", "--batch", "3", "--run", "4", "--repeats", "1"]
+    result = scaling.main([*TINY, *sizes, "--json", str(file)])
+    assert json.loads(file.read_text()) == result
+    varied = [(row["varied"], row["batch"], row["steps"]) for row in result["rows"]]
+    assert varied == [("batch", 2, 13), ("steps", 3, 13)]
+    assert result["growth"] == {"batch": None, "steps": None}
+    assert result["run"]["count"] == 4
+
+
+def test_growth() -> None:
+    assert scaling.growth([2, 4, 8], [3.0, 12.0, 48.0]) == pytest.approx(2)
+    assert scaling.growth([5, 5], [1.0, 2.0]) is None
+
+
+@pytest.mark.parametrize("face", [TailorConfig.paper, TailorConfig.authors])
+@pytest.mark.parametrize("size", [4, 16])  # below and above the steps
+def test_flops_are_those_torch_counts(face: Any, size: int) -> None:
+    changes = {**SIZES, "hidden_size": size, "feedforward_size": 6, "text_layers": 3}
+    config = face().replace(**changes, decoder_layers=2)
+    spec = Specification(model=config, num_labels=5)
+    steps = 11 if config.pad_to_max_steps else 7
+    program = OurTailor(spec, torch.device("cpu"))
+    batch = random_batch(spec, [7, 5, 3], 0, labels=True)
+    with FlopCounterMode(display=False) as counted:
+        program.train_step(batch)
+    assert counted.get_total_flops() == training_flops(config, spec.dims, 5, 3, steps)
+    program.model.eval()
+    math = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+    with math, FlopCounterMode(display=False) as counted:
+        program.model(random_batch(spec, [7, 5, 3], 0, labels=False))
+    forward = forward_flops(config, spec.dims, 5, 3, steps, losses=False)
+    assert counted.get_total_flops() == forward
+
+
+def test_lengths() -> None:
+    assert draw_lengths("full", 3, 17, 0).tolist() == [17, 17, 17]
+    drawn = draw_lengths("mosei", 20000, 60, 0)
+    assert (drawn.min(), drawn.max()) == (1, 60)
+    assert drawn.mean() == pytest.approx(19.6, abs=0.2)
+    assert draw_lengths("mosei", 500, 20, 0).max() == 20
+
+
+def test_chosen_batches_stand_for_the_epoch() -> None:
+    few = [b.max() for b in comparison.choose_batches("mosei", "train", 64, 60, 5)]
+    many = [b.max() for b in comparison.choose_batches("mosei", "train", 64, 60, 250)]
+    assert few == sorted(few)
+    assert np.mean(few) == pytest.approx(np.mean(many), abs=1.5)
+    assert all(len(b) == 64 for b in comparison.choose_batches("mosei", "predict", 64, 60, 7))
+
+
+def test_batches_are_the_same_in_every_process() -> None:
+    spec = Specification()
+    a, b = (random_batch(spec, [2, 5], 3, labels=True) for _ in range(2))
+    assert all(torch.equal(a.values[m], b.values[m]) for m in spec.dims)
+    assert a.labels is not None
+    assert b.labels is not None
+    assert torch.equal(a.labels, b.labels)
+    assert random_batch(spec, [2], 3, labels=False).labels is None
+
+
+def test_spread_and_rates() -> None:
+    assert spread([3.0, 1.0, 7.0]) == {"median": 3.0, "min": 1.0, "max": 7.0}
+    found = best_rates([{"fp32": 1.0, "bf16": 5.0}, {"fp32": 2.0, "bf16": 4.0}])
+    assert found == {"fp32": 2.0, "bf16": 5.0}
+    assert product_rates("cpu")["fp32"] > 0
+
+
+def test_memory() -> None:
+    now = memory.resident()
+    assert now is None or 10 * 2**20 < now <= memory.peak()
+
+
+def test_a_program_that_dies_is_one_message() -> None:
+    with pytest.raises(WorkerError, match=r"exit code 1: .*sixty"):
+        Worker(Specification(device="sixty"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--reference", "."], "holds no src/models/models.py"),
+        (["--set", "hidden_sise=8"], "hidden_sise"),
+        (["--set", "heads=3"], "multiple of heads"),
+        (["--set", "heads"], "KEY=VALUE"),
+        (["--device", "sixty"], "cannot be used"),
+        (["--json", "."], "cannot be written"),
+        (["--json", "there/is/../.."], "cannot be written"),
+    ],
+)
+def test_mistakes(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        training_step.main(arguments)
+
+
+def test_mistakes_of_the_data_benchmark(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--batch 7"):
+        data.main(["--samples", "5", "--batch", "7"])
+    with pytest.raises(ConfigError, match="a folder that can be written"):
+        data.main(["--folder", str(tmp_path / "absent")])
+    with pytest.raises(ConfigError, match="GiB free"):
+        data.main(["--samples", str(10**12), "--folder", str(tmp_path)])
+
+
+def test_a_json_file_below_a_file_is_refused_before_measuring(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        check_json(tmp_path / "file" / "x.json")
+    check_json(tmp_path / "new" / "x.json")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_checkout(tmp_path: Path) -> None:
+    for name in ("models", "optimization"):
+        (tmp_path / "src/models").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "src/models" / f"{name}.py").write_text("")
+    assert check_checkout(tmp_path) == tmp_path.resolve()
+    assert str(tmp_path) not in sys.path  # looking at it runs nothing of it

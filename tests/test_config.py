@@ -1,0 +1,209 @@
+"""Settings: what is wrong is named by key and value, and nothing heavy is imported to say so."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from emotailor.config import Config, merge, parse_overrides, read_toml
+from emotailor.configs.run import RunConfig
+from emotailor.configs.systems import available_models, find_system
+from emotailor.configs.tailor import TailorConfig
+from emotailor.configs.training import TrainingConfig
+from emotailor.errors import ConfigError
+
+
+class Inner(Config):
+    width: int = Field(3, ge=1)
+    rate: float = 0.5
+
+
+class Outer(Config):
+    name: str
+    inner: Inner = Inner()
+
+
+def failure(values: Any, cls: type[Config] = Outer, **options: Any) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        cls.parse(values, **options)
+    return caught.value
+
+
+def test_every_wrong_key_is_named_at_once() -> None:
+    error = failure({"name": 7, "inner": {"width": 0, "rat": 1}})
+    assert "name = 7" in error.found
+    assert "inner.width = 0" in error.found
+    assert "inner.rat = 1 is not a setting" in error.found
+    assert error.expected is not None
+    assert "inner.width: Input should be greater than or equal to 1" in error.expected
+    assert "did you mean inner.rate?" in error.expected
+    assert error.exit_code == 3
+
+
+def test_an_unknown_key_without_a_likeness_lists_the_known() -> None:
+    assert failure({"name": "a", "inner": {"xyz": 1}}).expected == "one of rate, width"
+
+
+def test_a_missing_key_is_said_to_be_missing() -> None:
+    assert failure({}).found == "the configuration: name is not given"
+
+
+@pytest.mark.parametrize("values", [5, "text", [1], None])
+def test_what_is_no_table_is_refused(values: Any) -> None:
+    error = failure(values, prefix="model.", source="a.toml")
+    assert error.found == f"a.toml: model = {values!r}"
+    assert error.expected == "a table of settings"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_must_be_finite(value: float) -> None:
+    assert "inner.rate = " in failure({"name": "a", "inner": {"rate": value}}).found
+
+
+def test_settings_cannot_be_changed_but_replaced() -> None:
+    config = Outer(name="a")
+    with pytest.raises(ValueError, match="frozen"):
+        config.name = "b"  # type: ignore[misc]
+    assert config.replace(name="b").name == "b"
+    with pytest.raises(ConfigError, match="nam = 'b' is not a setting"):
+        config.replace(nam="b")
+
+
+# ---------------------------------------------------------------------- --set
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        ([], {}),
+        (["model.hidden_size=128"], {"model": {"hidden_size": 128}}),
+        (["a.b=1", "a.c=x", "a.b=2"], {"a": {"b": 2, "c": "x"}}),
+        (["a = true "], {"a": True}),
+        (["a=1e-5"], {"a": 1e-5}),
+        (['a="1"'], {"a": "1"}),
+        (["a=cuda:1"], {"a": "cuda:1"}),
+        (["a="], {"a": ""}),
+        (["a=b=c"], {"a": "b=c"}),
+        (['a=["x", "y"]'], {"a": ["x", "y"]}),
+    ],
+)
+def test_overrides(items: list[str], expected: dict[str, Any]) -> None:
+    assert parse_overrides(items) == expected
+
+
+@pytest.mark.parametrize("item", ["a", "=1", ".a=1", "a..b=1", ""])
+def test_overrides_that_are_none(item: str) -> None:
+    with pytest.raises(ConfigError, match=r"KEY=VALUE, such as --set model.hidden_size=128"):
+        parse_overrides([item])
+
+
+def test_a_value_inside_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a is already set to a value"):
+        parse_overrides(["a=1", "a.b=2"])
+
+
+def test_later_layers_win_and_tables_are_merged() -> None:
+    layers = ({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 4}}, {"b": {"z": 5}})
+    assert merge(*layers) == {"a": {"x": 1, "y": 4}, "b": {"z": 5}}
+    assert layers[0] == {"a": {"x": 1, "y": 2}, "b": 3}
+
+
+# ---------------------------------------------------------------------- files
+
+
+def test_toml_and_json_files(tmp_path: Path) -> None:
+    (tmp_path / "ü x.toml").write_text('[model]\nhidden_size = 8\nname = "ü"\n', encoding="utf-8")
+    (tmp_path / "x.json").write_text('{"model": {"hidden_size": 8, "name": "ü"}}', encoding="utf-8")
+    expected = {"model": {"hidden_size": 8, "name": "ü"}}
+    assert read_toml(tmp_path / "ü x.toml") == read_toml(tmp_path / "x.json") == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.toml", b"[model\nhidden_size = 8", "x.toml is not valid"),
+        ("x.toml", b"hidden_size: 8", "x.toml is not valid"),
+        ("x.toml", b"\xff\xfe\x00", "x.toml is not valid"),
+        ("x.json", b'{"a": ', "x.json is not valid"),
+        ("x.json", b"", "x.json is not valid"),
+        ("x.json", b"[1, 2]", "holds a list"),
+        ("none.toml", None, r"No such file[\s\S]*--config"),
+        ("", None, "Is a directory"),
+    ],
+)
+def test_files_that_cannot_be_used(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        read_toml(tmp_path / name)
+
+
+# ---------------------------------------------------------------------- runs
+
+DATA = {"data": {"path": "somewhere"}}
+
+
+def run_failure(*layers: dict[str, Any], **options: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.build(DATA, *layers, **options)
+    return str(caught.value)
+
+
+def test_the_presets_are_the_paper_and_the_program() -> None:
+    paper, authors = RunConfig.build(DATA), RunConfig.build(DATA, preset="authors")
+    assert paper.model == TailorConfig.paper()
+    assert authors.model == TailorConfig.authors()
+    assert (paper.training.learning_rate, authors.training.learning_rate) == (1e-5, 5e-5)
+    assert (paper.data.standardize, authors.data.standardize) == (True, False)
+    assert RunConfig.build(DATA, {"data": {"standardize": True}}, preset="authors").data.standardize
+
+
+def test_a_run_survives_its_own_json() -> None:
+    config = RunConfig.build(DATA, {"model": {"hidden_size": 40}, "training": {"patience": 3}})
+    again = RunConfig.parse(config.to_json())
+    assert again == config
+    assert again.model == config.model
+    assert isinstance(again.model, TailorConfig)
+
+
+@pytest.mark.parametrize(
+    ("layer", "parts"),
+    [
+        ({"model": {"hiden_size": 1}}, ["model.hiden_size = 1", "did you mean model.hidden_size?"]),
+        ({"training": {"epoch": 1}}, ["training.epoch = 1", "did you mean training.epochs?"]),
+        ({"trainng": {}}, ["trainng = {} is not a setting", "did you mean training?"]),
+        ({"model": {"hidden_size": 9}}, ["model: hidden_size 9 must be a multiple of heads 8"]),
+        ({"model": {"heads": "a", "dropout": 7}}, ["model.heads = 'a'; model.dropout = 7"]),
+        ({"model": 5}, ["the configuration: model = 5"]),
+        ({"training": 5}, ["training = 5"]),
+        ({"data": {"path": ""}}, ["data.path = ''"]),
+        ({"data": {"modalities": ["text", "text"]}}, ["visual, audio, text, each once"]),
+        ({"data": {"modalities": []}}, ["visual, audio, text, each once"]),
+        ({"data": {"modalities": ["smell"]}}, ["data.modalities.0 = 'smell'"]),
+        ({"training": {"seed": -1}}, ["training.seed = -1"]),
+    ],
+)
+def test_wrong_settings_of_a_run(layer: dict[str, Any], parts: list[str]) -> None:
+    message = run_failure(layer)
+    for part in parts:
+        assert part in message
+    assert len(message) < 400  # a mistake in one key does not print all the others
+
+
+def test_unknown_systems_and_the_table_of_known_ones() -> None:
+    assert "unknown model 'tailer'" in run_failure(system="tailer")
+    assert "tailor" in available_models()
+    for name in available_models():
+        system = find_system(name)
+        assert system.name == name
+        for face in ("paper", "authors"):
+            config = getattr(system.config, face)()
+            assert system.config.parse(config.to_json()) == config
+
+
+def test_the_training_recipes_are_valid() -> None:
+    assert TrainingConfig.parse(TrainingConfig.authors().to_json()) == TrainingConfig.authors()
+    assert TrainingConfig.authors().optimizer == "bert_adam"

@@ -19,6 +19,7 @@ from emotailor.config import parse_overrides
 from emotailor.configs.tailor import TailorConfig
 from emotailor.errors import ConfigError
 
+FACES = ["program", "paper"]  # computing as the authors' program does, and as in the paper
 Command = Literal["train", "predict"]
 TRAIN_SAMPLES, TEST_SAMPLES = 16326, 4659  # CMU-MOSEI's splits
 
@@ -48,6 +49,7 @@ def parse(doc: str | None, arguments: Sequence[str] | None) -> argparse.Namespac
     parser.add_argument("--warmup", type=report.positive, default=1, help="unmeasured before")
     parser.add_argument("--batch", type=report.positive, default=64)
     parser.add_argument("--lengths", nargs="+", choices=LENGTHS, default=list(LENGTHS))
+    parser.add_argument("--faces", nargs="+", choices=FACES, default=FACES, help="of our model")
     parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], default=["fp32"])
     report.add_device(parser)
     args = parser.parse_args(arguments)
@@ -72,12 +74,14 @@ def programs(args: argparse.Namespace, lengths: Lengths) -> list[Program]:
     same = TailorConfig.authors()
     if lengths == "mosei":
         same = same.replace(pad_to_max_steps=False, attend_to_padding=False)
+    faces = {"program": same, "paper": TailorConfig.paper()}
     common = {"device": args.device, "threads": args.threads}
     found = []
     for precision in args.precision:
-        for name, model in (("ours (program)", same), ("ours (paper)", TailorConfig.paper())):
-            spec = Specification(model=model.replace(**args.set), precision=precision, **common)
-            found.append(Program(name if precision == "fp32" else f"{name} bf16", spec))
+        for face in dict.fromkeys(args.faces):
+            model = faces[face].replace(**args.set)
+            name = f"ours ({face})" if precision == "fp32" else f"ours ({face}) {precision}"
+            found.append(Program(name, Specification(model=model, precision=precision, **common)))
     if args.reference is not None:
         found.append(Program("reference", Specification(reference=args.reference, **common)))
     return found
@@ -220,7 +224,7 @@ def run(
             "samples/s",
             "GFLOP",
             "GFLOP/s",
-            "of fp32 rate",
+            "of product rate",
             "GiB peak",
             "faster",
             "smaller",

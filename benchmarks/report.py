@@ -170,8 +170,8 @@ def check_json(path: Path | None) -> None:
     """
     if path is None:
         return
-    parents = [p for p in path.parents if p.exists()]
-    if path.is_dir() or not parents[0].is_dir() or not os.access(parents[0], os.W_OK):
+    parents = [p for p in path.resolve().parents if p.exists()]
+    if path.resolve().is_dir() or not parents[0].is_dir() or not os.access(parents[0], os.W_OK):
         raise ConfigError(
             f"--json {path} cannot be written", expected="a file in a folder that can be written"
         )

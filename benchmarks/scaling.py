@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             "samples/s",
             "us/sequence step",
             "GFLOP/s",
-            "of fp32 rate",
+            "of product rate",
             "GiB peak",
         ],
         [_cells(row) for row in rows],

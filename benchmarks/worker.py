@@ -92,7 +92,7 @@ class Worker:
         said = self.errors.read().strip().splitlines() or ["it said nothing"]
         raise WorkerError(
             f"a measured program ended with exit code {code}: {said[-1]}",
-            fix="free memory or lower --batch" if code == -9 else None,
+            fix="free memory, lower --batch, or measure one of --faces" if code == -9 else None,
         )
 
     def run(self, command: str, lengths: Sequence[int] | np.ndarray, seed: int) -> dict[str, Any]:

@@ -82,11 +82,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("search.jsonl"))
+    parser.add_argument("--refine", type=Path, help="only the best trials of this earlier search")
     args = parser.parse_args()
     done = []
     if args.out.exists():
         done = [json.loads(line) for line in args.out.read_text().splitlines()]
-    left = sorted(set(range(args.trials)) - {record["trial"] for record in done})
+    wanted = set(range(args.trials))
+    if args.refine:
+        first = [json.loads(line) for line in args.refine.read_text().splitlines()]
+        best = sorted(first, key=rank, reverse=True)[: args.trials]
+        wanted = {record["trial"] for record in best}
+    left = sorted(wanted - {record["trial"] for record in done})
     with ProcessPoolExecutor(args.jobs) as pool, args.out.open("a") as file:
         for record in pool.map(run, [(args.data, trial, args.seeds) for trial in left]):
             done.append(record)

@@ -72,7 +72,7 @@ def _print(*renderables: Any) -> None:
         out.print(renderable, soft_wrap=line, markup=not line, highlight=False)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool | None) -> None:
     if wanted:
         print(f"emotailor {__version__}")
         raise typer.Exit

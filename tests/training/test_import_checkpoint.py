@@ -121,8 +121,7 @@ def _truncated(state: State, path: Path) -> None:
 
 def _changed(change: Callable[[State], Any]) -> Callable[[State, Path], None]:
     def spoil(state: State, path: Path) -> None:
-        copy = dict(state)
-        save(change(copy) or copy, path)
+        save(change(dict(state)), path)
 
     return spoil
 

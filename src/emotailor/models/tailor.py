@@ -37,6 +37,7 @@ from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.nn.adversarial import reverse_gradient, squared_overlap, step_cross_entropy
+from emotailor.nn.dropout import Dropout
 from emotailor.nn.encoder import (
     CrossModalEncoder,
     DecoderLayer,
@@ -53,7 +54,7 @@ class Extractor(nn.Sequential):
     """G or f_m of Eq. 1: linear map, dropout, tanh; (B, T, d) -> (B, T, d)."""
 
     def __init__(self, size: int, dropout: float) -> None:
-        super().__init__(nn.Linear(size, size), nn.Dropout(dropout), nn.Tanh())
+        super().__init__(nn.Linear(size, size), Dropout(dropout), nn.Tanh())
 
 
 class LabelDecoder(nn.Module):
@@ -64,7 +65,7 @@ class LabelDecoder(nn.Module):
         self.embedding = nn.Embedding(num_labels, shape.size)
         # DIVERGENCE (label_norm): the program normalises and drops out the label embedding
         self.norm = nn.LayerNorm(shape.size, shape.eps) if config.label_norm else None
-        self.dropout = nn.Dropout(shape.dropout if config.label_norm else 0.0)
+        self.dropout = Dropout(shape.dropout if config.label_norm else 0.0)
         self.layers = nn.ModuleList(DecoderLayer(shape) for _ in range(config.decoder_layers))
 
     def label_states(self) -> Float[Tensor, "1 labels size"]:
@@ -117,7 +118,7 @@ class Tailor(EmotionModel):
             if config.input_norm
             else {}
         )
-        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.input_dropout = Dropout(config.input_dropout)
         self.encoders = nn.ModuleDict(
             {
                 m: SequenceEncoder(dims[m], shape, layers[m], config.max_steps)
@@ -135,7 +136,7 @@ class Tailor(EmotionModel):
             if config.discriminator == "linear"
             else nn.Sequential(
                 nn.Linear(d, d // 2),
-                nn.Dropout(config.refinement_dropout),
+                Dropout(config.refinement_dropout),
                 nn.ReLU(),
                 nn.Linear(d // 2, classes),
             )
@@ -153,7 +154,7 @@ class Tailor(EmotionModel):
         # DIVERGENCE (classifier): Eq. 15 has weights per label; the program shares them
         self.classifier = nn.Linear(d, num_labels if config.classifier == "per_label" else 1)
         # DIVERGENCE (logit_dropout): the program drops out logits, not in the paper
-        self.logit_dropout = nn.Dropout(config.logit_dropout)
+        self.logit_dropout = Dropout(config.logit_dropout)
         self.apply(self._initialise)
 
     def _initialise(self, module: nn.Module) -> None:

@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emotailor.nn.dropout import dropout
+
 
 def attendable(mask: Bool[Tensor, "batch keys"]) -> Bool[Tensor, "batch keys"]:
     """Let rows without any real key attend everywhere, since a softmax over nothing is NaN.
@@ -60,11 +62,15 @@ class MultiHeadAttention(nn.Module):
             q = q.expand(len(k), -1, -1, -1)
         bias_mask = None if mask is None else attendable(mask)[:, None, None, :]
         weights = None
-        if need_weights:
-            scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        rate = self.dropout if self.training else 0.0
+        explicit = rate > 0 and q.device.type == "cpu"  # torch's own dropout is slow there
+        if need_weights or explicit:
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
             if bias_mask is not None:
                 scores = scores.masked_fill(~bias_mask, -torch.inf)
             weights = scores.softmax(-1)
-        rate = self.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_mask, dropout_p=rate)
-        return self.out_proj(out.transpose(1, 2).flatten(2)), weights
+        if explicit and weights is not None:
+            out = dropout(weights, rate) @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_mask, dropout_p=rate)
+        return self.out_proj(out.transpose(1, 2).flatten(2)), weights if need_weights else None

@@ -43,7 +43,7 @@ class _MaskedScale(torch.autograd.Function):
         return torch.mul(x, scale).mul_(mask)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def, override]  # noqa: ANN001
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]  # noqa: ANN001
         (mask,) = ctx.saved_tensors
         return torch.mul(gradient, ctx.scale).mul_(mask), None, None
 

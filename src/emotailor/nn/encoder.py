@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emotailor.nn.attention import MultiHeadAttention
+from emotailor.nn.dropout import Dropout
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class AttentionBlock(nn.Module):
     def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(shape.size, shape.heads, shape.dropout)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.norm = nn.LayerNorm(shape.size, shape.eps)
 
     def forward(
@@ -56,7 +57,7 @@ class FeedForwardBlock(nn.Module):
         super().__init__()
         self.inner = nn.Linear(shape.size, shape.feedforward)
         self.outer = nn.Linear(shape.feedforward, shape.size)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.norm = nn.LayerNorm(shape.size, shape.eps)
 
     def forward(self, x: Float[Tensor, "batch steps size"]) -> Float[Tensor, "batch steps size"]:
@@ -120,7 +121,7 @@ class PositionEmbedding(nn.Module):
         self.position = nn.Embedding(positions, shape.size)
         self.token = nn.Embedding(types, shape.size) if types else None
         self.norm = nn.LayerNorm(shape.size, shape.eps)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
 
     def forward(
         self,

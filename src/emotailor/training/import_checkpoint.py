@@ -1,6 +1,7 @@
 """Turns a checkpoint of the authors' TAILOR program into one of our model folders."""
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ModelError(f"no file at {path}", expected="a checkpoint such as pytorch_model_19.bin")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's guesses at what the file is
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError,
             zipfile.BadZipFile, AttributeError, IndexError, TypeError) as error:  # fmt: skip
         # torch's own message advises to read the file without protection: do not repeat it

@@ -139,7 +139,7 @@ def show(
     for row in rows:
         table.add_row(*row)
     # a table in a file needs its full width; a terminal has its own
-    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console = Console() if sys.stdout.isatty() else Console(width=180)
     console.print(table)
     for note in notes:
         console.print(note, highlight=False)

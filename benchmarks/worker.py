@@ -4,9 +4,9 @@ A process of its own, so that its peak memory is its own; driven step by step, s
 can be measured in turns and share whatever else the machine is doing. The first line on standard
 input is a specification; each further one a command, answered by one line of JSON:
 
-    {"command": "train", "lengths": [...], "seed": 1}   -> {"seconds": ..., "loss": ...}
-    {"command": "predict", "lengths": [...], "seed": 1} -> {"seconds": ...}
-    {"command": "memory"}                               -> {"now": ..., "peak": ...} in bytes
+    {"command": "train", "lengths": [...], "seed": 1}   -> {"seconds", "cpu_seconds", "loss"}
+    {"command": "predict", "lengths": [...], "seed": 1} -> {"seconds", "cpu_seconds"}
+    {"command": "memory"}                               -> {"now", "peak", "device_peak"}, bytes
 """
 
 import json
@@ -171,11 +171,12 @@ def _serve() -> None:
             inputs = program.prepare(batch)
             if cuda:
                 torch.cuda.synchronize(device)
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             result = work(inputs)
             if cuda:
                 torch.cuda.synchronize(device)
             answer = {"seconds": time.perf_counter() - started}
+            answer["cpu_seconds"] = time.process_time() - used
             if train:
                 answer["loss"] = result
         print(json.dumps(answer), file=answers)

@@ -34,7 +34,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Make, look at and check data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-out = Console()
+out = Console(quiet=os.environ.get("RANK", "0") != "0")  # of several processes the first speaks
 err = Console(stderr=True)
 
 

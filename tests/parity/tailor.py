@@ -206,7 +206,6 @@ def compare_optimizer(case: Case) -> Comparison:
         warmup=recorded["warmup"],
         weight_decay=recorded["weight_decay"],
     )
-    assert recipe.clip_norm is not None
     optimizer = build_optimizer(model, recipe)
     rows = {name: len(tensor) for name, tensor in case.weights.items()}
     comparison = Comparison()

@@ -145,7 +145,7 @@ def test_accumulation_equals_one_large_batch(data: Path, tmp_path: Path) -> None
     """With equal batch sizes and no dropout the mean of means is the mean."""
     gradients = []
     for size, accumulate in ((22, 1), (11, 2)):
-        settings = config(data, batch_size=size, accumulate=accumulate, epochs=1, clip_norm=None)
+        settings = config(data, batch_size=size, accumulate=accumulate, epochs=1, clip_norm=0.0)
         settings = settings.replace(
             model={**MODEL, "dropout": 0.0, "refinement_dropout": 0.0, "orthogonality_weight": 0.0,
                    "adversarial_weight": 0.0}
@@ -200,6 +200,33 @@ def test_killed_at_any_moment_and_continued_is_bit_identical(data: Path, tmp_pat
     assert_identical(copy, tmp_path / "whole")
 
 
+def test_two_processes_train_as_one(data: Path, tmp_path: Path) -> None:
+    """Without dropout, each process taking half of every batch changes nothing but rounding."""
+    settings = config(data, batch_size=8, learning_rate=1e-3)
+    still = {**MODEL, "dropout": 0.0, "refinement_dropout": 0.0}
+    settings = settings.replace(model=still)
+    alone = train(settings, tmp_path / "one")
+    settings_file = tmp_path / "settings.json"
+    chosen = settings.to_json()
+    settings_file.write_text(json.dumps({k: chosen[k] for k in ("model", "training")}))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = ["-m", "emotailor", "train", "--data", str(data), "--config", str(settings_file)]
+    done = subprocess.run(
+        [*launch, *command, "--out", str(tmp_path / "two")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("best epoch") == 1
+    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
+    for record, line in zip(alone.history, lines, strict=True):
+        together = json.loads(line)
+        assert together["valid"]["loss"] == pytest.approx(record["valid"]["loss"], rel=1e-4)
+
+
 def test_a_finished_run_is_not_trained_again(data: Path, tmp_path: Path) -> None:
     first = train(config(data), tmp_path / "run")
     before = (tmp_path / "run" / "checkpoint" / "state.json").read_bytes()
@@ -237,7 +264,7 @@ def test_a_subset_of_modalities(data: Path, tmp_path: Path) -> None:
 def test_a_diverged_training_says_so_and_keeps_the_last_good_model(
     data: Path, tmp_path: Path
 ) -> None:
-    settings = config(data, learning_rate=1e30, clip_norm=None)
+    settings = config(data, learning_rate=1e30, clip_norm=0.0)
     with pytest.raises(ModelError, match=r"diverged[\s\S]*lower training.learning_rate"):
         train(settings, tmp_path / "run")
 

@@ -12,7 +12,7 @@ Block = Literal["visual", "audio", "text", "common"]
 class TailorConfig(Config):
     """TAILOR (AAAI 2022). Defaults are the paper's; see :meth:`authors` for the program's.
 
-    Fields after ``diff_weight`` are the places where the authors' program departs from the paper;
+    Fields from ``classifier`` on are the places where the authors' program departs from the paper;
     in ``models/tailor.py`` each is marked with ``DIVERGENCE`` where it acts.
     """
 

@@ -31,7 +31,7 @@ def parse_modalities(names: Sequence[str]) -> list[Modality]:
     unknown = [name for name in names if name.strip().lower() not in known]
     if unknown:
         raise ConfigError(
-            f"unknown modality {', '.join(unknown)}",
+            f"unknown modality {', '.join(map(repr, unknown))}",
             expected=f"some of {', '.join(MODALITIES)}, separated by commas",
         )
     return [known[name.strip().lower()] for name in names]

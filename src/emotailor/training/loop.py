@@ -208,15 +208,29 @@ class Trainer:
             InterruptedRunError: SIGINT or SIGTERM arrived; the checkpoint is saved.
             ModelError: the loss became NaN or infinite.
         """
+        device = choose_device(self.training.device)
+        # accelerate keeps one global state; a second run in this process may need another one
+        AcceleratorState._reset_state(reset_partial_state=True)
+        self.accelerator = Accelerator(cpu=device.type == "cpu", device_placement=False)
+        alone = self.accelerator.num_processes == 1
+        self.device = device if alone else self.accelerator.device
+        if not self.accelerator.is_main_process:  # the main process writes and speaks for all
+            self.reporter = Reporter()
+            self.accelerator.wait_for_everyone()
+            return self._train_or_return()
         with _locked(self.run), self.reporter:
             self._claim_folder()
             remove_temporaries(self.run)
-            progress = read_progress(self.checkpoint)
-            if progress is not None and progress.finished and progress.best is not None:
-                self.reporter.message(f"{self.run} is already trained; nothing to do")
-                return TrainResult(self.run, progress.best, progress.history)
-            with _stop_requests() as stop:
-                return self._train(stop)
+            self.accelerator.wait_for_everyone()
+            return self._train_or_return()
+
+    def _train_or_return(self) -> TrainResult:
+        progress = read_progress(self.checkpoint)
+        if progress is not None and progress.finished and progress.best is not None:
+            self.reporter.message(f"{self.run} is already trained; nothing to do")
+            return TrainResult(self.run, progress.best, progress.history)
+        with _stop_requests() as stop:
+            return self._train(stop)
 
     def _claim_folder(self) -> None:
         file = self.run / CONFIG_FILE
@@ -252,22 +266,15 @@ class Trainer:
             model.check_lengths(longest, aligned=self.dataset.aligned)
         return model
 
-    def _accelerator(self, device: torch.device) -> Accelerator:
-        precision = self.training.precision
-        if precision == "auto":
-            fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
-            precision = "bf16" if fast else "fp32"
-        # accelerate keeps one global state; a second run in this process may need another one
-        AcceleratorState._reset_state(reset_partial_state=True)
-        return Accelerator(
-            cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bf16" else "no"
-        )
+    @property
+    def use_bf16(self) -> bool:
+        """Whether training steps run in bf16; validation always runs in fp32."""
+        if self.training.precision == "auto":
+            return self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return self.training.precision == "bf16"
 
     def _train(self, stop: list[int]) -> TrainResult:
         settings = self.training
-        device = choose_device(settings.device)
-        self.accelerator = self._accelerator(device)
-        self.device = self.accelerator.device
         self.model = self._build().to(self.device)
         self.optimizer = build_optimizer(self.model, settings)
         self.progress = Progress()
@@ -286,7 +293,9 @@ class Trainer:
         while not self.progress.finished:
             self._finish_epoch(self._run_epoch(stop))
             self.progress.finished = self._is_finished()
-            self._save_checkpoint(needed=self.progress.finished)
+            self._save_checkpoint(needed=self.progress.finished or bool(stop))
+            if not self.progress.finished:
+                self._stop_if_asked(stop)
         assert self.progress.best is not None
         return TrainResult(self.run, self.progress.best, self.progress.history)
 
@@ -343,13 +352,16 @@ class Trainer:
                 progress.seconds += time.monotonic() - clock
                 clock = time.monotonic()
                 self._save_checkpoint(needed=bool(stop))
-            if stop:
-                raise InterruptedRunError(
-                    f"stopped by {signal.Signals(stop[0]).name} at epoch {progress.epoch + 1}, "
-                    f"step {progress.step}; everything so far is saved in {self.run}",
-                    fix="run the same command again to go on from here",
-                )
+                self._stop_if_asked(stop)
         return means
+
+    def _stop_if_asked(self, stop: list[int]) -> None:
+        if stop:
+            raise InterruptedRunError(
+                f"stopped by {signal.Signals(stop[0]).name} in epoch {self.progress.epoch + 1}, "
+                f"after step {self.progress.step}; everything so far is saved in {self.run}",
+                fix="run the same command again to go on from here",
+            )
 
     def _optimizer_step(self, order: list[np.ndarray]) -> None:
         """Accumulate the gradients of a group of batches and update the parameters."""
@@ -361,16 +373,17 @@ class Trainer:
             chosen = order[progress.batch]
             for part in self._parts(chosen):
                 batch = self._batch(part)
-                with self.accelerator.autocast():
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bf16):
                     output = self.trained(batch)
                     loss = self.model.total_loss(output)
-                self.accelerator.backward(loss * (len(part) / len(chosen) / group))
+                share = self._share(part, chosen)
+                self.accelerator.backward(loss * (share / group))
                 for name, value in {"total": loss, **output.losses}.items():
                     old = self.sums.get(name, torch.zeros((), device=self.device))
-                    self.sums[name] = old + value.detach().float() * len(part)
+                    self.sums[name] = old + value.detach().float() * (share * len(chosen))
             progress.batch += 1
             progress.samples += len(chosen)
-        if settings.clip_norm is not None:
+        if settings.clip_norm:
             self.accelerator.clip_grad_norm_(self.trained.parameters(), settings.clip_norm)
         self.stepper.step()
         self.stepper.zero_grad()
@@ -395,6 +408,13 @@ class Trainer:
             parts.append(by_length[start:end])
             start = end
         return parts
+
+    def _share(self, part: np.ndarray, chosen: np.ndarray) -> float:
+        """The weight of a part, so that the gradients of the whole batch come out as its mean."""
+        if len(part) == len(chosen):
+            return 1.0
+        # distributed training averages over the processes what it should add up
+        return len(part) / len(chosen) * self.accelerator.num_processes
 
     def _batch(self, chosen: np.ndarray) -> Batch:
         samples = [self.train_split.sample(int(self.train_positions[i])) for i in chosen]

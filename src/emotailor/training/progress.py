@@ -118,12 +118,12 @@ class ConsoleReporter(Reporter):
         self._samples, self._since = 0, time.monotonic()
         valid = record["valid"]
         star = "  [green]best[/green]" if best else ""
-        # one line in a log; in a terminal two that are not broken anywhere
-        between = "\n           " if self._live and self.console.width < 140 else "  |  "
+        # one line in a log; in a narrow terminal two that are not broken anywhere
+        between = "\n  " if self._live and self.console.width < 140 else "  |  "
         self.console.print(
-            f"epoch {record['epoch']:>3}  {describe_losses(record['train'])}{between}"
-            f"valid loss {valid['loss']:.4f}  acc {valid['accuracy']:.3f}"
-            f"  micro-F1 {valid['micro_f1']:.3f}  ({record['seconds']:.1f} s){star}",
+            f"epoch {record['epoch']:>3}  valid loss {valid['loss']:.4f}"
+            f"  acc {valid['accuracy']:.3f}  micro-F1 {valid['micro_f1']:.3f}"
+            f"  ({record['seconds']:.1f} s){star}{between}{describe_losses(record['train'])}",
             highlight=False,
             soft_wrap=True,
         )

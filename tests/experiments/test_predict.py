@@ -216,24 +216,10 @@ def test_a_table_says_what_carried_each_label() -> None:
     steps = [0.0] * 98 + [0.4, 0.5]
     lines = rendered(explained({"visual": 1.234, "audio": -0.056, "text": 0.001}, steps))
     assert lines[0] == "[red]video[/red][3]: surprise"
-    rows = [line.split() for line in lines]
-    assert [
-        "label",
-        "p",
-        "holds",
-        "no",
-        "visual",
-        "no",
-        "audio",
-        "no",
-        "text",
-        "carried",
-        "by",
-    ] in rows
-    carried = ["surprise", "0.500", "yes", "-1.23", "+0.06", "0.00", "visual,", "steps", "99-100"]
-    assert carried in rows
-    assert ["disgust", "0.250", "0.00", "0.00", "0.00", "-"] in rows
-    assert rows.index(carried) < rows.index(["disgust", "0.250", "0.00", "0.00", "0.00", "-"])
+    rows = [" ".join(line.split()) for line in lines]
+    assert rows[2] == "label p holds no visual no audio no text carried by"
+    assert rows[4] == "surprise 0.500 yes -1.23 +0.06 0.00 visual, steps 99-100"
+    assert rows[5] == "disgust 0.250 0.00 0.00 0.00 -"
 
 
 def test_a_table_fits_80_columns_without_cutting() -> None:
@@ -241,8 +227,6 @@ def test_a_table_fits_80_columns_without_cutting() -> None:
     assert max(map(len, lines)) <= 80
     assert not any("…" in line for line in lines)
     assert any("audio, steps 1-500" in line for line in lines)
-    note = [line for line in lines if line.startswith(("no visual,", "carried by:"))]
-    assert len(note) == 2
 
 
 def test_one_step_is_one_step() -> None:

@@ -18,9 +18,9 @@ marked DIVERGENCE here; an unmarked departure is a bug. These hold for both face
 DIVERGENCE (reduction): Eq. 6, 7 and 16 sum over samples where Eq. 4 and 5 divide by n. All terms
 are means over the samples (and labels, and each sample's steps), as in the program: only so do
 alpha, beta and gamma not depend on the batch size.
-DIVERGENCE (three encoders): the paper writes one CME; each of the three fusions has its own weights.
-DIVERGENCE (discriminator bias): b of Eq. 2 has a row per step; here, as in the program, one bias per
-class serves all steps.
+DIVERGENCE (three encoders): the paper writes one CME; each fusion has its own weights.
+DIVERGENCE (discriminator bias): b of Eq. 2 has a row per step; here, as in the program, one bias
+per class serves all steps.
 DIVERGENCE (one layer): the fully connected networks G and f_m are one linear layer, dropout, tanh.
 DIVERGENCE (label dropout): the program repeats the labels for every sample, so that each sample
 drops out other parts of them; here label self-attention runs once per batch, since nothing in it

@@ -21,6 +21,7 @@ from emotailor.errors import ConfigError
 
 FACES = ["program", "paper"]  # computing as the authors' program does, and as in the paper
 Command = Literal["train", "predict"]
+Shapes = list[tuple[int, int]]  # rows and padded steps of what is computed at once
 TRAIN_SAMPLES, TEST_SAMPLES = 16326, 4659  # CMU-MOSEI's splits
 
 
@@ -31,13 +32,8 @@ class Program:
     name: str
     spec: Specification
 
-    def padded_steps(self, lengths: Sequence[int] | np.ndarray) -> int:
-        """Steps this program computes on for a batch of these lengths."""
-        always = self.spec.reference is not None or self.spec.model.pad_to_max_steps
-        return self.spec.model.max_steps if always else int(max(lengths))
 
-
-def parse(doc: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(doc: str | None, command: Command, arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read and check the command line of a comparison.
 
     Raises:
@@ -50,7 +46,9 @@ def parse(doc: str | None, arguments: Sequence[str] | None) -> argparse.Namespac
     parser.add_argument("--batch", type=report.positive, default=64)
     parser.add_argument("--lengths", nargs="+", choices=LENGTHS, default=list(LENGTHS))
     parser.add_argument("--faces", nargs="+", choices=FACES, default=FACES, help="of our model")
-    parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], default=["fp32"])
+    parser.set_defaults(precision=["fp32"])
+    if command == "train":
+        parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"])
     report.add_device(parser)
     args = parser.parse_args(arguments)
     report.check_json(args.json)
@@ -123,6 +121,7 @@ def compare(args: argparse.Namespace, command: Command, lengths: Lengths) -> dic
     seconds: list[list[float]] = [[] for _ in entries]
     cpu_seconds: list[list[float]] = [[] for _ in entries]
     losses: list[list[float]] = [[] for _ in entries]
+    shapes: list[list[Shapes]] = [[] for _ in entries]
     rates = [report.product_rates(args.device, args.threads)]
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(entry.spec)) for entry in entries]
@@ -135,6 +134,7 @@ def compare(args: argparse.Namespace, command: Command, lengths: Lengths) -> dic
                 answer = worker.run(command, chosen, seed=number)
                 seconds[i].append(answer["seconds"])
                 cpu_seconds[i].append(answer["cpu_seconds"])
+                shapes[i].append(answer["shapes"])
                 losses[i] += [answer["loss"]] if command == "train" else []
             rates.append(report.product_rates(args.device, args.threads))
         memory = [worker.memory() for worker in workers]
@@ -143,8 +143,7 @@ def compare(args: argparse.Namespace, command: Command, lengths: Lengths) -> dic
     best = report.best_rates(rates)
     rows = []
     for i, entry in enumerate(entries):
-        padded = [entry.padded_steps(chosen) for chosen in batches]
-        work = [_flops(entry.spec, command, args.batch, n) for n in padded]
+        work = [_flops(entry.spec, command, shape) for shape in shapes[i]]
         # the batches of mosei differ, and stand for an epoch: their mean is what it costs
         typical = median if lengths == "full" else fmean
         rate = sum(work) / sum(seconds[i]) / 1e9
@@ -154,7 +153,7 @@ def compare(args: argparse.Namespace, command: Command, lengths: Lengths) -> dic
                 "lengths": lengths,
                 "precision": entry.spec.precision,
                 "parameters": parameters[i],
-                "padded_steps": padded,
+                "shapes": shapes[i],
                 "seconds": seconds[i],
                 "seconds_per_step": typical(seconds[i]),
                 "cpu_seconds": cpu_seconds[i],
@@ -175,10 +174,13 @@ def compare(args: argparse.Namespace, command: Command, lengths: Lengths) -> dic
     return {"rows": rows, "rates": best, "threads": threads}
 
 
-def _flops(spec: Specification, command: Command, batch: int, steps: int) -> int:
+def _flops(spec: Specification, command: Command, shapes: Shapes) -> int:
+    model, dims, labels = spec.model, spec.dims, spec.num_labels
     if command == "train":
-        return training_flops(spec.model, spec.dims, spec.num_labels, batch, steps)
-    return forward_flops(spec.model, spec.dims, spec.num_labels, batch, steps, losses=False)
+        return sum(training_flops(model, dims, labels, rows, steps) for rows, steps in shapes)
+    return sum(
+        forward_flops(model, dims, labels, rows, steps, losses=False) for rows, steps in shapes
+    )
 
 
 def _ratios(row: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, float]:
@@ -198,7 +200,7 @@ def run(
     name: str, title: str, doc: str | None, command: Command, arguments: Sequence[str] | None
 ) -> dict[str, Any]:
     """Measure, print and save one comparison."""
-    args = parse(doc, arguments)
+    args = parse(doc, command, arguments)
     found = {lengths: compare(args, command, lengths) for lengths in dict.fromkeys(args.lengths)}
     parts = list(found.values())
     rates = report.best_rates(part["rates"] for part in parts)
@@ -250,7 +252,8 @@ def run(
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    steps, ratios = row["padded_steps"], row["reference"]
+    steps = [max(steps for _, steps in shape) for shape in row["shapes"]]
+    ratios = row["reference"]
     device = row["device_memory_peak"]
     return [
         row["program"],

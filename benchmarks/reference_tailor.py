@@ -153,6 +153,10 @@ class ReferenceTailor:
             labels = torch.zeros(len(batch), NUM_LABELS)
         return *tensors, labels.to(self.device)
 
+    def shapes(self, inputs: tuple[torch.Tensor, ...]) -> list[tuple[int, int]]:
+        """Return rows and padded steps of what is computed at once: the whole batch."""
+        return [(len(inputs[0]), STEPS)]
+
     def _forward(self, inputs: tuple[torch.Tensor, ...], *, training: bool) -> Any:
         *features, labels = inputs
         return self.model(

@@ -35,7 +35,10 @@ def measure_size(spec: Specification, batch: int, steps: int, repeats: int) -> d
         answers = [worker.run("train", [steps] * batch, seed) for seed in range(repeats + 1)]
         memory, threads = worker.memory(), worker.ready["threads"]
     seconds = [answer["seconds"] for answer in answers[1:]]
-    flops = training_flops(spec.model, spec.dims, spec.num_labels, batch, steps)
+    flops = sum(
+        training_flops(spec.model, spec.dims, spec.num_labels, *shape)
+        for shape in answers[-1]["shapes"]
+    )
     return {
         "batch": batch,
         "steps": steps,

@@ -6,6 +6,7 @@ from benchmarks.specification import Specification
 from emotailor.configs.training import TrainingConfig
 from emotailor.data.batching import Batch
 from emotailor.models.factory import build_model
+from emotailor.training.loop import CPU_PART_STEPS
 from emotailor.training.optimizer import build_optimizer, learning_rate
 
 TOTAL_STEPS = 5100  # 20 epochs over 16,326 samples
@@ -21,38 +22,61 @@ class OurTailor:
 
     def __init__(self, spec: Specification, device: torch.device) -> None:
         self.device, self.bf16 = device, spec.precision == "bf16"
+        self.config = spec.model
         self.training = TrainingConfig.authors()
         self.model = build_model("tailor", spec.model, spec.dims, spec.num_labels).to(device)
         self.optimizer = build_optimizer(self.model, self.training)
         self.step = 0
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+    def prepare(self, batch: Batch) -> list[Batch]:
+        """Move a batch to the device, for training in the parts our loop computes at once."""
+        if batch.labels is None or self.device.type != "cpu" or not self.model.sample_means:
+            return [batch.to(self.device)]
+        lengths = torch.stack([mask.sum(1) for mask in batch.masks.values()]).amax(0)
+        order = torch.argsort(lengths, descending=True, stable=True)
+        parts, start = [], 0
+        while start < len(order):
+            longest = int(lengths[order[start]])
+            rows = order[start : start + max(1, CPU_PART_STEPS // longest)]
+            parts.append(
+                Batch(
+                    {m: x[rows, :longest] for m, x in batch.values.items()},
+                    {m: x[rows, :longest] for m, x in batch.masks.items()},
+                    batch.labels[rows],
+                    [batch.ids[int(i)] for i in rows],
+                )
+            )
+            start += len(rows)
+        return parts
 
-    def prepare(self, batch: Batch) -> Batch:
-        """Move a batch to the device."""
-        return batch.to(self.device)
+    def shapes(self, parts: list[Batch]) -> list[tuple[int, int]]:
+        """Return rows and padded steps of what is computed at once."""
+        always = self.config.max_steps if self.config.pad_to_max_steps else 0
+        return [
+            (len(part), max(always, *(x.shape[1] for x in part.values.values()))) for part in parts
+        ]
 
-    def train_step(self, batch: Batch) -> float:
+    def train_step(self, parts: list[Batch]) -> float:
         """Take one optimizer step; return the loss."""
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.training, self.step, TOTAL_STEPS)
-        with self._autocast():
-            loss = self.model.total_loss(self.model(batch))
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert self.training.clip_norm is not None
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
+        size = sum(len(part) for part in parts)
+        total = torch.zeros((), device=self.device)
+        for part in parts:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                loss = self.model.total_loss(self.model(part)) * (len(part) / size)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        if self.training.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        return float(loss.detach())
+        return float(total)
 
     @torch.inference_mode()
-    def predict(self, batch: Batch) -> torch.Tensor:
+    def predict(self, parts: list[Batch]) -> torch.Tensor:
         """Return the probabilities, (B, L)."""
         self.model.eval()
-        with self._autocast():
-            logits = self.model(batch).logits
-        probabilities: torch.Tensor = logits.float().sigmoid().cpu()
-        return probabilities
+        return torch.cat([self.model(part).logits.float().sigmoid().cpu() for part in parts])

@@ -4,8 +4,8 @@ A process of its own, so that its peak memory is its own; driven step by step, s
 can be measured in turns and share whatever else the machine is doing. The first line on standard
 input is a specification; each further one a command, answered by one line of JSON:
 
-    {"command": "train", "lengths": [...], "seed": 1}   -> {"seconds", "cpu_seconds", "loss"}
-    {"command": "predict", "lengths": [...], "seed": 1} -> {"seconds", "cpu_seconds"}
+    {"command": "predict", "lengths": [...], "seed": 1} -> {"seconds", "cpu_seconds", "shapes"}
+    {"command": "train", "lengths": [...], "seed": 1}   -> the same and "loss"
     {"command": "memory"}                               -> {"now", "peak", "device_peak"}, bytes
 """
 
@@ -157,6 +157,7 @@ def _serve() -> None:
         if spec.reference is None
         else ReferenceTailor(spec.reference, device)
     )
+    measured: Any = program  # each takes what its own prepare() returns
     parameters = sum(p.numel() for p in program.model.parameters())
     ready = {"ready": True, "parameters": parameters, "threads": torch.get_num_threads()}
     print(json.dumps(ready), file=answers)
@@ -167,8 +168,8 @@ def _serve() -> None:
         if message["command"] != "memory":
             train = message["command"] == "train"
             batch = random_batch(spec, message["lengths"], message["seed"], labels=train)
-            work: Any = program.train_step if train else program.predict
-            inputs = program.prepare(batch)
+            work = measured.train_step if train else measured.predict
+            inputs = measured.prepare(batch)
             if cuda:
                 torch.cuda.synchronize(device)
             started, used = time.perf_counter(), time.process_time()
@@ -177,6 +178,7 @@ def _serve() -> None:
                 torch.cuda.synchronize(device)
             answer = {"seconds": time.perf_counter() - started}
             answer["cpu_seconds"] = time.process_time() - used
+            answer["shapes"] = measured.shapes(inputs)
             if train:
                 answer["loss"] = result
         print(json.dumps(answer), file=answers)

@@ -340,7 +340,8 @@ def evaluate(
         )
         for folder in folders
     ]
-    _print(render_evaluations(results, paper="aligned" if paper else None))
+    stored = [f"stored: {path}" for result in results for path in result.stored]
+    _print(render_evaluations(results, paper="aligned" if paper else None), *stored)
 
 
 @app.command()
@@ -464,7 +465,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         with _clean_stops():
-            app()
+            app(prog_name="emotailor")
     except EmotailorError as error:
         _fail(str(error), error.exit_code)
     except StopRequested as stop:

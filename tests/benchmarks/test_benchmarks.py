@@ -64,7 +64,8 @@ def test_training_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         check_row(row, 3)
         # the four binary cross-entropies alone start at 0.69 x 1.5
         assert all(0.9 < loss < 2 for loss in row["losses"])
-        assert all(1 <= steps <= 11 for steps in row["padded_steps"])
+        assert all(sum(rows for rows, _ in shape) == 3 for shape in row["shapes"])
+        assert all(1 <= steps <= 11 for shape in row["shapes"] for _, steps in shape)
     assert "of product rate" in capsys.readouterr().out
 
 
@@ -74,12 +75,12 @@ def test_inference() -> None:
     rows = inference.main([*TINY, *arguments])["rows"]
     for row in rows:
         check_row(row, 3)
-        assert row["padded_steps"] == [11, 11]
+        assert row["shapes"] == [[[3, 11]], [[3, 11]]]
         assert row["losses"] is None
 
 
 def test_programs() -> None:
-    args = comparison.parse("", ["--precision", "fp32", "bf16", "--threads", "3"])
+    args = comparison.parse("", "train", ["--precision", "fp32", "bf16", "--threads", "3"])
     found = comparison.programs(args, "mosei")
     assert [(p.name, p.spec.precision) for p in found] == [
         ("ours (program)", "fp32"),
@@ -145,9 +146,10 @@ def test_flops_are_those_torch_counts(face: Any, size: int) -> None:
     spec = Specification(model=config, num_labels=5)
     steps = 11 if config.pad_to_max_steps else 7
     program = OurTailor(spec, torch.device("cpu"))
-    batch = random_batch(spec, [7, 5, 3], 0, labels=True)
+    parts = program.prepare(random_batch(spec, [7, 5, 3], 0, labels=True))
+    assert program.shapes(parts) == [(3, steps)]
     with FlopCounterMode(display=False) as counted:
-        program.train_step(batch)
+        program.train_step(parts)
     assert counted.get_total_flops() == training_flops(config, spec.dims, 5, 3, steps)
     program.model.eval()
     math = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
@@ -155,6 +157,22 @@ def test_flops_are_those_torch_counts(face: Any, size: int) -> None:
         program.model(random_batch(spec, [7, 5, 3], 0, labels=False))
     forward = forward_flops(config, spec.dims, 5, 3, steps, losses=False)
     assert counted.get_total_flops() == forward
+
+
+def test_our_parts_cover_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.subjects.CPU_PART_STEPS", 12)
+    spec = Specification(model=TailorConfig.paper().replace(**SIZES))
+    program = OurTailor(spec, torch.device("cpu"))
+    batch = random_batch(spec, [2, 5, 3, 6, 1], 0, labels=True)
+    parts = program.prepare(batch)
+    assert program.shapes(parts) == [(2, 6), (3, 3)]
+    assert [list(part.ids) for part in parts] == [["3", "1"], ["2", "0", "4"]]
+    for part in parts:
+        for row, name in enumerate(part.ids):
+            steps = int(part.masks["audio"][row].sum())
+            kept = part.values["audio"][row, :steps]
+            assert torch.equal(kept, batch.values["audio"][int(name), :steps])
+            assert not batch.masks["audio"][int(name), steps:].any()
 
 
 def test_lengths() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotailor.data.batching import Standardizer, batches, collate, epoch_batches
+from emotailor.data.batching import Standardizer, batches, collate, epoch_batches, split_by_steps
 from emotailor.data.dataset import EmotionDataset, Modality, Sample, Split
 from tests.helpers import DIMS, LABELS, random_samples
 
@@ -71,6 +71,12 @@ def test_batches_hold_samples_of_similar_length() -> None:
     found = epoch_batches(lengths, 64, seed=0, epoch=0)
     padded = sum(len(b) * lengths[b].max() for b in found)
     assert padded < 1.1 * lengths.sum()
+
+
+def test_parts_by_hand() -> None:
+    lengths = np.array([3, 60, 10, 1, 9, 70])
+    parts = [p.tolist() for p in split_by_steps(lengths, 60)]
+    assert parts == [[5], [1], [2, 4, 0, 3]]
 
 
 def test_every_pair_of_samples_of_one_length_meets_over_epochs() -> None:

@@ -124,7 +124,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
 # Steps are reported every 10, and at the end of an epoch.
 @pytest.mark.parametrize("stop", [6, 10, 12])
 def test_interrupted_then_continued_is_bit_identical(data: Path, tmp_path: Path, stop: int) -> None:
-    whole = config(data, checkpoint_steps=1)
+    whole = config(data, checkpoint_steps=1, average=0.5)
     train(whole, tmp_path / "whole")
     with pytest.raises(InterruptedRunError, match="run the same command again"):
         train(whole, tmp_path / "parts", StopAt(stop))
@@ -134,6 +134,25 @@ def test_interrupted_then_continued_is_bit_identical(data: Path, tmp_path: Path,
     assert not progress.finished
     train(whole, tmp_path / "parts")
     assert_identical(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_kept_model_is_the_average_of_the_parameters(data: Path, tmp_path: Path) -> None:
+    """One epoch of six steps, followed by hand: the decay at step s is min(0.5, s / (10 + s))."""
+    settings = config(data, epochs=1, average=0.5, checkpoint_steps=1)
+    train(settings, tmp_path / "run")
+    (file,) = (tmp_path / "run" / "checkpoint").glob("state-*.safetensors")
+    state = load_file(file)
+    kept = load_model(tmp_path / "run").model.state_dict()
+    for name, tensor in kept.items():
+        assert torch.equal(tensor, state[f"averaged.{name}"])
+    moved = [n for n in kept if not torch.equal(kept[n], state[f"model.{n}"])]
+    assert len(moved) == len(kept)
+    # with a decay of almost nothing the average is the model itself
+    train(config(data, epochs=1, average=1e-9), tmp_path / "none")
+    (file,) = (tmp_path / "none" / "checkpoint").glob("state-*.safetensors")
+    state = load_file(file)
+    for name, tensor in load_model(tmp_path / "none").model.state_dict().items():
+        torch.testing.assert_close(tensor, state[f"model.{name}"])
 
 
 def test_accumulated_batches_count_as_one_step(data: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ class TrainingConfig(Config):
     warmup: float = Field(0.1, ge=0, lt=1)  # share of all steps; the program's
     weight_decay: float = Field(0.0, ge=0)  # decoupled; the program: 0.01
     clip_norm: float = Field(1.0, ge=0)  # of the whole gradient, 0 for none; the program's
+    average: float = Field(0.0, ge=0, lt=1)  # decay of the parameter average that is kept; 0: none
     patience: int | None = Field(None, ge=1)  # stop after so many epochs without a better one
     select_by: Literal["fixed", "tuned"] = "fixed"  # threshold of the micro-F1 that selects
     threshold: float = Field(0.35, ge=0, lt=1)  # the fixed decision threshold; the program's

@@ -143,6 +143,25 @@ def epoch_batches(
     return [found[i] for i in rng.permutation(len(found))]
 
 
+def split_by_steps(lengths: Shaped[np.ndarray, "n"], limit: int) -> list[Int64[np.ndarray, "_"]]:
+    """Cut samples into parts of similar length, the longest first, of at most ``limit`` steps each.
+
+    Args:
+        lengths: (n,), steps of each sample, at least 1.
+        limit: of the padded steps of a part; a longer sample is a part by itself.
+
+    Returns:
+        Positions per part; together every position once.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    parts, start = [], 0
+    while start < len(order):
+        size = max(1, limit // int(lengths[order[start]]))
+        parts.append(order[start : start + size])
+        start += size
+    return parts
+
+
 def batches(
     split: Split,
     dims: Mapping[Modality, int],

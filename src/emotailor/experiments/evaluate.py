@@ -253,7 +253,6 @@ def render_evaluations(
             label_table(first.metrics),
             comparison_table(modes, title="By how thresholds were chosen (on validation data)"),
             *lines,
-            *(Text(f"stored: {path}") for path in first.stored),
         )
     runs = {f"{len(results)} runs": summarise_seeds([r.metrics for r in results])}
     unique = len({result.run.name for result in results}) == len(results)

@@ -59,7 +59,8 @@ def read_sample(path: Path) -> Sample:
     try:
         with zipfile.ZipFile(path):  # a lone .npy or a pickle is no .npz
             pass
-        with np.load(path, allow_pickle=False) as file:
+        # np.load would leave a file open that it cannot read
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {m: np.asarray(file[m]) for m in MODALITIES if m in file}
             names = list(file)
     except Exception as error:  # numpy and zipfile fail on damaged files in many ways

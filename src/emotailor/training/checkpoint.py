@@ -5,6 +5,7 @@ and random states; it is replaced last, in one step.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,26 @@ def _random_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def save_checkpoint(
-    folder: Path, progress: Progress, model: nn.Module, optimizer: Optimizer, device: torch.device
+    folder: Path,
+    progress: Progress,
+    models: Mapping[str, nn.Module],
+    optimizer: Optimizer,
+    device: torch.device,
 ) -> None:
-    """Write a checkpoint, replacing the one in ``folder``."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    """Write a checkpoint, replacing the one in ``folder``.
+
+    Args:
+        folder: of the checkpoint.
+        progress: where the training stands.
+        models: the trained model, and any other whose parameters belong to the state, by name.
+        optimizer: of the trained model.
+        device: whose random state counts.
+    """
+    tensors = {
+        f"{key}.{name}": tensor
+        for key, model in models.items()
+        for name, tensor in model.state_dict().items()
+    }
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
     tensors |= _random_states(device)
@@ -94,7 +111,7 @@ def _read_state(folder: Path) -> dict[str, Any]:
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, optimizer: Optimizer, device: torch.device
+    folder: Path, models: Mapping[str, nn.Module], optimizer: Optimizer, device: torch.device
 ) -> Progress:
     """Bring parameters, moments and random states back; return the position.
 
@@ -107,9 +124,11 @@ def load_checkpoint(
         if sha256_of(file) != state["sha256"]:
             raise ValueError("its SHA-256 differs from the recorded one")
         tensors = load_file(file)
-        model.load_state_dict(
-            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        )
+        for key, model in models.items():
+            prefix = f"{key}."
+            model.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            )
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             if key.startswith("optimizer."):

@@ -4,6 +4,7 @@ Data order depends on (seed, epoch) alone and every random state is in the check
 that was killed at any moment goes on and ends, on CPU, with bit-identical weights.
 """
 
+import copy
 import fcntl
 import json
 import math
@@ -23,7 +24,7 @@ from accelerate.state import AcceleratorState
 from emotailor.configs.run import RunConfig
 from emotailor.configs.systems import find_system
 from emotailor.configs.training import TrainingConfig
-from emotailor.data.batching import Batch, Standardizer, collate, epoch_batches
+from emotailor.data.batching import Batch, Standardizer, collate, epoch_batches, split_by_steps
 from emotailor.data.dataset import MODALITIES, Modality, Split
 from emotailor.data.store import open_dataset, read_statistics
 from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError
@@ -277,10 +278,11 @@ class Trainer:
         settings = self.training
         self.model = self._build().to(self.device)
         self.optimizer = build_optimizer(self.model, settings)
+        self.averaged = copy.deepcopy(self.model) if settings.average else None
         self.progress = Progress()
         if (self.checkpoint / STATE_FILE).is_file():
             self.progress = load_checkpoint(
-                self.checkpoint, self.model, self.optimizer, self.device
+                self.checkpoint, self._state(), self.optimizer, self.device
             )
             self.reporter.message(
                 f"going on in {self.run} at epoch {self.progress.epoch + 1}, "
@@ -317,11 +319,22 @@ class Trainer:
             return True
         return progress.epoch >= self.training.epochs
 
+    def _state(self) -> dict[str, EmotionModel]:
+        """The models whose parameters belong to a checkpoint."""
+        return {"model": self.model} | ({"averaged": self.averaged} if self.averaged else {})
+
+    @property
+    def kept(self) -> EmotionModel:
+        """The model that is validated and kept: the average of parameters, if there is one."""
+        return self.averaged or self.model
+
     def _save_checkpoint(self, *, needed: bool) -> None:
         """Save if ``needed``, or if the last checkpoint is ``checkpoint_steps`` steps old."""
         due = self.progress.step - self.saved_step >= self.training.checkpoint_steps
         if (needed or due) and self.accelerator.is_main_process:
-            save_checkpoint(self.checkpoint, self.progress, self.model, self.optimizer, self.device)
+            save_checkpoint(
+                self.checkpoint, self.progress, self._state(), self.optimizer, self.device
+            )
         if needed or due:
             self.saved_step = self.progress.step
 
@@ -388,6 +401,13 @@ class Trainer:
         self.stepper.step()
         self.stepper.zero_grad()
         progress.step += 1
+        if self.averaged is not None:
+            # early on the average forgets faster, or it would remember the random start for long
+            decay = min(settings.average, progress.step / (10 + progress.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay
+                )
 
     def _parts(self, chosen: np.ndarray) -> list[np.ndarray]:
         """What of a batch is computed at once; the gradients of the parts add up to the batch's.
@@ -400,14 +420,8 @@ class Trainer:
             return [chosen[rank::world] if len(chosen) >= world else chosen]
         if self.device.type != "cpu" or not self.model.sample_means:
             return [chosen]
-        by_length = chosen[np.argsort(-self.train_lengths[chosen], kind="stable")]
-        parts, start = [], 0
-        while start < len(by_length):
-            longest = int(self.train_lengths[by_length[start]])
-            end = start + max(1, CPU_PART_STEPS // longest)
-            parts.append(by_length[start:end])
-            start = end
-        return parts
+        parts = split_by_steps(self.train_lengths[chosen], CPU_PART_STEPS)
+        return [chosen[part] for part in parts]
 
     def _share(self, part: np.ndarray, chosen: np.ndarray) -> float:
         """The weight of a part, so that the gradients of the whole batch come out as its mean."""
@@ -438,7 +452,7 @@ class Trainer:
         started = time.monotonic()
         names, labels = self.dataset.label_names, self.valid_split.labels
         probabilities = predict_probabilities(
-            self.model,
+            self.kept,
             self.valid_split,
             self.dims,
             aligned=self.dataset.aligned,
@@ -493,7 +507,7 @@ class Trainer:
             },
             selection=record,
         )
-        save_model(self.run / "model", card, self.model, self.standardizer)
+        save_model(self.run / "model", card, self.kept, self.standardizer)
 
 
 def _summary(metrics: Metrics) -> dict[str, Any]:

@@ -1,0 +1,694 @@
+"""The command line, as its users meet it: results, messages, exit codes, interruptions."""
+
+import json
+import os
+import pickle
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emotailor.data.store import open_dataset
+from emotailor.experiments import doctor
+from tests.experiments.runs import TOML, Outcome, run_cli
+from tests.helpers import DIMS, small_dataset
+
+COMMANDS = [
+    [],
+    ["data"],
+    ["data", "convert"],
+    ["data", "inspect"],
+    ["data", "validate"],
+    ["data", "synthesize"],
+    ["train"],
+    ["evaluate"],
+    ["predict"],
+    ["import-checkpoint"],
+    ["demo"],
+    ["doctor"],
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose name nobody would choose, with data, settings and a trained run."""
+    home = tmp_path_factory.mktemp("müller's home [1]")
+    small_dataset(home / "my data")
+    (home / "tiny.toml").write_text(TOML)
+    done = train(home)
+    assert (done.code, done.err) == (0, "")
+    return home
+
+
+def train(home: Path, *more: str | Path, out: str = "run") -> Outcome:
+    given = ["--data", home / "my data", "--out", home / out, "--config", home / "tiny.toml"]
+    return run_cli("train", *given, *more)
+
+
+def names(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()}
+
+
+class Bomb:
+    """Touches a file when a careless reader unpickles it."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return (Path.touch, (self.marker,))
+
+
+# ---------------------------------------------------------------------- help and usage
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help(command: list[str]) -> None:
+    done = run_cli(*command, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert "Usage:" in done.out
+    lines = done.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in done.out
+    for expected in {(): ["train", "evaluate", "predict", "doctor"], ("train",): ["--set"]}.get(
+        tuple(command), []
+    ):
+        assert expected in done.out
+
+
+def test_the_formats_are_listed_where_they_are_needed() -> None:
+    from emotailor.data.readers import FORMATS
+
+    text = run_cli("data", "convert", "--help").out
+    for name in FORMATS:
+        assert f" {name}: " in text
+
+
+def test_version() -> None:
+    from emotailor import __version__
+
+    assert run_cli("--version") == Outcome(0, f"emotailor {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tarin"],
+        ["train"],
+        ["train", "--data"],
+        ["train", "--data", "x", "--seeds", "0"],
+        ["train", "--data", "x", "--preset", "best"],
+        ["evaluate"],
+        ["evaluate", "x", "--resamples", "-1"],
+        ["predict", "x"],
+        ["predict", "x", "y", "--limit", "0"],
+        ["predict", "x", "y", "--thresholds", "low"],
+        ["data", "convert", "x"],
+        ["data", "convert", "x", "-o", "y", "--label-rule", "<"],
+        ["data", "synthesize"],
+        ["import-checkpoint", "x", "-o", "y", "--heads", "0"],
+        ["doctor", "--now"],
+    ],
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    done = run_cli(*arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert "Error" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_completion_of_commands_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_EMOTAILOR_COMPLETE", "complete_bash")
+    for line, expected in (("emotailor tr", "train"), ("emotailor train --mod", "--modalities")):
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+        assert expected in run_cli().out.split()
+
+
+# ---------------------------------------------------------------------- data
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> Path:
+    with path.open("wb") as file:  # numpy would change the name
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def vectors(path: Path, rows: int = 6) -> Path:
+    """An ``.npz`` with one vector per row."""
+    rng = np.random.default_rng(0)
+    return save_arrays(
+        path,
+        visual=rng.normal(size=(rows, 5)),
+        id=np.array([f"clip{i}[0]" for i in range(rows)]),
+        split=np.array(["train", "valid", "test"] * (rows // 3)),
+        labels=rng.integers(0, 2, (rows, 2)),
+        label_names=np.array(["happy", "sad"]),
+    )
+
+
+def test_inspect(home: Path) -> None:
+    done = run_cli("data", "inspect", home / "my data")
+    assert (done.code, done.err) == (0, "")
+    assert "small: 41 samples, aligned" in done.out
+    assert "…" not in done.out
+    done = run_cli("data", "inspect", home / "my data", "--json")
+    assert (done.code, done.err) == (0, "")
+    report = json.loads(done.out)
+    assert report["splits"]["train"]["samples"] == 23
+
+
+def test_validate(home: Path, tmp_path: Path) -> None:
+    done = run_cli("data", "validate", home / "my data", "--quick")
+    assert done.code == 0
+    assert "0 errors" in done.out
+    copy = Path(shutil.copytree(home / "my data", tmp_path / "copy"))
+    shard = copy / "train-00000.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    done = run_cli("data", "validate", copy)
+    assert done.code == 1
+    assert "error: " in done.out
+    assert "train-00000.safetensors" in done.out
+    assert "Traceback" not in done.out + done.err
+
+
+def test_synthesize(tmp_path: Path) -> None:
+    small = [f"--set={key}" for key in ("train=6", "valid=0", "test=3", "text_dim=4")]
+    done = run_cli(
+        "data", "synthesize", "--out", tmp_path / "ö", *small, "--no-aligned", "--seed=3"
+    )
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith(f"stored in {tmp_path / 'ö'}\n")
+    dataset = open_dataset(tmp_path / "ö")
+    assert ({k: len(v) for k, v in dataset.splits.items()}) == {"train": 6, "test": 3}
+    assert (dataset.dims["text"], dataset.aligned) == (4, False)
+    again = run_cli("data", "synthesize", "--out", tmp_path / "ö", *small)
+    again.failed(4, "already exists", "--overwrite")
+    assert run_cli("data", "synthesize", "-o", tmp_path / "ö", *small, "--overwrite").code == 0
+    assert open_dataset(tmp_path / "ö").aligned
+    assert names(tmp_path) == {"ö"}
+
+
+def test_synthesize_replaces_nothing_but_data_sets(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.jpg").touch()
+    done = run_cli("data", "synthesize", "-o", tmp_path / "photos", "--overwrite")
+    done.failed(4, "not an emotailor data set")
+    assert names(tmp_path / "photos") == {"1.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "parts"),
+    [
+        ("trian=5", ["trian = 5 is not a setting", "did you mean train?"]),
+        ("train=0", ["train = 0", "greater than or equal to 1"]),
+        ("noise=nan", ["noise = nan"]),
+        ("train", ["KEY=VALUE"]),
+    ],
+)
+def test_synthesize_with_wrong_settings(tmp_path: Path, setting: str, parts: list[str]) -> None:
+    done = run_cli("data", "synthesize", "-o", tmp_path / "x", "--set", setting)
+    done.failed(3, *parts)
+    assert done.out == ""
+    assert names(tmp_path) == set()
+
+
+def test_convert(tmp_path: Path) -> None:
+    source = vectors(tmp_path / "my source.npz")
+    done = run_cli("data", "convert", source, "-o", tmp_path / "é")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith(f"stored in {tmp_path / 'é'}\n")
+    run_cli("data", "convert", source, "-o", tmp_path / "é").failed(4, "already exists")
+    limited = run_cli("data", "convert", source, "-o", tmp_path / "é", "--overwrite", "--limit=1")
+    assert limited.code == 0
+    assert len(open_dataset(tmp_path / "é")["train"]) == 1
+    assert names(tmp_path) == {"my source.npz", "é"}
+
+
+def _truncated(path: Path) -> None:
+    vectors(path)
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+def _damaged(path: Path) -> None:
+    vectors(path)
+    content = bytearray(path.read_bytes())
+    content[150:180] = bytes(30)
+    path.write_bytes(content)
+
+
+def _nan(path: Path) -> None:
+    vectors(path)
+    with np.load(path) as file:
+        old = dict(file)
+    save_arrays(path, **{**old, "visual": np.full((6, 5), np.nan)})
+
+
+SOURCES: dict[str, Callable[[Path], Any]] = {
+    "missing": lambda path: None,
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("hello"),
+    "empty folder": lambda path: path.mkdir(),
+    "truncated": _truncated,
+    "damaged": _damaged,
+    "NaN": _nan,
+    "hostile pickle": lambda path: path.write_bytes(
+        pickle.dumps({"train": {"labels": Bomb(path.with_name("executed"))}})
+    ),
+    "other arrays": lambda path: save_arrays(path, x=np.ones(3)),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("suffix", [".npz", ".pkl"])
+def test_convert_what_cannot_be_converted(tmp_path: Path, kind: str, suffix: str) -> None:
+    source = tmp_path / f"source{suffix}"
+    SOURCES[kind](source)
+    before = names(tmp_path)
+    run_cli("data", "convert", source, "-o", tmp_path / "out").failed(4, source.name)
+    assert names(tmp_path) == before
+    for name in ("mult", "mmsa", "tailor"):
+        done = run_cli("data", "convert", source, "-o", tmp_path / "out", "--format", name)
+        done.failed(4)
+        assert names(tmp_path) == before
+
+
+def test_convert_with_wrong_options(tmp_path: Path) -> None:
+    source, out = vectors(tmp_path / "a.npz"), tmp_path / "out"
+    convert = ["data", "convert", source, "-o", out]
+    run_cli(*convert, "--format", "excel").failed(3, "format 'excel'", "mult")
+    run_cli(*convert, "--folds", "x").failed(3, "no use for folds")
+    assert run_cli(*convert, "--limit", "0").code == 2
+    assert names(tmp_path) == {"a.npz"}
+
+
+def test_data_sets_that_are_none(tmp_path: Path, home: Path) -> None:
+    truncated = Path(shutil.copytree(home / "my data", tmp_path / "truncated"))
+    shard = truncated / "test-00000.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-9])
+    future = Path(shutil.copytree(home / "my data", tmp_path / "future"))
+    card = json.loads((future / "dataset.json").read_text())
+    (future / "dataset.json").write_text(json.dumps({**card, "schema_version": 99}))
+    (tmp_path / "empty").mkdir()
+    for path, part in (
+        (tmp_path / "absent", "no data set at"),
+        (tmp_path / "empty", "no data set at"),
+        (home / "tiny.toml", "no data set at"),
+        (truncated, "test-00000.safetensors"),
+        (future, "schema_version"),
+    ):
+        run_cli("data", "inspect", path).failed(4, part)
+        run_cli("data", "inspect", path, "--json").failed(4, part)
+        run_cli("predict", home / "run", path).failed(4, part)
+        run_cli("evaluate", home / "run", "--data", path).failed(4, part)
+        run_cli("train", "--data", path, "--out", tmp_path / "run").failed(4, part)
+        assert not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------------- train
+
+
+def test_training_again_says_that_it_is_done(home: Path) -> None:
+    before = (home / "run" / "checkpoint" / "state.json").read_bytes()
+    done = train(home)
+    assert (done.code, done.err) == (0, "")
+    assert f"{home / 'run'} is already trained; nothing to do\n" in done.out
+    assert (home / "run" / "checkpoint" / "state.json").read_bytes() == before
+
+
+def test_other_settings_do_not_touch_a_run(home: Path) -> None:
+    before = {p: p.read_bytes() for p in (home / "run").rglob("*") if p.is_file()}
+    train(home, "--set", "training.epochs=3").failed(3, "config.training.epochs: 2 there, 3 now")
+    train(home, "--modalities", "v,t").failed(3, "config.data.modalities")
+    assert {p: p.read_bytes() for p in (home / "run").rglob("*") if p.is_file()} == before
+
+
+def test_settings_from_everywhere(home: Path) -> None:
+    done = train(
+        home, "--set", "training.epochs=1", "--modalities", "v,t", "--seed", "8", out="v t"
+    )
+    assert (done.code, done.err) == (0, "")
+    assert "(23 samples; visual, text), seed 8" in done.out
+    config = json.loads((home / "v t" / "config.json").read_text())["config"]
+    assert config["training"]["epochs"] == 1  # --set over the file
+    assert config["training"]["learning_rate"] == 3e-3  # the file over the preset
+    assert config["training"]["clip_norm"] == 1.0  # the preset
+    again = run_cli(
+        "train", "-d", home / "my data", "-o", home / "v t 2", "-c", home / "v t" / "config.json"
+    )
+    assert again.code == 0
+    assert json.loads((home / "v t 2" / "config.json").read_text())["config"] == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        (["--set", "model.hiden_size=9"], 3, ["did you mean model.hidden_size?"]),
+        (["--set", "model.hidden_size=13"], 3, ["hidden_size 13 must be a multiple of heads 3"]),
+        (["--set", "model=5"], 3, ["model = 5"]),
+        (["--set", "training.epochs=0"], 3, ["training.epochs = 0"]),
+        (["--set", "epochs"], 3, ["KEY=VALUE"]),
+        (["--config", "absent.toml"], 3, ["absent.toml", "--config"]),
+        (["--config", "BROKEN"], 3, ["broken.toml is not valid", "line 1"]),
+        (["--model", "oracle"], 3, ["unknown model 'oracle'"]),
+        (["--modalities", "v,smell"], 3, ["unknown modality 'smell'"]),
+        (["--modalities", ""], 3, ["unknown modality ''"]),
+        (["--device", "cuda:9"], 3, ["cuda:9"]),
+        (["--device", "toaster"], 3, ["toaster"]),
+        (["--seed", "-1"], 3, ["training.seed = -1"]),
+        (["--set", "data.train_split=tarin"], 4, ["no split 'tarin'"]),
+        (["--set", "model.max_steps=3"], 5, ["--set model.max_steps=8"]),
+    ],
+)
+def test_trainings_that_cannot_start(
+    home: Path, tmp_path: Path, arguments: list[str], code: int, parts: list[str]
+) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[model\n")
+    arguments = [str(broken) if a == "BROKEN" else a for a in arguments]
+    base = ["train", "-d", home / "my data", "-o", tmp_path / "run"]
+    config = [] if "--config" in arguments else ["-c", home / "tiny.toml"]
+    run_cli(*base, *config, *arguments).failed(code, *parts)
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_seeds_and_their_mean(home: Path) -> None:
+    done = train(home, "--seeds", "2", out="seeds")
+    assert (done.code, done.err) == (0, "")
+    assert "run 2 of 2: tailor on small" in done.out
+    assert names(home / "seeds") == {"seed5", "seed6"}
+    proposed = ["next:", "emotailor", "evaluate", str(home / "seeds")]
+    assert shlex.split(done.out.splitlines()[-1]) == proposed
+    done = run_cli("evaluate", home / "seeds", "--paper", "--resamples", "0")
+    assert (done.code, done.err) == (0, "")
+    assert "Mean and standard deviation" in done.out
+    assert "±" in done.out
+    metrics = [
+        json.loads((home / "seeds" / s / "evaluation-test.json").read_text())["metrics"]["tuned"]
+        for s in ("seed5", "seed6")
+    ]
+    values = [m["mean_average_precision"] for m in metrics]
+    assert f"{np.mean(values):.3f}±{np.std(values, ddof=1):.3f}" in done.out
+
+
+def test_an_output_in_the_way_or_on_a_full_disk_is_one_line(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    train(home, out=str(tmp_path / "file")).failed(1, str(tmp_path / "file"))
+    train(home, out=str(tmp_path / "file" / "run")).failed(1, str(tmp_path / "file"))
+    run_cli("data", "synthesize", "-o", tmp_path / "file" / "x").failed(1, str(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "mine"
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "x.safetensors")
+
+    monkeypatch.setattr("emotailor.training.model_folder.save_file", full)
+    done = train(home, out=str(tmp_path / "run"))
+    done.failed(1, "No space left on device: x.safetensors")
+    assert len(done.err.splitlines()) == 1
+    assert not [p for p in (tmp_path / "run").rglob("*") if ".tmp" in p.name]
+
+
+# ---------------------------------------------------------------------- evaluate and predict
+
+
+def test_evaluate(home: Path) -> None:
+    done = run_cli("evaluate", home / "run", "--split", "valid", "--resamples", "20")
+    assert (done.code, done.err) == (0, "")
+    assert "note: epoch and thresholds were chosen on these samples" in done.out
+    assert f"stored: {home / 'run' / 'evaluation-valid.json'}\n" in done.out
+    run_cli("evaluate", home / "run", "--split", "vaild").failed(4, "no split 'vaild'")
+    run_cli("evaluate", home / "absent").failed(5, "does not exist", "train a model first")
+    run_cli("evaluate", home / "run", home / "absent").failed(5, "does not exist")
+    run_cli("evaluate", home / "run", "--device", "cuda:9").failed(3, "cuda:9")
+
+
+def test_predict_as_a_table(home: Path) -> None:
+    done = run_cli("predict", home / "run", home / "my data", "--id", "test3[0]")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("test3[0]: ")
+    assert "carried by" in done.out
+    assert "…" not in done.out
+    many = run_cli("predict", home / "run", home / "my data", "--split", "train")
+    assert many.out.count("train") == 23
+    assert "carried by" not in many.out  # for more than 20 only when asked for
+
+
+def test_predict_as_json_lines(home: Path) -> None:
+    predict = ["predict", home / "run", home / "my data", "--json"]
+    done = run_cli(*predict, "--limit", "3")
+    assert (done.code, done.err) == (0, "")
+    found = [json.loads(line) for line in done.out.splitlines()]
+    assert [p["id"] for p in found] == ["test0[0]", "test1[0]", "test2[0]"]
+    assert all("explanation" in p for p in found)
+    short = run_cli(*predict, "--no-explain", "--thresholds", "fixed")
+    assert [json.loads(line)["id"] for line in short.out.splitlines()][:3] == [
+        p["id"] for p in found
+    ]
+    assert "explanation" not in short.out
+
+
+def test_predict_one_sample_of_arrays(home: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    file = tmp_path / "ein clip é.npz"
+    np.savez(file, **{m: rng.normal(size=(4, d)) for m, d in DIMS.items()})
+    done = run_cli("predict", home / "run", file, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out)["id"] == "ein clip é"
+    text_alone = tmp_path / "words.npz"
+    np.savez(text_alone, text=rng.normal(size=(4, 11)))
+    found = json.loads(run_cli("predict", home / "run", text_alone, "--json").out)
+    assert set(found["explanation"]["modalities"]["sad"]) == {"text"}
+
+
+def test_warnings_do_not_spoil_json(home: Path, tmp_path: Path) -> None:
+    from emotailor.data.dataset import Sample
+    from emotailor.data.store import write_dataset
+    from tests.helpers import LABELS, random_samples
+
+    samples = random_samples(4)
+    samples[2] = Sample("deaf", {"audio": samples[2].sequences["audio"]}, samples[2].labels)
+    write_dataset(
+        tmp_path / "d", {"test": samples}, name="d", label_names=LABELS, dims=DIMS, aligned=True
+    )
+    train(home, "--modalities", "v,t", "--set", "training.epochs=1", out="vt")
+    done = run_cli("predict", home / "vt", tmp_path / "d", "--json")
+    assert done.code == 0
+    assert done.err == "warning: 1 of 4 samples have none of visual, text and are left out\n"
+    assert len([json.loads(line) for line in done.out.splitlines()]) == 3
+
+
+def _sample(**arrays: np.ndarray) -> Callable[[Path], Any]:
+    return lambda path: save_arrays(path, **arrays)
+
+
+def _hostile_sample(path: Path) -> None:
+    array = np.empty(1, object)
+    array[0] = Bomb(path.with_name("executed"))
+    np.savez(path, text=array)
+
+
+SAMPLES: dict[str, tuple[Callable[[Path], Any], int, str]] = {
+    "missing": (lambda path: None, 4, "no file at"),
+    "empty": (lambda path: path.write_bytes(b""), 4, "cannot be read"),
+    "text": (lambda path: path.write_text("x"), 4, "cannot be read"),
+    "hostile": (_hostile_sample, 4, "nothing in it was executed"),
+    "wrong width": (_sample(text=np.ones((3, 12))), 4, "(3, 12)"),
+    "NaN": (_sample(text=np.full((3, 11), np.nan)), 4, "33 non-finite values"),
+    "too long": (_sample(text=np.ones((14, 11))), 5, "max_steps = 13"),
+    "no modality": (_sample(words=np.ones((3, 11))), 4, "holds words"),
+    "no steps": (_sample(text=np.ones((0, 11))), 4, "at least one step"),
+    "uneven": (_sample(text=np.ones((3, 11)), audio=np.ones((4, 7))), 4, "lengths"),
+}
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_samples_that_cannot_be_predicted(home: Path, tmp_path: Path, kind: str) -> None:
+    spoil, code, part = SAMPLES[kind]
+    spoil(tmp_path / "clip.npz")
+    before = names(tmp_path)
+    for form in ([], ["--json"]):
+        done = run_cli("predict", home / "run", tmp_path / "clip.npz", *form)
+        done.failed(code, part)
+        assert done.out == ""
+    assert names(tmp_path) == before
+
+
+def test_predictions_that_cannot_be_made(home: Path, tmp_path: Path) -> None:
+    data = home / "my data"
+    run_cli("predict", home / "absent", data).failed(5, "no trained model")
+    run_cli("predict", data, data).failed(5, "no trained model")
+    run_cli("predict", home / "run", data, "--split", "tset").failed(4, "no split 'tset'")
+    run_cli("predict", home / "run", data, "--id", "nobody").failed(4, "no sample 'nobody'")
+    run_cli("predict", home / "run", data, "--device", "toaster").failed(3, "toaster")
+    copy = Path(shutil.copytree(home / "run" / "model", tmp_path / "model"))
+    (weights,) = copy.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    run_cli("predict", copy, data).failed(5, weights.name, "SHA-256 differs")
+    run_cli("evaluate", copy, "--data", data).failed(5, "SHA-256 differs")
+    (copy / "model.json").write_text("{}")
+    run_cli("predict", copy, data).failed(5, "model.json is damaged or of another version")
+
+
+# ---------------------------------------------------------------------- failures of all kinds
+
+
+def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "matmul_rate", lambda dtype, device: 1.0)
+    done = run_cli("doctor")
+    assert (done.code, done.err) == (0, "")
+    assert "torch" in done.out
+    monkeypatch.setattr(doctor, "examine", lambda: (False, "unwell"))
+    assert run_cli("doctor") == Outcome(1, "unwell\n", "")
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, what: Callable[[], object]) -> Outcome:
+    monkeypatch.setattr(doctor, "examine", what)
+    return run_cli("doctor")
+
+
+def _raise(error: BaseException) -> Callable[[], object]:
+    def fail() -> object:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device", "/a/ü"), "No space left on device: /a/ü"),
+        (OSError("cannot write x: full"), "cannot write x: full"),
+        (MemoryError(), "no memory"),
+        (MemoryError("Unable to allocate 9 PiB"), "not enough memory: Unable to allocate 9 PiB"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.\nmore"), "CUDA out of memory"),
+    ],
+)
+def test_failures_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    done = failing(monkeypatch, _raise(error))
+    done.failed(1, message)
+    assert len(done.err.splitlines()) == 1 + ("memory" in message)
+
+
+def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match="a bug"):
+        failing(monkeypatch, _raise(RuntimeError("a bug")))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_a_command_cleanly(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    cleaned = []
+
+    def interrupted() -> object:
+        try:
+            os.kill(os.getpid(), signal.Signals[name])
+            time.sleep(5)
+        finally:
+            cleaned.append(True)
+        return True, ""
+
+    before = signal.getsignal(signal.Signals[name])
+    done = failing(monkeypatch, interrupted)
+    assert done == Outcome(130, "", f"error: stopped by {name}\n")
+    assert cleaned == [True]
+    assert signal.getsignal(signal.Signals[name]) is before
+
+
+def test_an_ignored_signal_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under nohup, or for a command in the background of a script."""
+
+    def unimpressed() -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        return True, "well"
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert failing(monkeypatch, unimpressed) == Outcome(0, "well\n", "")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# ---------------------------------------------------------------------- real processes
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+
+
+def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "emotailor", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **{"env": ENVIRONMENT, **options},
+    )
+
+
+def wait_until(child: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 100
+    while not ready() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert child.poll() is None, child.communicate()
+
+
+def test_an_interrupted_training_says_how_to_go_on_and_goes_on(home: Path) -> None:
+    arguments = ["train", "-d", home / "my data", "-o", home / "long", "-c", home / "tiny.toml",
+                 "--set", "training.epochs=25"]  # fmt: skip
+    child = start(*arguments)
+    wait_until(child, (home / "long" / "metrics.jsonl").exists)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Traceback" not in err
+    assert "stopped by SIGINT" in err
+    assert "run the same command again to go on from here" in err
+    assert not [p for p in (home / "long").rglob("*") if ".tmp" in p.name]
+    # what there is so far can be evaluated, and says that it is not the end
+    evaluation = run_cli("evaluate", home / "long", "--resamples", "0")
+    assert "is not finished" in " ".join(evaluation.out.split())
+    done = run_cli(*arguments)
+    assert (done.code, done.err) == (0, "")
+    assert f"going on in {home / 'long'} at epoch" in done.out
+    assert len((home / "long" / "metrics.jsonl").read_text().splitlines()) == 25
+
+
+def test_a_terminated_command_leaves_nothing_behind(tmp_path: Path) -> None:
+    child = start("data", "synthesize", "-o", tmp_path / "d", "--set", "train=500000")
+    wait_until(child, lambda: bool(names(tmp_path)))
+    child.terminate()
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out, err) == (130, "", "error: stopped by SIGTERM\n")
+    assert names(tmp_path) == set()
+
+
+def test_a_reader_that_leaves_early_is_no_failure(home: Path) -> None:
+    child = start("data", "inspect", home / "my data")
+    assert child.stdout is not None
+    child.stdout.close()
+    assert child.stderr is not None
+    with child.stderr as err:
+        assert err.read() == ""
+    assert child.wait(timeout=60) in (0, 1, 141)
+
+
+def test_names_that_the_terminal_cannot_show(home: Path) -> None:
+    """Neither an ASCII terminal nor a file name that is no Unicode is a reason to fail."""
+    environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    child = start("data", "inspect", os.fsdecode(bytes(home) + b"/\xff"), env=environment)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 4
+    assert err.startswith("error: no data set at ")
+    assert "Traceback" not in err

@@ -55,7 +55,11 @@ def choose_device(wanted: str) -> str:
     """
     from emotailor.training.loop import choose_device as choose
 
-    device = choose(wanted)
+    try:
+        device = choose(wanted)
+    except ConfigError as error:
+        found = error.found.replace("training.device = ", "--device ")
+        raise ConfigError(found, expected=error.expected) from None
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"--device {wanted}", expected="cpu, cuda or cuda:1")
     return str(device)
@@ -68,6 +72,10 @@ def run(main: Callable[[Sequence[str] | None], object]) -> None:
     except EmotailorError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 

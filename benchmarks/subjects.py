@@ -4,7 +4,7 @@ import torch
 
 from benchmarks.specification import Specification
 from emotailor.configs.training import TrainingConfig
-from emotailor.data.batching import Batch
+from emotailor.data.batching import Batch, split_by_steps
 from emotailor.models.factory import build_model
 from emotailor.training.loop import CPU_PART_STEPS
 from emotailor.training.optimizer import build_optimizer, learning_rate
@@ -33,20 +33,18 @@ class OurTailor:
         if batch.labels is None or self.device.type != "cpu" or not self.model.sample_means:
             return [batch.to(self.device)]
         lengths = torch.stack([mask.sum(1) for mask in batch.masks.values()]).amax(0)
-        order = torch.argsort(lengths, descending=True, stable=True)
-        parts, start = [], 0
-        while start < len(order):
-            longest = int(lengths[order[start]])
-            rows = order[start : start + max(1, CPU_PART_STEPS // longest)]
+        parts = []
+        for chosen in split_by_steps(lengths.numpy(), CPU_PART_STEPS):
+            rows = torch.from_numpy(chosen)
+            longest = int(lengths[rows].max())
             parts.append(
                 Batch(
                     {m: x[rows, :longest] for m, x in batch.values.items()},
                     {m: x[rows, :longest] for m, x in batch.masks.items()},
                     batch.labels[rows],
-                    [batch.ids[int(i)] for i in rows],
+                    [batch.ids[i] for i in chosen],
                 )
             )
-            start += len(rows)
         return parts
 
     def shapes(self, parts: list[Batch]) -> list[tuple[int, int]]:

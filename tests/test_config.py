@@ -119,9 +119,16 @@ def test_toml_and_json_files(tmp_path: Path) -> None:
     assert read_toml(tmp_path / "ü x.toml") == read_toml(tmp_path / "x.json") == expected
 
 
+def test_a_mark_before_the_text_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbfa = 1\r\n")
+    (tmp_path / "x.JSON").write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_toml(tmp_path / "x.toml") == read_toml(tmp_path / "x.JSON") == {"a": 1}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("x.json", b"[" * 10**5, "x.json is not valid"),
         ("x.toml", b"[model\nhidden_size = 8", "x.toml is not valid"),
         ("x.toml", b"hidden_size: 8", "x.toml is not valid"),
         ("x.toml", b"\xff\xfe\x00", "x.toml is not valid"),
@@ -184,6 +191,8 @@ def test_a_run_survives_its_own_json() -> None:
         ({"data": {"modalities": []}}, ["visual, audio, text, each once"]),
         ({"data": {"modalities": ["smell"]}}, ["data.modalities.0 = 'smell'"]),
         ({"training": {"seed": -1}}, ["training.seed = -1"]),
+        ({"training": {"seed": 2**32}}, ["training.seed = 4294967296"]),
+        ({"training": {"device": "meta"}}, ["training.device = 'meta'", "cuda"]),
     ],
 )
 def test_wrong_settings_of_a_run(layer: dict[str, Any], parts: list[str]) -> None:

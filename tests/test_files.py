@@ -1,6 +1,7 @@
 """Writing that a kill, a full disk or an exception cannot leave half done."""
 
 import hashlib
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -212,11 +213,13 @@ def test_files_can_be_read_by_whoever_may_read_ordinary_files(tmp_path: Path) ->
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / ".a.json.123-abc.tmp").write_text("half")
-    (tmp_path / ".set.123-abc.tmp").mkdir()
-    (tmp_path / ".set.123-abc.tmp" / "part").write_text("half")
-    (tmp_path / "kept.tmp").write_text("kept")
-    (tmp_path / ".lock").write_text("kept")
+    (tmp_path / "deep" / ".a.json.123-abcdef.tmp").write_text("half")
+    (tmp_path / ".set.123-012345.tmp").mkdir()
+    (tmp_path / ".set.123-012345.tmp" / "part").write_text("half")
+    kept = {"kept.tmp", ".of another program.tmp", ".lock"}
+    for name in kept:
+        (tmp_path / name).write_text("kept")
+    assert re.fullmatch(files._TEMPORARY, files._temporary_name(tmp_path / "x.json").name)
     files.remove_temporaries(tmp_path)
-    assert names(tmp_path) == {"deep", "kept.tmp", ".lock"}
+    assert names(tmp_path) == {"deep", *kept}
     assert names(tmp_path / "deep") == set()

@@ -235,7 +235,10 @@ def data_synthesize(
     seed: Annotated[int, typer.Option(help="The same seed draws the same data.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw data with CMU-MOSEI's label statistics and a planted truth."""
+    """Draw data with CMU-MOSEI's label statistics and a planted truth.
+
+    Settings: train, valid, test (samples), noise, window, missing, visual_dim, audio_dim, text_dim.
+    """
     from emotailor.config import merge, parse_overrides
     from emotailor.data.inspect import inspect_dataset, render
     from emotailor.data.synthetic import SyntheticConfig, synthesize

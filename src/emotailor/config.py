@@ -102,14 +102,17 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: it is missing or not valid.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark before the text
+        values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(
             f"cannot read the configuration file {path}: {error.strerror}",
             fix="check the path given with --config",
         ) from None
-    except ValueError as error:  # covers UnicodeDecodeError, TOMLDecodeError, JSONDecodeError
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # covers UnicodeDecodeError, TOMLDecodeError, JSONDecodeError
         raise ConfigError(
             f"{path} is not valid: {error}", expected="TOML, or JSON in *.json"
         ) from None

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from emotailor.errors import DataError
+
+_TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{6}\.tmp")
 
 
 def _temporary_name(path: Path) -> Path:
@@ -152,4 +155,5 @@ def remove_others(folder: Path, stem: str, suffix: str, keep: str) -> None:
 def remove_temporaries(folder: Path) -> None:
     """Remove temporary files that a killed process left in ``folder`` (not while one writes)."""
     for path in folder.rglob(".*.tmp"):
-        _remove(path)
+        if _TEMPORARY.fullmatch(path.name):  # the files of others have other names
+            _remove(path)

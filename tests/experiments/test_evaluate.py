@@ -183,6 +183,9 @@ def test_what_was_seen_in_training_is_noted(run: Path) -> None:
     assert evaluate_run(run, resamples=0, store=False).notes == [
         f"the training of {run} is not finished: 1 epochs are done"
     ]
+    state.write_text("{")
+    damaged = evaluate_run(run, resamples=0, store=False)
+    assert damaged.notes == [f"the checkpoint of {run} is damaged"]
 
 
 def test_a_read_only_model_can_still_be_evaluated(
@@ -224,6 +227,10 @@ def test_the_runs_in_a_folder(trained: Path, tmp_path: Path) -> None:
         shutil.copytree(trained / "model", tmp_path / name / "model")
     assert [path.name for path in find_runs(tmp_path)] == ["seed9", "seed10"]
     assert find_runs(tmp_path / "seed9") == [tmp_path / "seed9"]
+    (tmp_path / "seed11").mkdir()
+    (tmp_path / "seed11" / "config.json").write_text("{}")
+    with pytest.warns(UserWarning, match="seed11 in .*: no trained model yet, left out"):
+        assert [path.name for path in find_runs(tmp_path)] == ["seed9", "seed10"]
     for nothing in (tmp_path / "notes", tmp_path / "absent"):
         with pytest.raises(ModelError, match="no trained model"):
             find_runs(nothing)

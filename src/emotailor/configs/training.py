@@ -22,8 +22,8 @@ class TrainingConfig(Config):
     patience: int | None = Field(None, ge=1)  # stop after so many epochs without a better one
     select_by: Literal["fixed", "tuned"] = "fixed"  # threshold of the micro-F1 that selects
     threshold: float = Field(0.35, ge=0, lt=1)  # the fixed decision threshold; the program's
-    seed: int = Field(42, ge=0)
-    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    seed: int = Field(42, ge=0, lt=2**32)
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it
     checkpoint_steps: int = Field(200, ge=1)  # optimizer steps between checkpoints within an epoch
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,6 +82,8 @@ def matching_labels(
 def find_runs(path: Path) -> list[Path]:
     """Return the runs at ``path``: itself, or the runs in it, one per seed.
 
+    Warns of runs in it that have no model yet.
+
     Raises:
         ModelError: there is none.
     """
@@ -92,6 +95,11 @@ def find_runs(path: Path) -> list[Path]:
     except ModelError:
         if not inside:
             raise
+        started = {p.parent for p in path.glob("*/config.json")}
+        if waiting := sorted(p.name for p in started - set(inside)):
+            warnings.warn(
+                f"{', '.join(waiting)} in {path}: no trained model yet, left out", stacklevel=2
+            )
         return inside
     return [path]
 
@@ -192,7 +200,10 @@ def evaluate_run(
 
 def _state(run: Path) -> list[str]:
     """Say where the training of a run stands, unless it is done."""
-    progress = read_progress(run / "checkpoint")
+    try:
+        progress = read_progress(run / "checkpoint")
+    except ModelError:  # the checkpoint is damaged, but the model beside it may be whole
+        return [f"the checkpoint of {run} is damaged"]
     if progress is None or progress.finished:
         return []
     return [f"the training of {run} is not finished: {progress.epoch} epochs are done"]

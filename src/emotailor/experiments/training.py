@@ -76,7 +76,8 @@ def plan_runs(
     if device is not None:
         chosen["training"] = {"device": device}
     from_file = read_toml(config_file) if config_file else {}
-    if isinstance(from_file.get("config"), dict):  # the config.json of a run
+    if "fingerprint" in from_file and isinstance(from_file.get("config"), dict):
+        # the config.json of a run
         from_file = from_file["config"]
     given = merge(from_file, parse_overrides(settings), chosen)
     system = system if system is not None else str(given.get("system", "tailor"))

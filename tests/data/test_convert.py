@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from emotailor.data.convert import convert, stored_labels
 from emotailor.data.readers import FORMATS, detect
-from emotailor.errors import ConfigError, DataError
+from emotailor.errors import ConfigError, DataError, EmotailorError
 from tests.data.readers.sources import (
     COUNTS,
     IDS,
@@ -136,7 +136,7 @@ def test_random_bytes_raise_nothing_else(name: str, data: bytes, head: bytes) ->
         source.damage.write_bytes(head + data)
         out = Path(folder) / "out"
         for options in ({}, {"format": name}):
-            with pytest.raises(DataError):
+            with pytest.raises(EmotailorError):
                 convert(source.path, out, **{**source.options, **options})
         assert not out.exists()
         assert not [p for p in Path(folder).iterdir() if p.name.endswith(".tmp")]
@@ -154,7 +154,7 @@ def test_a_changed_byte_raises_nothing_else(name: str, data: st.DataObject) -> N
         source.path.write_bytes(bytes(raw))
         try:
             convert(source.path, Path(folder) / "out", format=name, **source.options)
-        except DataError:
+        except EmotailorError:
             assert not (Path(folder) / "out").exists()
 
 

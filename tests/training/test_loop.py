@@ -260,6 +260,32 @@ def test_another_configuration_is_refused_by_name(data: Path, tmp_path: Path) ->
         train(config(data, epochs=2), tmp_path / "run")
 
 
+def test_a_failed_start_does_not_claim_the_folder(data: Path, tmp_path: Path) -> None:
+    wrong = RunConfig.build(config(data, epochs=1).to_json(), {"model": {"max_steps": 3}})
+    with pytest.raises(ModelError):
+        train(wrong, tmp_path / "run")
+    train(config(data, epochs=1), tmp_path / "run")
+
+
+def test_settings_that_came_later_do_not_stop_a_run_from_going_on(
+    data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InterruptedRunError):
+        train(config(data), tmp_path / "run", StopAt(6))
+    file = tmp_path / "run" / "config.json"
+    old = json.loads(file.read_text())
+    del old["config"]["model"]["input_dropout"], old["config"]["training"]["average"]
+    file.write_text(json.dumps(old))
+    assert len(train(config(data), tmp_path / "run").history) == 3
+
+
+def test_a_folder_of_something_else_is_not_written_into(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"no run folder, and not empty.*chapter.txt"):
+        train(config(data), tmp_path / "thesis")
+
+
 def test_early_stopping(data: Path, tmp_path: Path) -> None:
     result = train(config(data, epochs=60, patience=2, learning_rate=1e-7), tmp_path / "run")
     assert len(result.history) == result.best["epoch"] + 2

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -84,7 +84,7 @@ class DatasetCard(BaseModel):
     label_names: tuple[str, ...]
     dims: dict[Modality, int]
     aligned: bool
-    splits: dict[str, SplitCard]
+    splits: dict[Annotated[str, Field(pattern=r"^\w[\w-]*$")], SplitCard]
     statistics: FileCard | None = None
     attachments: list[FileCard] = Field(default_factory=list)
     provenance: dict[str, Any] = Field(default_factory=dict)

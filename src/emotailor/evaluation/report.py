@@ -112,10 +112,10 @@ def metrics_table(
 
 def label_table(metrics: Metrics, *, title: str = "Per label") -> Table:
     """Return one row per label: threshold, support, predicted, P, R, F1, AP and AUC."""
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=Text(title), title_justify="left", padding=(0, 1, 0, 0))
     table.add_column("label", overflow="fold")
     for column in ("threshold", "support", "predicted", "P", "R", "F1", "AP", "AUC"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for name, label in metrics.labels.items():
         values = (
             label.precision, label.recall, label.f1, label.average_precision, label.roc_auc,
@@ -158,7 +158,7 @@ def seeds_table(
     if paper:
         published = [PAPER_TAILOR[paper].get(name) for name in _SEED_COLUMNS]
         table.add_section()
-        table.add_row("TAILOR, paper", "", *("" if v is None else number(v) for v in published))
+        table.add_row("paper", "", *("" if v is None else number(v) for v in published))
     notes = ["± is the standard deviation over runs (n - 1)."]
     return _with_notes(table, notes + ([PAPER_NOTE] if paper else []))
 

@@ -8,6 +8,7 @@ import copy
 import fcntl
 import json
 import math
+import re
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,7 @@ from emotailor.training.progress import Reporter
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 REPORT_STEPS = 10
+DEVICE_NAME = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 CPU_PART_STEPS = 512  # steps of each modality computed at once on a CPU
 
 
@@ -82,15 +84,21 @@ def choose_device(wanted: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    problem = None
+    if not DEVICE_NAME.fullmatch(wanted):
+        problem = "it is not the name of a device"
+    elif wanted.startswith("cuda") and not torch.cuda.is_available():
+        problem = "this machine has no CUDA device that torch can use"
+    elif wanted.startswith("cuda:") and int(wanted[5:]) >= torch.cuda.device_count():
+        problem = f"this machine has {torch.cuda.device_count()} CUDA devices"
+    elif wanted == "mps" and not torch.backends.mps.is_available():
+        problem = "this machine has no MPS device that torch can use"
+    if problem:
         raise ConfigError(
-            f"training.device = {wanted!r} cannot be used: {str(error).splitlines()[0]}",
+            f"device {wanted!r} cannot be used: {problem}",
             expected="auto, cpu, cuda, cuda:1 or mps, and such a device on this machine",
-        ) from None
-    return device
+        )
+    return torch.device(wanted)
 
 
 @contextmanager
@@ -239,12 +247,21 @@ class Trainer:
             "config": self.config.to_json(),
             "fingerprint": self.dataset.card.fingerprint,
         }
-        if not file.exists():
-            write_json(file, identity)
+        if not (self.checkpoint / STATE_FILE).is_file() and not (self.run / "model").exists():
+            strange = {p.name for p in self.run.iterdir()} - {".lock", CONFIG_FILE, METRICS_FILE}
+            if strange and not file.exists():
+                raise ConfigError(
+                    f"{self.run} is no run folder, and not empty: it holds {min(strange)!r}",
+                    expected="a run folder, or a path that is free",
+                    fix="choose another --out",
+                )
+            write_json(file, identity)  # nothing has been trained here yet
             return
         try:
             old = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
+            # settings that came after the run was started have their defaults
+            old["config"] = RunConfig.parse(old["config"]).to_json()
+        except (OSError, ValueError, KeyError, TypeError, ConfigError):
             old = {}
         differences = _differences(old, identity)
         # where the data lie and on what device may change without changing the run

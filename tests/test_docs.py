@@ -139,7 +139,8 @@ def test_commands_exist(page: Path) -> None:
         elif program == "emotailor":
             check_command(rest)
         elif rest[:1] == ["-m"]:
-            assert (ROOT / rest[1].replace(".", "/")).exists(), arguments
+            module = ROOT / rest[1].replace(".", "/")
+            assert module.is_dir() or module.with_suffix(".py").is_file(), arguments
         elif program in ("python", "accelerate"):
             assert (ROOT / rest[0]).exists(), arguments
 

@@ -1,6 +1,7 @@
 """Probabilities of a trained network over many samples."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -36,7 +37,8 @@ def predict_probabilities(
     for batch in batches(
         split, dims, batch_size=batch_size, aligned=aligned, standardize=standardizer, order=order
     ):
-        logits = model(batch.to(device)).logits.float()
+        unlabelled = replace(batch, labels=None)  # with labels the losses would be computed too
+        logits = model(unlabelled.to(device)).logits.float()
         found[order[done : done + len(batch)]] = logits.sigmoid().cpu().numpy()
         done += len(batch)
     model.train(was_training)

@@ -329,7 +329,12 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Evaluate trained runs; prints and stores metrics, intervals and predictions."""
-    from emotailor.experiments.evaluate import evaluate_run, find_runs, render_evaluations
+    from emotailor.experiments.evaluate import (
+        evaluate_run,
+        find_runs,
+        render_evaluations,
+        store_summary,
+    )
 
     folders = [folder for path in run for folder in find_runs(path)]
     results = [
@@ -344,6 +349,8 @@ def evaluate(
         for folder in folders
     ]
     stored = [f"stored: {path}" for result in results for path in result.stored]
+    if len(run) == 1 and len(results) > 1:
+        stored.append(f"stored: {store_summary(results, run[0])}")
     _print(render_evaluations(results, paper="aligned" if paper else None), *stored)
 
 

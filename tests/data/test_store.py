@@ -399,3 +399,17 @@ def test_tensors_of_other_types(tmp_path: Path) -> None:
     save_file({"x": np.zeros(3, np.float16)}, tmp_path / "half.safetensors")
     with pytest.raises(DataError, match="'x' has type F16"):
         map_tensors(tmp_path / "half.safetensors")
+
+
+def test_altered_statistics_are_one_message(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    from tests.helpers import small_dataset
+
+    small_dataset(tmp_path / "data")
+    file = tmp_path / "data" / "statistics.safetensors"
+    arrays = load_file(file)
+    for changed in ({"x": arrays["text.mean"]}, {**arrays, "text.mean": arrays["text.mean"][:-1]}):
+        save_file(changed, file)
+        with pytest.raises(DataError, match=r"statistics.safetensors cannot be used: its SHA-256"):
+            read_statistics(tmp_path / "data")

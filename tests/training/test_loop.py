@@ -286,6 +286,49 @@ def test_a_folder_of_something_else_is_not_written_into(data: Path, tmp_path: Pa
         train(config(data), tmp_path / "thesis")
 
 
+def test_a_kill_while_the_first_file_was_written_is_no_obstacle(data: Path, tmp_path: Path) -> None:
+    from emotailor.files import replacing_file
+
+    run = tmp_path / "run"
+    run.mkdir()
+    with replacing_file(run / "config.json") as temporary:
+        left = run / temporary.name
+        temporary.write_text("{")
+        content = temporary.read_bytes()
+    (run / "config.json").unlink()
+    left.write_bytes(content)
+    train(config(data, epochs=1), run)
+    assert not left.exists()
+
+
+def test_a_config_file_of_somebody_else_is_left_alone(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    file = tmp_path / "other" / "config.json"
+    file.write_text('{"architectures": ["Bert"]}')
+    with pytest.raises(ConfigError, match="no run folder, and not empty"):
+        train(config(data), tmp_path / "other")
+    assert file.read_text() == '{"architectures": ["Bert"]}'
+
+
+def test_statistics_of_another_split_are_not_used(data: Path, tmp_path: Path) -> None:
+    settings = RunConfig.build(config(data).to_json(), {"data": {"train_split": "valid"}})
+    with pytest.raises(ConfigError, match=r"data\.standardize"):
+        train(settings, tmp_path / "run")
+
+
+def test_a_short_batch_does_not_weigh_as_much_as_a_full_one(data: Path, tmp_path: Path) -> None:
+    """Twelve samples in batches of 11 and 1, accumulated, equal one batch of twelve."""
+    still = {**MODEL, "dropout": 0.0, "refinement_dropout": 0.0}
+    losses = []
+    for size, accumulate in ((12, 1), (11, 2)):
+        settings = config(data, batch_size=size, accumulate=accumulate, epochs=2, seed=5)
+        trainer = Trainer(settings.replace(model=still), tmp_path / f"{size}")
+        trainer.train_positions = trainer.train_positions[:12]
+        trainer.train_lengths = trainer.train_lengths[:12]
+        losses.append([record["valid"]["loss"] for record in trainer.train().history])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_early_stopping(data: Path, tmp_path: Path) -> None:
     result = train(config(data, epochs=60, patience=2, learning_rate=1e-7), tmp_path / "run")
     assert len(result.history) == result.best["epoch"] + 2
@@ -321,7 +364,11 @@ def test_a_damaged_checkpoint_is_one_message(data: Path, tmp_path: Path) -> None
     file.write_bytes(file.read_bytes()[:-3])
     with pytest.raises(ModelError, match=r"cannot be used[\s\S]*train again"):
         train(config(data), tmp_path / "run")
-    (tmp_path / "run" / "checkpoint" / "state.json").write_text("{")
+    state = tmp_path / "run" / "checkpoint" / "state.json"
+    state.write_text(state.read_text().replace('"epoch": 1,', '"epoch": "x",', 1))
+    with pytest.raises(ModelError, match="damaged"):
+        train(config(data), tmp_path / "run")
+    state.write_text("{")
     with pytest.raises(ModelError, match="damaged"):
         train(config(data), tmp_path / "run")
 

@@ -93,7 +93,7 @@ class DatasetCard(BaseModel):
     @property
     def fingerprint(self) -> str:
         """A short hash over all shards: two data sets with the same one hold the same arrays."""
-        parts = [s.sha256 for name in sorted(self.splits) for s in self.splits[name].shards]
+        parts = {name: [s.sha256 for s in self.splits[name].shards] for name in sorted(self.splits)}
         key = json.dumps([self.label_names, sorted(self.dims.items()), self.aligned, parts])
         return hashlib.sha256(key.encode()).hexdigest()[:16]
 
@@ -571,9 +571,16 @@ def read_statistics(path: str | Path) -> dict[str, np.ndarray]:
         )
     file = Path(path) / card.statistics.file
     try:
-        return dict(load_file(file))
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{file} cannot be read: {error}", fix="convert the data again") from None
+        if sha256_of(file) != card.statistics.sha256:
+            raise ValueError(f"its SHA-256 is not the one in {CARD_FILE}")
+        arrays = dict(load_file(file))
+        for m, dim in card.dims.items():
+            for name in (f"{m}.mean", f"{m}.std"):
+                if arrays[name].shape != (dim,) or not np.isfinite(arrays[name]).all():
+                    raise ValueError(f"{name} is not {dim} finite numbers")
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise DataError(f"{file} cannot be used: {error}", fix="convert the data again") from None
+    return arrays
 
 
 def read_attachment(path: str | Path, name: str) -> dict[str, np.ndarray]:

@@ -245,6 +245,23 @@ def _store(
     return summary, table
 
 
+def store_summary(results: Sequence[RunEvaluation], folder: Path) -> Path:
+    """Write mean and standard deviation over runs beside them; return the file."""
+    first = results[0]
+    summary = summarise_seeds([result.metrics for result in results])
+    file = folder / f"evaluation-{first.split}.json"
+    write_json(
+        file,
+        {
+            "split": first.split,
+            "thresholds": first.mode,
+            "runs": [str(result.run.name) for result in results],
+            "summary": summary.model_dump(mode="json"),
+        },
+    )
+    return file
+
+
 def render_evaluations(
     results: Sequence[RunEvaluation], *, paper: Setting | None = None
 ) -> RenderableType:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -99,7 +100,7 @@ def read_progress(folder: Path) -> Progress | None:
 def _read_state(folder: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-        Progress(**state["progress"])
+        TypeAdapter(Progress).validate_python(state["progress"])
         if not isinstance(state["file"], str) or Path(state["file"]).name != state["file"]:
             raise ValueError("the name of the tensor file is not a plain name")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -108,7 +108,7 @@ def _locked(run: Path) -> Iterator[None]:
     with (run / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise ConfigError(
                 f"another process is training in {run}",
                 fix="wait for it to end, or choose another --out",
@@ -145,6 +145,14 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
     return [] if old == new else [f"{path}: {old!r} there, {new!r} now"]
 
 
+def _is_ours(file: Path) -> bool:
+    """Whether a ``config.json`` is one that a training wrote."""
+    try:
+        return set(json.loads(file.read_text(encoding="utf-8"))) == {"config", "fingerprint"}
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 class Trainer:
     """Trains one system on one data set into one run folder.
 
@@ -171,6 +179,12 @@ class Trainer:
         self.train_lengths = np.max(steps, axis=0)
         self.standardizer = None
         if config.data.standardize:
+            if config.data.train_split != "train":
+                raise ConfigError(
+                    f"data.train_split = {config.data.train_split!r} with data.standardize",
+                    expected="the split 'train', whose feature statistics the data set stores",
+                    fix="set data.standardize=false, or store the samples as split 'train'",
+                )
             statistics = read_statistics(config.data.path)
             self.standardizer = Standardizer.from_statistics(statistics, list(self.dims))
 
@@ -228,8 +242,8 @@ class Trainer:
             self.accelerator.wait_for_everyone()
             return self._train_or_return()
         with _locked(self.run), self.reporter:
-            self._claim_folder()
             remove_temporaries(self.run)
+            self._claim_folder()
             self.accelerator.wait_for_everyone()
             return self._train_or_return()
 
@@ -248,8 +262,10 @@ class Trainer:
             "fingerprint": self.dataset.card.fingerprint,
         }
         if not (self.checkpoint / STATE_FILE).is_file() and not (self.run / "model").exists():
-            strange = {p.name for p in self.run.iterdir()} - {".lock", CONFIG_FILE, METRICS_FILE}
-            if strange and not file.exists():
+            strange = {p.name for p in self.run.iterdir()} - {".lock", METRICS_FILE}
+            if _is_ours(file):
+                strange.clear()
+            if strange:
                 raise ConfigError(
                     f"{self.run} is no run folder, and not empty: it holds {min(strange)!r}",
                     expected="a run folder, or a path that is free",
@@ -279,9 +295,10 @@ class Trainer:
         model = build_model(
             self.config.system, self.config.model, self.dims, len(self.dataset.label_names)
         )
-        for split in (self.train_split, self.valid_split):
-            longest = {m: int(split.lengths(m).max()) for m in self.dims}
-            model.check_lengths(longest, aligned=self.dataset.aligned)
+        # the lengths of every split, or a test sequence could turn out too long after training
+        used = [split for split in self.dataset.splits.values() if len(split)]
+        longest = {m: max(int(split.lengths(m).max()) for split in used) for m in self.dims}
+        model.check_lengths(longest, aligned=self.dataset.aligned)
         return model
 
     @property
@@ -399,6 +416,7 @@ class Trainer:
         group = min(settings.accumulate, self.batches_per_epoch - progress.batch)
         for parameters in self.stepper.param_groups:
             parameters["lr"] = learning_rate(settings, progress.step, self.total_steps)
+        whole = sum(len(order[progress.batch + i]) for i in range(group))
         for _ in range(group):
             chosen = order[progress.batch]
             for part in self._parts(chosen):
@@ -407,7 +425,7 @@ class Trainer:
                     output = self.trained(batch)
                     loss = self.model.total_loss(output)
                 share = self._share(part, chosen)
-                self.accelerator.backward(loss * (share / group))
+                self.accelerator.backward(loss * (share * len(chosen) / whole))
                 for name, value in {"total": loss, **output.losses}.items():
                     old = self.sums.get(name, torch.zeros((), device=self.device))
                     self.sums[name] = old + value.detach().float() * (share * len(chosen))

@@ -268,7 +268,41 @@ def load_pickle(path: Path) -> Any:
     """
     require_file(path, "a pickle")
     with unreadable(path, "a complete pickle of NumPy arrays"), path.open("rb") as file:
-        return _Unpickler(file, path).load()
+        content = _Unpickler(file, path).load()
+    refuse_deep_nesting(content, path)
+    return content
+
+
+MAX_DEPTH = 8
+
+
+def refuse_deep_nesting(content: Any, path: Path) -> None:
+    """Refuse containers nested deeper than data ever are.
+
+    A list that holds a list twice, that holds a list twice, and so on, takes a few bytes in a file
+    and doubles with every level when it is turned into an array.
+
+    Raises:
+        DataError: deeper than ``MAX_DEPTH`` levels, or a container that holds itself.
+    """
+    heights: dict[int, int] = {}
+
+    def height(value: Any, level: int) -> int:
+        if not isinstance(value, list | tuple | dict):
+            return 0
+        found = heights.get(id(value))
+        if found is None and level < MAX_DEPTH:
+            children = value.values() if isinstance(value, dict) else value
+            found = 1 + max((height(child, level + 1) for child in children), default=0)
+            heights[id(value)] = found
+        if found is None or level + found > MAX_DEPTH:
+            raise DataError(
+                f"{path}: lists nested more than {MAX_DEPTH} deep",
+                expected="arrays, or lists of numbers",
+            )
+        return found
+
+    height(content, 0)
 
 
 def load_torch(path: Path) -> tuple[Any, list[str]]:
@@ -284,6 +318,7 @@ def load_torch(path: Path) -> tuple[Any, list[str]]:
     with unreadable(path, "a complete file written by torch.save"), path.open("rb") as file:
         legacy = file.read(len(LEGACY_TORCH)) == LEGACY_TORCH
         content = _load_legacy(file, path, unknown) if legacy else _load_zip(path, unknown)
+    refuse_deep_nesting(content, path)
     return content, sorted(unknown)
 
 

@@ -4,19 +4,21 @@ import pytest
 import torch
 
 from emotailor.nn.attention import MultiHeadAttention
-from emotailor.nn.dropout import Dropout, dropout, keep_mask, kept_scale
+from emotailor.nn.dropout import Dropout, dropout, keep_weights, kept_scale
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.9])
 def test_the_rate_is_kept(rate: float) -> None:
-    mask = keep_mask((1009, 997), rate, seed=3)
+    weights = keep_weights((1009, 997), rate, seed=3)
+    assert set(weights.unique().tolist()) == {0.0, torch.tensor(kept_scale(rate)).item()}
+    mask = weights != 0
     # the standard deviation of the mean of a million draws is at most 0.0005
     assert mask.float().mean().item() == pytest.approx(1 - rate, abs=0.002)
     assert kept_scale(rate) == pytest.approx(1 / (1 - rate), rel=1e-4)
 
 
 def test_neighbours_are_independent() -> None:
-    mask = keep_mask((2, 500_003), 0.5, seed=1).float() - 0.5
+    mask = (keep_weights((2, 500_003), 0.5, seed=1) != 0).float() - 0.5
     for shift in (1, 2, 3, 4, 8):
         together = (mask[:, shift:] * mask[:, :-shift]).mean().item() * 4
         assert abs(together) < 0.005

@@ -67,7 +67,9 @@ class MultiHeadAttention(nn.Module):
         if need_weights or explicit:
             scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
             if bias_mask is not None:
-                scores = scores.masked_fill(~bias_mask, -torch.inf)
+                scores += torch.zeros_like(bias_mask, dtype=q.dtype).masked_fill(
+                    ~bias_mask, -torch.inf
+                )
             weights = scores.softmax(-1)
         if explicit and weights is not None:
             out = dropout(weights, rate) @ v

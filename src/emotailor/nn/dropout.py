@@ -6,9 +6,11 @@ seed comes from torch's own random state, so seeding and checkpoints work as eve
 to 1/65536. On other devices torch's dropout is used.
 """
 
+import math
+
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,32 +22,22 @@ def draw_seed() -> int:
     return int(torch.randint(2**62, ()).item())
 
 
-def keep_mask(shape: tuple[int, ...], rate: float, seed: int) -> Bool[Tensor, "*shape"]:
-    """Return a CPU mask that is True with probability 1 - ``rate``; the same for the same seed."""
-    count = int(np.prod(shape))
-    raw = np.random.SFC64(seed).random_raw(-(-count // 4))
-    bits = torch.from_numpy(np.asarray(raw).view(np.int16))[:count].view(shape)
-    return bits >= round(rate * LEVELS) - LEVELS // 2
-
-
 def kept_scale(rate: float) -> float:
     """What kept values are multiplied with, so that the mean stays."""
     return 1 / (1 - round(rate * LEVELS) / LEVELS)
 
 
-class _MaskedScale(torch.autograd.Function):
-    """x * mask * scale, remembering one byte per element."""
+def keep_weights(shape: tuple[int, ...], rate: float, seed: int) -> Float[Tensor, "*shape"]:
+    """Return CPU weights that are 0 with probability ``rate``, else what keeps the mean.
 
-    @staticmethod
-    def forward(ctx, x: Tensor, mask: Tensor, scale: float) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        ctx.save_for_backward(mask)
-        ctx.scale = scale
-        return torch.mul(x, scale).mul_(mask)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        (mask,) = ctx.saved_tensors
-        return torch.mul(gradient, ctx.scale).mul_(mask), None, None
+    The same seed gives the same weights. They are floats, since multiplying by booleans makes torch
+    convert them at every use.
+    """
+    count = math.prod(shape)
+    raw = np.random.SFC64(seed).random_raw(-(-count // 4))
+    bits = torch.from_numpy(np.asarray(raw).view(np.int16))[:count].view(shape)
+    threshold = round(rate * LEVELS) - LEVELS // 2
+    return bits.to(torch.float32).ge_(threshold).mul_(kept_scale(rate))
 
 
 def dropout(x: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*shape"]:
@@ -54,8 +46,7 @@ def dropout(x: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*shape"]:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, rate)
-    mask = keep_mask(tuple(x.shape), rate, draw_seed())
-    return _MaskedScale.apply(x, mask, kept_scale(rate))  # type: ignore[no-untyped-call]
+    return x * keep_weights(tuple(x.shape), rate, draw_seed()).to(x.dtype)
 
 
 class Dropout(nn.Module):

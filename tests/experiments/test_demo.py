@@ -72,3 +72,13 @@ def test_the_baselines_are_trivial_ones(tmp_path: Path) -> None:
     assert list(found) == ["label frequencies", "logistic regression"]
     # the same score for every sample ranks by chance
     assert found["label frequencies"].mean_roc_auc == pytest.approx(0.5)
+
+
+def test_the_example_file_is_what_the_demo_trains() -> None:
+    from pathlib import Path
+
+    from emotailor.config import read_toml
+    from emotailor.experiments.demo import MODEL, TRAINING
+
+    example = read_toml(Path(__file__).resolve().parents[2] / "examples" / "small.toml")
+    assert example == {"model": MODEL, "training": TRAINING}

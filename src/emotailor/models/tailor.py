@@ -22,6 +22,8 @@ DIVERGENCE (three encoders): the paper writes one CME; each fusion has its own w
 DIVERGENCE (discriminator bias): b of Eq. 2 has a row per step; here, as in the program, one bias
 per class serves all steps.
 DIVERGENCE (one layer): the fully connected networks G and f_m are one linear layer, dropout, tanh.
+DIVERGENCE (padding in front): data are stored without padding, so a sequence that a file pads in
+front starts at step 0 here, and behind its padding in the program.
 DIVERGENCE (label dropout): the program repeats the labels for every sample, so that each sample
 drops out other parts of them; here label self-attention runs once per batch, since nothing in it
 depends on the sample. Without dropout the two are equal.

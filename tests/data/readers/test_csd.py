@@ -92,6 +92,19 @@ def test_bad_intervals_are_ignored_and_counted_and_keep_the_numbering(tmp_path: 
     assert "CMU_MOSEI_COVAREP.csd: 2 rows with a negative" in notes
 
 
+def test_segments_after_the_last_interval_are_reported(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    spans = [(0.0, 2.0), (50.0, 52.0)]
+    write_csd(
+        source.path / "CMU_MOSEI_Labels.csd", "All Labels", {"ann": (np.zeros((2, 7)), spans)}
+    )
+    audio = {"ann": (features("audio", 1, 3)[0], [(0, 1), (1, 2), (2, 3)])}
+    write_csd(source.path / "CMU_MOSEI_COVAREP.csd", "COVAREP", audio)
+    data = convert(source.path, tmp_path / "out", align=False, **source.options)
+    notes = data.card.repairs
+    assert "CMU_MOSEI_COVAREP.csd: 1 segments start after its last interval" in notes
+
+
 def test_features_stored_per_segment(tmp_path: Path) -> None:
     source = csd(tmp_path / "csd")
     names = {"CMU_MOSEI_Labels": ("All Labels", 7), "CMU_MOSEI_COVAREP": ("COVAREP", 5)}

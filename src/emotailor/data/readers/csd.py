@@ -96,6 +96,11 @@ def read_csd(source: Source, options: ConvertOptions) -> Reading:
                 yield split, Sample(segment.key, cut(segment, segment.span), segment.labels)
         notes.extend(f"{n} segments {what} and were dropped" for what, n in dropped.items())
         notes.extend(
+            f"{files[m].path.name}: {len(keys)} segments start after its last interval"
+            for m, keys in cutter.beyond.items()
+            if keys
+        )
+        notes.extend(
             f"{csd.path.name}: {csd.bad_intervals} rows with a negative, reversed or non-finite "
             "interval ignored"
             for csd in files.values()
@@ -148,6 +153,7 @@ class _Cutter:
     def __init__(self, files: Mapping[Modality, Csd]) -> None:
         self._files = files
         self._last: dict[Modality, tuple[str, tuple[np.ndarray, np.ndarray]]] = {}
+        self.beyond: dict[Modality, set[str]] = {m: set() for m in files}
 
     def _within(
         self, m: Modality, segment: Segment, span: tuple[float, float]
@@ -161,6 +167,8 @@ class _Cutter:
             features, intervals, _ = csd.entry(key)
             self._last[m] = key, (features, intervals)
         features, intervals = self._last[m][1]
+        if len(intervals) and span[0] >= intervals[:, 1].max():
+            self.beyond[m].add(segment.key)
         inside = overlapping(intervals, *span)
         return (features[inside], intervals[inside]) if inside.any() else None
 

@@ -38,3 +38,13 @@ def shared_parity() -> Path:
     folder = SHARED / "parity"
     _need(folder, "the parity cases")
     return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stored data set of a few random samples; each module has its own."""
+    from tests.helpers import small_dataset  # after the import hook
+
+    path = tmp_path_factory.mktemp("data") / "small"
+    small_dataset(path)
+    return path

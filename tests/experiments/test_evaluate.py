@@ -23,14 +23,7 @@ from emotailor.experiments.evaluate import (
     trained_on,
 )
 from tests.experiments.runs import train_tiny
-from tests.helpers import DIMS, LABELS, random_samples, small_dataset
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "small"
-    small_dataset(path)
-    return path
+from tests.helpers import DIMS, LABELS, random_samples
 
 
 @pytest.fixture(scope="module")

@@ -21,15 +21,8 @@ from emotailor.experiments.predict import (
     render_predictions,
 )
 from emotailor.serving.predictor import Explanation, Prediction
-from tests.helpers import DIMS, LABELS, random_samples, small_dataset
+from tests.helpers import DIMS, LABELS, random_samples
 from tests.serving.test_predictor import summing
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "small"
-    small_dataset(path)
-    return path
 
 
 def ids(samples: list[Sample]) -> list[str]:

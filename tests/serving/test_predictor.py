@@ -23,7 +23,7 @@ from emotailor.serving.predictor import Explanation, Predictor
 from emotailor.training.loop import train
 from emotailor.training.model_folder import LoadedModel, ModelCard
 from tests.experiments.runs import one_thread, train_tiny
-from tests.helpers import DIMS, LABELS, SMALL, random_samples, small_dataset
+from tests.helpers import DIMS, LABELS, SMALL, random_samples
 
 BIAS = (-1.0, 0.0, 0.5)
 
@@ -356,13 +356,6 @@ def test_planted_evidence_is_found_where_it_is() -> None:
 
 
 # ---------------------------------------------------------------------- trained models
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "small"
-    small_dataset(path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from emotailor.training.checkpoint import read_progress
 from emotailor.training.loop import InterruptedRunError, Trainer, train
 from emotailor.training.model_folder import load_model
 from emotailor.training.progress import Reporter
-from tests.helpers import SMALL, small_dataset
+from tests.helpers import SMALL
 
 MODEL = {**SMALL.model_dump(), "initial_std": 0.2}
 
@@ -32,13 +32,6 @@ def config(data: Path, **training: Any) -> RunConfig:
     return RunConfig.build(
         {"data": {"path": str(data)}, "model": MODEL, "training": {**base, **training}}
     )
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "small"
-    small_dataset(path)
-    return path
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -20,14 +20,7 @@ from emotailor.serving.predictor import Predictor
 from emotailor.training import model_folder
 from emotailor.training.model_folder import load_model, read_model_card, save_model
 from tests.experiments.runs import train_tiny
-from tests.helpers import DIMS, SMALL, small_dataset
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "small"
-    small_dataset(path)
-    return path
+from tests.helpers import DIMS, SMALL
 
 
 @pytest.fixture(scope="module")

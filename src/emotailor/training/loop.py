@@ -263,9 +263,7 @@ class Trainer:
         }
         if not (self.checkpoint / STATE_FILE).is_file() and not (self.run / "model").exists():
             strange = {p.name for p in self.run.iterdir()} - {".lock", METRICS_FILE}
-            if _is_ours(file):
-                strange.clear()
-            if strange:
+            if strange and not _is_ours(file):
                 raise ConfigError(
                     f"{self.run} is no run folder, and not empty: it holds {min(strange)!r}",
                     expected="a run folder, or a path that is free",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from emotailor.data.dataset import Modality, Sample
+from emotailor.data.dataset import Sample
 from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
     Block,
@@ -28,10 +28,8 @@ from emotailor.data.readers._common import (
 )
 from emotailor.data.readers._labels import need_label_file
 from emotailor.data.readers._pickle import load_pickle
-from emotailor.data.readers.mult import unmatched
+from emotailor.data.readers.mult import KEYS, unmatched
 from emotailor.errors import DataError
-
-_KEYS: dict[Modality, str] = {"visual": "vision", "audio": "audio", "text": "text"}
 
 
 def read_mmsa(path: Path, options: ConvertOptions) -> Reading:
@@ -46,7 +44,7 @@ def read_mmsa(path: Path, options: ConvertOptions) -> Reading:
     notes = [*table.notes, options.rule]
     if not all("text" in d for d in splits.values()):
         notes.append("no text modality: the source has token ids (text_bert) at most, no features")
-    keys = {m: k for m, k in _KEYS.items() if all(k in d for d in splits.values())}
+    keys = {m: k for m, k in KEYS.items() if all(k in d for d in splits.values())}
     ids = {s: [as_text(i) for i in np.asarray(d["id"]).ravel()] for s, d in splits.items()}
     blocks = {
         s: {m: Block(f"{path}: split {s!r}: {key}", d[key]) for m, key in keys.items()}

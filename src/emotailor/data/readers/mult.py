@@ -29,7 +29,8 @@ from emotailor.data.readers._labels import TOLERANCE, LabelTable, Segment, need_
 from emotailor.data.readers._pickle import load_pickle
 from emotailor.errors import DataError
 
-_KEYS: dict[Modality, str] = {"visual": "vision", "audio": "audio", "text": "text"}
+KEYS: dict[Modality, str] = {"visual": "vision", "audio": "audio", "text": "text"}
+"""Where each modality lies, in MulT's pickles and in MMSA's."""
 
 
 def read_mult(path: Path, options: ConvertOptions) -> Reading:
@@ -39,11 +40,11 @@ def read_mult(path: Path, options: ConvertOptions) -> Reading:
         DataError: the file is missing, damaged or not laid out like this; no label file was given,
             or it fits no sample.
     """
-    splits = splits_of(load_pickle(path), path, (*_KEYS.values(), "id"))
+    splits = splits_of(load_pickle(path), path, (*KEYS.values(), "id"))
     table = need_label_file(path, options)
     ids = {s: _ids(f"{path}: split {s!r}", d["id"]) for s, d in splits.items()}
     blocks = {
-        s: {m: Block(f"{path}: split {s!r}: {key}", d[key]) for m, key in _KEYS.items()}
+        s: {m: Block(f"{path}: split {s!r}: {key}", d[key]) for m, key in KEYS.items()}
         for s, d in splits.items()
     }
     dims = check_blocks(blocks, {s: len(v) for s, v in ids.items()}, path)

@@ -53,7 +53,7 @@ def choose_device(wanted: str) -> str:
     Raises:
         ConfigError: there is no such device.
     """
-    from emotailor.training.loop import choose_device as choose
+    from emotailor.training.setup import choose_device as choose
 
     try:
         device = choose(wanted)

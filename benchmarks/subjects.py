@@ -1,13 +1,16 @@
 """What is measured: our TAILOR in one of its faces, with the calls our training loop makes."""
 
+from contextlib import ExitStack
+
 import torch
 
 from benchmarks.specification import Specification
-from emotailor.configs.training import TrainingConfig
+from emotailor.configs.run import recipe
 from emotailor.data.batching import Batch, split_by_steps
 from emotailor.models.factory import build_model
 from emotailor.training.loop import CPU_PART_STEPS
 from emotailor.training.optimizer import build_optimizer, learning_rate
+from emotailor.training.threads import backward_in_threads, worker_threads
 
 TOTAL_STEPS = 5100  # 20 epochs over 16,326 samples
 
@@ -23,25 +26,27 @@ class OurTailor:
     def __init__(self, spec: Specification, device: torch.device) -> None:
         self.device, self.bf16 = device, spec.precision == "bf16"
         self.config = spec.model
-        self.training = TrainingConfig.authors()
+        self.training = recipe("tailor", "authors")
         self.model = build_model("tailor", spec.model, spec.dims, spec.num_labels).to(device)
         self.optimizer = build_optimizer(self.model, self.training)
         self.step = 0
+        # a worker process ends by being killed: nobody leaves this
+        self.workers = ExitStack().enter_context(worker_threads(device))
 
     def prepare(self, batch: Batch) -> list[Batch]:
-        """Move a batch to the device, for training in the parts our loop computes at once."""
-        if batch.labels is None or self.device.type != "cpu" or not self.model.sample_means:
+        """Move a batch to the device, in the parts that our loop and our prediction compute."""
+        if self.device.type != "cpu":
             return [batch.to(self.device)]
         lengths = torch.stack([mask.sum(1) for mask in batch.masks.values()]).amax(0)
         parts = []
-        for chosen in split_by_steps(lengths.numpy(), CPU_PART_STEPS):
+        for chosen in split_by_steps(lengths.numpy(), CPU_PART_STEPS, torch.get_num_threads()):
             rows = torch.from_numpy(chosen)
             longest = int(lengths[rows].max())
             parts.append(
                 Batch(
                     {m: x[rows, :longest] for m, x in batch.values.items()},
                     {m: x[rows, :longest] for m, x in batch.masks.items()},
-                    batch.labels[rows],
+                    None if batch.labels is None else batch.labels[rows],
                     [batch.ids[i] for i in chosen],
                 )
             )
@@ -60,21 +65,33 @@ class OurTailor:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.training, self.step, TOTAL_STEPS)
         size = sum(len(part) for part in parts)
-        total = torch.zeros((), device=self.device)
-        for part in parts:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                loss = self.model.total_loss(self.model(part)) * (len(part) / size)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+        shares = [len(part) / size for part in parts]
+        if self.workers.count > 1 and len(parts) > 1:
+            found = backward_in_threads(self.model, self._loss, parts, shares, self.workers)
+        else:
+            found = []
+            for part, share in zip(parts, shares, strict=True):
+                loss, losses = self._loss(part)
+                (loss * share).backward()  # type: ignore[no-untyped-call]
+                found.append(losses)
         if self.training.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        return float(total)
+        return float(sum(x["total"] * share for x, share in zip(found, shares, strict=True)))
 
-    @torch.inference_mode()
+    def _loss(self, part: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            loss = self.model.total_loss(self.model(part))
+        return loss, {"total": loss.detach()}
+
     def predict(self, parts: list[Batch]) -> torch.Tensor:
         """Return the probabilities, (B, L)."""
         self.model.eval()
-        return torch.cat([self.model(part).logits.float().sigmoid().cpu() for part in parts])
+
+        def probabilities(part: Batch) -> torch.Tensor:
+            with torch.inference_mode():
+                return self.model(part).logits.float().sigmoid().cpu()
+
+        return torch.cat(self.workers.map(probabilities, parts))

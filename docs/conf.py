@@ -13,7 +13,7 @@ html_show_copyright = False
 def _add_contents(app: Sphinx, name: str, source: list[str]) -> None:
     """Give the site its navigation; on a forge the pages are read without."""
     if name == "index":
-        source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n*\n```\n"
+        source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n*\nsystems/*\n```\n"
 
 
 def setup(app: Sphinx) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shlex
 import shutil
 import signal
@@ -28,8 +29,13 @@ COMMANDS = [
     ["data", "inspect"],
     ["data", "validate"],
     ["data", "synthesize"],
+    ["models"],
+    ["models", "list"],
+    ["models", "show"],
     ["train"],
     ["evaluate"],
+    ["benchmark"],
+    ["ablate"],
     ["predict"],
     ["import-checkpoint"],
     ["demo"],
@@ -106,6 +112,15 @@ def test_version() -> None:
         ["train", "--data"],
         ["train", "--data", "x", "--seeds", "0"],
         ["train", "--data", "x", "--preset", "best"],
+        ["models", "show"],
+        ["models", "show", "tailor", "mult"],
+        ["benchmark", "--data", "x"],
+        ["benchmark", "--data", "x", "--out", "y", "--seeds", "0"],
+        ["benchmark", "--data", "x", "--out", "y", "--jobs", "0"],
+        ["benchmark", "--data", "x", "--out", "y", "--thresholds", "best"],
+        ["ablate", "--data", "x"],
+        ["ablate", "--data", "x", "--out", "y", "--seeds", "0"],
+        ["ablate", "--data", "x", "--out", "y", "--preset", "mine"],
         ["evaluate"],
         ["evaluate", "x", "--resamples", "-1"],
         ["predict", "x"],
@@ -540,6 +555,90 @@ def test_predictions_that_cannot_be_made(home: Path, tmp_path: Path) -> None:
     run_cli("evaluate", copy, "--data", data).failed(5, "SHA-256 differs")
     (copy / "model.json").write_text("{}")
     run_cli("predict", copy, data).failed(5, "model.json is damaged or of another version")
+
+
+# ---------------------------------------------------------------------- benchmark
+
+
+def benchmark(home: Path, *more: str | Path, out: str = "bench") -> list[str | Path]:
+    file = home / "benchmark.toml"
+    settings = TOML.replace("[model]", "[tailor.model]").replace("[training]", "[all.training]")
+    file.write_text(re.sub(r"^seed = .*$", "", settings, flags=re.MULTILINE))
+    return ["benchmark", "-d", home / "my data", "-o", home / out, "-c", file,
+            "--models", "tailor", "--seeds", "1", *more]  # fmt: skip
+
+
+def test_a_benchmark_is_planned_first(home: Path) -> None:
+    done = run_cli(*benchmark(home, "--dry-run", "--seed", "7", "--seeds", "3", out="dry"))
+    assert (done.code, done.err) == (0, "")
+    assert "tailor  visual, audio, text  7 to 9  0     0      3" in done.out
+    assert "3 runs on small: 0 done, 0 go on, 3 to do; " in done.out
+    assert not (home / "dry").exists()
+    run_cli(*benchmark(home, "--set", "model.heads=2", out="dry")).failed(3, "for all systems")
+    run_cli(*benchmark(home, "--models", "a,b", out="dry")).failed(3, "unknown model 'a'")
+    run_cli(*benchmark(home, out="my data")).failed(3, "is no benchmark, and not empty")
+
+
+def test_a_benchmark_in_which_a_run_fails(home: Path) -> None:
+    given = benchmark(home, "--set", "tailor:model.max_steps=3", out="failing")
+    done = run_cli(*given)
+    assert (done.code, done.err) == (1, "")
+    log = home / "failing" / "tailor" / "seed42.log"
+    (line,) = [line for line in done.out.splitlines() if "failed    tailor seed 42: " in line]
+    assert line.endswith(f"(exit code 5; {log})")
+    assert "error: " in log.read_text()
+    assert "note: TAILOR: seed 42 failed, exit code 5: " in done.out
+    stored = json.loads((home / "failing" / "benchmark.json").read_text())
+    assert stored["systems"]["tailor"]["status"] == "failed"
+
+
+def test_an_interrupted_benchmark_says_how_to_go_on_and_goes_on(home: Path) -> None:
+    given = benchmark(home, "--set", "training.epochs=15")
+    child = start(*given)
+    wait_until(child, (home / "bench" / "tailor" / "seed42" / "metrics.jsonl").exists)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "started   tailor seed 42" in out
+    assert err.startswith("error: stopped after 0 of 1 runs; all of it is kept in ")
+    assert "run the same command again to go on from here" in err
+    assert not (home / "bench" / "table.md").exists()
+    assert "0 done, 1 go on, 0 to do" in run_cli(*given, "--dry-run").out
+    done = run_cli(*given)
+    assert (done.code, done.err) == (0, "")
+    log = (home / "bench" / "tailor" / "seed42.log").read_text()
+    assert "all of it is saved in" in log  # the first attempt
+    assert "going on in" in log  # the second
+    for name in ("benchmark.json", "table.md", "table.csv", "table.tex"):
+        assert f"stored: {home / 'bench' / name}\n" in done.out
+    again = run_cli(*given)
+    assert (again.code, again.err) == (0, "")
+    assert "1 done, 0 go on, 0 to do" in again.out
+    assert "started" not in again.out
+
+
+# ---------------------------------------------------------------------- ablations
+
+
+def ablate(home: Path, *more: str | Path, out: str) -> list[str | Path]:
+    return ["ablate", "-d", home / "my data", "-o", home / out, "--seeds", "1", *more]
+
+
+def test_an_ablation_is_planned_first(home: Path) -> None:
+    done = run_cli(*ablate(home, "--dry-run", out="dry"))
+    assert (done.code, done.err) == (0, "")
+    assert done.out.count("visual, audio, text  42     0     0      1") == 12
+    assert "12 runs on small: 0 done, 0 go on, 12 to do; " in done.out
+    done = run_cli(*ablate(home, "--dry-run", "--variants", "identical,common", out="dry"))
+    assert [x.split()[0] for x in done.out.splitlines() if " audio, " in x] == [
+        "common", "identical", "full"
+    ]  # fmt: skip
+    assert not (home / "dry").exists()
+    run_cli(*ablate(home, "--variants", "half", out="dry")).failed(3, "unknown variant 'half'")
+    taken = ["--set", "model.modality_tokens=false", "--dry-run"]
+    run_cli(*ablate(home, *taken, out="dry")).failed(3, "without_tokens", "False already")
+    run_cli(*ablate(home, "--set", "data.path=/etc", out="dry")).failed(3, "give it with --data")
+    run_cli(*ablate(home, out="my data")).failed(3, "is no ablation, and not empty")
 
 
 # ---------------------------------------------------------------------- failures of all kinds

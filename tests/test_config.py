@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from emotailor.config import Config, merge, parse_overrides, read_toml
-from emotailor.configs.run import RunConfig
+from emotailor.configs.run import RunConfig, recipe
 from emotailor.configs.systems import available_models, find_system
 from emotailor.configs.tailor import TailorConfig
 from emotailor.configs.training import TrainingConfig
@@ -214,5 +214,9 @@ def test_unknown_systems_and_the_table_of_known_ones() -> None:
 
 
 def test_the_training_recipes_are_valid() -> None:
-    assert TrainingConfig.parse(TrainingConfig.authors().to_json()) == TrainingConfig.authors()
-    assert TrainingConfig.authors().optimizer == "bert_adam"
+    for name in available_models():
+        for face in ("paper", "authors"):
+            found = recipe(name, face)
+            assert TrainingConfig.parse(found.to_json()) == found
+    assert recipe("tailor") == TrainingConfig()
+    assert recipe("tailor", "authors").optimizer == "bert_adam"

@@ -13,16 +13,23 @@ import typer
 from emotailor.cli import app
 from emotailor.config import Config, merge, parse_overrides
 from emotailor.configs.run import DataConfig, RunConfig
+from emotailor.configs.systems import SYSTEMS, find_system
 from emotailor.configs.tailor import TailorConfig
 from emotailor.configs.training import TrainingConfig
 from emotailor.data.readers import FORMATS
 from emotailor.data.synthetic import SyntheticConfig
 from emotailor.errors import ConfigError, EmotailorError
 from emotailor.evaluation.metrics import OVERALL
+from emotailor.experiments import benchmark
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "emotailor"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "systems").glob("*.md")),
+]
+CLASSIC = ("br", "lp", "cc")  # share a page
 FENCE = re.compile(
     r"(?:^<!-- skip-test: (?P<skip>.+?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -118,9 +125,19 @@ def check_command(arguments: list[str]) -> None:
         assert rest[0] in command.commands, f"no command {rest[0]!r}"
         command = command.commands[rest.pop(0)]
     settings = command.make_context("emotailor", rest).params
-    overrides = parse_overrides(settings.get("settings") or [])
+    given = settings.get("settings") or []
+    if command.name == "benchmark":
+        layers = benchmark._layers(None, given)
+        for name in benchmark._chosen(settings["models"].split(",")):
+            benchmark._build(name, settings["preset"], [*layers(name), {"data": {"path": "x"}}], 42)
+        return
+    overrides = parse_overrides(given)
     if command.name == "train":
-        RunConfig.build({"data": {"path": "x"}}, overrides, preset=settings["preset"])
+        system = settings["model"] or "tailor"
+        preset = settings["preset"]
+        RunConfig.build({"data": {"path": "x"}}, overrides, system=system, preset=preset)
+    elif command.name == "show":
+        find_system(settings["name"])
     elif command.name == "synthesize":
         SyntheticConfig.parse(merge({"aligned": settings["aligned"]}, overrides))
 
@@ -152,6 +169,9 @@ def test_a_wrong_command_would_be_found() -> None:
         "data convert x": "out_path",
         "evaluate x --thresholds best": "'best' is not one of",
         "train --data x --set model.depth=3": "model.depth = 3 is not a setting",
+        "benchmark --data x --out y --set tailor:model.depth=3": "model.depth = 3 is not a setting",
+        "benchmark --data x --out y --models tailor,oracle": "unknown model 'oracle'",
+        "models show oracle": "unknown model 'oracle'",
     }.items():
         with pytest.raises(Exception, match=message):
             check_command(shlex.split(line))
@@ -188,9 +208,15 @@ def test_files_named_exist(page: Path) -> None:
 
 
 def test_every_page_is_on_the_index() -> None:
-    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    docs = ROOT / "docs"
+    index, systems = (
+        (docs / f"{name}.md").read_text(encoding="utf-8") for name in ("index", "models")
+    )
     for page in PAGES[1:]:
-        assert page.name == "index.md" or f"]({page.name})" in index, page
+        if page.parent == docs:
+            assert page.name == "index.md" or f"]({page.name})" in index, page
+        else:
+            assert f"](systems/{page.name})" in systems, page
 
 
 # ---------------------------------------------------------------------- tables
@@ -227,6 +253,81 @@ def test_every_setting_is_there_with_its_default(page: str, config: Config) -> N
         if name in given and given[name] not in ("all", "by preset"):
             found = float(given[name]) if isinstance(wanted, float) else given[name]
             assert found == wanted, name
+
+
+def page_of(name: str) -> Path:
+    """The page of a system."""
+    if name == "tailor":
+        return ROOT / "docs" / "tailor.md"
+    return ROOT / "docs" / "systems" / f"{'classic' if name in CLASSIC else name}.md"
+
+
+def says(cell: str, value: Any) -> bool:
+    """Whether a cell of a table gives a setting's value; remarks in brackets do not count."""
+    text = re.sub(r"\s*\(.*\)$", "", cell).replace("`", "").strip().lower()
+    if value in (None, ()) and text in ("", "—", "none", "()"):
+        return True
+    try:
+        return float(text.replace(",", "")) == value
+    except ValueError:
+        return text in (str(shown(value)).lower(), str(value).lower())
+
+
+def settings_rows(page: Path) -> dict[str, list[tuple[str, str | None]]]:
+    """Field -> default and authors' value of each row that it has in the tables of settings.
+
+    A row may be of several fields, whose values are then separated by commas, or of one value.
+    """
+    found: dict[str, list[tuple[str, str | None]]] = {}
+    for header, *body in tables(page):
+        if "default" not in header:
+            continue
+        at = header.index("default")
+        (authors,) = [i for i, cell in enumerate(header) if "authors" in cell] or [None]
+        for row in body:
+            names = re.findall(r"`(\w+)`", row[0])
+            for position, name in enumerate(names):
+
+                def own(
+                    column: int | None, position: int = position, row: list[str] = row,
+                    count: int = len(names),
+                ) -> str | None:  # fmt: skip
+                    if column is None:
+                        return None
+                    parts = [part.strip() for part in row[column].split(",")]
+                    return parts[position] if len(parts) == count > 1 else row[column]
+
+                default = own(at)
+                assert default is not None
+                found.setdefault(name, []).append((default, own(authors)))
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "tailor"])
+def test_every_setting_of_every_system_is_on_its_page(name: str) -> None:
+    rows = settings_rows(page_of(name))
+    config: Any = find_system(name).config
+    paper, authors = dict(config.paper()), dict(config.authors())
+    for field, value in paper.items():
+        given = rows.get(field, [])
+        right = [pair for pair in given if says(pair[0], value)]
+        assert right, f"{page_of(name).name}: {field} = {value!r} by default, found {given}"
+        if authors[field] != value:
+            found = [cell for _, cell in right if cell is not None and says(cell, authors[field])]
+            assert found, f"{page_of(name).name}: {field} = {authors[field]!r} in authors()"
+        elif len(right) == 1 and right[0][1] not in (None, "", "unused"):
+            assert says(right[0][1], value), f"{page_of(name).name}: authors() of {field}"
+
+
+def test_values_in_cells() -> None:
+    for cell, value in (
+        ("256", 256), ("5e-6", 5e-6), ("`true`", True), ("false", False), ("—", None),
+        ("none", None), ("`mlp`", "mlp"), ("visual, text", ("visual", "text")), ("0.0", 0.0),
+        ("8,192", 8192), ("0.1 (the program's)", 0.1),
+    ):  # fmt: skip
+        assert says(cell, value), cell
+    for cell, value in (("256", 255), ("", 0), ("true", False), ("none", 0), ("linear", "mlp")):
+        assert not says(cell, value), cell
 
 
 def test_every_divergence_has_its_row() -> None:

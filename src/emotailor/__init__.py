@@ -13,10 +13,11 @@ _PUBLIC = {
     "RunConfig": "emotailor.configs.run:RunConfig",
     "Sample": "emotailor.data.dataset:Sample",
     "available_models": "emotailor.configs.systems:available_models",
+    "benchmark": "emotailor.experiments.benchmark:benchmark",
     "convert": "emotailor.data.convert:convert",
     "evaluate": "emotailor.experiments.evaluate:evaluate_run",
     "load_dataset": "emotailor.data.store:open_dataset",
-    "train": "emotailor.training.loop:train",
+    "train": "emotailor.training.run:train",
     "write_dataset": "emotailor.data.store:write_dataset",
 }
 

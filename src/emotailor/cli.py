@@ -21,9 +21,18 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperGroup
 
 from emotailor import __version__
 from emotailor.errors import EmotailorError
+
+
+class _ListByDefault(TyperGroup):
+    """A group of commands that lists when none is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["list"])
+
 
 app = typer.Typer(
     help="Multi-modal, multi-label emotion recognition: TAILOR, from data to a prediction.",
@@ -33,6 +42,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Make, look at and check data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+models_app = typer.Typer(help="List the systems, or show one of them.", cls=_ListByDefault)
+app.add_typer(models_app, name="models")
 
 out = Console(quiet=os.environ.get("RANK", "0") != "0")  # of several processes the first speaks
 err = Console(stderr=True)
@@ -249,6 +260,30 @@ def data_synthesize(
     _print(render(inspect_dataset(dataset)), f"stored in {out_path}")
 
 
+# ---------------------------------------------------------------------- systems
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the systems: name, paper, modalities, how they are trained. The default."""
+    from emotailor.experiments.models import list_models
+
+    _print(list_models(), "more of one: emotailor models show NAME")
+
+
+@models_app.command("show")
+def models_show(
+    name: Annotated[str, typer.Argument(help="Of a system, such as mult.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", help="Sizes for a data set, not CMU-MOSEI.")
+    ] = None,
+) -> None:
+    """Show paper, inputs, size, losses, training recipe and all settings of a system."""
+    from emotailor.experiments.models import describe, render_card
+
+    _print(render_card(describe(name, data)))
+
+
 # ---------------------------------------------------------------------- train and evaluate
 
 
@@ -352,6 +387,195 @@ def evaluate(
     if len(run) == 1 and len(results) > 1:
         stored.append(f"stored: {store_summary(results, run[0])}")
     _print(render_evaluations(results, paper="aligned" if paper else None), *stored)
+
+
+@app.command()
+def benchmark(
+    data: Annotated[Path, typer.Option("--data", "-d", help="A stored data set.")],
+    out_path: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs and tables.")],
+    models: Annotated[
+        str, typer.Option(help="Systems, separated by commas; see `emotailor models`.")
+    ] = "all",
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Runs of each system.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the first run; the others count up.")] = 42,
+    preset: Annotated[
+        Preset, typer.Option(help="Defaults of the papers or of the authors' programs.")
+    ] = Preset.paper,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="TOML file with a table all and one per system."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="[SYSTEM:]KEY=VALUE",
+            help="For every system, as training.epochs=5, or for one, as mult:model.heads=4. May "
+            "be repeated.",
+        ),
+    ] = None,
+    modalities: Annotated[
+        str | None, typer.Option(help="A subset; systems that need others are skipped.")
+    ] = None,
+    thresholds: Annotated[
+        ThresholdChoice, typer.Option(help="How decisions are made; tuned on validation data.")
+    ] = ThresholdChoice.tuned,
+    resamples: Annotated[int, typer.Option(min=0, help="Of the paired test; 0 for none.")] = 2000,
+    split: Annotated[str, typer.Option(help="Split to test on.")] = "test",
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Runs at a time; by default one per core, or one on a GPU."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan alone.")] = False,
+) -> None:
+    """Train and test systems with several seeds; again to go on after a stop.
+
+    Prints and stores a table of all of them, with a paired test against TAILOR. Exits with 1 where
+    a run failed; the others are not lost.
+    """
+    from emotailor.experiments.benchmark import (
+        describe_plan,
+        next_command,
+        plan_benchmark,
+        render_plan,
+        run_benchmark,
+    )
+
+    plan = plan_benchmark(
+        data,
+        out_path,
+        models=models.split(","),
+        seeds=seeds,
+        seed=seed,
+        preset=preset.value,
+        config_file=config_file,
+        settings=settings or [],
+        modalities=modalities.split(",") if modalities is not None else None,
+        device=device,
+        jobs=jobs,
+        split=split,
+    )
+    _print(render_plan(plan), describe_plan(plan))
+    if dry_run:
+        return
+    result = run_benchmark(plan, out, thresholds=thresholds.value, resamples=resamples)
+    _print(*(f"stored: {path}" for path in result.stored))
+    if command := next_command(plan, result):
+        _print(f"next: {command}")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ablate(
+    data: Annotated[Path, typer.Option("--data", "-d", help="A stored data set.")],
+    out_path: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs and tables.")],
+    variants: Annotated[
+        str,
+        typer.Option(
+            help="Such as without_amr,identical; the full model is always run beside them."
+        ),
+    ] = "all",
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Runs of each variant.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the first run; the others count up.")] = 42,
+    preset: Annotated[
+        Preset, typer.Option(help="Defaults of the paper or of the authors' program.")
+    ] = Preset.paper,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", "-c", help="TOML file, as for train.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="For every variant, such as training.epochs=5. May be repeated.",
+        ),
+    ] = None,
+    modalities: Annotated[
+        str | None, typer.Option(help="A subset, such as visual,text or v,t.")
+    ] = None,
+    thresholds: Annotated[
+        ThresholdChoice, typer.Option(help="How decisions are made; tuned on validation data.")
+    ] = ThresholdChoice.tuned,
+    resamples: Annotated[int, typer.Option(min=0, help="Of the paired test; 0 for none.")] = 2000,
+    split: Annotated[str, typer.Option(help="Split to test on.")] = "test",
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Runs at a time; by default one per core, or one on a GPU."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan alone.")] = False,
+) -> None:
+    """Take TAILOR apart as Table 3 of its paper does; again to go on after a stop.
+
+    Prints and stores a table of twelve variants beside the paper's numbers, with a paired test
+    against the full model. Exits with 1 where a run failed; the others are not lost.
+    """
+    from emotailor.experiments.ablate import plan_ablation
+    from emotailor.experiments.benchmark import (
+        describe_plan,
+        next_command,
+        render_plan,
+        run_benchmark,
+    )
+
+    plan = plan_ablation(
+        data,
+        out_path,
+        variants=variants.split(","),
+        seeds=seeds,
+        seed=seed,
+        preset=preset.value,
+        config_file=config_file,
+        settings=settings or [],
+        modalities=modalities.split(",") if modalities is not None else None,
+        device=device,
+        jobs=jobs,
+        split=split,
+    )
+    _print(render_plan(plan), describe_plan(plan))
+    if dry_run:
+        return
+    result = run_benchmark(plan, out, thresholds=thresholds.value, resamples=resamples)
+    _print(*(f"stored: {path}" for path in result.stored), f"next: {next_command(plan)}")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def figures(
+    run: Annotated[Path, typer.Argument(help="A run folder or a model folder.")],
+    out_path: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write to; by default RUN/figures.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN2", help="A run without adversarial terms, beside RUN in Figure 6."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", help="By default the data trained on.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split to look at.")] = "test",
+    device: Device = "auto",
+) -> None:
+    """Draw the paper's figures for a run, and more; check the paper's claims."""
+    from emotailor.experiments.figures import make_figures, render_report
+
+    _print(
+        render_report(
+            make_figures(
+                run, out=out_path, against=against, data=data, split=split, device=device
+            )
+        )
+    )
 
 
 @app.command()

@@ -43,3 +43,9 @@ class ModelError(EmotailorError):
     """A model folder or checkpoint is missing, damaged or does not fit the data (exit code 5)."""
 
     exit_code: ClassVar[int] = 5
+
+
+class InterruptedRunError(EmotailorError):
+    """A signal stopped the training; a checkpoint was saved (exit code 130)."""
+
+    exit_code: ClassVar[int] = 130

@@ -75,8 +75,12 @@ def test_batches_hold_samples_of_similar_length() -> None:
 
 def test_parts_by_hand() -> None:
     lengths = np.array([3, 60, 10, 1, 9, 70])
-    parts = [p.tolist() for p in split_by_steps(lengths, 60)]
-    assert parts == [[5], [1], [2, 4, 0, 3]]
+    # 153 steps in 3 parts of about 51; a sample belongs where its middle lies: 35, 100, 135, ...
+    assert [p.tolist() for p in split_by_steps(lengths, 60)] == [[5], [1], [2, 4, 0, 3]]
+    assert [p.tolist() for p in split_by_steps(lengths, 200)] == [[5, 1, 2, 4, 0, 3]]
+    # a multiple of two parts: 76.5 steps each
+    assert [p.tolist() for p in split_by_steps(lengths, 200, 2)] == [[5], [1, 2, 4, 0, 3]]
+    assert [p.tolist() for p in split_by_steps(np.array([4, 4, 4]), 100, 4)] == [[0], [1], [2]]
 
 
 def test_every_pair_of_samples_of_one_length_meets_over_epochs() -> None:

@@ -12,6 +12,7 @@ from emotailor.evaluation.comparison import (
     _p_value,
     _resamples,
     bootstrap,
+    compare_systems,
     paired_bootstrap,
     summarise_seeds,
 )
@@ -208,3 +209,58 @@ def test_wrong_input_is_one_clear_error() -> None:
         paired_bootstrap(labels, scores, scores[1:], thresholds_a=0.5, thresholds_b=0.5)
     with pytest.raises(DataError, match="labels of shape"):
         bootstrap(labels[:0], scores[:0], 0.5)
+
+
+def test_systems_of_one_run_are_compared_like_two_systems() -> None:
+    labels, a = system(1)
+    _, b = system(2, noise=0.6)
+    groups = np.repeat(np.arange(31), 7)[:211]
+    found = compare_systems(
+        labels, {"a": [(a, 0.5)], "b": [(b, 0.4)]}, "a", groups=groups, resamples=40, ranking=True
+    )
+    assert set(found) == {"b"}
+    pair = paired_bootstrap(
+        labels, b, a, thresholds_a=0.4, thresholds_b=0.5, groups=groups, resamples=40
+    )
+    assert set(found["b"]) == set(pair) == RESAMPLED
+    for name, difference in pair.items():
+        assert found["b"][name].model_dump() == pytest.approx(difference.model_dump())
+    assert found["b"]["micro_f1"].value < 0  # the noisier system, minus the reference
+    assert found["b"]["micro_f1"].p_value < 0.1
+
+
+def test_means_over_runs_are_compared() -> None:
+    labels, _ = system(0)
+    runs = {
+        name: [(system(seed, noise=noise)[1], 0.5) for seed in seeds]
+        for name, seeds, noise in (("good", (1, 2, 3), 0.2), ("poor", (4, 5), 0.6))
+    }
+    found = compare_systems(labels, runs, "good", resamples=23, seed=3)
+    f1 = {
+        name: [evaluate(labels, p, NAMES, t).micro_f1 for p, t in given]
+        for name, given in runs.items()
+    }
+    difference = found["poor"]["micro_f1"]
+    assert difference.value == pytest.approx(np.mean(f1["poor"]) - np.mean(f1["good"]))
+    drawn = []
+    for weights in _resamples(211, None, 23, seed=3):
+        for counts in weights.T.astype(int):
+            rows = np.repeat(np.arange(211), counts)
+            each = {
+                name: [evaluate(labels[rows], p[rows], NAMES, t).micro_f1 for p, t in given]
+                for name, given in runs.items()
+            }
+            drawn.append(np.mean(each["poor"]) - np.mean(each["good"]))
+    assert (difference.low, difference.high) == pytest.approx(
+        tuple(np.quantile(drawn, [0.025, 0.975])), abs=1e-12
+    )
+    same = compare_systems(labels, {"x": runs["good"], "y": runs["good"]}, "x", resamples=9)
+    assert (same["y"]["accuracy"].value, same["y"]["accuracy"].p_value) == (0, 1)
+
+
+def test_comparisons_that_cannot_be_made() -> None:
+    labels, a = system(1)
+    with pytest.raises(DataError, match="no runs of tailor"):
+        compare_systems(labels, {"a": [(a, 0.5)]}, "tailor")
+    with pytest.raises(DataError, match="no runs of b"):
+        compare_systems(labels, {"a": [(a, 0.5)], "b": []}, "a")

@@ -47,7 +47,7 @@ def one_thread() -> Iterator[None]:
 
 
 def train_tiny(data: Path, run: Path, **training: Any) -> Path:
-    from emotailor.training.loop import train
+    from emotailor.training.run import train
 
     with one_thread():
         train(tiny_config(data, **training), run)

@@ -250,8 +250,151 @@ def test_too_long_a_sequence_names_the_setting() -> None:
 
 
 def test_unaligned_sequences_are_refused() -> None:
+    assert not build().takes_unaligned
     with pytest.raises(ModelError, match="word-aligned"):
         build().check_lengths({"visual": 3, "audio": 4}, aligned=False)
+
+
+# ---------------------------------------------------------------------- unaligned sequences
+
+STEPS: dict[Modality, int] = {"visual": 13, "audio": 17, "text": 5}
+UNALIGNED = SMALL.replace(common="concatenate", modality_max_steps={"audio": 17, "text": 5})
+
+
+def uneven_samples(count: int, *, missing: float = 0.0) -> list[Sample]:
+    """Samples whose modalities have lengths of their own; the first has the longest of each."""
+    rng = np.random.default_rng(7)
+    samples = []
+    for i, sample in enumerate(random_samples(count, seed=4, missing=missing)):
+        sequences: dict[Modality, np.ndarray] = {}
+        for m in sample.sequences:
+            steps = STEPS[m] if not i else int(rng.integers(1, STEPS[m] + 1))
+            sequences[m] = rng.normal(size=(steps, DIMS[m])).astype(np.float32)
+        samples.append(Sample(sample.id, sequences, sample.labels))
+    return samples
+
+
+def uneven(count: int, dims: dict[Modality, int] = DIMS, *, missing: float = 0.0) -> Batch:
+    return collate(uneven_samples(count, missing=missing), dims, aligned=False)
+
+
+def stretched(batch: Batch, fill: float) -> Batch:
+    """Another amount of padding for each modality, as far as its steps go."""
+    values, masks = {}, {}
+    for more, (m, x) in zip((3, 5, 1), batch.values.items(), strict=True):
+        values[m] = F.pad(x, (0, 0, 0, more), value=fill)
+        masks[m] = F.pad(batch.masks[m], (0, more))
+    return Batch(values, masks, batch.labels, batch.ids)
+
+
+def test_unaligned_sequences_are_taken_where_nothing_sums_them() -> None:
+    for changes in ({"common": "concatenate"}, {"refinement": "private"}, {"refinement": "none"}):
+        model = build(SMALL.replace(**changes))
+        assert model.takes_unaligned
+        model.check_lengths({"visual": 13, "audio": 4}, aligned=False)
+    model = build(UNALIGNED)
+    model.check_lengths(STEPS, aligned=False)
+    with pytest.raises(ModelError, match=r"14 steps[\s\S]*max_steps = 13[\s\S]*max_steps=14"):
+        model.check_lengths({**STEPS, "visual": 14}, aligned=False)
+    with pytest.raises(ModelError, match=r"model\.modality_max_steps\.text=6"):
+        model.check_lengths({**STEPS, "text": 6}, aligned=False)
+
+
+def test_unaligned_position_tables_have_a_row_per_step() -> None:
+    state = build(UNALIGNED).state_dict()
+    for m, steps in STEPS.items():
+        assert state[f"encoders.{m}.embedding.position.weight"].shape[0] == steps
+    # private and common parts, 13 + 17 + 5 places each
+    assert state["fusion.0.embedding.position.weight"].shape[0] == 70
+
+
+def test_unaligned_padding_changes_nothing() -> None:
+    room = UNALIGNED.replace(max_steps=16, modality_max_steps={"audio": 22, "text": 6})
+    batch = uneven(5, missing=0.3)
+    plain = build(room)(batch, features=True)
+    for fill in (0.0, 3.0):
+        more = build(room)(stretched(batch, fill), features=True)
+        torch.testing.assert_close(plain.logits, more.logits, atol=1e-5, rtol=0)
+        for name, loss in plain.losses.items():
+            torch.testing.assert_close(loss, more.losses[name], atol=1e-5, rtol=1e-5)
+        for name in ("attention.text", "attention.common.audio"):
+            steps = plain.features[name].shape[-1]
+            torch.testing.assert_close(
+                plain.features[name], more.features[name][..., :steps], atol=1e-5, rtol=0
+            )
+            assert more.features[name][..., steps:].abs().max() == 0
+
+
+def test_unaligned_samples_do_not_depend_on_their_batch_mates() -> None:
+    model, samples = build(UNALIGNED), uneven_samples(5, missing=0.3)
+    together = model(collate(samples, DIMS, aligned=False)).logits
+    alone = [model(collate([s], DIMS, aligned=False)).logits for s in samples]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+
+
+def test_unaligned_parts_of_c_have_places_of_their_own() -> None:
+    """Whatever is padded, a part starts where the longest of those before it would end."""
+    seen: list[list[int]] = []
+    model = build(UNALIGNED)
+    model.fusion[-1].embedding.register_forward_hook(
+        lambda _module, given, _out: seen.append(given[1].tolist())
+    )
+    samples = uneven_samples(3)[1:]
+    lengths = [max(len(s.sequences[m]) for s in samples) for m in MODALITIES]
+    output = model(collate(samples, DIMS, aligned=False), features=True)
+    starts = (0, 13, 30, 35, 48, 65)
+    expected = [range(s, s + n) for s, n in zip(starts, lengths * 2, strict=True)]
+    assert seen == [[place for part in expected for place in part]]
+    blocks = [*MODALITIES, *(f"common.{m}" for m in MODALITIES)]
+    shares = [output.features[f"attention.{block}"] for block in blocks]
+    assert [x.shape[-1] for x in shares] == lengths * 2
+    total = torch.cat(shares, -1).sum(-1)
+    torch.testing.assert_close(total, torch.ones(2, SMALL.heads, len(LABELS)))
+
+
+def test_of_one_modality_sum_and_concatenation_are_the_same() -> None:
+    dims: dict[Modality, int] = {"text": DIMS["text"]}
+    batch = batch_of(random_samples(4), dims)
+    summed = build(SMALL, dims)(batch)
+    joined = build(SMALL.replace(common="concatenate"), dims)(batch)
+    assert torch.equal(summed.logits, joined.logits)
+    for name, loss in summed.losses.items():
+        assert torch.equal(loss, joined.losses[name])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        UNALIGNED,
+        UNALIGNED.replace(refinement="common"),
+        UNALIGNED.replace(refinement="none"),
+        UNALIGNED.replace(
+            orthogonality="all_pairs", common_semantics="sum_first_step", pad_to_max_steps=True,
+            attend_to_padding=True, mask_common=False, mask_losses=False, concatenation="program",
+        ),
+    ],
+    ids=["paper", "common", "none", "program"],
+)  # fmt: skip
+def test_unaligned_gradients_reach_every_parameter(config: TailorConfig) -> None:
+    model = build(config).train()
+    model.total_loss(model(uneven(9))).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("chosen", [("audio",), ("visual", "text"), ("audio", "text"), MODALITIES])
+def test_unaligned_subsets_and_missing_modalities(chosen: tuple[Modality, ...]) -> None:
+    dims = {m: DIMS[m] for m in chosen}
+    model = build(UNALIGNED, dims).train()
+    batch = uneven(6, dims, missing=0.6)
+    empty = {m: mask & (torch.arange(6) > 0)[:, None] for m, mask in batch.masks.items()}
+    for masks in (batch.masks, empty):
+        output = model(Batch(batch.values, masks, batch.labels, batch.ids), features=True)
+        model.total_loss(output).backward()
+        assert torch.isfinite(output.logits).all()
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +405,11 @@ def test_unaligned_sequences_are_refused() -> None:
         ({"hiden_size": 10}, "did you mean hidden_size"),
         ({"fusion_order": ["visual", "audio", "text", "text"]}, "each once"),
         ({"classifier": "both"}, "'per_label' or 'shared'"),
+        ({"refinement_losses": ["adversarial", "adversarial"]}, "each loss once"),
+        ({"refinement_losses": ["ctc"]}, "'adversarial', 'orthogonality' or"),
+        ({"modality_max_steps": {"text": 50}}, "needs common = concatenate"),
+        ({"common": "concatenate", "modality_max_steps": {"text": 0}}, "max_steps.text = 0"),
+        ({"common": "concatenate", "modality_max_steps": {"smell": 9}}, "'visual', 'audio' or"),
     ],
 )
 def test_wrong_settings_are_named(values: dict[str, object], message: str) -> None:

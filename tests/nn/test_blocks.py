@@ -7,8 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from emotailor.nn import attention as attention_module
 from emotailor.nn.adversarial import reverse_gradient, squared_overlap, step_cross_entropy
 from emotailor.nn.attention import MultiHeadAttention
+from emotailor.nn.dropout import KeepWeights, draw_seed
 from emotailor.nn.encoder import CrossModalEncoder, SequenceEncoder, Stream, TransformerShape
 
 SHAPE = TransformerShape(size=12, feedforward=17, heads=3, dropout=0.0, eps=1e-12)
@@ -40,6 +42,37 @@ def test_one_query_batch_serves_every_row_of_memory() -> None:
     once, _ = attention(queries, memory)
     repeated, _ = attention(queries.repeat(2, 1, 1), memory)
     torch.testing.assert_close(once, repeated)
+
+
+@pytest.mark.parametrize("chunk", [1, 60, 2**18])
+def test_attention_with_dropout_and_its_written_out_gradient(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same masks, drawn again, in plain operations."""
+    monkeypatch.setattr(attention_module, "CHUNK", chunk)
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(12, 3, 0.4)
+    x = torch.randn(2, 5, 12, requires_grad=True)
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    weights = torch.randn(2, 5, 12)
+    torch.manual_seed(7)
+    out, _ = attention(x, None, mask)
+    found = torch.autograd.grad((out * weights).sum(), [x, *attention.parameters()])
+    torch.manual_seed(7)
+    source = KeepWeights(0.4, draw_seed())
+    rows = max(1, chunk // 25)
+    keep = torch.cat([source.draw((min(rows, 6 - i), 5, 5)) for i in range(0, 6, rows)])
+    q, k, v = (
+        part.view(2, 5, 3, 4).transpose(1, 2) for part in attention.in_proj(x).chunk(3, dim=-1)
+    )
+    scores = (q @ k.mT / 2).masked_fill(~mask[:, None, None, :], -torch.inf)
+    mixed = (scores.softmax(-1) * keep.view(2, 3, 5, 5)) @ v
+    plain = attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(out, plain)
+    expected = torch.autograd.grad((plain * weights).sum(), [x, *attention.parameters()])
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+    assert (keep == 0).float().mean().item() == pytest.approx(0.4, abs=0.15)
 
 
 def test_attention_to_nothing_is_finite_with_finite_gradients() -> None:

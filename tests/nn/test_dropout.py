@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from emotailor.nn.attention import MultiHeadAttention
-from emotailor.nn.dropout import Dropout, dropout, keep_weights, kept_scale
+from emotailor.nn.dropout import Dropout, KeepWeights, dropout, kept_scale
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.9])
 def test_the_rate_is_kept(rate: float) -> None:
-    weights = keep_weights((1009, 997), rate, seed=3)
+    weights = KeepWeights(rate, seed=3).draw((1009, 997))
     assert set(weights.unique().tolist()) == {0.0, torch.tensor(kept_scale(rate)).item()}
     mask = weights != 0
     # the standard deviation of the mean of a million draws is at most 0.0005
@@ -18,7 +18,7 @@ def test_the_rate_is_kept(rate: float) -> None:
 
 
 def test_neighbours_are_independent() -> None:
-    mask = (keep_weights((2, 500_003), 0.5, seed=1) != 0).float() - 0.5
+    mask = (KeepWeights(0.5, seed=1).draw((2, 500_003)) != 0).float() - 0.5
     for shift in (1, 2, 3, 4, 8):
         together = (mask[:, shift:] * mask[:, :-shift]).mean().item() * 4
         assert abs(together) < 0.005

@@ -7,19 +7,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emotailor.configs.alignment import AlignmentConfig
+from emotailor.configs.run import recipe
 from emotailor.configs.tailor import TailorConfig
-from emotailor.configs.training import TrainingConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES
+from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.evaluation.metrics import decide, evaluate
 from emotailor.models.base import ModelOutput
 from emotailor.models.tailor import Tailor
 from emotailor.models.tailor_checkpoint import MODALITY_CLASSES, convert_state, entries
+from emotailor.models.unaligned import CTCAligned
 from emotailor.training.optimizer import build_optimizer, learning_rate
+from tests.parity import ctc
 from tests.parity.case import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Case, CaseError, Comparison
 
 FUSIONS = {"va": 0, "vat": 1, "pc": 2}
 CLASSES = [MODALITIES.index(m) for m in MODALITY_CLASSES]  # ours of their text, visual, audio
+ALIGNERS: dict[Modality, str] = {
+    "visual": f"v2t_ctc.{ctc.PREFIX}",
+    "audio": f"a2t_ctc.{ctc.PREFIX}",
+}
 
 
 def compare(case: Case) -> Comparison:
@@ -27,10 +34,8 @@ def compare(case: Case) -> Comparison:
     component = case.info.get("component", "whole model")
     if component == "evaluation metrics":
         return compare_metrics(case)
-    if not case.info["config"].get("aligned", False):
-        raise CaseError(
-            f"{case.path}: the unaligned setting (CTC alignment module) is not supported yet"
-        )
+    if component == "CTCModule":
+        return compare_alignment(case)
     if component == "optimiser trajectory":
         return compare_optimizer(case)
     if component == "whole model":
@@ -38,8 +43,8 @@ def compare(case: Case) -> Comparison:
     raise CaseError(f"{case.path}: component {component!r} is not supported yet")
 
 
-def build(case: Case) -> tuple[Tailor, TailorConfig]:
-    """Our model with their weights."""
+def build(case: Case) -> tuple[Tailor | CTCAligned, TailorConfig]:
+    """Our model with their weights, behind alignment modules where theirs is."""
     c = case.info["config"]
     config = TailorConfig.authors().replace(
         hidden_size=c["hidden_size"],
@@ -55,14 +60,28 @@ def build(case: Case) -> tuple[Tailor, TailorConfig]:
     )
     dims = {"visual": c["video_dim"], "audio": c["audio_dim"], "text": c["text_dim"]}
     model = Tailor(config, dims, c["num_classes"])
-    model.load_state_dict(convert_state(case.weights, config))
-    return model.eval(), config
+    inner = {name: x for name, x in case.weights.items() if "_ctc." not in name}
+    model.load_state_dict(convert_state(inner, config))
+    if c["aligned"]:
+        return model.eval(), config
+    settings = AlignmentConfig.authors().replace(
+        target_steps=c["text_len"], weight=c["loss_weights"]["ctc"]
+    )
+    wrapped = CTCAligned(settings, model)
+    for m, prefix in ALIGNERS.items():
+        module = ctc.build(case.weights, prefix, frames="first", positions="all")
+        wrapped.aligners[m].load_state_dict(module.state_dict())
+    return wrapped.eval(), config
 
 
 def read_batch(io: dict[str, Tensor], prefix: str = "") -> Batch:
     """The recorded inputs as a batch."""
     values = {m: io[f"{prefix}input/{m}"] for m in MODALITIES}
     masks = {m: io[f"{prefix}input/{m}_mask"].bool() for m in MODALITIES}
+    for m, x in values.items():  # recorded for the steps after the alignment, and all ones
+        if x.shape[1] != masks[m].shape[1]:
+            assert masks[m].all()
+            masks[m] = torch.ones(x.shape[:2], dtype=torch.bool)
     labels = io[f"{prefix}input/labels"]
     return Batch(values, masks, labels, [str(i) for i in range(len(labels))])
 
@@ -83,12 +102,35 @@ class Recorder:
         return hook
 
 
+def system_of(model: Tailor | CTCAligned) -> Tailor:
+    """TAILOR itself, without what may be before it."""
+    found = model.model if isinstance(model, CTCAligned) else model
+    assert isinstance(found, Tailor)
+    return found
+
+
+def gather_alignment(
+    model: CTCAligned, case: Case, batch: Batch, output: ModelOutput, seen: Recorder
+) -> dict[str, Tensor]:
+    """What is recorded of the alignment modules and their losses."""
+    found = {"loss/ctc": output.losses["ctc"]}
+    for m, prefix in ALIGNERS.items():
+        normed = seen.outputs[f"norms.{m}"]
+        found[f"norm/{m}"] = normed
+        found[f"ctc/raw_lstm/{m}"] = seen.outputs[f"aligners.{m}.lstm"][0]
+        found[f"ctc/pseudo_aligned/{m}"] = seen.outputs[f"aligners.{m}"].values
+        found[f"loss/ctc/{m}"] = output.features[f"loss.ctc.{m}"]
+        every = ctc.build(case.weights, prefix)(normed, batch.masks[m], model.target_lengths(batch))
+        found[f"loss/ctc_full_length/{m}"] = every.loss.sum()
+    return found
+
+
 def gather(model: Tailor, output: ModelOutput, seen: Recorder, size: int) -> dict[str, Tensor]:
     """Every recorded intermediate, under the name it has in the case."""
     found: dict[str, Tensor] = {}
     features, outputs = output.features, seen.outputs
     for m in MODALITIES:
-        found[f"norm/{m}"] = outputs[f"input_norms.{m}"]
+        found[f"norm/{m}"] = outputs.get(f"input_norms.{m}")
         found[f"embed/{m}"] = outputs[f"encoders.{m}.embedding"]
         for i in range(len(model.encoders[m].layers)):
             found[f"encoder_layer/{m}/{i}"] = outputs[f"encoders.{m}.layers.{i}"]
@@ -124,10 +166,10 @@ def gather(model: Tailor, output: ModelOutput, seen: Recorder, size: int) -> dic
     found["predictions"] = (output.logits.sigmoid() > 0.35).float()
     found["common_logits"] = outputs["common_classifier"]
     found["common_probabilities"] = found["common_logits"].sigmoid()
-    return found | {f"loss/{name}": x for name, x in loss_parts(model, output).items()}
+    return found
 
 
-def loss_parts(model: Tailor, output: ModelOutput) -> dict[str, Tensor]:
+def loss_parts(model: Tailor | CTCAligned, output: ModelOutput) -> dict[str, Tensor]:
     """The loss terms under the program's names."""
     parts = {k.removeprefix("loss."): v for k, v in output.features.items() if "loss." in k}
     found = {
@@ -154,10 +196,14 @@ def loss_parts(model: Tailor, output: ModelOutput) -> dict[str, Tensor]:
 
 
 def gradients(
-    model: Tailor, config: TailorConfig, loss: Tensor, weights: dict[str, Tensor]
+    model: Tailor | CTCAligned, config: TailorConfig, loss: Tensor, weights: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Gradients of ``loss`` under the program's parameter names; zero where there is none."""
     named = dict(model.named_parameters())
+    if isinstance(model, CTCAligned):
+        inner = {n.removeprefix("model."): x for n, x in named.items() if n.startswith("model.")}
+        outer = {n: x for n, x in named.items() if not n.startswith("model.")}
+        named = inner | {n.replace("norms.", "input_norms.", 1): x for n, x in outer.items()}
     computed = torch.autograd.grad(loss, list(named.values()), retain_graph=True, allow_unused=True)
     ours = {n: g for n, g in zip(named, computed, strict=True) if g is not None}
     rows = {name: len(tensor) for name, tensor in weights.items()}
@@ -165,17 +211,45 @@ def gradients(
     for entry in entries(config):
         if entry.ours in ours:
             found |= entry.to_theirs(ours[entry.ours], rows)
+    for m, prefix in ALIGNERS.items():
+        start = f"aligners.{m}.{ctc.OURS}"
+        found |= {n.replace(start, prefix): g for n, g in ours.items() if n.startswith(start)}
     return found
+
+
+def compare_alignment(case: Case) -> Comparison:
+    """The alignment module alone, with the loss as shipped and over the native length."""
+    comparison = Comparison()
+    for frames, name in (("first", "shipped_length"), ("all", "native_length")):
+        ours = ctc.Measured(case, case.io["input/x"], frames=frames, positions="all")
+        assert ours.aligned.loss is not None
+        loss = ours.aligned.loss.sum()
+        comparison.add(f"loss/{name}", loss, case.io[f"loss/{name}"], OUTPUT_TOLERANCE)
+        prefix = f"grad_{name}/"
+        for key, expected in case.io.items():
+            if key.startswith(prefix):
+                gradient = ours.gradient(loss, key.removeprefix(prefix))
+                comparison.add(key, gradient, expected, GRADIENT_TOLERANCE)
+    weights = ours.aligned.weights.mT
+    for name, found in (("raw_lstm", ours.activations), ("pseudo_aligned", ours.aligned.values)):
+        comparison.add(name, found, case.io[name], OUTPUT_TOLERANCE)
+    # all but the blank's
+    comparison.add("probabilities", weights, case.io["probabilities"][..., 1:], OUTPUT_TOLERANCE)
+    return comparison
 
 
 def compare_model(case: Case) -> Comparison:
     """Whole model: intermediates, outputs, loss terms, gradients of the total and of each term."""
     model, config = build(case)
     batch = read_batch(case.io)
-    seen = Recorder(model)
+    tailor = system_of(model)
+    seen, around = Recorder(tailor), Recorder(model)
     output = model(batch, features=True)
-    found = gather(model, output, seen, len(batch))
+    found = gather(tailor, output, seen, len(batch))
     terms = loss_parts(model, output)
+    found |= {f"loss/{name}": x for name, x in terms.items()}
+    if isinstance(model, CTCAligned):
+        found |= gather_alignment(model, case, batch, output, around)
     by_term: dict[str, dict[str, Tensor]] = {}
     comparison = Comparison()
     for name, expected in case.io.items():
@@ -201,23 +275,23 @@ def compare_optimizer(case: Case) -> Comparison:
     """Updates by the authors' optimizer: loss, gradient norm, rate and parameters at each step."""
     model, config = build(case)
     recorded = case.info["optimiser"]
-    recipe = TrainingConfig.authors().replace(
+    settings = recipe("tailor", "authors").replace(
         learning_rate=recorded["lr"],
         warmup=recorded["warmup"],
         weight_decay=recorded["weight_decay"],
     )
-    optimizer = build_optimizer(model, recipe)
+    optimizer = build_optimizer(model, settings)
     rows = {name: len(tensor) for name, tensor in case.weights.items()}
     comparison = Comparison()
     losses, norms, rates = [], [], []
     for step in range(recorded["steps"]):
-        rate = learning_rate(recipe, step, recorded["t_total"])
+        rate = learning_rate(settings, step, recorded["t_total"])
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = model.total_loss(model(read_batch(case.io, f"step{step}/")))
         optimizer.zero_grad()
         loss.backward()
-        norms.append(nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm))
+        norms.append(nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm))
         optimizer.step()
         losses.append(loss)
         rates.append(rate)

@@ -20,8 +20,8 @@ from emotailor.experiments.evaluate import evaluate_run
 from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.serving import predictor as module
 from emotailor.serving.predictor import Explanation, Predictor
-from emotailor.training.loop import train
 from emotailor.training.model_folder import LoadedModel, ModelCard
+from emotailor.training.run import train
 from tests.experiments.runs import one_thread, train_tiny
 from tests.helpers import DIMS, LABELS, SMALL, random_samples
 

@@ -17,11 +17,12 @@ from safetensors.torch import load_file
 
 from emotailor.configs.run import RunConfig
 from emotailor.data.store import open_dataset
-from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.errors import ConfigError, DataError, InterruptedRunError, ModelError
 from emotailor.training.checkpoint import read_progress
-from emotailor.training.loop import InterruptedRunError, Trainer, train
+from emotailor.training.loop import Trainer
 from emotailor.training.model_folder import load_model
 from emotailor.training.progress import Reporter
+from emotailor.training.run import train
 from tests.helpers import SMALL
 
 MODEL = {**SMALL.model_dump(), "initial_std": 0.2}
@@ -163,8 +164,8 @@ def test_accumulation_equals_one_large_batch(data: Path, tmp_path: Path) -> None
                    "adversarial_weight": 0.0}
         )  # fmt: skip
         trainer = Trainer(settings, tmp_path / f"{size}")
-        trainer.train_positions = trainer.train_positions[:22]
-        trainer.train_lengths = trainer.train_lengths[:22]
+        trainer.data.positions = trainer.data.positions[:22]
+        trainer.data.lengths = trainer.data.lengths[:22]
         result = trainer.train()
         gradients.append(result.history[0]["train"]["classification"])
     assert gradients[0] == pytest.approx(gradients[1], rel=1e-4)
@@ -173,7 +174,7 @@ def test_accumulation_equals_one_large_batch(data: Path, tmp_path: Path) -> None
 _CHILD = """
 import sys
 from tests.training.test_loop import config
-from emotailor.training.loop import train
+from emotailor.training.run import train
 train(config(sys.argv[1], epochs=400, checkpoint_steps=1), sys.argv[2])
 """
 
@@ -316,8 +317,8 @@ def test_a_short_batch_does_not_weigh_as_much_as_a_full_one(data: Path, tmp_path
     for size, accumulate in ((12, 1), (11, 2)):
         settings = config(data, batch_size=size, accumulate=accumulate, epochs=2, seed=5)
         trainer = Trainer(settings.replace(model=still), tmp_path / f"{size}")
-        trainer.train_positions = trainer.train_positions[:12]
-        trainer.train_lengths = trainer.train_lengths[:12]
+        trainer.data.positions = trainer.data.positions[:12]
+        trainer.data.lengths = trainer.data.lengths[:12]
         losses.append([record["valid"]["loss"] for record in trainer.train().history])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 

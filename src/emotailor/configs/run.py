@@ -1,16 +1,22 @@
 """Settings of a run: which data, which system, how it is trained."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, SerializeAsAny, model_validator
 
 from emotailor.config import Config, merge
-from emotailor.configs.systems import find_system
+from emotailor.configs.alignment import AlignmentConfig
+from emotailor.configs.systems import Preset, find_system
 from emotailor.configs.training import TrainingConfig
 from emotailor.data.dataset import MODALITIES, Modality
 
-Preset = Literal["paper", "authors"]
+
+def recipe(system: str, preset: Preset = "paper", *, aligned: bool = True) -> TrainingConfig:
+    """Return how a system is trained, on aligned or unaligned data, unless told otherwise."""
+    row = find_system(system)
+    further = {} if aligned else row.unaligned.get(preset, {})
+    return TrainingConfig().replace(**{**row.recipes.get(preset, {}), **further})
 
 
 class DataConfig(Config):
@@ -18,6 +24,7 @@ class DataConfig(Config):
 
     path: str = Field(min_length=1)  # of a stored data set
     modalities: tuple[Modality, ...] | None = None  # a subset; None for all the data set has
+    label_vectors: str | None = None  # file with a word vector per label (LSAN, ML-GCN)
     standardize: bool = True  # features to mean 0 and deviation 1 of the training split
     train_split: str = "train"
     valid_split: str = "valid"
@@ -37,6 +44,7 @@ class RunConfig(Config):
     data: DataConfig
     model: Annotated[Config, SerializeAsAny()]
     training: TrainingConfig = TrainingConfig()
+    alignment: AlignmentConfig = AlignmentConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -49,19 +57,29 @@ class RunConfig(Config):
 
     @classmethod
     def build(
-        cls, *layers: Mapping[str, Any], system: str = "tailor", preset: Preset = "paper"
+        cls,
+        *layers: Mapping[str, Any],
+        system: str = "tailor",
+        preset: Preset = "paper",
+        aligned: bool = True,
     ) -> "RunConfig":
         """Start from a preset and lay nested settings over it; later layers win.
+
+        Args:
+            layers: nested settings.
+            system: name of the system.
+            preset: where settings that no layer has come from.
+            aligned: whether the data are word-aligned; some recipes differ where they are not.
 
         Raises:
             ConfigError: unknown system or key, or a value out of range.
         """
-        settings = find_system(system).config
-        face = getattr(settings, preset)()
+        row = find_system(system)
         base = {
             "system": system,
-            "model": face.to_json(),
-            "training": getattr(TrainingConfig, preset)().to_json(),
+            "model": getattr(row.config, preset)().to_json(),
+            "training": recipe(system, preset, aligned=aligned).to_json(),
+            "alignment": getattr(AlignmentConfig, preset)().to_json(),
             "data": {"standardize": preset == "paper"},
         }
         return cls.parse(merge(base, *layers))

@@ -1,4 +1,4 @@
-"""Settings of training: the two recipes, and what a run is."""
+"""Settings of training; each system lays its recipes over them."""
 
 from typing import Literal
 
@@ -15,6 +15,7 @@ class TrainingConfig(Config):
     accumulate: int = Field(1, ge=1)  # batches per optimizer step
     optimizer: Literal["adam", "bert_adam"] = "adam"  # bert_adam: the program's variant
     learning_rate: float = Field(1e-5, gt=0)  # peak; the paper: 1e-5 aligned, 1e-4 unaligned
+    schedule: Literal["linear", "constant"] = "linear"  # of the rate after the warm-up
     warmup: float = Field(0.1, ge=0, lt=1)  # share of all steps; the program's
     weight_decay: float = Field(0.0, ge=0)  # decoupled; the program: 0.01
     clip_norm: float = Field(1.0, ge=0)  # of the whole gradient, 0 for none; the program's
@@ -26,13 +27,3 @@ class TrainingConfig(Config):
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it
     checkpoint_steps: int = Field(200, ge=1)  # optimizer steps between checkpoints within an epoch
-
-    @classmethod
-    def paper(cls) -> "TrainingConfig":
-        """The paper's aligned recipe."""
-        return cls()
-
-    @classmethod
-    def authors(cls) -> "TrainingConfig":
-        """The recipe of the authors' shell script."""
-        return cls(optimizer="bert_adam", learning_rate=5e-5, weight_decay=0.01)

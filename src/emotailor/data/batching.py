@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -44,6 +45,15 @@ class Batch:
             labels=None if self.labels is None else self.labels.to(device, non_blocking=True),
         )
 
+    def pin_memory(self) -> "Batch":
+        """Return the same batch in memory from which copies to a GPU need not wait."""
+        return replace(
+            self,
+            values={m: v.pin_memory() for m, v in self.values.items()},
+            masks={m: v.pin_memory() for m, v in self.masks.items()},
+            labels=None if self.labels is None else self.labels.pin_memory(),
+        )
+
 
 @dataclass(frozen=True)
 class Standardizer:
@@ -72,11 +82,18 @@ class Standardizer:
         self, modality: Modality, values: Float32[np.ndarray, "steps dim"]
     ) -> Float32[np.ndarray, "steps dim"]:
         """Standardise the steps of one sequence."""
-        mean, std = self.mean[modality], self.std[modality]
-        # what varies by rounding alone (relative to its size) carries nothing
-        real = std > 1e-6 * np.maximum(np.abs(mean), 1e-6)
-        scale = np.where(real, 1 / np.where(real, std, 1), 0).astype(np.float32)
-        return np.clip((values - mean) * scale, -self.limit, self.limit)
+        shifted = values - self.mean[modality]
+        shifted *= self._scales[modality]
+        return np.clip(shifted, -self.limit, self.limit, out=shifted)
+
+    @cached_property
+    def _scales(self) -> dict[Modality, Float32[np.ndarray, "_"]]:
+        scales = {}
+        for m, std in self.std.items():
+            # what varies by rounding alone (relative to its size) carries nothing
+            real = std > 1e-6 * np.maximum(np.abs(self.mean[m]), 1e-6)
+            scales[m] = np.where(real, 1 / np.where(real, std, 1), 0).astype(np.float32)
+        return scales
 
 
 def collate(
@@ -143,23 +160,28 @@ def epoch_batches(
     return [found[i] for i in rng.permutation(len(found))]
 
 
-def split_by_steps(lengths: Shaped[np.ndarray, "n"], limit: int) -> list[Int64[np.ndarray, "_"]]:
-    """Cut samples into parts of similar length, the longest first, of at most ``limit`` steps each.
+def split_by_steps(
+    lengths: Shaped[np.ndarray, "n"], limit: int, multiple: int = 1
+) -> list[Int64[np.ndarray, "_"]]:
+    """Cut samples into parts of similar length and about equal numbers of steps, longest first.
 
     Args:
         lengths: (n,), steps of each sample, at least 1.
-        limit: of the padded steps of a part; a longer sample is a part by itself.
+        limit: about how many padded steps a part may have; a longer sample is a part by itself.
+        multiple: of how many the number of parts is to be a multiple, where there are samples
+            enough.
 
     Returns:
         Positions per part; together every position once.
     """
     order = np.argsort(-lengths, kind="stable")
-    parts, start = [], 0
-    while start < len(order):
-        size = max(1, limit // int(lengths[order[start]]))
-        parts.append(order[start : start + size])
-        start += size
-    return parts
+    ends = np.cumsum(lengths[order])
+    count = -(-int(ends[-1]) // limit)
+    count = min(-(-count // multiple) * multiple, len(order))
+    # a sample belongs to the part in which its middle lies
+    middles = ends - lengths[order] / 2
+    part = np.minimum((middles * count / ends[-1]).astype(np.int64), count - 1)
+    return [order[part == k] for k in range(count) if (part == k).any()]
 
 
 def batches(

@@ -29,6 +29,7 @@ from emotailor.evaluation.metrics import (
 
 RESAMPLES = 2000
 LEVEL = 0.95
+Run = tuple[Any, Any]  # probabilities (n, L) of one trained model, and its thresholds
 _CHUNK_VALUES = 2**18  # counts held at once: 2 MB, so that sums stay in cache
 
 
@@ -272,6 +273,71 @@ def paired_bootstrap(
         for name, sample in drawn.items()
         if not np.isnan(sample).any()
     }
+
+
+def compare_systems(
+    labels: Shaped[np.ndarray, "..."],
+    systems: Mapping[str, Sequence[Run]],
+    reference: str,
+    *,
+    groups: Shaped[np.ndarray, "..."] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+    ranking: bool = False,
+) -> dict[str, dict[str, PairedDifference]]:
+    """Compare systems of several runs each with one of them: each system minus the reference.
+
+    What is compared is the mean of a metric over the runs of a system, the number that tables show;
+    probabilities are not averaged, which would compare ensembles. All runs are judged on the same
+    resamples, and the p-value is that of :func:`paired_bootstrap`. It says whether other test
+    samples would turn the order of these trained models round, not whether other seeds would.
+
+    Args:
+        labels: (n, L), 0 or 1.
+        systems: name -> probabilities (n, L) and thresholds (a number or (L,)) of each run.
+        reference: the name of the system that the others are compared with.
+        groups: (n,), samples with equal values are drawn together.
+        resamples: how many times the samples are drawn again.
+        seed: of the drawing.
+        level: share of the resamples inside the interval.
+        ranking: include mAP and mean AUC, which take most of the time.
+
+    Returns:
+        System -> metric -> difference, without the reference; metrics undefined in some resample
+        are left out.
+
+    Raises:
+        DataError: the reference is not among the systems, a system has no runs, or arguments that
+            do not fit.
+    """
+    _check_level(level)
+    if empty := sorted(name for name in {*systems, reference} if not systems.get(name)):
+        raise DataError(f"no runs of {', '.join(empty)}", expected="at least one of each system")
+    judged = {
+        name: [_Judged(labels, p, thresholds, ranking=ranking) for p, thresholds in runs]
+        for name, runs in systems.items()
+    }
+
+    def differences(weights: Float64[np.ndarray, "n columns"]) -> dict[tuple[str, str], Any]:
+        means = {}
+        for name, runs in judged.items():
+            found = [run.metrics(weights) for run in runs]
+            means[name] = {m: np.mean([run[m] for run in found], axis=0) for m in found[0]}
+        base = means.pop(reference)
+        return {(name, m): x - base[m] for name, values in means.items() for m, x in values.items()}
+
+    samples = judged[reference][0].samples
+    values = differences(np.ones((samples, 1)))
+    parts = [differences(w) for w in _resamples(samples, groups, resamples, seed)]
+    result: dict[str, dict[str, PairedDifference]] = {n: {} for n in systems if n != reference}
+    for key, value in values.items():
+        drawn = np.concatenate([part[key] for part in parts])
+        if not np.isnan(drawn).any():
+            result[key[0]][key[1]] = PairedDifference(
+                value=float(value[0]), p_value=_p_value(drawn), **_ends(drawn, level)
+            )
+    return result
 
 
 def _p_value(differences: Float64[np.ndarray, "resamples"]) -> float:

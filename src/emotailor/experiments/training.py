@@ -1,6 +1,6 @@
 """Planning and training of one run, or of one run per seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,11 @@ from typing import Any
 from rich.console import Console
 
 from emotailor.config import merge, parse_overrides, read_toml
-from emotailor.configs.run import Preset, RunConfig
+from emotailor.configs.run import RunConfig
+from emotailor.configs.systems import Preset
 from emotailor.data.dataset import MODALITIES, Modality
-from emotailor.errors import ConfigError
+from emotailor.data.store import read_card
+from emotailor.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,17 @@ def parse_modalities(names: Sequence[str]) -> list[Modality]:
             expected=f"some of {', '.join(MODALITIES)}, separated by commas",
         )
     return [known[name.strip().lower()] for name in names]
+
+
+def is_aligned(data: Path) -> bool:
+    """Whether a stored data set is word-aligned, which decides between recipes.
+
+    One that cannot be read counts as aligned: training reports it.
+    """
+    try:
+        return read_card(data).aligned
+    except DataError:
+        return True
 
 
 def plan_runs(
@@ -79,15 +92,24 @@ def plan_runs(
     if "fingerprint" in from_file and isinstance(from_file.get("config"), dict):
         # the config.json of a run
         from_file = from_file["config"]
-    given = merge(from_file, parse_overrides(settings), chosen)
+    written = merge(from_file, parse_overrides(settings))
+    for room in ("data", "model", "training", "alignment"):
+        if not isinstance(written.get(room, {}), Mapping):
+            raise ConfigError(f"{room} = {written[room]!r}", expected="a table of settings")
+    given = merge(written, chosen)
     system = system if system is not None else str(given.get("system", "tailor"))
     given["system"] = system
-    first = RunConfig.build(given, system=system, preset=preset)
+    aligned = is_aligned(data)
+    first = RunConfig.build(given, system=system, preset=preset, aligned=aligned)
     start = first.training.seed if seed is None else seed
     planned = []
     for number in range(start, start + seeds):
         config = RunConfig.build(
-            given, {"training": {"seed": number}}, system=system, preset=preset
+            given,
+            {"training": {"seed": number}},
+            system=system,
+            preset=preset,
+            aligned=aligned,
         )
         if out is None:
             folder = Path("runs") / f"{data.resolve().name}-{system}-seed{number}"
@@ -101,15 +123,15 @@ def plan_runs(
 
 def train_runs(runs: Sequence[PlannedRun], console: Console) -> None:
     """Train planned runs one after the other, or go on where they stopped."""
-    from emotailor.training.loop import Trainer
     from emotailor.training.progress import ConsoleReporter
+    from emotailor.training.run import start
 
     for number, run in enumerate(runs, 1):
-        trainer = Trainer(run.config, run.folder, ConsoleReporter(console))
+        trainer = start(run.config, run.folder, ConsoleReporter(console))
         head = f"run {number} of {len(runs)}: " if len(runs) > 1 else ""
         console.print(
-            f"{head}{run.config.system} on {trainer.dataset.card.name} "
-            f"({len(trainer.train_positions)} samples; {', '.join(trainer.dims)}), "
+            f"{head}{run.config.system} on {trainer.data.dataset.card.name} "
+            f"({len(trainer.data.positions)} samples; {', '.join(trainer.data.dims)}), "
             f"seed {run.config.training.seed} -> {run.folder}",
             soft_wrap=True,
             highlight=False,

@@ -1,19 +1,22 @@
-"""The contract of a neural model, and the registry of all systems.
+"""The contract of a model.
 
 A model maps a batch to logits, unweighted losses by name and, when asked, the representations a
 reader wants to see. It knows nothing of files, devices or epochs.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from emotailor.data.batching import Batch
 from emotailor.data.dataset import Modality
+from emotailor.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,41 @@ class ModelOutput:
     features: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LabelStatistics:
+    """What a model may know of the training split's labels before it is trained.
+
+    Attributes:
+        names: of the L labels.
+        samples: how many there are.
+        together: (L, L), in how many of them both labels hold; the diagonal counts one label.
+        vectors: (L, E), a word vector per label, where the user gave them.
+    """
+
+    names: Sequence[str]
+    samples: int
+    together: Float[Tensor, "labels labels"]
+    vectors: Float[Tensor, "labels embedding"] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[str],
+        labels: Shaped[Tensor, "samples labels"],
+        vectors: Float[Tensor, "labels embedding"] | None = None,
+    ) -> "LabelStatistics":
+        """Count the labels of the training samples."""
+        held = labels.float()
+        return cls(tuple(names), len(held), held.T @ held, vectors)
+
+    @property
+    def counts(self) -> Float[Tensor, "labels"]:
+        """(L,), how many samples have each label."""
+        return self.together.diagonal()
+
+
 class EmotionModel(nn.Module, ABC):
-    """Base of the neural systems.
+    """Base of all systems.
 
     Args:
         dims: modality -> feature width, of the modalities the model takes, in the order v, a, t.
@@ -41,6 +77,12 @@ class EmotionModel(nn.Module, ABC):
 
     sample_means: ClassVar[bool] = True
     """Whether every loss is a mean over samples, so that a batch may be computed in parts."""
+
+    parts_in_threads: ClassVar[bool] = False
+    """Whether threads may compute parts of a batch: dropout of ``nn.dropout`` is the only chance."""
+
+    takes_unaligned: ClassVar[bool] = False
+    """Whether the modalities of a sample may differ in length."""
 
     def __init__(self, dims: Mapping[Modality, int], num_labels: int) -> None:
         super().__init__()
@@ -62,10 +104,34 @@ class EmotionModel(nn.Module, ABC):
 
         Args:
             longest: modality -> steps of the longest sequence.
-            aligned: whether the data are word-aligned.
+            aligned: whether the data are word-aligned; one modality alone always is.
 
         Raises:
             ModelError: they are too long, or need aligning first.
+        """
+        if not aligned and len(longest) > 1 and not self.takes_unaligned:
+            raise ModelError(
+                f"unaligned sequences (longest: {dict(longest)} steps)",
+                expected="word-aligned data, where every modality has the same steps",
+                fix="leave alignment.kind at auto, or align the data to words when converting it "
+                "(`emotailor data convert --align`)",
+            )
+
+    def prepare(self, statistics: LabelStatistics) -> None:
+        """Take what depends on the training split's labels: graphs, orders, frequencies.
+
+        Called once before a training, never when a trained model is loaded: what is kept of it
+        must be a buffer or a parameter.
+
+        Raises:
+            ModelError: the labels, or the word vectors given for them, cannot be used.
+        """
+
+    def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        """Give tensors whose sizes come from the training data the shapes of stored ones.
+
+        Args:
+            shapes: name in the state dict -> shape.
         """
 
     @abstractmethod
@@ -76,3 +142,41 @@ class EmotionModel(nn.Module, ABC):
         """The weighted sum of the losses."""
         weighted = [self.loss_weights[name] * loss for name, loss in output.losses.items()]
         return sum(weighted[1:], start=weighted[0])
+
+
+class FittedModel(EmotionModel):
+    """Base of the systems that are fitted at once, without gradients or epochs.
+
+    What they learn is kept in buffers.
+    """
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """Binary cross-entropy alone, reported and not minimised here."""
+        return {"classification": 1.0}
+
+    @abstractmethod
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Learn from labelled batches that together are the training split.
+
+        Raises:
+            ModelError: they cannot be learned from.
+        """
+
+    @abstractmethod
+    def predict_logits(self, batch: Batch) -> Float[Tensor, "batch labels"]:
+        """Return the logit of each label."""
+
+    def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
+        """Compute logits and, for a batch with labels, their cross-entropy."""
+        logits = self.predict_logits(batch)
+        losses = {}
+        if batch.labels is not None:
+            losses["classification"] = F.binary_cross_entropy_with_logits(logits, batch.labels)
+        return ModelOutput(logits, losses)
+
+
+def logit_of(probabilities: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return the logits whose sigmoid gives these probabilities, finite at 0 and 1."""
+    tiny = torch.finfo(probabilities.dtype).eps
+    return torch.logit(probabilities.clamp(tiny, 1 - tiny))

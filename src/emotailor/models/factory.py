@@ -1,18 +1,41 @@
-"""Building a network from its row in the table of systems."""
+"""Building a model from its row in the table of systems."""
 
 from collections.abc import Mapping
 from importlib import import_module
 
 from emotailor.config import Config
+from emotailor.configs.alignment import AlignmentConfig
 from emotailor.configs.systems import find_system
 from emotailor.data.dataset import Modality
 from emotailor.models.base import EmotionModel
+from emotailor.models.unaligned import CTCAligned
+
+
+def model_class(name: str) -> type[EmotionModel]:
+    """Return the class of a system's model."""
+    module, _, attribute = find_system(name).model.partition(":")
+    found: type[EmotionModel] = getattr(import_module(module), attribute)
+    return found
 
 
 def build_model(
-    name: str, config: Config, dims: Mapping[Modality, int], num_labels: int
+    name: str,
+    config: Config,
+    dims: Mapping[Modality, int],
+    num_labels: int,
+    alignment: AlignmentConfig | None = None,
 ) -> EmotionModel:
-    """Build a network with fresh parameters (from torch's global random state)."""
-    module, _, attribute = find_system(name).model.partition(":")
-    model: EmotionModel = getattr(import_module(module), attribute)(config, dims, num_labels)
+    """Build a model with fresh parameters (from torch's global random state).
+
+    Args:
+        name: of the system.
+        config: its settings.
+        dims: modality -> feature width.
+        num_labels: L.
+        alignment: of kind ``ctc`` for a model behind alignment modules.
+    """
+    build = model_class(name)
+    model: EmotionModel = build(config, dims, num_labels)  # type: ignore[call-arg, arg-type]
+    if alignment is not None and alignment.kind == "ctc":
+        return CTCAligned(alignment, model)
     return model

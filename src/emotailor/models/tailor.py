@@ -8,7 +8,9 @@ Notable:
 - a hierarchical cross-modal encoder fuses P^v, P^a, P^t and C = C^v + C^a + C^t from fine to
   coarse granularity (Eq. 8);
 - a label-guided decoder lets label embeddings attend to each other and then to the fused sequence,
-  so that each label reads its own representation and has its own classifier.
+  so that each label reads its own representation and has its own classifier;
+- ``refinement``, ``refinement_losses``, ``label_decoder`` and ``modality_tokens`` take parts away,
+  as Table 3 does: what a setting does not need is not built, and its losses are not there.
 
 Zhang, Chen, Shen and Wang: Tailor Versatile Multi-Modal Learning for Multi-Label Emotion
 Recognition. AAAI 2022. Symbols: B batch, T steps (tau), d width, L labels (l), m modality.
@@ -27,6 +29,9 @@ front starts at step 0 here, and behind its padding in the program.
 DIVERGENCE (label dropout): the program repeats the labels for every sample, so that each sample
 drops out other parts of them; here label self-attention runs once per batch, since nothing in it
 depends on the sample. Without dropout the two are equal.
+DIVERGENCE (unaligned): a sum of C^v, C^a and C^t needs equal lengths, so paper and program align by
+CTC first. ``common="concatenate"`` is ours: C is the three end to end, and the last fusion finds by
+its attention what belongs together.
 """
 
 from collections.abc import Mapping
@@ -37,7 +42,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emotailor.configs.tailor import TailorConfig
+from emotailor.configs.tailor import Block, TailorConfig
 from emotailor.data.batching import Batch
 from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.errors import ModelError
@@ -51,9 +56,16 @@ from emotailor.nn.encoder import (
     Stream,
     TransformerShape,
 )
+from emotailor.nn.pooled_decoder import PooledDecoderLayer
+from emotailor.nn.sequence import masked_mean
 
 Representations = dict[Modality, Float[Tensor, "batch steps size"]]
 Masks = dict[Modality, Bool[Tensor, "batch steps"]]
+Decoded = tuple[
+    Float[Tensor, "batch labels size"],
+    Float[Tensor, "_ heads labels labels"] | None,
+    Float[Tensor, "batch heads labels steps"] | None,
+]
 
 
 class Extractor(nn.Sequential):
@@ -72,21 +84,20 @@ class LabelDecoder(nn.Module):
         # DIVERGENCE (label_norm): the program normalises and drops out the label embedding
         self.norm = nn.LayerNorm(shape.size, shape.eps) if config.label_norm else None
         self.dropout = Dropout(shape.dropout if config.label_norm else 0.0)
-        self.layers = nn.ModuleList(DecoderLayer(shape) for _ in range(config.decoder_layers))
+        self.layers = nn.ModuleList(
+            DecoderLayer(shape)
+            if config.label_decoder == "full"
+            else PooledDecoderLayer(shape, correlation=config.label_decoder == "correlation")
+            for _ in range(config.decoder_layers)
+        )
 
     def label_states(self) -> Float[Tensor, "1 labels size"]:
         """The embedded labels, the same for every sample."""
         labels = self.embedding.weight[None]
         return self.dropout(labels if self.norm is None else self.norm(labels))
 
-    def forward(
-        self, memory: Stream, *, need_weights: bool = False
-    ) -> tuple[
-        Float[Tensor, "batch labels size"],
-        Float[Tensor, "_ heads labels labels"] | None,
-        Float[Tensor, "batch heads labels steps"] | None,
-    ]:
-        """Return H (B, L, d) and the weights of the last layer's two attentions."""
+    def forward(self, memory: Stream, *, need_weights: bool = False) -> Decoded:
+        """Return H and the weights of the last layer's two attentions, if there are any."""
         labels = self.label_states()
         correlation, attention = None, None
         for layer in self.layers:
@@ -105,9 +116,18 @@ class Tailor(EmotionModel):
         num_labels: L.
     """
 
+    parts_in_threads = True
+
+    # each is there where the settings need it
+    generator: Extractor
+    discriminator: nn.Module
+    common_classifier: nn.Linear
+    decoder: LabelDecoder
+
     def __init__(self, config: TailorConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
         super().__init__(dims, num_labels)
         self.config = config
+        self.takes_unaligned = config.takes_unaligned  # type: ignore[misc]
         self.modalities = tuple(m for m in MODALITIES if m in dims)
         d = config.hidden_size
         shape = TransformerShape(
@@ -127,41 +147,64 @@ class Tailor(EmotionModel):
         self.input_dropout = Dropout(config.input_dropout)
         self.encoders = nn.ModuleDict(
             {
-                m: SequenceEncoder(dims[m], shape, layers[m], config.max_steps)
+                m: SequenceEncoder(dims[m], shape, layers[m], config.steps_of(m))
                 for m in self.modalities
             }
         )
-        self.generator = Extractor(d, config.dropout)
+        self.loss_names = list(config.loss_weights)[1:]  # beside that of the classification
+        if config.has_common:
+            self.generator = Extractor(d, config.dropout)
         self.extractors = nn.ModuleDict(
-            {m: Extractor(d, config.refinement_dropout) for m in self.modalities}
+            {
+                m: Extractor(d, config.refinement_dropout)
+                for m in self.modalities
+                if config.has_private
+            }
         )
-        # DIVERGENCE (discriminator): Eq. 2 is one linear map; the program has a hidden layer
-        classes = len(self.modalities)
-        self.discriminator: nn.Module = (
-            nn.Linear(d, classes)
-            if config.discriminator == "linear"
-            else nn.Sequential(
-                nn.Linear(d, d // 2),
-                Dropout(config.refinement_dropout),
-                nn.ReLU(),
-                nn.Linear(d // 2, classes),
-            )
-        )
-        self.common_classifier = nn.Linear(d, num_labels)
+        if any(name.startswith("adversarial") for name in self.loss_names):
+            self.discriminator = self._build_discriminator()
+        if "common_semantics" in self.loss_names:
+            self.common_classifier = nn.Linear(d, num_labels)
         self.fusion_order = [
-            b for b in config.fusion_order if b == "common" or b in self.modalities
+            b
+            for b in config.fusion_order
+            if (config.refinement == "full" if b == "common" else b in self.modalities)
         ]
-        slots = len(self.fusion_order) * config.max_steps
+        slots = sum(self._slots(b) for b in self.fusion_order)
         self.fusion = nn.ModuleList(
             CrossModalEncoder(shape, config.cross_layers, slots, tokens=config.modality_tokens)
             for _ in self.fusion_order[1:]
         )
-        self.decoder = LabelDecoder(config, shape, num_labels)
+        # Table 3 (9): one representation for all labels, and a dense layer
+        self.identical = config.label_decoder == "identical"
+        if not self.identical:
+            self.decoder = LabelDecoder(config, shape, num_labels)
         # DIVERGENCE (classifier): Eq. 15 has weights per label; the program shares them
-        self.classifier = nn.Linear(d, num_labels if config.classifier == "per_label" else 1)
+        shared = config.classifier == "shared" and not self.identical
+        self.classifier = nn.Linear(d, 1 if shared else num_labels)
         # DIVERGENCE (logit_dropout): the program drops out logits, not in the paper
         self.logit_dropout = Dropout(config.logit_dropout)
         self.apply(self._initialise)
+
+    def _build_discriminator(self) -> nn.Module:
+        d, classes = self.config.hidden_size, len(self.modalities)
+        # DIVERGENCE (discriminator): Eq. 2 is one linear map; the program has a hidden layer
+        if self.config.discriminator == "linear":
+            return nn.Linear(d, classes)
+        return nn.Sequential(
+            nn.Linear(d, d // 2),
+            Dropout(self.config.refinement_dropout),
+            nn.ReLU(),
+            nn.Linear(d // 2, classes),
+        )
+
+    def _slots(self, block: Block) -> int:
+        """Places reserved for a block in the position tables of the fusions."""
+        if block != "common":
+            return self.config.steps_of(block)
+        if self.config.common == "sum":
+            return self.config.max_steps
+        return sum(self.config.steps_of(m) for m in self.modalities)
 
     def _initialise(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
@@ -171,14 +214,8 @@ class Tailor(EmotionModel):
 
     @property
     def loss_weights(self) -> Mapping[str, float]:
-        """Alpha, beta and gamma of Eq. 17."""
-        return {
-            "classification": 1.0,
-            "adversarial_common": self.config.adversarial_weight,
-            "adversarial_private": self.config.adversarial_weight,
-            "orthogonality": self.config.orthogonality_weight,
-            "common_semantics": self.config.common_semantics_weight,
-        }
+        """Alpha, beta and gamma of Eq. 17, for the losses there are."""
+        return self.config.loss_weights
 
     @property
     def always_decayed(self) -> set[str]:
@@ -186,77 +223,93 @@ class Tailor(EmotionModel):
         return {f"input_norms.{m}.weight" for m in self.input_norms}
 
     def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
-        """Require word-aligned sequences of at most ``max_steps`` steps."""
-        if not aligned:
-            raise ModelError(
-                f"unaligned sequences (longest: {dict(longest)} steps)",
-                expected="word-aligned data, where every modality has the same steps",
-                fix="align the data to words when converting it (`emotailor data convert --align`)",
-            )
-        if max(longest.values()) > self.config.max_steps:
-            raise ModelError(
-                f"a sequence of {max(longest.values())} steps",
-                expected=f"at most max_steps = {self.config.max_steps}",
-                fix=f"train with --set model.max_steps={max(longest.values())}",
-            )
+        """Require at most ``max_steps`` steps, and where C is a sum, word-aligned sequences."""
+        super().check_lengths(longest, aligned=aligned)
+        for m, steps in sorted(longest.items(), key=lambda item: -item[1]):
+            if steps > self.config.steps_of(m):
+                own = m in self.config.modality_max_steps
+                name = f"modality_max_steps.{m}" if own else "max_steps"
+                raise ModelError(
+                    f"a sequence of {steps} steps",
+                    expected=f"at most {name} = {self.config.steps_of(m)}",
+                    fix=f"train with --set model.{name}={steps}",
+                )
 
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
-        """Compute logits, the five losses of Eq. 17 and, if asked, features.
+        """Compute logits, the losses of Eq. 17 and, if asked, features.
 
-        Features, by name (m a modality):
+        Features, by name (m a modality), as far as the settings leave them:
             ``encoder.m``, ``private.m``, ``common.m``: (B, T, d).
             ``discriminator.private.m``, ``discriminator.common.m``: probabilities (B, T, M) over
             the modalities, in the order v, a, t.
             ``label_correlation``: softmax(r) of Eq. 11 per head, (heads, L, L), rows are queries.
             ``attention.m``, ``attention.common``: each label's attention to the steps of a block,
-            per head, (B, heads, L, T); over all blocks it sums to 1.
+            per head, (B, heads, L, T); over all blocks it sums to 1. A C that is not summed has a
+            block ``attention.common.m`` for each modality.
             ``label_representations``: H of Eq. 14, (B, L, d).
             ``loss.<name>.<part>``: what each loss is the sum of.
 
         Raises:
-            ModelError: a sequence is longer than ``max_steps``, or the modalities of an aligned
-                batch differ in length.
+            ModelError: a sequence is longer than ``max_steps``, or the modalities differ in length
+                and C is their sum.
         """
         values, masks = self._prepare(batch)
         encoded: Representations = {m: self.encoders[m](values[m], masks[m]) for m in values}
-        private: Representations = {m: self.extractors[m](x) for m, x in encoded.items()}
-        common: Representations = {m: self.generator(x) for m, x in encoded.items()}
-        memory = self._fuse(private, common, masks)
-        tailored, correlation, attention = self.decoder(memory, need_weights=features)
-        logits = self._classify(tailored)
+        private: Representations = {m: f(encoded[m]) for m, f in self._extractors()}
+        common: Representations = {}
+        if self.config.has_common:
+            common = {m: self.generator(x) for m, x in encoded.items()}
+        memory = self._fuse(private or common or encoded, common, masks)
+        if self.identical:
+            logits = self.classifier(masked_mean(memory.values, memory.mask))
+            decoded = None
+        else:
+            decoded = self.decoder(memory, need_weights=features)
+            logits = self._classify(decoded[0])
 
         named: dict[str, Tensor] = {}
         losses: dict[str, Float[Tensor, ""]] = {}
         if batch.labels is not None:
-            parts = {
-                "adversarial_common": self._adversarial(
-                    {m: reverse_gradient(x) for m, x in common.items()}, masks
-                ),
-                "adversarial_private": self._adversarial(private, masks),
-                "orthogonality": self._orthogonality(private, common, masks),
-                "common_semantics": self._common_semantics(common, masks, batch.labels),
-            }
             losses["classification"] = F.binary_cross_entropy_with_logits(
                 self.logit_dropout(logits), batch.labels
             )
-            for name, terms in parts.items():
+            for name in self.loss_names:
+                terms = self._loss_terms(name, private, common, masks, batch.labels)
                 losses[name] = torch.stack(list(terms.values())).sum()
                 if features:
                     named |= {f"loss.{name}.{part}": term for part, term in terms.items()}
         if features:
-            assert correlation is not None
-            assert attention is not None
-            named["label_representations"] = tailored
-            named["label_correlation"] = correlation[0]
-            for m in values:
-                named[f"encoder.{m}"] = encoded[m]
-                named[f"private.{m}"], named[f"common.{m}"] = private[m], common[m]
-                named[f"discriminator.private.{m}"] = self.discriminator(private[m]).softmax(-1)
-                named[f"discriminator.common.{m}"] = self.discriminator(common[m]).softmax(-1)
-            lengths = [steps for _, steps in memory.blocks]
-            for (block, _), part in zip(memory.blocks, attention.split(lengths, -1), strict=True):
-                named[f"attention.{block}"] = part
+            named |= self._representations(encoded, private, common)
+            named |= self._label_features(decoded, memory)
         return ModelOutput(logits, losses, named)
+
+    def _extractors(self) -> list[tuple[Modality, nn.Module]]:
+        return [(m, self.extractors[m]) for m in self.modalities if m in self.extractors]
+
+    def _representations(
+        self, encoded: Representations, private: Representations, common: Representations
+    ) -> dict[str, Tensor]:
+        named: dict[str, Tensor] = {}
+        for kind, parts in {"encoder": encoded, "private": private, "common": common}.items():
+            for m, x in parts.items():
+                named[f"{kind}.{m}"] = x
+                if f"adversarial_{kind}" in self.loss_names:
+                    named[f"discriminator.{kind}.{m}"] = self.discriminator(x).softmax(-1)
+        return named
+
+    @staticmethod
+    def _label_features(decoded: Decoded | None, memory: Stream) -> dict[str, Tensor]:
+        if decoded is None:
+            return {}
+        tailored, correlation, attention = decoded
+        named: dict[str, Tensor] = {"label_representations": tailored}
+        if correlation is not None:
+            named["label_correlation"] = correlation[0]
+        if attention is not None:
+            shares = torch.split(attention, [steps for _, steps in memory.blocks], -1)
+            for (block, _), share in zip(memory.blocks, shares, strict=True):
+                named[f"attention.{block}"] = share
+        return named
 
     def _prepare(
         self, batch: Batch
@@ -264,11 +317,10 @@ class Tailor(EmotionModel):
         config = self.config
         steps = {m: batch.values[m].shape[1] for m in self.modalities}
         self.check_lengths(steps, aligned=len(set(steps.values())) == 1)
-        longest = max(steps.values())
-        # DIVERGENCE (pad_to_max_steps): the program pads everything to 60 steps
-        pad = config.max_steps - longest if config.pad_to_max_steps else 0
         values, masks = {}, {}
         for m in self.modalities:
+            # DIVERGENCE (pad_to_max_steps): the program pads everything to 60 steps
+            pad = config.steps_of(m) - steps[m] if config.pad_to_max_steps else 0
             values[m] = F.pad(batch.values[m], (0, 0, 0, pad))
             masks[m] = F.pad(batch.masks[m], (0, pad))
             # DIVERGENCE (attend_to_padding): the program's masks are all ones
@@ -279,26 +331,45 @@ class Tailor(EmotionModel):
             values[m] = self.input_dropout(values[m])
         return values, masks
 
-    def _fuse(self, private: Representations, common: Representations, masks: Masks) -> Stream:
+    def _fuse(self, parts: Representations, common: Representations, masks: Masks) -> Stream:
         """Hierarchical cross-modal encoder, Eq. 8: M = CME(CME(CME(P^v, P^a), P^t), C)."""
-        config = self.config
-        mask = torch.stack([masks[m] for m in common]).any(0)
-        if config.mask_common:
-            total = torch.stack([x * masks[m][..., None] for m, x in common.items()]).sum(0)
-        else:
-            # DIVERGENCE (mask_common): the program sums padding too, and never masks the sum
-            total, mask = torch.stack(list(common.values())).sum(0), torch.ones_like(mask)
-        joint = {"common": Stream.start("common", total, mask, config.max_steps)}
-        for m in self.modalities:
-            joint[m] = Stream.start(m, private[m], masks[m], config.max_steps)
-        fused = joint[self.fusion_order[0]]
-        for name, encoder in zip(self.fusion_order[1:], self.fusion, strict=True):
+        joint: dict[Block, Stream] = {
+            m: Stream.start(m, x, masks[m], self._slots(m)) for m, x in parts.items()
+        }
+        order = self.fusion_order
+        if "common" in order:
+            joint["common"] = self._join_common(common, masks)
+        fused = joint[order[0]]
+        for name, encoder in zip(order[1:], self.fusion, strict=True):
             pair = (fused, joint[name])
             # DIVERGENCE (concatenation): the program puts audio before visual, and text before both
-            if config.concatenation == "program" and name != "common":
+            if self.config.concatenation == "program" and name != "common":
                 pair = (joint[name], fused)
             fused = encoder(*pair)
         return fused
+
+    def _join_common(self, common: Representations, masks: Masks) -> Stream:
+        """C of Eq. 8: the sum of C^v, C^a and C^t."""
+        shown = masks
+        if not self.config.mask_common:
+            # DIVERGENCE (mask_common): the program sums padding too, and never masks the sum
+            shown = {m: torch.ones_like(mask) for m, mask in masks.items()}
+        if self.config.common == "sum":
+            total = torch.stack([x * shown[m][..., None] for m, x in common.items()]).sum(0)
+            mask = torch.stack([shown[m] for m in common]).any(0)
+            return Stream.start("common", total, mask, self._slots("common"))
+        # DIVERGENCE (unaligned): end to end, each part from the first of its own places on
+        device, places, first = next(iter(common.values())).device, [], 0
+        for m, x in common.items():
+            places.append(torch.arange(first, first + x.shape[1], device=device))
+            first += self._slots(m)
+        return Stream(
+            torch.cat(list(common.values()), 1),
+            torch.cat([shown[m] for m in common], 1),
+            torch.cat(places),
+            first,
+            tuple((f"common.{m}", x.shape[1]) for m, x in common.items()),
+        )
 
     def _classify(
         self, tailored: Float[Tensor, "batch labels size"]
@@ -311,6 +382,26 @@ class Tailor(EmotionModel):
     def _loss_mask(self, mask: Bool[Tensor, "batch steps"]) -> Bool[Tensor, "batch steps"] | None:
         # DIVERGENCE (mask_losses): the program counts padding in its losses
         return mask if self.config.mask_losses else None
+
+    def _loss_terms(
+        self,
+        name: str,
+        private: Representations,
+        common: Representations,
+        masks: Masks,
+        labels: Float[Tensor, "batch labels"],
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Return what a loss is the sum of."""
+        match name:
+            case "adversarial_common":
+                reversed_ = {m: reverse_gradient(x) for m, x in common.items()}
+                return self._adversarial(reversed_, masks)
+            case "adversarial_private":
+                return self._adversarial(private, masks)
+            case "orthogonality":
+                return self._orthogonality(private, common, masks)
+            case _:
+                return self._common_semantics(common, masks, labels)
 
     def _adversarial(
         self, representations: Representations, masks: Masks

@@ -7,6 +7,9 @@ to 1/65536. On other devices torch's dropout is used.
 """
 
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -17,9 +20,23 @@ from torch.nn import functional as F
 LEVELS = 2**16
 
 
+_local = threading.local()
+
+
 def draw_seed() -> int:
-    """Draw a seed for one mask from torch's random state."""
-    return int(torch.randint(2**62, ()).item())
+    """Draw a seed for one mask from torch's random state, or the thread's own."""
+    generator: torch.Generator | None = getattr(_local, "generator", None)
+    return int(torch.randint(2**62, (), generator=generator).item())
+
+
+@contextmanager
+def own_randomness(seed: int) -> Iterator[None]:
+    """Let the masks of this thread depend on ``seed`` alone, whatever other threads draw."""
+    _local.generator = torch.Generator().manual_seed(seed)
+    try:
+        yield
+    finally:
+        _local.generator = None
 
 
 def kept_scale(rate: float) -> float:
@@ -27,17 +44,30 @@ def kept_scale(rate: float) -> float:
     return 1 / (1 - round(rate * LEVELS) / LEVELS)
 
 
-def keep_weights(shape: tuple[int, ...], rate: float, seed: int) -> Float[Tensor, "*shape"]:
-    """Return CPU weights that are 0 with probability ``rate``, else what keeps the mean.
+class KeepWeights:
+    """CPU weights that are 0 with probability ``rate``, else what keeps the mean.
 
-    The same seed gives the same weights. They are floats, since multiplying by booleans makes torch
-    convert them at every use.
+    They are floats, since multiplying by booleans makes torch convert them at every use.
+
+    Args:
+        rate: probability of 0.
+        seed: the same seed gives the same weights, drawn one after the other.
     """
-    count = math.prod(shape)
-    raw = np.random.SFC64(seed).random_raw(-(-count // 4))
-    bits = torch.from_numpy(np.asarray(raw).view(np.int16))[:count].view(shape)
-    threshold = round(rate * LEVELS) - LEVELS // 2
-    return bits.to(torch.float32).ge_(threshold).mul_(kept_scale(rate))
+
+    def __init__(self, rate: float, seed: int) -> None:
+        self.generator = np.random.SFC64(seed)
+        self.threshold = round(rate * LEVELS) - LEVELS // 2
+        self.scale = kept_scale(rate)
+
+    def draw(
+        self, shape: tuple[int, ...], out: Float[Tensor, "*shape"] | None = None
+    ) -> Float[Tensor, "*shape"]:
+        """Return the next weights, in ``out`` where given."""
+        count = math.prod(shape)
+        raw = self.generator.random_raw(-(-count // 4))
+        bits = torch.from_numpy(np.asarray(raw).view(np.int16))[:count].view(shape)
+        weights = bits.to(torch.float32) if out is None else out.copy_(bits)
+        return weights.ge_(self.threshold).mul_(self.scale)
 
 
 def dropout(x: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*shape"]:
@@ -46,7 +76,7 @@ def dropout(x: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*shape"]:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, rate)
-    return x * keep_weights(tuple(x.shape), rate, draw_seed()).to(x.dtype)
+    return x * KeepWeights(rate, draw_seed()).draw(tuple(x.shape)).to(x.dtype)
 
 
 class Dropout(nn.Module):

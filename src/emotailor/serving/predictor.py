@@ -21,8 +21,8 @@ from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.metrics import decide
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.training.inference import predict_probabilities
-from emotailor.training.loop import choose_device
 from emotailor.training.model_folder import LoadedModel, load_model
+from emotailor.training.setup import choose_device
 
 MAX_VARIANTS = 64
 CHUNK = 512  # samples of a long list that are copied at once

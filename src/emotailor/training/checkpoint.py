@@ -85,9 +85,15 @@ def save_checkpoint(
     name, digest = write_hashed(
         folder, "state", ".safetensors", lambda path: save_tensors(tensors, path)
     )
-    state = {"progress": asdict(progress), "file": name, "sha256": digest}
-    write_json(folder / STATE_FILE, state)
+    save_progress(folder, progress, file=name, digest=digest)
     remove_others(folder, "state", ".safetensors", keep=name)
+
+
+def save_progress(folder: Path, progress: Progress, *, file: str = "", digest: str = "") -> None:
+    """Write where a training stands, and which tensors belong to it (none after a fit)."""
+    state = {"progress": asdict(progress), "file": file, "sha256": digest}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / STATE_FILE, state)
 
 
 def read_progress(folder: Path) -> Progress | None:

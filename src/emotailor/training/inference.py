@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
-from emotailor.data.batching import Standardizer, batches
+from emotailor.data.batching import Standardizer, collate
 from emotailor.data.dataset import Modality, Split
 from emotailor.models.base import EmotionModel
+from emotailor.training.threads import worker_threads
 
 
-@torch.inference_mode()
 def predict_probabilities(
     model: EmotionModel,
     split: Split,
@@ -27,19 +28,28 @@ def predict_probabilities(
     Samples are batched by length, so that little is spent on padding; a model's results do not
     depend on its batch mates.
     """
-    device = next(model.parameters()).device
+    device = _device_of(model)
     was_training = model.training
     model.eval()
     longest = np.max([split.lengths(m) for m in dims if m in split.modalities], axis=0)
     order = np.argsort(-longest, kind="stable")
     found = np.zeros((len(split), model.num_labels), np.float32)
-    done = 0
-    for batch in batches(
-        split, dims, batch_size=batch_size, aligned=aligned, standardize=standardizer, order=order
-    ):
+
+    def fill(start: int) -> None:
+        chosen = order[start : start + batch_size]
+        samples = [split.sample(int(i)) for i in chosen]
+        batch = collate(samples, dims, aligned=aligned, standardize=standardizer)
         unlabelled = replace(batch, labels=None)  # with labels the losses would be computed too
-        logits = model(unlabelled.to(device)).logits.float()
-        found[order[done : done + len(batch)]] = logits.sigmoid().cpu().numpy()
-        done += len(batch)
+        with torch.inference_mode():
+            logits = model(unlabelled.to(device)).logits.float()
+        found[chosen] = logits.sigmoid().cpu().numpy()
+
+    with worker_threads(device) as workers:
+        workers.map(fill, range(0, len(order), batch_size))
     model.train(was_training)
     return found
+
+
+def _device_of(model: EmotionModel) -> torch.device:
+    """Where a model is; one that is fitted has buffers alone."""
+    return next(chain(model.parameters(), model.buffers())).device

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emotailor import __version__
+from emotailor.configs.alignment import AlignmentConfig
 from emotailor.configs.systems import find_system
 from emotailor.data.batching import Standardizer
 from emotailor.data.dataset import MODALITIES, Modality
@@ -39,6 +40,7 @@ class ModelCard(BaseModel):
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     system: str
     config: dict[str, Any]
+    alignment: AlignmentConfig = AlignmentConfig(kind="none")  # what older folders have
     label_names: tuple[str, ...] = Field(min_length=1)
     dims: dict[Modality, Annotated[int, Field(ge=1)]] = Field(min_length=1)
     aligned: bool
@@ -163,16 +165,20 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
         ) from None
     dims = {m: card.dims[m] for m in MODALITIES if m in card.dims}
     state = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    sizes = {name: tuple(x.shape) for name, x in state.items()}
     standardizer = None
     try:
         with torch.device("meta"):  # compare shapes before altered settings can claim much memory
-            shapes = build_model(card.system, config, dims, len(card.label_names)).state_dict()
+            bare = build_model(card.system, config, dims, len(card.label_names), card.alignment)
+            bare.resize(sizes)
+            shapes = bare.state_dict()
         for name in sorted(state.keys() & shapes.keys()):
             if (there := tuple(state[name].shape)) != (wanted := tuple(shapes[name].shape)):
                 raise RuntimeError(f"{name} has the shape {there}, not {wanted}")
         # fresh parameters are overwritten at once: leave the caller's random state alone
         with torch.random.fork_rng(devices=[]):
-            model = build_model(card.system, config, dims, len(card.label_names))
+            model = build_model(card.system, config, dims, len(card.label_names), card.alignment)
+        model.resize(sizes)
         model.load_state_dict(state)
         if card.standardized:
             standardizer = Standardizer(

@@ -1,0 +1,214 @@
+"""What the CTC alignment module costs: one training step of TAILOR with and without it.
+
+Without it TAILOR takes a batch whose modalities have all --target steps; with it visual and audio
+have --source steps and are aligned first, and the module's loss is computed or not. The three take
+turns in one process, in the parts that the training loop computes at once (--whole: everything at
+once), with its optimizer and clipping. On a busy machine compare the processor seconds.
+
+The profile times the module's own parts, forward and backward, on the whole batch: the LSTM, the
+softmax with the weighted sum, and the CTC loss.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks import memory, report
+from benchmarks.specification import DIMS
+from emotailor.config import parse_overrides
+from emotailor.configs.alignment import AlignmentConfig
+from emotailor.configs.run import recipe
+from emotailor.configs.tailor import TailorConfig
+from emotailor.data.batching import Batch, split_by_steps
+from emotailor.data.dataset import MODALITIES
+from emotailor.models.base import EmotionModel
+from emotailor.models.factory import build_model
+from emotailor.models.unaligned import CTCAligned
+from emotailor.nn.ctc import CTCAlignment
+from emotailor.training.loop import CPU_PART_STEPS
+from emotailor.training.optimizer import build_optimizer
+
+LABELS = 6
+
+
+def draw(size: int, source: int, target: int) -> Batch:
+    """A batch of random features, all of the same lengths."""
+    steps = {"visual": source, "audio": source, "text": target}
+    values = {m: torch.randn(size, steps[m], DIMS[m]) for m in MODALITIES}
+    masks = {m: torch.ones(x.shape[:2], dtype=torch.bool) for m, x in values.items()}
+    labels = (torch.rand(size, LABELS) < 0.25).float()
+    return Batch(values, masks, labels, [str(i) for i in range(size)])
+
+
+class Program:
+    """A model and its optimizer.
+
+    Args:
+        config: of TAILOR.
+        alignment: what is before it.
+        batch: on which it is trained.
+        loss: whether the loss of the alignment modules counts.
+        whole: compute the batch at once.
+    """
+
+    def __init__(
+        self,
+        config: TailorConfig,
+        alignment: AlignmentConfig,
+        batch: Batch,
+        *,
+        loss: bool = True,
+        whole: bool = False,
+    ) -> None:
+        torch.manual_seed(0)
+        self.model: EmotionModel = build_model("tailor", config, DIMS, LABELS, alignment)
+        if isinstance(self.model, CTCAligned) and not loss:
+            for module in self.model.aligners.values():
+                forward = module.forward
+                module.forward = lambda *args, loss=None, forward=forward: forward(  # type: ignore[assignment]
+                    *args, loss=False
+                )
+            self.model._reduce = lambda aligned, _: aligned.values.new_zeros(())  # type: ignore[method-assign]
+        self.training = recipe("tailor", aligned=False)
+        self.optimizer = build_optimizer(self.model, self.training)
+        self.parts = [batch] if whole else split(batch)
+
+    def step(self) -> None:
+        """Take one optimizer step."""
+        self.model.train()
+        size = sum(len(part) for part in self.parts)
+        for part in self.parts:
+            loss = self.model.total_loss(self.model(part)) * (len(part) / size)
+            loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def split(batch: Batch) -> list[Batch]:
+    """The parts that the training loop computes at once, by the steps of the text."""
+    lengths = batch.masks["text"].sum(1).numpy()
+    rows = [torch.from_numpy(part) for part in split_by_steps(lengths, CPU_PART_STEPS)]
+    assert batch.labels is not None
+    return [
+        Batch(
+            {m: x[r] for m, x in batch.values.items()},
+            {m: x[r] for m, x in batch.masks.items()},
+            batch.labels[r],
+            [batch.ids[i] for i in r],
+        )
+        for r in rows
+    ]
+
+
+def clocked(work: Callable[[], object]) -> tuple[float, float]:
+    """Return seconds and processor seconds of one call."""
+    started, used = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - started, time.process_time() - used
+
+
+def profile(batch: Batch, target: int, repeats: int) -> dict[str, float]:
+    """Processor seconds of the parts of both modules, forward and backward; the least of some."""
+    found = {"lstm": 0.0, "softmax and sum": 0.0, "ctc loss": 0.0}
+    lengths = torch.full((len(batch),), target)
+    for m in ("visual", "audio"):
+        module = CTCAlignment(DIMS[m], target)
+        values, mask = batch.values[m], batch.masks[m]
+
+        def lstm(module: CTCAlignment = module, x: Any = values, mask: Any = mask) -> None:
+            module.lstm(x, mask)[0].sum().backward()
+
+        def aligned(
+            loss: bool, module: CTCAlignment = module, x: Any = values, mask: Any = mask
+        ) -> None:
+            result = module(x, mask, lengths, loss=loss)
+            total = result.values.sum()
+            (total if result.loss is None else total + result.loss.sum()).backward()
+
+        works: list[Callable[[], None]] = [lstm, lambda: aligned(False), lambda: aligned(True)]
+        times = [min(clocked(work)[1] for _ in range(repeats + 1)) for work in works]
+        for key, more, less in zip(found, times, [0.0, *times], strict=False):
+            found[key] += max(more - less, 0.0)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Measure, print and save; return what was saved."""
+    parser = report.parser(__doc__)
+    parser.add_argument("--batch", type=report.positive, default=64)
+    parser.add_argument("--source", type=report.positive, default=500, help="visual, audio steps")
+    parser.add_argument("--target", type=report.positive, default=50, help="steps of the text")
+    parser.add_argument("--repeats", type=report.positive, default=3)
+    parser.add_argument("--threads", type=report.positive, help="of torch; default: its own choice")
+    parser.add_argument("--whole", action="store_true", help="compute the whole batch at once")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of TAILOR"
+    )
+    args = parser.parse_args(arguments)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    config = TailorConfig.paper().replace(**parse_overrides(args.set))
+    ctc = AlignmentConfig(kind="ctc", target_steps=args.target)
+    none = AlignmentConfig(kind="none")
+    plain, native = (draw(args.batch, n, args.target) for n in (args.target, args.source))
+    programs = {
+        "without": Program(config, none, plain, whole=args.whole),
+        "aligned, no loss": Program(config, ctc, native, loss=False, whole=args.whole),
+        "aligned": Program(config, ctc, native, whole=args.whole),
+    }
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
+    for _ in range(args.repeats + 1):  # in turns; the first is not counted
+        for name, program in programs.items():
+            times[name].append(clocked(program.step))
+    rows = [
+        {
+            "program": name,
+            "seconds": [a for a, _ in taken[1:]],
+            "cpu_seconds": [b for _, b in taken[1:]],
+            "seconds_median": median(a for a, _ in taken[1:]),
+            "cpu_seconds_median": median(b for _, b in taken[1:]),
+        }
+        for name, taken in times.items()
+    ]
+    base: Mapping[str, Any] = rows[0]
+    for row in rows:
+        for key in ("seconds", "cpu_seconds"):
+            row[f"added_{key}"] = row[f"{key}_median"] / base[f"{key}_median"] - 1
+    result = {
+        "benchmark": "unaligned",
+        "machine": report.describe_machine(threads=args.threads),
+        "settings": {**vars(args), "json": None},
+        "rows": rows,
+        "profile_cpu_seconds": profile(native, args.target, args.repeats),
+        "memory_peak": memory.peak(),
+    }
+    report.show(
+        f"TAILOR step, batch {args.batch}, steps {args.source}/{args.source}/{args.target}",
+        ["program", "s/step", "CPU s", "added", "added CPU"],
+        [
+            [
+                row["program"],
+                f"{row['seconds_median']:.2f}",
+                f"{row['cpu_seconds_median']:.2f}",
+                f"{row['added_seconds']:+.0%}",
+                f"{row['added_cpu_seconds']:+.0%}",
+            ]
+            for row in rows
+        ],
+        [
+            "module, whole batch, CPU s: "
+            + ", ".join(f"{k} {v:.2f}" for k, v in result["profile_cpu_seconds"].items()),
+            f"peak memory of all three: {report.gib(result['memory_peak'])} GiB",
+        ],
+    )
+    report.save(args.json, result)
+    return result
+
+
+if __name__ == "__main__":
+    report.run(main)

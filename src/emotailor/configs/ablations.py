@@ -1,0 +1,147 @@
+"""The ablations of TAILOR: the twelve rows of Table 3 (AAAI 2022) as changes of TailorConfig."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from emotailor.configs.tailor import TailorConfig
+from emotailor.errors import ConfigError
+
+METRICS = ("accuracy", "micro_precision", "micro_recall", "micro_f1")
+"""The columns of the table."""
+
+FULL = "full"
+"""The variant that switches nothing; the others are compared with it."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One row of Table 3.
+
+    Attributes:
+        name: as given on the command line.
+        title: as in the table.
+        numbers: as printed there, for aligned CMU-MOSEI; in the order of ``METRICS``.
+        changes: the one switch it turns, by field of TailorConfig; empty for the full model.
+        why: what is left, where the title alone does not say it.
+    """
+
+    name: str
+    title: str
+    numbers: tuple[float, float, float, float]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+
+    @property
+    def published(self) -> dict[str, float]:
+        """Metric -> number in the table."""
+        return dict(zip(METRICS, self.numbers, strict=True))
+
+    def apply(self, config: TailorConfig) -> TailorConfig:
+        """Return the variant of a full model.
+
+        Raises:
+            ConfigError: the model is that variant already.
+        """
+        same = [name for name, value in self.changes.items() if getattr(config, name) == value]
+        if same:
+            raise ConfigError(
+                f"{self.name}: model.{same[0]} = {getattr(config, same[0])!r} already",
+                expected="a full TAILOR, of which each variant switches one thing",
+                fix=f"leave model.{same[0]} alone, or leave out the variant",
+            )
+        return config.replace(**self.changes)
+
+
+_ROWS = (
+    Ablation(
+        "without_amr",
+        "w/o AMR",
+        (0.446, 0.634, 0.474, 0.543),
+        {"refinement": "none"},
+        "V, A and T are fused: no generator, extractors or discriminator, and none of their losses",
+    ),
+    Ablation(
+        "adversarial",
+        "w/ L_adv",
+        (0.432, 0.722, 0.419, 0.530),
+        {"refinement_losses": ("adversarial",)},
+        "of the losses of AMR only L_C and L_P",
+    ),
+    Ablation(
+        "adversarial_orthogonality",
+        "w/ L_adv, L_diff",
+        (0.462, 0.581, 0.520, 0.549),
+        {"refinement_losses": ("adversarial", "orthogonality")},
+        "of the losses of AMR all but L_cml",
+    ),
+    Ablation(
+        "common",
+        "w/ C{v,a,t}",
+        (0.458, 0.638, 0.481, 0.549),
+        {"refinement": "common"},
+        "C^v, C^a and C^t are fused; nothing private, so no L_P and no L_diff",
+    ),
+    Ablation(
+        "private",
+        "w/ P{v,a,t}",
+        (0.449, 0.605, 0.496, 0.545),
+        {"refinement": "private"},
+        "P^v, P^a and P^t are fused; nothing common, so no L_C, L_diff and L_cml",
+    ),
+    Ablation(
+        "order_vtac",
+        "order v,t,a,c",
+        (0.465, 0.629, 0.496, 0.554),
+        {"fusion_order": ("visual", "text", "audio", "common")},
+    ),
+    Ablation(
+        "order_atvc",
+        "order a,t,v,c",
+        (0.470, 0.584, 0.524, 0.552),
+        {"fusion_order": ("audio", "text", "visual", "common")},
+    ),
+    Ablation(
+        "without_tokens",
+        "w/o MTE",
+        (0.478, 0.601, 0.528, 0.562),
+        {"modality_tokens": False},
+        "no modality token embeddings",
+    ),
+    Ablation(
+        "identical",
+        "w/ identical",
+        (0.462, 0.575, 0.528, 0.551),
+        {"label_decoder": "identical"},
+        "no decoder: the mean of M through a dense layer",
+    ),
+    Ablation(
+        "label_embedding",
+        "w/ LE",
+        (0.465, 0.558, 0.556, 0.557),
+        {"label_decoder": "embedding"},
+        "each label's embedding is joined with the mean of M; no attention",
+    ),
+    Ablation(
+        "label_correlation",
+        "w/ LE, LC",
+        (0.473, 0.594, 0.538, 0.564),
+        {"label_decoder": "correlation"},
+        "as before, after the labels' self-attention",
+    ),
+    Ablation(FULL, "TAILOR", (0.488, 0.641, 0.512, 0.569)),
+)
+
+ABLATIONS: Mapping[str, Ablation] = {row.name: row for row in _ROWS}
+"""Name -> row, in the order of the table."""
+
+
+def find_ablation(name: str) -> Ablation:
+    """Return the row of this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in ABLATIONS:
+        raise ConfigError(f"unknown variant {name!r}", expected=f"one of {', '.join(ABLATIONS)}")
+    return ABLATIONS[name]

@@ -1,0 +1,182 @@
+"""The ablations of TAILOR (Table 3): its variants trained and tested as a benchmark.
+
+Each variant is TAILOR with one setting switched, see ``configs/ablations.py``. Runs, folders,
+failures, tests and tables are those of the benchmark::
+
+    OUT/ablation.json           everything: settings, runs, metrics, tests, failures
+    OUT/table.md, .csv, .tex    the table
+    OUT/<variant>/seed<N>/      run folder
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from emotailor.config import parse_overrides, read_toml
+from emotailor.configs.ablations import ABLATIONS, FULL, Ablation, find_ablation
+from emotailor.configs.run import RunConfig
+from emotailor.configs.systems import Preset, find_system
+from emotailor.configs.tailor import TailorConfig
+from emotailor.data.store import open_dataset
+from emotailor.errors import ConfigError
+from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.experiments.benchmark import (
+    FIRST_SEED,
+    BenchmarkResult,
+    Kind,
+    Plan,
+    complete_plan,
+    fixed_settings,
+    numbers,
+    run_benchmark,
+)
+from emotailor.experiments.published import published_setting
+from emotailor.experiments.training import PlannedRun
+
+SYSTEM = "tailor"
+NOTE = (
+    "Paper: Table 3 of TAILOR (AAAI 2022), aligned CMU-MOSEI, as published; neither threshold nor "
+    "number of runs is given there. Its P and R may be exchanged: the authors' program swaps the "
+    "two. Acc and F1 are not affected."
+)
+OTHER_DATA = (
+    "This is not the test split of aligned CMU-MOSEI: beside the paper's numbers only the order of "
+    "the rows and the signs of the differences can be compared, not the values."
+)
+
+
+def ablate(
+    data: str | Path,
+    out: str | Path,
+    *,
+    console: Console | None = None,
+    thresholds: ThresholdMode = "tuned",
+    resamples: int = 2000,
+    **options: Any,
+) -> BenchmarkResult:
+    """Train and test variants of TAILOR on one data set, or go on after a stop.
+
+    Args:
+        data: stored data set.
+        out: folder of runs and tables.
+        console: where to print what happens; by default nowhere.
+        thresholds: ``fixed``, ``tuned`` or ``per_label``, all chosen on the validation split.
+        resamples: of the paired test against the full model; 0 for none.
+        options: of :func:`plan_ablation`.
+
+    Raises:
+        EmotailorError: as :func:`plan_ablation` and ``run_benchmark``.
+    """
+    plan = plan_ablation(Path(data), Path(out), **options)
+    return run_benchmark(
+        plan, console or Console(quiet=True), thresholds=thresholds, resamples=resamples
+    )
+
+
+def plan_ablation(
+    data: Path,
+    out: Path,
+    *,
+    variants: Sequence[str] = ("all",),
+    seeds: int = 5,
+    seed: int = FIRST_SEED,
+    preset: Preset = "paper",
+    config_file: Path | None = None,
+    settings: Sequence[str] = (),
+    modalities: Sequence[str] | None = None,
+    device: str | None = None,
+    jobs: int | None = None,
+    split: str = "test",
+) -> Plan:
+    """Put the settings of all runs together, checked, before anything heavy starts.
+
+    Args:
+        data: stored data set.
+        out: folder of runs and tables.
+        variants: names of variants, or ``all``; the full model is always one of them.
+        seeds: runs of each variant.
+        seed: of the first; the others count up.
+        preset: where settings that nobody gives come from.
+        config_file: TOML as for ``emotailor train``, for all variants.
+        settings: ``KEY=VALUE`` as for ``emotailor train``, for all variants; they win.
+        modalities: names or initials; by default all of the data.
+        device: to train and test on.
+        jobs: runs at a time; by default one per core, and one on a GPU.
+        split: on which the variants are tested.
+
+    Raises:
+        ConfigError: a wrong setting, one that a variant switches, or runs with other settings in
+            ``out``.
+        DataError: no such data set, or a split is missing.
+    """
+    rows = chosen_variants(variants)
+    layers = [read_toml(config_file) if config_file else {}, parse_overrides(settings)]
+    for layer, where in zip(layers, (str(config_file), "--set"), strict=True):
+        _check_layer(layer, where)
+    fixed = fixed_settings(data, modalities, device)
+    dataset = open_dataset(data)
+    full = [
+        RunConfig.build(
+            *layers, fixed, {"training": {"seed": number}}, preset=preset, aligned=dataset.aligned
+        )
+        for number in numbers(seed, seeds, jobs)
+    ]
+    system = find_system(SYSTEM)
+    built = [
+        (
+            replace(system, name=row.name, title=row.title),
+            [PlannedRun(_switch(c, row), out / row.name / f"seed{c.training.seed}") for c in full],
+        )
+        for row in rows
+    ]
+    same = published_setting(dataset.card) == "aligned" and split == "test"
+    kind = Kind(
+        name="ablation",
+        reference=FULL,
+        paper="Table 3",
+        published={row.name: row.published for row in rows},
+        notes=(NOTE,) if same else (NOTE, OTHER_DATA),
+    )
+    return complete_plan(data, dataset, out, built, kind, split=split, jobs=jobs)
+
+
+def chosen_variants(names: Sequence[str]) -> list[Ablation]:
+    """Return the chosen variants and the full model, in the order of the table.
+
+    Raises:
+        ConfigError: there is no such variant.
+    """
+    wanted = {name.strip() for name in names}
+    if "all" in wanted:
+        wanted = wanted - {"all"} | set(ABLATIONS)
+    found = {find_ablation(name).name for name in sorted(wanted)} | {FULL}
+    return [row for row in ABLATIONS.values() if row.name in found]
+
+
+def _switch(config: RunConfig, row: Ablation) -> RunConfig:
+    assert isinstance(config.model, TailorConfig)
+    return config.replace(model=row.apply(config.model).to_json())
+
+
+def _check_layer(values: Mapping[str, Any], where: str) -> None:
+    """Refuse what would make the runs something else than variants of one model."""
+    if values.get("system", SYSTEM) != SYSTEM:
+        raise ConfigError(
+            f"{where}: system = {values['system']!r}", expected=f"{SYSTEM}, which is ablated"
+        )
+    for (table, key), option in {
+        ("data", "path"): "--data",
+        ("training", "seed"): "--seed",
+    }.items():
+        given = values.get(table, {})
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"{where}: {table} = {given!r}", expected="a table of settings")
+        if key in given:
+            raise ConfigError(
+                f"{where}: {table}.{key}",
+                expected="the same for all variants",
+                fix=f"give it with {option}",
+            )

@@ -1,0 +1,153 @@
+"""Commands in processes of their own, some at a time; one that fails does not stop the others."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emotailor.training.run_folder import stop_requests
+
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command to run.
+
+    Attributes:
+        name: for messages.
+        command: program and arguments.
+        log: file that its output is appended to.
+    """
+
+    name: str
+    command: Sequence[str]
+    log: Path
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended.
+
+    Attributes:
+        job: the command.
+        code: exit code; -n where signal n killed it.
+        seconds: how long it ran.
+        message: why it failed, or the empty string.
+    """
+
+    job: Job
+    code: int
+    seconds: float
+    message: str = ""
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def failure_message(output: str, code: int) -> str:
+    """Return why a command failed: its own error message, or its last line."""
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    # an error is one line, and indented ones that say what was expected and how to fix it
+    messages = re.findall(r"^error: (.*(?:\n +.*)*)", output, re.MULTILINE)
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return str(messages[-1]) if messages else (lines[-1] if lines else "it said nothing")
+
+
+class _Child:
+    """A running command."""
+
+    def __init__(self, job: Job, environment: Mapping[str, str]) -> None:
+        self.job, self.started = job, time.monotonic()
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with job.log.open("ab") as log:
+            self._offset = log.tell()
+            self.process = subprocess.Popen(
+                job.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+            )
+
+    def result(self) -> Ended:
+        code = self.process.wait()
+        seconds = time.monotonic() - self.started
+        if not code:
+            return Ended(self.job, code, seconds)
+        with self.job.log.open("rb") as log:
+            log.seek(self._offset)
+            output = log.read().decode("utf-8", "replace")
+        return Ended(self.job, code, seconds, failure_message(output, code))
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    at_once: int,
+    environment: Mapping[str, str],
+    on_start: Callable[[Job], None],
+    on_end: Callable[[Ended], None],
+    on_stop: Callable[[int], None],
+) -> int | None:
+    """Run all commands, ``at_once`` at a time.
+
+    SIGINT or SIGTERM ends it: no further command is started, and the running ones are asked to
+    stop (SIGTERM) and waited for. A second signal kills them.
+
+    Args:
+        jobs: the commands, in the order in which they are started.
+        at_once: how many run at the same time.
+        environment: of all of them.
+        on_start: called when one is started.
+        on_end: called when one has ended, unless it was asked to stop.
+        on_stop: called with the number of running commands when they are asked to stop.
+
+    Returns:
+        The signal that stopped it, or None where all commands have ended.
+    """
+    waiting, running = deque(jobs), list[_Child]()
+    asked = 0
+    try:
+        with stop_requests() as stop:
+            while running or (waiting and not stop):
+                while waiting and len(running) < at_once and not stop:
+                    job = waiting.popleft()
+                    running.append(_Child(job, environment))
+                    on_start(job)
+                time.sleep(POLL_SECONDS)
+                if (signals := len(stop)) > asked:
+                    _end(running, kill=bool(asked))
+                    if not asked:
+                        on_stop(len(running))
+                    asked = signals
+                for child in [c for c in running if c.process.poll() is not None]:
+                    running.remove(child)
+                    ended = child.result()
+                    if not asked or not ended.code:
+                        on_end(ended)
+            return stop[0] if stop else None
+    finally:  # whatever went wrong here, nothing goes on behind the user's back
+        _end(running)
+        for child in running:
+            child.process.wait()
+
+
+def _end(children: Sequence[_Child], *, kill: bool = False) -> None:
+    for child in children:
+        if child.process.poll() is None:
+            child.process.kill() if kill else child.process.terminate()

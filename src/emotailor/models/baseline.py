@@ -1,0 +1,51 @@
+"""The floor that every system must pass: label frequencies, which know nothing of the input."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float64
+
+from emotailor.data.dataset import Split
+from emotailor.errors import DataError, ModelError
+
+
+class LabelFrequency:
+    """Predicts for every sample how frequent each label is in training.
+
+    Attributes:
+        label_names: of the label columns; empty before ``fit``.
+        frequencies: (L,), share of the training samples that have the label.
+    """
+
+    def __init__(self) -> None:
+        self.label_names: tuple[str, ...] = ()
+        self.frequencies: Float64[np.ndarray, "labels"] | None = None
+
+    def fit(self, split: Split, label_names: Sequence[str]) -> "LabelFrequency":
+        """Count the labels of ``split``.
+
+        Raises:
+            DataError: the split is empty, or the names do not fit its labels.
+        """
+        if not len(split):
+            raise DataError(f"split {split.name!r} has no samples", expected="samples to train on")
+        if split.labels.shape[1] != len(label_names):
+            raise DataError(
+                f"{len(label_names)} label names for {split.labels.shape[1]} label columns",
+                expected="one name per column",
+            )
+        self.label_names = tuple(label_names)
+        self.frequencies = split.labels.mean(0, dtype=np.float64)
+        return self
+
+    def predict_proba(self, split: Split) -> Float64[np.ndarray, "n labels"]:
+        """Return the training frequencies, once per sample.
+
+        Raises:
+            ModelError: not fitted.
+        """
+        if self.frequencies is None:
+            raise ModelError(
+                "LabelFrequency has not been trained", fix="call fit before predict_proba"
+            )
+        return np.tile(self.frequencies, (len(split), 1))

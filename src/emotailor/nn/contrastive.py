@@ -1,0 +1,110 @@
+"""Supervised contrastive loss over a batch and a queue, without the matrix of all pairs."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+CHUNK = 128
+"""Rows of the matrix of similarities that exist at a time."""
+
+
+def _scores(
+    features: Float[Tensor, "rows size"], start: int, end: int, temperature: float
+) -> Float[Tensor, "part rows"]:
+    """At most CHUNK rows, from ``start`` to ``end``, of F F^T / tau, -inf on its diagonal."""
+    scores = (features[start : min(start + CHUNK, end)] / temperature) @ features.T
+    scores.diagonal(start).fill_(-torch.inf)
+    return scores
+
+
+class _LogSumExp(torch.autograd.Function):
+    """``log sum_{k != i} exp(f_i . f_k / tau)`` of each row i; (N, p) -> (N,).
+
+    Only the first ``learned`` rows get a gradient. The scores are symmetric, so the scores of these
+    rows hold all it needs, for their own sums and for the sums of the others that they are part of.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, temperature: float, learned: int) -> Tensor:
+        size = len(features)
+        starts = range(0, size, CHUNK)
+        sums = torch.cat([_scores(features, i, size, temperature).logsumexp(1) for i in starts])
+        ctx.save_for_backward(features, sums)
+        ctx.temperature, ctx.learned = temperature, learned
+        return sums
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        features, sums = ctx.saved_tensors
+        found = torch.zeros_like(features)
+        for start in range(0, ctx.learned, CHUNK):
+            scores = _scores(features, start, ctx.learned, ctx.temperature)
+            rows = slice(start, start + len(scores))
+            weights = (scores - sums[rows, None]).exp_().mul_(gradient[rows, None])
+            weights += scores.sub_(sums).exp_().mul_(gradient)
+            found[rows] = weights @ features
+        return found / ctx.temperature, None, None
+
+
+class ContrastiveQueue(nn.Module):
+    """The last rows of earlier batches with their classes, without gradients.
+
+    All of it is in buffers, so that a resumed training goes on with the same rows.
+
+    Args:
+        start: (Q, p), the rows it holds at first; their class is -1, which is none.
+    """
+
+    rows: Float[Tensor, "queued size"]
+    classes: Int64[Tensor, "queued"]
+    pointer: Int64[Tensor, ""]
+
+    def __init__(self, start: Float[Tensor, "queued size"]) -> None:
+        super().__init__()
+        self.register_buffer("rows", start)
+        self.register_buffer("classes", torch.full((len(start),), -1))
+        self.register_buffer("pointer", torch.tensor(0))
+
+    def add(self, rows: Float[Tensor, "rows size"], classes: Int64[Tensor, "rows"]) -> None:
+        """Write rows from the pointer on, around the end; of too many the last ones stay."""
+        size = len(self.rows)
+        places = (self.pointer + torch.arange(len(rows), device=rows.device)) % size
+        self.rows[places[-size:]] = rows[-size:].detach()
+        self.classes[places[-size:]] = classes[-size:]
+        self.pointer.add_(len(rows)).remainder_(size)
+
+
+def supervised_contrast(
+    rows: Float[Tensor, "rows size"],
+    classes: Int64[Tensor, "rows"],
+    queue: ContrastiveQueue,
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """Supervised contrastive loss (Khosla et al. 2020) in which every row is an anchor.
+
+    The mean over the N anchors i, of batch and queue, of
+    ``-1/|P(i)| sum_{j in P(i)} log softmax_{k != i}(f_i . f_k / tau)_j``, where P(i) are the other
+    rows of its class; an anchor without any adds 0. Time grows with N^2, memory with N.
+
+    Args:
+        rows: (n, p) of unit length.
+        classes: (n,), from 0.
+        queue: rows of earlier batches.
+        temperature: tau.
+    """
+    features = torch.cat([rows, queue.rows])
+    owners = torch.cat([classes, queue.classes])
+    known, index = owners >= 0, owners.clamp(min=0)
+    members = torch.bincount(index[known], minlength=int(index.amax()) + 1)
+    others = members[index] - 1
+    # the sum of f_i . f_j over a class is f_i . (sum of its rows): no matrix of pairs is needed
+    zeros = features.new_zeros(len(members), features.shape[1])
+    total = zeros.index_add(0, index[known], features[known])[index]
+    positive = ((total - features) * features).sum(1) / temperature
+    sums: Tensor = _LogSumExp.apply(  # type: ignore[no-untyped-call]
+        features, temperature, len(rows)
+    )
+    loss = sums - positive / others.clamp(min=1)
+    return torch.where(known & (others > 0), loss, 0.0).mean()

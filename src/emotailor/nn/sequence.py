@@ -1,0 +1,68 @@
+"""Reading sequences through their masks: means, maxima, last steps, softmax, compaction.
+
+A mask is True at real steps. Real steps usually come first, but need not: an explanation hides
+steps in the middle. A row without any real step is a missing modality.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+
+def masked_mean(
+    x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
+) -> Float[Tensor, "batch size"]:
+    """Return the mean over the real steps; 0 where there are none."""
+    real = mask[..., None].to(x.dtype)
+    return (x * real).sum(1) / real.sum(1).clamp(min=1)
+
+
+def masked_max(
+    x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
+) -> Float[Tensor, "batch size"]:
+    """Return the maximum over the real steps; 0 where there are none."""
+    found = x.masked_fill(~mask[..., None], -torch.inf).amax(1)
+    return torch.where(mask.any(1, keepdim=True), found, 0.0)
+
+
+def masked_softmax(
+    scores: Float[Tensor, "batch *_ steps"], mask: Bool[Tensor, "batch steps"]
+) -> Float[Tensor, "batch *_ steps"]:
+    """Return the softmax over the real steps (last axis); zeros where there are none."""
+    shown = mask.reshape(len(mask), *[1] * (scores.ndim - 2), mask.shape[1])
+    weights = scores.masked_fill(~shown, torch.finfo(scores.dtype).min).softmax(-1)
+    return weights * shown
+
+
+def last_real(
+    x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
+) -> Float[Tensor, "batch size"]:
+    """Return each row's values at its last real step; 0 where there is none."""
+    steps = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    last = (mask * steps).amax(1)
+    found = x[torch.arange(len(x), device=x.device), (last - 1).clamp(min=0)]
+    return found * (last > 0)[:, None]
+
+
+def compact(
+    x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
+) -> tuple[
+    Float[Tensor, "batch steps size"], Bool[Tensor, "batch steps"], Int64[Tensor, "batch steps"]
+]:
+    """Move the real steps of each row to its front, in their order.
+
+    Returns:
+        The moved values (what follows the real steps is arbitrary), their mask, and ``order``: row
+        i, step t of the result is step ``order[i, t]`` of ``x``.
+    """
+    order = torch.sort(~mask, dim=1, stable=True).indices
+    moved = x.gather(1, order[..., None].expand(-1, -1, x.shape[2]))
+    return moved, mask.gather(1, order), order
+
+
+def scatter_back(
+    x: Float[Tensor, "batch steps size"], order: Int64[Tensor, "batch steps"]
+) -> Float[Tensor, "batch steps size"]:
+    """Undo :func:`compact`: put each step back where it was."""
+    index = order[..., None].expand(-1, -1, x.shape[2])
+    return torch.zeros_like(x).scatter(1, index, x)

@@ -1,0 +1,81 @@
+"""Training of the systems that are fitted at once, into the same run folders."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emotailor.configs.run import RunConfig
+from emotailor.errors import ModelError
+from emotailor.models.base import FittedModel
+from emotailor.training.checkpoint import Progress, read_progress, save_progress
+from emotailor.training.model_folder import save_model
+from emotailor.training.progress import Reporter
+from emotailor.training.run_folder import RunFolder, TrainResult
+from emotailor.training.setup import TrainingData
+from emotailor.training.validation import describe_model, validate
+
+
+class Fitter:
+    """Fits one system to one data set, into one run folder.
+
+    Args:
+        config: everything that determines the run; of ``training`` the seed, the batch size (of
+            reading) and the threshold count.
+        run: the run folder; created, or left as it is where the fit is done.
+        reporter: is told what happens.
+
+    Raises:
+        DataError: the data set cannot be used.
+        ConfigError: it lacks modalities that the system needs.
+    """
+
+    def __init__(self, config: RunConfig, run: Path, reporter: Reporter | None = None) -> None:
+        self.config, self.folder = config, RunFolder(run)
+        self.reporter = reporter or Reporter()
+        self.data = TrainingData(config, self.reporter)
+
+    def train(self) -> TrainResult:
+        """Fit, validate and store the model, unless that has been done.
+
+        Raises:
+            ConfigError: the run folder belongs to another configuration.
+            ModelError: the data cannot be learned from.
+        """
+        with self.folder.held(), self.reporter:
+            self.folder.claim(self.config, self.data.dataset.card.fingerprint)
+            progress = read_progress(self.folder.checkpoint)
+            if progress is not None and progress.finished and progress.best is not None:
+                self.reporter.message(f"{self.folder.path} is already trained; nothing to do")
+                return TrainResult(self.folder.path, progress.best, progress.history)
+            return self._fit()
+
+    def _fit(self) -> TrainResult:
+        started = time.monotonic()
+        self.reporter.start(1, 0)
+        model = self.data.build()
+        if not isinstance(model, FittedModel):
+            raise ModelError(f"{self.config.system} is trained by gradients, not fitted")
+        size = self.config.training.batch_size
+        count = len(self.data.positions)
+        places = np.arange(count)
+        model.fit(self.data.batch(places[i : i + size]) for i in range(0, count, size))
+        model.eval()
+        thresholds, valid = validate(model, self.data, self.config)
+        record: dict[str, Any] = {
+            "epoch": 1,
+            "step": 1,
+            "train": {},
+            "valid": valid,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        card = describe_model(self.config, self.data, thresholds, record)
+        save_model(self.folder.model, card, model, self.data.standardizer)
+        self.folder.write_history([record])
+        save_progress(
+            self.folder.checkpoint,
+            Progress(epoch=1, step=1, history=[record], best=record, finished=True),
+        )
+        self.reporter.epoch(record, best=True)
+        return TrainResult(self.folder.path, record, [record])

@@ -1,0 +1,154 @@
+"""The folder of a run: who may write it, whose it is, and what a stop leaves in it."""
+
+import fcntl
+import json
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emotailor.configs.run import RunConfig
+from emotailor.errors import ConfigError
+from emotailor.files import remove_temporaries, write_json, write_text
+from emotailor.training.checkpoint import STATE_FILE
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a training ended.
+
+    Attributes:
+        run: the run folder; its model is ``run / "model"``.
+        best: epoch, losses and validation scores of the selected model.
+        history: one such record per epoch.
+    """
+
+    run: Path
+    best: Mapping[str, Any]
+    history: list[dict[str, Any]]
+
+
+class RunFolder:
+    """A run folder on disk.
+
+    Args:
+        path: of the folder; created when it is held.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder of the checkpoint."""
+        return self.path / "checkpoint"
+
+    @property
+    def model(self) -> Path:
+        """The folder of the selected model."""
+        return self.path / "model"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder: two processes must not write the same one.
+
+        Raises:
+            ConfigError: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"another process is training in {self.path}",
+                    fix="wait for it to end, or choose another --out",
+                ) from None
+            remove_temporaries(self.path)
+            yield
+
+    def claim(self, config: RunConfig, fingerprint: str) -> None:
+        """Make the folder this run's, or find that it is already.
+
+        Args:
+            config: everything that determines the run.
+            fingerprint: of its data set.
+
+        Raises:
+            ConfigError: it holds something else, or a run with other settings.
+        """
+        file = self.path / CONFIG_FILE
+        identity = {"config": config.to_json(), "fingerprint": fingerprint}
+        if not (self.checkpoint / STATE_FILE).is_file() and not self.model.exists():
+            strange = {p.name for p in self.path.iterdir()} - {".lock", METRICS_FILE}
+            if strange and not _is_ours(file):
+                raise ConfigError(
+                    f"{self.path} is no run folder, and not empty: it holds {min(strange)!r}",
+                    expected="a run folder, or a path that is free",
+                    fix="choose another --out",
+                )
+            write_json(file, identity)  # nothing has been trained here yet
+            return
+        try:
+            old = json.loads(file.read_text(encoding="utf-8"))
+            # settings that came after the run was started have their defaults
+            old["config"] = RunConfig.parse(old["config"]).to_json()
+        except (OSError, ValueError, KeyError, TypeError, ConfigError):
+            old = {}
+        differences = _differences(old, identity)
+        # where the data lie and on what device may change without changing the run
+        ignored = ("config.data.path:", "config.training.device:", "config.training.checkpoint")
+        differences = [line for line in differences if not line.startswith(ignored)]
+        if differences:
+            raise ConfigError(
+                f"{self.path} holds a run with other settings: " + "; ".join(differences[:5]),
+                expected="the settings it was started with, to go on with it",
+                fix="choose another --out, or remove that folder",
+            )
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        """Write ``metrics.jsonl``, one record per epoch."""
+        lines = [json.dumps(entry, allow_nan=False) + "\n" for entry in history]
+        write_text(self.path / METRICS_FILE, "".join(lines))
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying in the middle of a step."""
+    received: list[int] = []
+    try:
+        old = {
+            number: signal.signal(number, lambda signum, _: received.append(signum))
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+    except ValueError:  # only the main thread may set handlers
+        old = {}
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(set(old) | set(new))
+        return [
+            line
+            for key in keys
+            for line in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if old == new else [f"{path}: {old!r} there, {new!r} now"]
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a ``config.json`` is one that a training wrote."""
+    try:
+        return set(json.loads(file.read_text(encoding="utf-8"))) == {"config", "fingerprint"}
+    except (OSError, ValueError, TypeError):
+        return False

@@ -1,0 +1,205 @@
+"""What every training starts from: the device, the data as the system takes them, the model."""
+
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+
+from emotailor.configs.run import RunConfig
+from emotailor.configs.systems import find_system
+from emotailor.data.batching import Batch, Standardizer, collate
+from emotailor.data.dataset import Split, canonical_label
+from emotailor.data.store import open_dataset, read_statistics
+from emotailor.errors import ConfigError, DataError
+from emotailor.models.base import EmotionModel, LabelStatistics
+from emotailor.models.factory import build_model
+from emotailor.training.alignment import resolve_alignment, target_lengths
+from emotailor.training.progress import Reporter
+
+DEVICE_NAME = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Turn ``auto`` into the best device there is; check any other name.
+
+    Raises:
+        ConfigError: no such device on this machine.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    problem = None
+    if not DEVICE_NAME.fullmatch(wanted):
+        problem = "it is not the name of a device"
+    elif wanted.startswith("cuda") and not torch.cuda.is_available():
+        problem = "this machine has no CUDA device that torch can use"
+    elif wanted.startswith("cuda:") and int(wanted[5:]) >= torch.cuda.device_count():
+        problem = f"this machine has {torch.cuda.device_count()} CUDA devices"
+    elif wanted == "mps" and not torch.backends.mps.is_available():
+        problem = "this machine has no MPS device that torch can use"
+    if problem:
+        raise ConfigError(
+            f"device {wanted!r} cannot be used: {problem}",
+            expected="auto, cpu, cuda, cuda:1 or mps, and such a device on this machine",
+        )
+    return torch.device(wanted)
+
+
+class TrainingData:
+    """A stored data set as one system is trained on it.
+
+    Args:
+        config: of the run.
+        reporter: is told of samples that cannot be used.
+
+    Attributes:
+        dataset: as stored.
+        train_split: of it; ``positions`` are those of its samples that have one of the modalities.
+        valid_split: of it.
+        dims: modality -> feature width, of the modalities the system takes.
+        alignment: what is put before the system, for this data set.
+        lengths: (n,), steps of each used training sample: of its longest modality, or of what all
+            are aligned to.
+        standardizer: applied to every sequence, or None.
+
+    Raises:
+        DataError: the data set cannot be used.
+        ConfigError: it does not have the modalities the system needs.
+    """
+
+    def __init__(self, config: RunConfig, reporter: Reporter) -> None:
+        self.config, self.reporter = config, reporter
+        self.dataset = open_dataset(config.data.path)
+        self.train_split = self._nonempty(config.data.train_split)
+        self.valid_split = self._nonempty(config.data.valid_split)
+        system = find_system(config.system)
+        self.dims = system.choose(self.dataset.dims, config.data.modalities)
+        self.positions = self._usable(self.train_split)
+        self.alignment = resolve_alignment(
+            config.alignment, system, self.dims, self.dataset, self.train_split
+        )
+        steps = {m: self.train_split.lengths(m)[self.positions] for m in self.dims}
+        self.lengths: Int64[np.ndarray, "n"] = (
+            target_lengths(self.alignment, steps)
+            if self.alignment.kind == "ctc"
+            else np.max(list(steps.values()), axis=0)
+        )
+        self.standardizer = None
+        if config.data.standardize:
+            if config.data.train_split != "train":
+                raise ConfigError(
+                    f"data.train_split = {config.data.train_split!r} with data.standardize",
+                    expected="the split 'train', whose feature statistics the data set stores",
+                    fix="set data.standardize=false, or store the samples as split 'train'",
+                )
+            statistics = read_statistics(config.data.path)
+            self.standardizer = Standardizer.from_statistics(statistics, list(self.dims))
+
+    def _nonempty(self, name: str) -> Split:
+        split = self.dataset[name]
+        if not len(split):
+            raise DataError(f"split {name!r} of {self.config.data.path} is empty")
+        return split
+
+    def _usable(self, split: Split) -> Int64[np.ndarray, "_"]:
+        """Positions of the samples that have at least one of the chosen modalities."""
+        present = np.any([split.present(m) for m in self.dims], axis=0)
+        if not present.any():
+            raise DataError(
+                f"no sample of split {split.name!r} has any of {', '.join(self.dims)}",
+                fix="choose other --modalities",
+            )
+        if not present.all():
+            self.reporter.message(
+                f"{int((~present).sum())} of {len(split)} samples of split {split.name!r} have "
+                f"none of {', '.join(self.dims)} and are left out of training"
+            )
+        return np.nonzero(present)[0]
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels, in the order of the model's outputs."""
+        return self.dataset.label_names
+
+    def batch(self, chosen: Int64[np.ndarray, "_"]) -> Batch:
+        """Collate used training samples, given by their places in ``positions``."""
+        samples = [self.train_split.sample(int(self.positions[i])) for i in chosen]
+        return collate(
+            samples, self.dims, aligned=self.dataset.aligned, standardize=self.standardizer
+        )
+
+    def statistics(self) -> LabelStatistics:
+        """Return what a model may know of the training labels."""
+        labels = torch.from_numpy(self.train_split.labels[self.positions])
+        file = self.config.data.label_vectors
+        vectors = None if file is None else torch.from_numpy(read_vectors(file, self.label_names))
+        return LabelStatistics.of(self.label_names, labels, vectors)
+
+    def build(self) -> EmotionModel:
+        """Build a fresh model from the run's seed and show it the training labels.
+
+        Raises:
+            ModelError: the data do not fit the model.
+        """
+        torch.manual_seed(self.config.training.seed)
+        config, labels = self.config, len(self.label_names)
+        model = build_model(config.system, config.model, self.dims, labels, self.alignment)
+        # the lengths of every split, or a test sequence could turn out too long after training
+        used = [split for split in self.dataset.splits.values() if len(split)]
+        longest = {m: max(int(split.lengths(m).max()) for split in used) for m in self.dims}
+        model.check_lengths(longest, aligned=self.dataset.aligned)
+        model.prepare(self.statistics())
+        return model
+
+
+def read_vectors(file: str | Path, names: tuple[str, ...]) -> Float32[np.ndarray, "labels width"]:
+    """Read one word vector per label.
+
+    Args:
+        file: an ``.npz`` file with an array per word, or text with a word and its numbers per line
+            (as GloVe's files).
+        names: of the labels; a name of several words is the mean of those found.
+
+    Raises:
+        DataError: the file is missing or damaged, a label has no vector, or widths differ.
+    """
+    path = Path(file)
+    expected = "an .npz file with one array per label, or lines of a word and its numbers"
+    keys = [_words(name) for name in names]
+    wanted = {word for words in keys for word in words}
+    found: dict[str, np.ndarray] = {}
+    try:
+        if path.suffix.lower() == ".npz":
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                found = {_words(k)[0]: np.asarray(arrays[k], np.float32) for k in arrays}
+        else:
+            with path.open(encoding="utf-8") as lines:
+                for line in lines:
+                    word, *numbers = line.rstrip().split(" ")
+                    if (key := _words(word)[0]) in wanted and key not in found:
+                        found[key] = np.array(numbers, np.float32)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {error}", expected=expected) from None
+    rows = []
+    for name, (whole, *single) in zip(names, keys, strict=True):
+        parts = [whole] if whole in found else [word for word in single if word in found]
+        if not parts:
+            raise DataError(f"{path} has no vector for the label {name!r}", expected=expected)
+        rows.append([found[part] for part in parts])
+    shapes = {x.shape for row in rows for x in row}
+    if len(shapes) > 1 or any(len(shape) != 1 or not shape[0] for shape in shapes):
+        raise DataError(f"{path}: vectors of the shapes {sorted(shapes)}", expected=expected)
+    vectors = np.stack([np.mean(row, axis=0) for row in rows])
+    if not np.isfinite(vectors).all():
+        raise DataError(f"{path}: vectors that are not finite", expected="finite numbers")
+    return vectors
+
+
+def _words(name: str) -> list[str]:
+    """The label as one word, and its single words."""
+    whole = canonical_label(name).lower()
+    return [whole, *whole.replace("_", " ").split()]

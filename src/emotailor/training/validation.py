@@ -1,0 +1,78 @@
+"""What every training ends with: validation, thresholds, and the card of the model."""
+
+from typing import Any
+
+import numpy as np
+
+from emotailor.configs.run import RunConfig
+from emotailor.evaluation.metrics import Metrics, evaluate
+from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
+from emotailor.models.base import EmotionModel
+from emotailor.training.inference import predict_probabilities
+from emotailor.training.model_folder import ModelCard
+from emotailor.training.setup import TrainingData
+
+
+def validate(
+    model: EmotionModel, data: TrainingData, config: RunConfig
+) -> tuple[dict[ThresholdMode, Thresholds], dict[str, Any]]:
+    """Choose every kind of threshold on the validation split; return them and the scores."""
+    settings = config.training
+    names, labels = data.label_names, data.valid_split.labels
+    probabilities = predict_probabilities(
+        model,
+        data.valid_split,
+        data.dims,
+        aligned=data.dataset.aligned,
+        standardizer=data.standardizer,
+        batch_size=settings.batch_size,
+    )
+    thresholds: dict[ThresholdMode, Thresholds] = {
+        "fixed": Thresholds.fixed(names, settings.threshold),
+        "tuned": Thresholds.choose("tuned", labels, probabilities, names),
+        "per_label": Thresholds.choose("per_label", labels, probabilities, names),
+    }
+    chosen = thresholds[settings.select_by].array(names)
+    metrics = evaluate(labels, probabilities, names, chosen)
+    return thresholds, {"loss": _log_loss(labels, probabilities), **_summary(metrics)}
+
+
+def describe_model(
+    config: RunConfig,
+    data: TrainingData,
+    thresholds: dict[ThresholdMode, Thresholds],
+    record: dict[str, Any],
+) -> ModelCard:
+    """Return the card of a trained model; ``record`` is that of the selected epoch."""
+    return ModelCard(
+        system=config.system,
+        config=config.model.to_json(),
+        alignment=data.alignment,
+        label_names=data.label_names,
+        dims=data.dims,
+        aligned=data.dataset.aligned,
+        standardized=data.standardizer is not None,
+        thresholds=thresholds,
+        data={"name": data.dataset.card.name, "fingerprint": data.dataset.card.fingerprint},
+        selection=record,
+    )
+
+
+def _summary(metrics: Metrics) -> dict[str, Any]:
+    return metrics.model_dump(mode="json", include=set(_SUMMARY))
+
+
+_SUMMARY = (
+    "accuracy",
+    "micro_precision",
+    "micro_recall",
+    "micro_f1",
+    "macro_f1",
+    "mean_average_precision",
+    "mean_roc_auc",
+)
+
+
+def _log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    p = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
+    return float(-np.where(labels == 1, np.log(p), np.log1p(-p)).mean())

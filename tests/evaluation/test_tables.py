@@ -1,0 +1,148 @@
+"""Tables for the terminal, Markdown, CSV and LaTeX: the same numbers, and nothing breaks out."""
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from emotailor.evaluation.comparison import PairedDifference, Spread
+from emotailor.evaluation.tables import (
+    COLUMNS,
+    Results,
+    Row,
+    duration,
+    escape_latex,
+    short,
+    signed,
+    spread,
+    to_csv,
+    to_latex,
+    to_markdown,
+    to_terminal,
+)
+
+
+def spreads(mean: float, std: float | None) -> dict[str, Spread]:
+    return {name: Spread(mean=mean, std=std, runs=2) for name in COLUMNS}
+
+
+DIFFERENCE = PairedDifference(value=-0.0123, low=-0.03, high=0.006, level=0.95, p_value=0.1234)
+TAILOR = Row(
+    "tailor", "TAILOR", 2, 2, spreads(0.5691, 0.0034), seconds=3723.0, parameters=10_371_343
+)
+OTHER = Row(
+    "ml_gcn", "ML-GCN", 2, 3, spreads(0.5568, 0.0012), {"micro_f1": DIFFERENCE},
+    {"accuracy": 0.411, "micro_f1": 0.509}, seconds=4.25, parameters=5,
+    notes=("seed 44 failed, exit code 5: a_b\n  50% | c",),
+)  # fmt: skip
+FAILED = Row("x", "X<1>", 0, 2, notes=("seed 42 failed, exit code 1: \\input{/etc/passwd}",))
+SKIPPED = Row("sgm", "SGM", 0, 0, notes=("skipped: no text",))
+RESULTS = Results((OTHER, FAILED, SKIPPED, TAILOR), "mosei_1, split test", "TAILOR", ("± is so.",))
+
+
+def test_numbers() -> None:
+    assert [short(x) for x in (0.5691, 0.0, 1.0, 0.9996)] == [".569", ".000", "1.000", "1.000"]
+    assert [signed(x) for x in (0.0123, -0.0123, 0.0)] == ["+.012", "-.012", "+.000"]
+    assert spread(Spread(mean=0.5, std=0.25, runs=2)) == ".500 ± .250"
+    assert spread(Spread(mean=0.5, std=None, runs=1)) == ".500"
+    assert spread(None) == "n/a"
+    assert [duration(x) for x in (4.25, 59.9)] == ["4.2 s", "59.9 s"]
+    assert [duration(x) for x in (60.0, 3723.4)] == ["0:01:00", "1:02:03"]
+    states = [row.status for row in RESULTS.rows]
+    assert states == ["incomplete", "failed", "skipped", "done"]
+
+
+def test_markdown() -> None:
+    lines = to_markdown(RESULTS).splitlines()
+    header, _, other, failed, skipped, tailor = lines[2:8]
+    assert header == (
+        "| system | runs | Acc | P | R | micro-F1 | macro-F1 | mAP | "
+        "micro-F1 - TAILOR's [95 %] | p | training | parameters | Acc, paper | micro-F1, paper |"
+    )
+    cells = ".557 ± .001 | " * 6
+    assert other == (
+        f"| ML-GCN | 2/3 | {cells}-.012 [-.030, +.006] | 0.1234 | 4.2 s | 5 | .411 | .509 |"
+    )
+    assert failed.startswith("| X&lt;1> | 0/2 | failed |  |")
+    assert skipped.startswith("| SGM |  | skipped |  |")
+    assert "| **.569 ± .003** |" in tailor
+    assert "| 1:02:03 | 10,371,343 |" in tailor
+    assert {line.replace("\\|", "").count("|") for line in lines[2:8]} == {15}
+    assert "- ML-GCN: seed 44 failed, exit code 5: a_b 50% \\| c" in lines
+    assert lines[-1] == "- ± is so."
+
+
+def test_csv_has_the_numbers_themselves() -> None:
+    rows = {row["system"]: row for row in csv.DictReader(io.StringIO(to_csv(RESULTS)))}
+    assert rows["tailor"]["micro_f1_mean"] == "0.5691"
+    assert rows["tailor"]["accuracy_std"] == "0.0034"
+    assert rows["tailor"]["micro_f1_difference"] == ""
+    assert rows["ml_gcn"]["micro_f1_difference"] == "-0.0123"
+    assert rows["ml_gcn"]["accuracy_published"] == "0.411"
+    assert (rows["x"]["status"], rows["x"]["accuracy_mean"]) == ("failed", "")
+    assert rows["ml_gcn"]["message"] == "seed 44 failed, exit code 5: a_b 50% | c"
+
+
+def test_latex() -> None:
+    text = to_latex(RESULTS)
+    lines = text.splitlines()
+    assert r"\caption{mosei\_1, split test}" in lines
+    body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
+    assert body[0].startswith(r"ML-GCN & 2/3 & .557 $\pm$ .001 & ")
+    assert r" & $-$.012 [$-$.030, $+$.006] & 0.1234 & .411 & .509 \\" in body[0]
+    assert body[1].startswith(r"X\textless{}1\textgreater{} & 0/2 & failed & ")
+    assert r"\textbf{.569 $\pm$ .003}" in body[3]
+    assert {line.count(" & ") for line in body} == {11}
+    assert r"\begin{tabular}{lrrrrrrrrrrr}" in lines
+    assert r"\input" not in text
+    assert "\x00" not in text
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"\end{table}", r"\textbackslash{}end\{table\}"),
+        ("50% & more_$1 #2", r"50\% \& more\_\$1 \#2"),
+        ("a~b^c", r"a\textasciitilde{}b\textasciicircum{}c"),
+        ("a % b\n\\c", r"a \% b \textbackslash{}c"),
+        ("0.5 ± 0.1", r"0.5 $\pm$ 0.1"),
+    ],
+)
+def test_what_latex_would_take_for_commands(text: str, expected: str) -> None:
+    assert escape_latex(text) == expected
+
+
+def shown(results: Results, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(to_terminal(results))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    return text
+
+
+def test_terminal() -> None:
+    text = shown(RESULTS)
+    assert [" ".join(x.split()) for x in text.splitlines() if x.lstrip().startswith("ML-GCN")] == [
+        "ML-GCN 2/3" + " .557±.001" * 6,
+        "ML-GCN -.012 [-.030, +.006] 0.1234 4.2 s 5",
+        "ML-GCN .411 .509",
+    ]
+    assert "X<1>" in text
+    assert "note: SGM: skipped: no text" in text
+    markup = replace(TAILOR, title="[bold]x")
+    assert "[bold]x" in shown(Results((markup,), "[i]"))
+
+
+def test_a_table_without_any_result() -> None:
+    empty = Results((FAILED, SKIPPED), "t")
+    assert "failed" in shown(empty)
+    assert "parameters" not in shown(empty)
+    for render in (to_markdown, to_csv, to_latex):
+        assert "failed" in render(empty)
+    alone = Results((replace(TAILOR, spreads=spreads(0.5, None)),), "t")
+    assert ".500" in shown(alone)
+    assert "±" not in shown(alone)

@@ -1,0 +1,60 @@
+"""Batches from the device's memory, or prepared ahead, are the batches that are collated."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emotailor.configs.run import RunConfig
+from emotailor.data.batching import Batch
+from emotailor.data.store import write_dataset
+from emotailor.training.feeding import Feeder, ResidentSamples
+from emotailor.training.progress import Reporter
+from emotailor.training.setup import TrainingData
+from tests.helpers import DIMS, LABELS, random_samples
+
+CPU = torch.device("cpu")
+
+
+def training_data(path: Path, *, standardize: bool = True) -> TrainingData:
+    if not path.exists():
+        splits = {"train": random_samples(23, missing=0.4), "valid": random_samples(3, prefix="v")}
+        write_dataset(path, splits, name="x", label_names=LABELS, dims=DIMS, aligned=True)
+    config = RunConfig.build({"data": {"path": str(path), "standardize": standardize}})
+    return TrainingData(config, Reporter())
+
+
+def assert_equal(a: Batch, b: Batch) -> None:
+    assert a.ids == b.ids
+    assert a.labels is not None
+    assert b.labels is not None
+    assert torch.equal(a.labels, b.labels)
+    for m in DIMS:
+        assert torch.equal(a.masks[m], b.masks[m]), m
+        assert torch.equal(a.values[m], b.values[m]), m
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_resident_samples_give_the_same_batches(tmp_path: Path, standardize: bool) -> None:
+    data = training_data(tmp_path / "data", standardize=standardize)
+    resident = ResidentSamples(data, CPU)
+    for chosen in (np.array([3]), np.array([0, 22, 7, 7]), np.arange(23)):
+        assert_equal(resident.batch(chosen), data.batch(chosen))
+    stored = sum(table.numel() - table.shape[1] for table in resident.tables.values())
+    assert ResidentSamples.size(data) == 4 * stored
+
+
+def test_a_batch_prepared_ahead_is_the_one_asked_for(tmp_path: Path) -> None:
+    data = training_data(tmp_path / "data")
+    feeder = Feeder(data, CPU)
+    assert feeder.resident is None
+    assert feeder.ahead is None
+    feeder.ahead = ThreadPoolExecutor(1)
+    first, second, other = np.array([1, 2]), np.array([5, 6, 8]), np.array([9])
+    assert_equal(feeder.batch(first, second), data.batch(first))
+    assert feeder.next is not None
+    assert_equal(feeder.batch(second, first), data.batch(second))
+    assert_equal(feeder.batch(other), data.batch(other))  # not what was announced
+    assert feeder.next is None

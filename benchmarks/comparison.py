@@ -1,7 +1,7 @@
 """Several programs over the same batches, in turns, each in a process of its own."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from emotailor.errors import ConfigError
 FACES = ["program", "paper"]  # computing as the authors' program does, and as in the paper
 Command = Literal["train", "predict"]
 Shapes = list[tuple[int, int]]  # rows and padded steps of what is computed at once
+TIMES = ["s/step", "min-max", "CPU s", "samples/s"]
+MEMORY_AND_RATIOS = ["GiB peak", "faster", "less CPU", "smaller"]
 TRAIN_SAMPLES, TEST_SAMPLES = 16326, 4659  # CMU-MOSEI's splits
 
 
@@ -54,9 +56,9 @@ def parse(doc: str | None, command: Command, arguments: Sequence[str] | None) ->
     report.check_json(args.json)
     args.device = report.choose_device(args.device)
     if args.reference is not None:
-        from benchmarks.reference_tailor import check_checkout
+        from benchmarks.reference_tailor import CHECKOUT
 
-        args.reference = check_checkout(args.reference)
+        args.reference = CHECKOUT.check(args.reference)
         if args.set:
             raise ConfigError(
                 "--set beside --reference",
@@ -109,6 +111,54 @@ def choose_batches(
     return [groups[int((i + 0.5) / repeats * len(groups))] for i in range(repeats)]
 
 
+def measure(
+    entries: Sequence[Program],
+    command: Command,
+    kind: Lengths,
+    batches: Sequence[Int64[np.ndarray, "_"]],
+    *,
+    warmup: int,
+    between: Callable[[], object] = lambda: None,
+) -> list[dict[str, Any]]:
+    """Run programs over the same batches, in turns; return a row of numbers for each.
+
+    Args:
+        entries: the programs.
+        command: what each does with a batch.
+        kind: of the lengths, which decides whether median or mean is typical.
+        batches: lengths of the sequences of each batch.
+        warmup: unmeasured batches before.
+        between: called after each round.
+    """
+    rows: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(entry.spec)) for entry in entries]
+        for entry, worker in zip(entries, workers, strict=True):
+            rows.append({"program": entry.name, "lengths": kind, **worker.ready})
+            rows[-1]["memory_built"] = worker.memory()["now"]
+        for number in range(warmup):
+            for worker in workers:
+                worker.run(command, batches[-1], seed=number)
+        answers: list[list[dict[str, Any]]] = [[] for _ in entries]
+        for number, chosen in enumerate(batches, start=warmup):
+            for found, worker in zip(answers, workers, strict=True):
+                found.append(worker.run(command, chosen, seed=number))
+            between()
+        memory = [worker.memory() for worker in workers]
+    # the batches of mosei differ, and stand for an epoch: their mean is what it costs
+    typical = median if kind == "full" else fmean
+    for row, found, held in zip(rows, answers, memory, strict=True):
+        for name in ("seconds", "cpu_seconds"):
+            row[name] = [answer[name] for answer in found]
+            row[f"{name}_per_step"] = typical(row[name])
+        row |= {f"seconds_{key}": x for key, x in report.spread(row["seconds"]).items()}
+        row["samples_per_second"] = len(batches[0]) / row["seconds_per_step"]
+        row["shapes"] = [answer["shapes"] for answer in found]
+        row["losses"] = [answer["loss"] for answer in found] if command == "train" else None
+        row["memory_peak"], row["device_memory_peak"] = held["peak"], held["device_peak"]
+    return rows
+
+
 def compare(args: argparse.Namespace, command: Command, lengths: Lengths) -> dict[str, Any]:
     """Measure all programs on one kind of lengths.
 
@@ -116,66 +166,28 @@ def compare(args: argparse.Namespace, command: Command, lengths: Lengths) -> dic
         ``rows``, one per program, and ``rates``, the machine's matrix-product rates.
     """
     entries = programs(args, lengths)
-    steps = entries[0].spec.model.max_steps
+    steps = entries[0].spec.tailor.max_steps
     batches = choose_batches(lengths, command, args.batch, steps, args.repeats)
-    seconds: list[list[float]] = [[] for _ in entries]
-    cpu_seconds: list[list[float]] = [[] for _ in entries]
-    losses: list[list[float]] = [[] for _ in entries]
-    shapes: list[list[Shapes]] = [[] for _ in entries]
     rates = [report.product_rates(args.device, args.threads)]
-    with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(entry.spec)) for entry in entries]
-        built = [worker.memory()["now"] for worker in workers]
-        for number in range(args.warmup):
-            for worker in workers:
-                worker.run(command, batches[-1], seed=number)
-        for number, chosen in enumerate(batches, start=args.warmup):
-            for i, worker in enumerate(workers):
-                answer = worker.run(command, chosen, seed=number)
-                seconds[i].append(answer["seconds"])
-                cpu_seconds[i].append(answer["cpu_seconds"])
-                shapes[i].append(answer["shapes"])
-                losses[i] += [answer["loss"]] if command == "train" else []
-            rates.append(report.product_rates(args.device, args.threads))
-        memory = [worker.memory() for worker in workers]
-        parameters = [worker.ready["parameters"] for worker in workers]
-        threads = workers[0].ready["threads"]
+
+    def between() -> None:
+        rates.append(report.product_rates(args.device, args.threads))
+
+    rows = measure(entries, command, lengths, batches, warmup=args.warmup, between=between)
     best = report.best_rates(rates)
-    rows = []
-    for i, entry in enumerate(entries):
-        work = [_flops(entry.spec, command, shape) for shape in shapes[i]]
-        # the batches of mosei differ, and stand for an epoch: their mean is what it costs
-        typical = median if lengths == "full" else fmean
-        rate = sum(work) / sum(seconds[i]) / 1e9
-        rows.append(
-            {
-                "program": entry.name,
-                "lengths": lengths,
-                "precision": entry.spec.precision,
-                "parameters": parameters[i],
-                "shapes": shapes[i],
-                "seconds": seconds[i],
-                "seconds_per_step": typical(seconds[i]),
-                "cpu_seconds": cpu_seconds[i],
-                "cpu_seconds_per_step": typical(cpu_seconds[i]),
-                **{f"seconds_{key}": value for key, value in report.spread(seconds[i]).items()},
-                "losses": losses[i] or None,
-                "gflop_per_step": fmean(work) / 1e9,
-                "gflop_per_second": rate,
-                "share_of_product_rate": rate / best[entry.spec.precision],
-                "memory_built": built[i],
-                "memory_peak": memory[i]["peak"],
-                "device_memory_peak": memory[i]["device_peak"],
-            }
-        )
-    for row in rows:
-        row["samples_per_second"] = args.batch / row["seconds_per_step"]
-        row["reference"] = _ratios(row, rows[-1]) if args.reference is not None else None
-    return {"rows": rows, "rates": best, "threads": threads}
+    for entry, row in zip(entries, rows, strict=True):
+        work = [_flops(entry.spec, command, shape) for shape in row["shapes"]]
+        rate = sum(work) / sum(row["seconds"]) / 1e9
+        row["precision"] = entry.spec.precision
+        row["gflop_per_step"] = fmean(work) / 1e9
+        row["gflop_per_second"] = rate
+        row["share_of_product_rate"] = rate / best[entry.spec.precision]
+        row["reference"] = ratios(row, rows[-1]) if args.reference is not None else None
+    return {"rows": rows, "rates": best, "threads": rows[0]["threads"]}
 
 
 def _flops(spec: Specification, command: Command, shapes: Shapes) -> int:
-    model, dims, labels = spec.model, spec.dims, spec.num_labels
+    model, dims, labels = spec.tailor, spec.dims, spec.num_labels
     if command == "train":
         return sum(training_flops(model, dims, labels, rows, steps) for rows, steps in shapes)
     return sum(
@@ -183,7 +195,7 @@ def _flops(spec: Specification, command: Command, shapes: Shapes) -> int:
     )
 
 
-def _ratios(row: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, float]:
+def ratios(row: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, float]:
     """Return how many times faster and smaller than the reference; the spread is per round."""
     rounds = [r / o for r, o in zip(reference["seconds"], row["seconds"], strict=True)]
     where = "memory_peak" if row["device_memory_peak"] is None else "device_memory_peak"
@@ -224,52 +236,65 @@ def run(
     report.show(
         f"{title}, batch {args.batch}",
         [
-            "program",
-            "lengths",
-            "steps",
-            "s/step",
-            "min-max",
-            "CPU s",
-            "samples/s",
-            "GFLOP",
-            "GFLOP/s",
-            "of product rate",
-            "GiB peak",
-            "faster",
-            "less CPU",
-            "smaller",
+            *("program", "lengths", "steps", *TIMES),
+            *("GFLOP", "GFLOP/s", "of product rate", *MEMORY_AND_RATIOS),
         ],
         [_cells(row) for row in rows],
         [
             report.machine_line(machine, rates),
-            "s/step: median (full), mean over batches that stand for an epoch (mosei). GiB: "
-            + ("of the device" if args.device.startswith("cuda") else "resident memory")
-            + ". faster, less CPU, smaller: the authors' program is 1.",
+            explain(args.device),
         ],
     )
     report.save(args.json, result)
     return result
 
 
+def explain(device: str) -> str:
+    """Say what the numbers of a comparison are."""
+    return (
+        "s/step: median (full), mean over batches that stand for an epoch (mosei). GiB: "
+        + ("of the device" if device.startswith("cuda") else "resident memory")
+        + ". faster, less CPU, smaller: the authors' program is 1."
+    )
+
+
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    steps = [max(steps for _, steps in shape) for shape in row["shapes"]]
-    ratios = row["reference"]
-    device = row["device_memory_peak"]
     return [
         row["program"],
         row["lengths"],
-        str(steps[0]) if min(steps) == max(steps) else f"{min(steps)}-{max(steps)}",
+        steps_cell(row),
+        *time_cells(row),
+        f"{row['gflop_per_step']:.1f}",
+        f"{row['gflop_per_second']:.1f}",
+        f"{row['share_of_product_rate']:.0%}",
+        *memory_and_ratio_cells(row),
+    ]
+
+
+def steps_cell(row: Mapping[str, Any]) -> str:
+    """Write the steps that were computed."""
+    steps = [max(steps for _, steps in shape) for shape in row["shapes"]]
+    return str(steps[0]) if min(steps) == max(steps) else f"{min(steps)}-{max(steps)}"
+
+
+def time_cells(row: Mapping[str, Any]) -> list[str]:
+    """Write what stands under ``TIMES``."""
+    return [
         f"{row['seconds_per_step']:.3f}",
         f"{row['seconds_min']:.3f}-{row['seconds_max']:.3f}",
         f"{row['cpu_seconds_per_step']:.2f}",
         f"{row['samples_per_second']:.1f}",
-        f"{row['gflop_per_step']:.1f}",
-        f"{row['gflop_per_second']:.1f}",
-        f"{row['share_of_product_rate']:.0%}",
+    ]
+
+
+def memory_and_ratio_cells(row: Mapping[str, Any]) -> list[str]:
+    """Write what stands under ``MEMORY_AND_RATIOS``."""
+    found, device = row["reference"], row["device_memory_peak"]
+    return [
         report.gib(row["memory_peak"] if device is None else device),
-        f"{ratios['faster']:.2f} ({ratios['faster_min']:.2f}-{ratios['faster_max']:.2f})"
-        if ratios
+        f"{found['faster']:.2f} ({found['faster_min']:.2f}-{found['faster_max']:.2f})"
+        if found
         else "-",
-        f"{ratios['less_cpu']:.2f}" if ratios else "-",
-        f"{ratios['smaller']:.2f}" if ratios else "-",
+        f"{found['less_cpu']:.2f}" if found else "-",
+        f"{found['smaller']:.2f}" if found else "-",
     ]

@@ -79,9 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         raise ConfigError(f"--folder {args.folder}", expected="a folder that can be written")
     kinds = ["ours", "standardized", "padded"]
     if args.reference is not None:
-        from benchmarks.reference_tailor import check_checkout
+        from benchmarks.reference_tailor import CHECKOUT
 
-        args.reference = check_checkout(args.reference)
+        args.reference = CHECKOUT.check(args.reference)
         kinds.append("reference")
     _check_space(args.folder, args.samples)
 

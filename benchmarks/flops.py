@@ -56,8 +56,14 @@ def forward_flops(
     for depth in range(config.decoder_layers):
         states = 1 if depth == 0 else batch  # at first the labels are the same for every sample
         total += linear(states * labels, d, 4 * d) + states * 2 * 2 * labels * labels * d
-        total += linear(states * labels, d, d) + linear(batch * blocks * steps, d, 2 * d)
-        total += attention(labels, blocks * steps) + linear(batch * labels, d, d)
+        if depth == 0:  # few queries for all samples: the memory is never projected
+            total += 2 * linear(labels, d, d)  # the queries, and W_k folded into them
+            total += 2 * linear(batch * config.heads * labels, d, blocks * steps)
+            total += linear(batch * labels, d, d)  # W_v of the weighted memory
+        else:
+            total += linear(states * labels, d, d) + linear(batch * blocks * steps, d, 2 * d)
+            total += attention(labels, blocks * steps)
+        total += linear(batch * labels, d, d)
         total += 2 * linear(batch * labels, d, inner)
     if config.classifier == "shared":
         total += linear(batch * labels, d, 1)

@@ -1,29 +1,21 @@
-"""Drives the authors' TAILOR from a checkout of kniter1/TAILOR that the user has.
+"""Drives the authors' TAILOR from a checkout of kniter1/TAILOR that the user has."""
 
-The checkout is imported, never changed. Packages it imports only to download files are replaced by
-empty modules where they are not installed.
-"""
-
-import importlib
-import logging
-import sys
-import types
-import warnings
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
+from benchmarks.reference import Checkout, Reference, import_from, pad_steps
+from benchmarks.specification import DIMS
 from emotailor.configs.tailor import TailorConfig
 from emotailor.data.batching import Batch
-from emotailor.errors import ConfigError
 
 STEPS = 60
-DIMS = {"visual": 35, "audio": 74, "text": 300}
 NUM_LABELS = 6
-_NEEDED = ("src/models/models.py", "src/models/optimization.py")
+CHECKOUT = Checkout(
+    "--reference", "kniter1/TAILOR", ("src/models/models.py", "src/models/optimization.py")
+)
 # module -> names taken from it
 _DOWNLOADERS: dict[str, tuple[str, ...]] = {
     "boto3": (),
@@ -33,46 +25,9 @@ _DOWNLOADERS: dict[str, tuple[str, ...]] = {
 }
 
 
-def check_checkout(folder: Path) -> Path:
-    """Return the absolute path of a checkout.
-
-    Raises:
-        ConfigError: it does not hold the authors' program.
-    """
-    missing = [name for name in _NEEDED if not (folder / name).is_file()]
-    if missing:
-        raise ConfigError(
-            f"--reference {folder} holds no {missing[0]}",
-            expected="a checkout of kniter1/TAILOR",
-            fix="git clone https://github.com/kniter1/TAILOR, and name that folder",
-        )
-    return folder.resolve()
-
-
-def _stand_in(name: str, attributes: tuple[str, ...]) -> None:
-    """Put an empty module in place of one that is not installed."""
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        parent, _, child = name.rpartition(".")
-        if parent:
-            _stand_in(parent, (child,))
-        module = types.ModuleType(name)
-        for attribute in attributes:
-            setattr(module, attribute, type(attribute, (Exception,), {}))
-        sys.modules[name] = module
-
-
 def import_reference(folder: Path, module: str) -> Any:
     """Import a module of the checkout, such as ``src.models.models``."""
-    for name, attributes in _DOWNLOADERS.items():
-        _stand_in(name, attributes)
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    logging.disable(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return importlib.import_module(module)
+    return import_from(folder, module, _DOWNLOADERS)
 
 
 def _arguments(config: TailorConfig) -> Namespace:
@@ -97,7 +52,7 @@ def _arguments(config: TailorConfig) -> Namespace:
     )
 
 
-class ReferenceTailor:
+class ReferenceTailor(Reference):
     """The authors' model and optimizer, at the sizes they published.
 
     Args:
@@ -106,6 +61,9 @@ class ReferenceTailor:
         learning_rate: peak of their schedule.
         total_steps: length of their schedule.
     """
+
+    checkout = CHECKOUT
+    clip_norm = 1.0
 
     def __init__(
         self,
@@ -145,8 +103,7 @@ class ReferenceTailor:
         """Pad to 60 steps, with masks of ones, as their data code supplies it."""
         tensors: list[torch.Tensor] = []
         for m in ("text", "visual", "audio"):
-            values = batch.values[m]
-            padded = F.pad(values, (0, 0, 0, STEPS - values.shape[1])).to(self.device)
+            padded = pad_steps(batch.values[m], STEPS).to(self.device)
             tensors += [padded, torch.ones(padded.shape[:2], dtype=torch.long, device=self.device)]
         labels = batch.labels
         if labels is None:  # their forward pass wants some
@@ -167,16 +124,10 @@ class ReferenceTailor:
             training=training,
         )
 
-    def train_step(self, inputs: tuple[torch.Tensor, ...]) -> float:
-        """Take one step, as their loop does; return the loss."""
-        self.model.train()
-        loss = self._forward(inputs, training=True)[0]
-        loss.backward()
-        value = float(loss.detach())
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return value
+    def loss(self, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Return the sum of their losses."""
+        loss: torch.Tensor = self._forward(inputs, training=True)[0]
+        return loss
 
     @torch.no_grad()
     def predict(self, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:

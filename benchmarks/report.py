@@ -34,17 +34,18 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     return result
 
 
-def add_device(result: argparse.ArgumentParser) -> None:
-    """Add the arguments of benchmarks that compute."""
+def add_device(result: argparse.ArgumentParser, *, settings: bool = True) -> None:
+    """Add the arguments of benchmarks that compute; ``settings``: those of our TAILOR too."""
     result.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 or auto (default: cpu)")
     result.add_argument("--threads", type=positive, help="of torch; default: its own choice")
-    result.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting of our model, such as hidden_size=64; not beside --reference",
-    )
+    if settings:
+        result.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="change a setting of our model, such as hidden_size=64; not beside --reference",
+        )
 
 
 def choose_device(wanted: str) -> str:

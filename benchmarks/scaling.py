@@ -37,7 +37,7 @@ def measure_size(spec: Specification, batch: int, steps: int, repeats: int) -> d
         memory, threads = worker.memory(), worker.ready["threads"]
     seconds = [answer["seconds"] for answer in answers[1:]]
     flops = sum(
-        training_flops(spec.model, spec.dims, spec.num_labels, *shape)
+        training_flops(spec.tailor, spec.dims, spec.num_labels, *shape)
         for shape in answers[-1]["shapes"]
     )
     return {
@@ -58,7 +58,7 @@ def measure_run(spec: Specification, batch: int, count: int) -> dict[str, Any]:
     """Train ``count`` steps; compare the first quarter with the last."""
     quarter = max(count // 4, 1)
     # the same lengths in each quarter, or their difference would look like drift
-    lengths = choose_batches("mosei", "train", batch, spec.model.max_steps, quarter)
+    lengths = choose_batches("mosei", "train", batch, spec.tailor.max_steps, quarter)
     seconds, memory = [], []
     with Worker(spec) as worker:
         for _ in range(2):  # the longest first: memory is taken once

@@ -1,13 +1,14 @@
 """What a worker builds and what it is fed, in plain values that travel between processes."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Int64
-from pydantic import Field
+from pydantic import Field, SerializeAsAny, model_validator
 
 from emotailor.config import Config
+from emotailor.configs.systems import find_system
 from emotailor.configs.tailor import TailorConfig
 from emotailor.data.dataset import Modality
 from emotailor.data.synthetic import mosei_statistics
@@ -21,17 +22,32 @@ LENGTHS: tuple[Lengths, ...] = ("full", "mosei")
 class Specification(Config):
     """A program, as a worker process builds it."""
 
-    model: TailorConfig = TailorConfig.authors()
+    system: str = "tailor"
+    model: Annotated[Config, SerializeAsAny()] = TailorConfig.authors()
     reference: Path | None = None  # a checkout: the authors' program, and not ours
     precision: Precision = "fp32"
     device: str = "cpu"
     threads: int | None = Field(None, ge=1)
     num_labels: int = 6
 
+    @model_validator(mode="before")
+    @classmethod
+    def _parse_model(cls, values: Any) -> Any:
+        if isinstance(model := values.get("model"), dict):
+            wanted = find_system(values["system"]).config
+            return {**values, "model": wanted.parse(model, prefix="model.")}
+        return values
+
+    @property
+    def tailor(self) -> TailorConfig:
+        """The settings, where the system is TAILOR."""
+        assert isinstance(self.model, TailorConfig)
+        return self.model
+
     @property
     def dims(self) -> dict[Modality, int]:
-        """Feature width per modality, CMU-MOSEI's."""
-        return dict(DIMS)
+        """Feature width, CMU-MOSEI's, of each modality that the system takes."""
+        return find_system(self.system).choose(DIMS, None)
 
 
 def draw_lengths(kind: Lengths, count: int, steps: int, seed: int) -> Int64[np.ndarray, "count"]:

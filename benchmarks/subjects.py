@@ -1,22 +1,46 @@
-"""What is measured: our TAILOR in one of its faces, with the calls our training loop makes."""
+"""What is measured: one of our systems, with the calls our training loop makes."""
 
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 
 from benchmarks.specification import Specification
 from emotailor.configs.run import recipe
 from emotailor.data.batching import Batch, split_by_steps
-from emotailor.models.factory import build_model
+from emotailor.models.base import EmotionModel, FittedModel, LabelStatistics
+from emotailor.models.factory import build_model, model_class
 from emotailor.training.loop import CPU_PART_STEPS
 from emotailor.training.optimizer import build_optimizer, learning_rate
 from emotailor.training.threads import backward_in_threads, worker_threads
 
-TOTAL_STEPS = 5100  # 20 epochs over 16,326 samples
+TRAIN_SAMPLES = 16326  # of CMU-MOSEI
+TOTAL_STEPS = 5100  # 20 epochs over them
+LABEL_RATE = 0.25
 
 
-class OurTailor:
-    """Our model and optimizer.
+def build(spec: Specification, device: torch.device) -> Any:
+    """Return what a specification describes; each takes what its own prepare() returns."""
+    if spec.reference is not None:
+        from benchmarks.reference_systems import REFERENCES
+        from benchmarks.reference_tailor import ReferenceTailor
+
+        programs: dict[str, Any] = {"tailor": ReferenceTailor, **REFERENCES}
+        return programs[spec.system](spec.reference, device)
+    fitted = issubclass(model_class(spec.system), FittedModel)
+    return OurFit(spec) if fitted else OurSystem(spec, device)
+
+
+def build_prepared(spec: Specification) -> EmotionModel:
+    """Return our model, prepared with the labels of an imagined training split."""
+    model = build_model(spec.system, spec.model, spec.dims, spec.num_labels)
+    labels = torch.rand(TRAIN_SAMPLES, spec.num_labels) < LABEL_RATE
+    model.prepare(LabelStatistics.of([str(i) for i in range(spec.num_labels)], labels))
+    return model
+
+
+class OurSystem:
+    """One of our models and its optimizer, under the recipe of its authors' program.
 
     Args:
         spec: what to build.
@@ -26,16 +50,17 @@ class OurTailor:
     def __init__(self, spec: Specification, device: torch.device) -> None:
         self.device, self.bf16 = device, spec.precision == "bf16"
         self.config = spec.model
-        self.training = recipe("tailor", "authors")
-        self.model = build_model("tailor", spec.model, spec.dims, spec.num_labels).to(device)
+        self.training = recipe(spec.system, "authors")
+        self.model = build_prepared(spec).to(device)
         self.optimizer = build_optimizer(self.model, self.training)
         self.step = 0
-        # a worker process ends by being killed: nobody leaves this
-        self.workers = ExitStack().enter_context(worker_threads(device))
+        # a worker process ends by being killed: nobody leaves this, but it must be kept
+        self.held = ExitStack()
+        self.workers = self.held.enter_context(worker_threads(device))
 
     def prepare(self, batch: Batch) -> list[Batch]:
         """Move a batch to the device, in the parts that our loop and our prediction compute."""
-        if self.device.type != "cpu":
+        if self.device.type != "cpu" or not self.model.sample_means:
             return [batch.to(self.device)]
         lengths = torch.stack([mask.sum(1) for mask in batch.masks.values()]).amax(0)
         parts = []
@@ -54,7 +79,8 @@ class OurTailor:
 
     def shapes(self, parts: list[Batch]) -> list[tuple[int, int]]:
         """Return rows and padded steps of what is computed at once."""
-        always = self.config.max_steps if self.config.pad_to_max_steps else 0
+        padded = getattr(self.config, "pad_to_max_steps", False)  # a setting of TAILOR
+        always = self.config.max_steps if padded else 0  # type: ignore[attr-defined]
         return [
             (len(part), max(always, *(x.shape[1] for x in part.values.values()))) for part in parts
         ]
@@ -66,7 +92,7 @@ class OurTailor:
             group["lr"] = learning_rate(self.training, self.step, TOTAL_STEPS)
         size = sum(len(part) for part in parts)
         shares = [len(part) / size for part in parts]
-        if self.workers.count > 1 and len(parts) > 1:
+        if self.workers.count > 1 and len(parts) > 1 and self.model.parts_in_threads:
             found = backward_in_threads(self.model, self._loss, parts, shares, self.workers)
         else:
             found = []
@@ -95,3 +121,27 @@ class OurTailor:
                 return self.model(part).logits.float().sigmoid().cpu()
 
         return torch.cat(self.workers.map(probabilities, parts))
+
+
+class OurFit:
+    """A system that is fitted at once, without steps: its whole fit to the batch is measured.
+
+    Args:
+        spec: what to build.
+    """
+
+    def __init__(self, spec: Specification) -> None:
+        self.model = build_prepared(spec)
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Take the batch as it is."""
+        return batch
+
+    def shapes(self, batch: Batch) -> list[tuple[int, int]]:
+        """Return rows and padded steps."""
+        return [(len(batch), max(x.shape[1] for x in batch.values.values()))]
+
+    def train_step(self, batch: Batch) -> None:
+        """Fit; there is no loss to return."""
+        assert isinstance(self.model, FittedModel)
+        self.model.fit([batch])

@@ -1,16 +1,17 @@
 """What the CTC alignment module costs: one training step of TAILOR with and without it.
 
 Without it TAILOR takes a batch whose modalities have all --target steps; with it visual and audio
-have --source steps and are aligned first, and the module's loss is computed or not. The three take
-turns in one process, in the parts that the training loop computes at once (--whole: everything at
-once), with its optimizer and clipping. On a busy machine compare the processor seconds.
+have --source steps and are aligned first. Both take turns in one process, in the parts that the
+training loop computes at once (--whole: everything at once), with its optimizer and clipping. On a
+busy machine compare the processor seconds. With --ragged lengths differ from sample to sample, from
+a tenth of these up to all.
 
 The profile times the module's own parts, forward and backward, on the whole batch: the LSTM, the
 softmax with the weighted sum, and the CTC loss.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -26,7 +27,6 @@ from emotailor.data.batching import Batch, split_by_steps
 from emotailor.data.dataset import MODALITIES
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
-from emotailor.models.unaligned import CTCAligned
 from emotailor.nn.ctc import CTCAlignment
 from emotailor.training.loop import CPU_PART_STEPS
 from emotailor.training.optimizer import build_optimizer
@@ -34,11 +34,15 @@ from emotailor.training.optimizer import build_optimizer
 LABELS = 6
 
 
-def draw(size: int, source: int, target: int) -> Batch:
-    """A batch of random features, all of the same lengths."""
+def draw(size: int, source: int, target: int, *, ragged: bool) -> Batch:
+    """A batch of random features; its longest sample has the steps given."""
     steps = {"visual": source, "audio": source, "text": target}
-    values = {m: torch.randn(size, steps[m], DIMS[m]) for m in MODALITIES}
-    masks = {m: torch.ones(x.shape[:2], dtype=torch.bool) for m, x in values.items()}
+    share = torch.linspace(0.1, 1, size) if ragged and size > 1 else torch.ones(size)
+    values, masks = {}, {}
+    for m in MODALITIES:
+        lengths = (share * steps[m]).ceil()
+        masks[m] = torch.arange(steps[m]) < lengths[:, None]
+        values[m] = torch.randn(size, steps[m], DIMS[m]) * masks[m][..., None]
     labels = (torch.rand(size, LABELS) < 0.25).float()
     return Batch(values, masks, labels, [str(i) for i in range(size)])
 
@@ -50,7 +54,6 @@ class Program:
         config: of TAILOR.
         alignment: what is before it.
         batch: on which it is trained.
-        loss: whether the loss of the alignment modules counts.
         whole: compute the batch at once.
     """
 
@@ -60,18 +63,10 @@ class Program:
         alignment: AlignmentConfig,
         batch: Batch,
         *,
-        loss: bool = True,
-        whole: bool = False,
+        whole: bool,
     ) -> None:
         torch.manual_seed(0)
         self.model: EmotionModel = build_model("tailor", config, DIMS, LABELS, alignment)
-        if isinstance(self.model, CTCAligned) and not loss:
-            for module in self.model.aligners.values():
-                forward = module.forward
-                module.forward = lambda *args, loss=None, forward=forward: forward(  # type: ignore[assignment]
-                    *args, loss=False
-                )
-            self.model._reduce = lambda aligned, _: aligned.values.new_zeros(())  # type: ignore[method-assign]
         self.training = recipe("tailor", aligned=False)
         self.optimizer = build_optimizer(self.model, self.training)
         self.parts = [batch] if whole else split(batch)
@@ -93,15 +88,18 @@ def split(batch: Batch) -> list[Batch]:
     lengths = batch.masks["text"].sum(1).numpy()
     rows = [torch.from_numpy(part) for part in split_by_steps(lengths, CPU_PART_STEPS)]
     assert batch.labels is not None
-    return [
-        Batch(
-            {m: x[r] for m, x in batch.values.items()},
-            {m: x[r] for m, x in batch.masks.items()},
-            batch.labels[r],
-            [batch.ids[i] for i in r],
+    parts = []
+    for r in rows:
+        longest = {m: int(x[r].sum(1).max()) for m, x in batch.masks.items()}
+        parts.append(
+            Batch(
+                {m: x[r, : longest[m]] for m, x in batch.values.items()},
+                {m: x[r, : longest[m]] for m, x in batch.masks.items()},
+                batch.labels[r],
+                [batch.ids[i] for i in r],
+            )
         )
-        for r in rows
-    ]
+    return parts
 
 
 def clocked(work: Callable[[], object]) -> tuple[float, float]:
@@ -111,12 +109,12 @@ def clocked(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - started, time.process_time() - used
 
 
-def profile(batch: Batch, target: int, repeats: int) -> dict[str, float]:
+def profile(batch: Batch, repeats: int) -> dict[str, float]:
     """Processor seconds of the parts of both modules, forward and backward; the least of some."""
     found = {"lstm": 0.0, "softmax and sum": 0.0, "ctc loss": 0.0}
-    lengths = torch.full((len(batch),), target)
+    lengths = batch.masks["text"].sum(1)
     for m in ("visual", "audio"):
-        module = CTCAlignment(DIMS[m], target)
+        module = CTCAlignment(DIMS[m], int(lengths.max()))
         values, mask = batch.values[m], batch.masks[m]
 
         def lstm(module: CTCAlignment = module, x: Any = values, mask: Any = mask) -> None:
@@ -144,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--target", type=report.positive, default=50, help="steps of the text")
     parser.add_argument("--repeats", type=report.positive, default=3)
     parser.add_argument("--threads", type=report.positive, help="of torch; default: its own choice")
+    parser.add_argument("--ragged", action="store_true", help="lengths that differ")
     parser.add_argument("--whole", action="store_true", help="compute the whole batch at once")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of TAILOR"
@@ -155,17 +154,18 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     config = TailorConfig.paper().replace(**parse_overrides(args.set))
     ctc = AlignmentConfig(kind="ctc", target_steps=args.target)
     none = AlignmentConfig(kind="none")
-    plain, native = (draw(args.batch, n, args.target) for n in (args.target, args.source))
+    plain, native = (
+        draw(args.batch, n, args.target, ragged=args.ragged) for n in (args.target, args.source)
+    )
     programs = {
         "without": Program(config, none, plain, whole=args.whole),
-        "aligned, no loss": Program(config, ctc, native, loss=False, whole=args.whole),
         "aligned": Program(config, ctc, native, whole=args.whole),
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
     for _ in range(args.repeats + 1):  # in turns; the first is not counted
         for name, program in programs.items():
             times[name].append(clocked(program.step))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "program": name,
             "seconds": [a for a, _ in taken[1:]],
@@ -175,16 +175,16 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         }
         for name, taken in times.items()
     ]
-    base: Mapping[str, Any] = rows[0]
+    base = rows[0]
     for row in rows:
         for key in ("seconds", "cpu_seconds"):
             row[f"added_{key}"] = row[f"{key}_median"] / base[f"{key}_median"] - 1
-    result = {
+    result: dict[str, Any] = {
         "benchmark": "unaligned",
         "machine": report.describe_machine(threads=args.threads),
         "settings": {**vars(args), "json": None},
         "rows": rows,
-        "profile_cpu_seconds": profile(native, args.target, args.repeats),
+        "profile_cpu_seconds": profile(native, args.repeats),
         "memory_peak": memory.peak(),
     }
     report.show(
@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         [
             "module, whole batch, CPU s: "
             + ", ".join(f"{k} {v:.2f}" for k, v in result["profile_cpu_seconds"].items()),
-            f"peak memory of all three: {report.gib(result['memory_peak'])} GiB",
+            f"peak memory of both: {report.gib(result['memory_peak'])} GiB",
         ],
     )
     report.save(args.json, result)

@@ -92,7 +92,7 @@ class Worker:
         said = self.errors.read().strip().splitlines() or ["it said nothing"]
         raise WorkerError(
             f"a measured program ended with exit code {code}: {said[-1]}",
-            fix="free memory, lower --batch, or measure one of --faces" if code == -9 else None,
+            fix="free memory, lower --batch, or measure fewer programs" if code == -9 else None,
         )
 
     def run(self, command: str, lengths: Sequence[int] | np.ndarray, seed: int) -> dict[str, Any]:
@@ -144,22 +144,16 @@ def _serve() -> None:
 
     import torch
 
-    from benchmarks.reference_tailor import ReferenceTailor
-    from benchmarks.subjects import OurTailor
+    from benchmarks.subjects import build
 
     if spec.threads:
         torch.set_num_threads(spec.threads)
     torch.manual_seed(0)
     device = torch.device(spec.device)
     cuda = device.type == "cuda"
-    program: ReferenceTailor | OurTailor = (
-        OurTailor(spec, device)
-        if spec.reference is None
-        else ReferenceTailor(spec.reference, device)
-    )
-    measured: Any = program  # each takes what its own prepare() returns
-    parameters = sum(p.numel() for p in program.model.parameters())
-    ready = {"ready": True, "parameters": parameters, "threads": torch.get_num_threads()}
+    measured = build(spec, device)
+    parameters = sum(p.numel() for p in measured.model.parameters())
+    ready = {"parameters": parameters, "threads": torch.get_num_threads()}
     print(json.dumps(ready), file=answers)
     for line in sys.stdin:
         message = json.loads(line)

@@ -36,6 +36,7 @@ COMMANDS = [
     ["evaluate"],
     ["benchmark"],
     ["ablate"],
+    ["figures"],
     ["predict"],
     ["import-checkpoint"],
     ["demo"],

@@ -44,6 +44,8 @@ data_app = typer.Typer(help="Make, look at and check data sets.", no_args_is_hel
 app.add_typer(data_app, name="data")
 models_app = typer.Typer(help="List the systems, or show one of them.", cls=_ListByDefault)
 app.add_typer(models_app, name="models")
+reproduce_app = typer.Typer(help="Do again what a paper did, as one job.", no_args_is_help=True)
+app.add_typer(reproduce_app, name="reproduce")
 
 out = Console(quiet=os.environ.get("RANK", "0") != "0")  # of several processes the first speaks
 err = Console(stderr=True)
@@ -543,8 +545,87 @@ def ablate(
     if dry_run:
         return
     result = run_benchmark(plan, out, thresholds=thresholds.value, resamples=resamples)
-    _print(*(f"stored: {path}" for path in result.stored), f"next: {next_command(plan)}")
+    _print(*(f"stored: {path}" for path in result.stored))
+    if command := next_command(plan, result):
+        _print(f"next: {command}")
     if result.failed:
+        raise typer.Exit(1)
+
+
+@reproduce_app.command("paper")
+def reproduce_paper(
+    data: Annotated[
+        Path, typer.Option("--data", "-d", help="A stored data set, word-aligned if you have it.")
+    ],
+    out_path: Annotated[Path, typer.Option("--out", "-o", help="Folder of everything.")],
+    unaligned: Annotated[
+        Path | None, typer.Option(help="The same samples unaligned, for the other half of Table 2.")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Runs of each system and variant.")
+    ] = 5,
+    seed: Annotated[int, typer.Option(help="Of the first run; the others count up.")] = 42,
+    preset: Annotated[
+        Preset, typer.Option(help="Defaults of the papers or of the authors' programs.")
+    ] = Preset.paper,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="TOML file with a table all and one per system."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="[SYSTEM:]KEY=VALUE",
+            help="For every system, as training.epochs=5, or for one, as mult:model.heads=4. May "
+            "be repeated.",
+        ),
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=0, help="Of the paired tests; 0 for none.")] = 2000,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Runs at a time; by default one per core, or one on a GPU."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its expected time alone.")
+    ] = False,
+) -> None:
+    """Table 2 in both settings, Table 3 and the figures of TAILOR; again to go on after a stop.
+
+    Shows the plan and the time it is expected to take on this device, and ends with one page: our
+    numbers beside the published ones. Exits with 1 where a run failed; the others are not lost.
+    """
+    from emotailor.experiments.reproduce import (
+        describe_plan,
+        expect,
+        plan_paper,
+        render_plan,
+        run_paper,
+    )
+
+    plan = plan_paper(
+        data,
+        out_path,
+        unaligned=unaligned,
+        seeds=seeds,
+        seed=seed,
+        preset=preset.value,
+        config_file=config_file,
+        settings=settings or [],
+        device=device,
+        jobs=jobs,
+    )
+    expected = expect(plan, out)
+    _print(render_plan(plan, expected), describe_plan(plan, expected))
+    if dry_run:
+        return
+    outcome = run_paper(plan, out, resamples=resamples, expected=expected)
+    _print(*(f"missing: {line}" for line in outcome.missing))
+    _print(*([outcome.time] if outcome.time else []), f"stored: {outcome.report}")
+    if outcome.missing:
         raise typer.Exit(1)
 
 
@@ -571,11 +652,33 @@ def figures(
 
     _print(
         render_report(
-            make_figures(
-                run, out=out_path, against=against, data=data, split=split, device=device
-            )
+            make_figures(run, out=out_path, against=against, data=data, split=split, device=device)
         )
     )
+
+
+@app.command()
+def report(
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN|BENCHMARK", help="A run, a model or a benchmark.")
+    ],
+    out_path: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write; by default report.html in that folder."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", help="By default the data trained on.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split of a run to look at; by default test.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Write one HTML page about a run or a benchmark, which can be mailed and read anywhere."""
+    from emotailor.experiments.report import write_report
+
+    written = write_report(path, out=out_path, data=data, split=split, device=device)
+    _print(*(f"note: {line}" for line in written.missing), f"stored: {written.file}")
 
 
 @app.command()

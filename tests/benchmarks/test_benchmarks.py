@@ -10,15 +10,27 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import comparison, data, data_worker, inference, memory, scaling, training_step
+from benchmarks import (
+    comparison,
+    data,
+    data_worker,
+    inference,
+    memory,
+    scaling,
+    systems,
+    training_step,
+)
 from benchmarks.flops import forward_flops, training_flops
-from benchmarks.reference_tailor import check_checkout
+from benchmarks.reference_systems import REFERENCES
+from benchmarks.reference_tailor import CHECKOUT
 from benchmarks.report import best_rates, check_json, product_rates, spread
 from benchmarks.specification import Specification, draw_lengths
-from benchmarks.subjects import OurTailor
+from benchmarks.subjects import OurFit, OurSystem, build
 from benchmarks.worker import Worker, WorkerError, random_batch
+from emotailor.configs.systems import SYSTEMS, find_system
 from emotailor.configs.tailor import TailorConfig
 from emotailor.errors import ConfigError
+from tests.systems import TINY as TINY_SYSTEMS
 
 SIZES = {
     "hidden_size": 8,
@@ -145,7 +157,7 @@ def test_flops_are_those_torch_counts(face: Any, size: int) -> None:
     config = face().replace(**changes, decoder_layers=2)
     spec = Specification(model=config, num_labels=5)
     steps = 11 if config.pad_to_max_steps else 7
-    program = OurTailor(spec, torch.device("cpu"))
+    program = OurSystem(spec, torch.device("cpu"))
     parts = program.prepare(random_batch(spec, [7, 5, 3], 0, labels=True))
     assert program.shapes(parts) == [(3, steps)]
     with FlopCounterMode(display=False) as counted:
@@ -162,11 +174,11 @@ def test_flops_are_those_torch_counts(face: Any, size: int) -> None:
 def test_our_parts_cover_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.subjects.CPU_PART_STEPS", 12)
     spec = Specification(model=TailorConfig.paper().replace(**SIZES))
-    program = OurTailor(spec, torch.device("cpu"))
+    program = OurSystem(spec, torch.device("cpu"))
     batch = random_batch(spec, [2, 5, 3, 6, 1], 0, labels=True)
     parts = program.prepare(batch)
-    assert program.shapes(parts) == [(2, 6), (3, 3)]
-    assert [list(part.ids) for part in parts] == [["3", "1"], ["2", "0", "4"]]
+    assert program.shapes(parts) == [(1, 6), (4, 5)]
+    assert [list(part.ids) for part in parts] == [["3"], ["1", "2", "0", "4"]]
     for part in parts:
         for row, name in enumerate(part.ids):
             steps = int(part.masks["audio"][row].sum())
@@ -260,5 +272,141 @@ def test_checkout(tmp_path: Path) -> None:
     for name in ("models", "optimization"):
         (tmp_path / "src/models").mkdir(parents=True, exist_ok=True)
         (tmp_path / "src/models" / f"{name}.py").write_text("")
-    assert check_checkout(tmp_path) == tmp_path.resolve()
+    assert CHECKOUT.check(tmp_path) == tmp_path.resolve()
     assert str(tmp_path) not in sys.path  # looking at it runs nothing of it
+
+
+FAKE_MULT = """
+import os
+import torch
+
+
+class MULTModel(torch.nn.Module):
+    def __init__(self, given):
+        super().__init__()
+        assert (given.orig_d_l, given.orig_d_a, given.orig_d_v) == (300, 74, 35)
+        assert (given.layers, given.num_heads, given.attn_mask) == (5, 5, True)
+        self.out = torch.nn.Linear(409, given.output_dim)
+
+    def forward(self, text, audio, visual):
+        assert text.shape[1:] == (50, 300)
+        os.write(1, b"noise")
+        return self.out(torch.cat([text, audio, visual], -1)[:, 0]), None
+"""
+
+
+def fake_mult(folder: Path) -> Path:
+    """A checkout whose MulT is one linear map of the first step."""
+    for name, text in {"src/models.py": FAKE_MULT, "modules/transformer.py": ""}.items():
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_system_beside_its_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "systems.json"
+    sizes = ["--batch", "3", "--repeats", "2", "--lengths", "full", "--json", str(file)]
+    result = systems.main(["--mult", str(fake_mult(tmp_path / "mult")), *sizes])
+    assert json.loads(file.read_text()) == result
+    assert result["settings"]["references"] == ["mult"]
+    ours, theirs = result["rows"]
+    assert [ours["program"], theirs["program"]] == ["ours (program)", "reference"]
+    assert theirs["parameters"] == 6 * 410
+    for row in (ours, theirs):
+        assert row["system"] == "mult"
+        assert len(row["seconds"]) == 2
+        assert row["shapes"] == [[[3, 50]], [[3, 50]]]
+        assert all(0 < loss < 3 for loss in row["losses"])
+        assert row["samples_per_second"] == pytest.approx(3 / row["seconds_per_step"])
+    assert theirs["reference"] == dict.fromkeys(theirs["reference"], 1.0)
+    ratio = theirs["cpu_seconds_per_step"] / ours["cpu_seconds_per_step"]
+    assert ours["reference"]["less_cpu"] == pytest.approx(ratio)
+    assert "MulT" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_system_alone() -> None:
+    arguments = ["--systems", "br", "--batch", "3", "--repeats", "1", "--lengths", "mosei"]
+    (row,) = systems.main(arguments)["rows"]
+    assert (row["system"], row["program"], row["losses"]) == ("br", "ours (paper)", [None])
+    assert row["reference"] is None
+    assert row["seconds_per_step"] > 0
+
+
+def test_programs_of_systems(tmp_path: Path) -> None:
+    folder = fake_mult(tmp_path)
+    args = systems.parse(["--mult", str(folder), "--threads", "3"])
+    assert args.systems == ["mult"]
+    for kind, attends in (("full", True), ("mosei", False)):
+        ours, theirs = (p.spec for p in systems.programs(args, "mult", kind))
+        changed = find_system("mult").config.authors().replace(attend_to_padding=attends)
+        assert ours.model == theirs.model == changed
+        assert (ours.reference, theirs.reference) == (None, folder.resolve())
+        assert ours.threads == theirs.threads == 3
+        assert Specification.parse(json.loads(json.dumps(ours.to_json()))) == ours
+    (alone,) = systems.programs(args, "misa", "full")
+    assert alone.spec.model == find_system("misa").config.paper()
+    assert systems.parse([]).systems == [name for name in SYSTEMS if name != "tailor"]
+    assert systems.parse(["--systems", "br", "lp", "br"]).systems == ["br", "lp"]
+
+
+@pytest.mark.filterwarnings("ignore::emotailor.data.store.DataWarning")
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "tailor"])
+def test_every_system_takes_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.subjects.CPU_PART_STEPS", 12)
+    torch.manual_seed(0)
+    spec = Specification(system=name, model=find_system(name).config.parse(TINY_SYSTEMS[name]))
+    program = build(spec, torch.device("cpu"))
+    inputs = program.prepare(random_batch(spec, [7, 5, 3, 2, 2, 4, 6, 3], 0, labels=True))
+    assert sum(rows for rows, _ in program.shapes(inputs)) == 8
+    before = {key: x.clone() for key, x in program.model.state_dict().items()}
+    loss = program.train_step(inputs)
+    changed = [key for key, x in program.model.state_dict().items() if not _same(before[key], x)]
+    assert changed
+    if isinstance(program, OurFit):
+        assert loss is None
+    else:
+        assert 0 < loss < 100
+        assert len(inputs) == (3 if program.model.sample_means else 1)
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mult", "."], "--mult . holds no src/models.py"),
+        (["--misa", "."], "checkout of declare-lab/MISA"),
+        (["--mmsa", "."], "Graph_MFN.py"),
+        (["--device", "sixty"], "cannot be used"),
+        (["--json", "."], "cannot be written"),
+    ],
+)
+def test_mistakes_of_the_systems_benchmark(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(systems, "measure", None)  # nothing may be measured
+    with pytest.raises(ConfigError, match=message):
+        systems.main(arguments)
+
+
+def test_a_checkout_that_is_not_measured(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--mult beside --systems misa"):
+        systems.parse(["--mult", str(fake_mult(tmp_path)), "--systems", "misa"])
+
+
+def test_a_program_that_cannot_be_imported_is_one_message(tmp_path: Path) -> None:
+    folder = fake_mult(tmp_path)
+    (folder / "src/models.py").write_text("import no_such_package")
+    model = find_system("mult").config.parse({})
+    with pytest.raises(WorkerError, match="No module named 'no_such_package'"):
+        Worker(Specification(system="mult", model=model, reference=folder))
+
+
+def test_options_of_checkouts() -> None:
+    found = {name: program.checkout.option for name, program in REFERENCES.items()}
+    assert found == {"mult": "--mult", "misa": "--misa", "dfg": "--mmsa"}

@@ -9,7 +9,8 @@ from emotailor.data.batching import Batch
 from emotailor.data.dataset import Modality
 from emotailor.errors import ConfigError, ModelError
 from emotailor.models.dfg import DFG, DynamicFusionGraph, GatedMemory, cells
-from emotailor.nn.carrying import CarryingLSTM
+from emotailor.nn.recurrent import RecurrentEncoder
+from emotailor.nn.sequence import carried
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.systems import TINY, batch_of, padded
 
@@ -168,17 +169,19 @@ def test_each_gate_has_its_own_dropout(gate: str) -> None:
 
 def test_cells_of_all_steps_are_those_of_a_loop() -> None:
     torch.manual_seed(0)
-    lstm, x = CarryingLSTM(5, 3), torch.randn(2, 7, 5)
+    lstm, x = RecurrentEncoder(5, 3), torch.randn(2, 7, 5)
     mask = torch.tensor([[1, 1, 0, 1, 0, 0, 0], [0, 1, 1, 1, 1, 1, 1]]).bool()
     cell = nn.LSTMCell(5, 3)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    cell.load_state_dict({n: getattr(lstm.rnn, f"{n}_l0") for n in names})
+    cell.load_state_dict({n: getattr(lstm.ahead[0], f"{n}_l0") for n in names})
     h, c, expected = torch.zeros(2, 3), torch.zeros(2, 3), []
     for t in range(7):
         new = cell(x[:, t], (h, c))
         h, c = (torch.where(mask[:, t, None], a, b) for a, b in zip(new, (h, c), strict=True))
         expected.append(c)
-    torch.testing.assert_close(cells(lstm, x, lstm(x, mask), mask), torch.stack(expected, 1))
+    hidden = carried(lstm(x, mask)[0], mask)
+    found = cells(lstm, x, hidden, mask)
+    torch.testing.assert_close(found, torch.stack(expected, 1))
 
 
 @pytest.mark.parametrize("states", ["hidden", "cell"])
@@ -200,7 +203,7 @@ def test_a_modality_hidden_at_a_step_keeps_its_state_while_the_others_go_on() ->
     masks = {m: x.clone() for m, x in batch.masks.items()}
     masks["audio"][:, 2] = False
     out = model(changed(batch, masks), features=True).features
-    h = model.lstms["audio"](batch.values["audio"], masks["audio"])[:, 1]
+    h = model.lstms["audio"](batch.values["audio"], masks["audio"])[0][:, 1]
     expected = model.unimodal["audio"](torch.cat([h, h], -1)).relu()
     torch.testing.assert_close(out["vertex.audio"][:, 2], expected)
     assert (out["memory"][:, 2] - out["memory"][:, 1]).abs().amax(-1).min() > 0

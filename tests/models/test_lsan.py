@@ -67,8 +67,8 @@ REAL = torch.tensor([[True, True, False]])
 
 def test_sizes_and_training_of_the_paper() -> None:
     model = LSAN(LSANConfig.paper(), {"text": 300}, 6)
-    assert model.encoder.rnn.input_size == 300
-    assert model.encoder.rnn.hidden_size == 300
+    for (rnn,) in (model.encoder.ahead, model.encoder.back):
+        assert (rnn.input_size, rnn.hidden_size) == (300, 300)
     assert model.attention_inner.weight.shape == (200, 600)
     assert model.attention_outer.weight.shape == (6, 200)
     assert [tuple(p.shape) for p in model.classifier.parameters()] == [(256, 600), (1, 256)]

@@ -32,8 +32,8 @@ def test_sizes_and_weights_by_default() -> None:
     model = MISA(MISAConfig.paper(), {"visual": 35, "audio": 74, "text": 300}, 6)
     shapes = {n: tuple(p.shape) for n, p in model.named_parameters()}
     for m, dim in model.dims.items():
-        assert shapes[f"encoders.{m}.first.ahead.weight_ih_l0"] == (4 * dim, dim)
-        assert shapes[f"encoders.{m}.second.back.weight_ih_l0"] == (4 * dim, 2 * dim)
+        assert shapes[f"encoders.{m}.first.ahead.0.weight_ih_l0"] == (4 * dim, dim)
+        assert shapes[f"encoders.{m}.second.back.0.weight_ih_l0"] == (4 * dim, 2 * dim)
         assert shapes[f"encoders.{m}.projection.weight"] == (128, 4 * dim)
         assert shapes[f"private.{m}.weight"] == (128, 128)
     assert shapes["shared.weight"] == (128, 128)
@@ -66,7 +66,7 @@ def test_heads_must_divide_the_width() -> None:
 
 
 def test_recurrent_weights_start_orthogonal() -> None:
-    weight = build().encoders["audio"].second.back.weight_hh_l0
+    weight = build().encoders["audio"].second.back[0].weight_hh_l0
     assert weight.shape == (28, 7)
     torch.testing.assert_close(weight.T @ weight, torch.eye(7), atol=1e-5, rtol=0)
 
@@ -75,9 +75,8 @@ def test_order_of_the_states_in_the_utterance_vector() -> None:
     """First forward, second forward, first backward, second backward."""
     encoder = build().encoders["visual"]
     with torch.no_grad():
-        for k, rnn in enumerate(
-            [encoder.first.ahead, encoder.second.ahead, encoder.first.back, encoder.second.back]
-        ):
+        first, second = encoder.first, encoder.second
+        for k, (rnn,) in enumerate([first.ahead, second.ahead, first.back, second.back]):
             for parameter in rnn.parameters():
                 parameter.zero_()
             gates = rnn.bias_ih_l0.view(4, 5)  # input, forget, cell, output

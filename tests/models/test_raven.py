@@ -9,7 +9,7 @@ from emotailor.data.batching import Batch
 from emotailor.data.dataset import Modality
 from emotailor.errors import ConfigError, ModelError
 from emotailor.models.raven import RAVEN, OneStepLSTM, WordPositionNorm
-from emotailor.nn.carrying import CarryingLSTM
+from emotailor.nn.recurrent import RecurrentEncoder
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.systems import TINY, batch_of, padded
 
@@ -117,12 +117,13 @@ def test_the_mixed_shift_is_the_gated_sum_of_both_modalities() -> None:
 
 def test_one_step_of_an_lstm() -> None:
     torch.manual_seed(0)
-    whole, one, x = CarryingLSTM(5, 3), OneStepLSTM(5, 3), torch.randn(11, 5)
+    whole, one, x = RecurrentEncoder(5, 3), OneStepLSTM(5, 3), torch.randn(11, 5)
     rows = [*range(3), *range(6, 12)]  # input, candidate and output gate
     with torch.no_grad():
-        one.gates.weight.copy_(whole.rnn.weight_ih_l0[rows])
-        one.gates.bias.copy_((whole.rnn.bias_ih_l0 + whole.rnn.bias_hh_l0)[rows])
-    expected = whole(x[:, None], torch.ones(11, 1, dtype=torch.bool))[:, 0]
+        lstm = whole.ahead[0]
+        one.gates.weight.copy_(lstm.weight_ih_l0[rows])
+        one.gates.bias.copy_((lstm.bias_ih_l0 + lstm.bias_hh_l0)[rows])
+    expected = whole(x[:, None], torch.ones(11, 1, dtype=torch.bool))[1][0, 0]
     torch.testing.assert_close(one(x), expected)
 
 
@@ -130,7 +131,7 @@ def test_recurrent_weights_exist_only_for_words_of_several_frames() -> None:
     names = set(build().state_dict())
     assert not any("weight_hh" in name for name in names if name.startswith("networks"))
     several = set(build(max_frames=2).state_dict())
-    assert "networks.audio.lstm.rnn.weight_hh_l0" in several
+    assert "networks.audio.lstm.ahead.0.weight_hh_l0" in several
 
 
 def several_frames(model: RAVEN, frames: Tensor, count: int) -> Tensor:
@@ -143,7 +144,7 @@ def several_frames(model: RAVEN, frames: Tensor, count: int) -> Tensor:
 
 def test_states_are_read_at_the_frame_count_of_each_word() -> None:
     model, frames = build(WORDS, max_frames=4), torch.randn(1, 1, 4, 7)
-    lstm = model.networks["audio"].lstm.rnn
+    lstm = model.networks["audio"].lstm.ahead[0]
     assert several_frames(model, frames, 0).abs().max() == 0
     for count in (1, 3, 4):
         expected = lstm(frames[0, 0, :count])[0][-1]

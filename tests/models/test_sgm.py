@@ -57,13 +57,8 @@ def of_sequences(model: SGM, batch: Batch) -> dict[tuple[int, ...], Tensor]:
 
 def test_sizes_are_the_papers() -> None:
     model = SGM(SGMConfig.paper(), {"text": 300}, 6)
-    rnn = model.encoder.rnn
-    assert (rnn.input_size, rnn.hidden_size, rnn.num_layers, rnn.bidirectional) == (
-        300,
-        256,
-        2,
-        True,
-    )
+    for layers in (model.encoder.ahead, model.encoder.back):
+        assert [(x.input_size, x.hidden_size) for x in layers] == [(300, 256), (512, 256)]
     assert (model.decoder.rnn.input_size, model.decoder.rnn.hidden_size) == (256, 512)
     assert model.decoder.embedding.weight.shape == (8, 256)  # end, six labels, begin
     assert model.decoder.output.weight.shape == (7, 512)

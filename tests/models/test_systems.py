@@ -1,10 +1,12 @@
 """What every system must pass: masks, gradients, learning, saving, missing modalities."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from emotailor.configs.systems import SYSTEMS, find_system
 from emotailor.data.batching import Batch
@@ -12,8 +14,10 @@ from emotailor.data.dataset import Sample
 from emotailor.evaluation.thresholds import Thresholds
 from emotailor.models.base import FittedModel
 from emotailor.models.factory import model_class
+from emotailor.nn.dropout import own_randomness
 from emotailor.serving.predictor import Predictor
 from emotailor.training.model_folder import ModelCard, load_model, save_model
+from emotailor.training.threads import Workers, backward_in_threads
 from tests.helpers import LABELS, random_samples
 from tests.systems import TINY, batch_of, padded, subsets, tiny_model, usable_dims
 
@@ -93,6 +97,35 @@ def test_losses_that_are_means_over_samples_may_be_computed_in_parts(name: str) 
     whole = model.total_loss(model(batch_of(samples, dims)))
     parts = [model.total_loss(model(batch_of(x, dims))) for x in (samples[:3], samples[3:])]
     torch.testing.assert_close(whole, parts[0] * 3 / 7 + parts[1] * 4 / 7, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NEURAL)
+def test_threads_may_compute_parts_where_the_model_says_so(name: str) -> None:
+    model, dims = tiny_model(name), usable_dims(name)
+    if not model.parts_in_threads:
+        return
+    assert model.sample_means
+    model.train()
+    next(model.parameters()).requires_grad_(False)
+    samples = random_samples(7)
+    batches, seen = [batch_of(x, dims) for x in (samples[:3], samples[3:])], torch.get_rng_state()
+
+    def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        output = model(batch)
+        return model.total_loss(output), dict(output.losses)
+
+    with own_randomness(5):
+        loss_of(batches[0])
+    assert torch.equal(torch.get_rng_state(), seen)  # nothing but the dropout of nn.dropout
+    found = []
+    with ThreadPoolExecutor(2) as pool:
+        for workers in (Workers(1, None), Workers(2, pool)):
+            torch.manual_seed(4)
+            model.zero_grad()
+            backward_in_threads(model, loss_of, batches, [3 / 7, 4 / 7], workers)
+            found.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert len(found[0]) > 1
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("name", NEURAL)

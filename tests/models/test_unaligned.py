@@ -241,7 +241,7 @@ def test_gradients_are_finite_and_reach_the_modules(name: str) -> None:
     # the module also learns from what it is for
     model.zero_grad()
     model(batch).losses["classification"].backward()
-    grad = model.aligners["visual"].lstm.rnn.weight_ih_l0.grad
+    grad = model.aligners["visual"].lstm.ahead[0].weight_ih_l0.grad
     assert grad is not None
     assert grad.abs().max() > 0
     assert model(unlabelled(batch)).losses == {}

@@ -5,15 +5,17 @@ from torch import Tensor
 
 from emotailor.nn.ctc import CTCAlignment
 from tests.parity.case import Case
+from tests.parity.recurrent import block_name
 
 PREFIX = "pred_output_position_inclu_blank."
-OURS = "lstm.rnn."
+OURS = "lstm."
 
 
 def build(weights: dict[str, Tensor], prefix: str = PREFIX, **settings: str) -> CTCAlignment:
     """Our module with their weights."""
-    state = {OURS + k.removeprefix(prefix): x for k, x in weights.items() if k.startswith(prefix)}
-    units, dim = state[f"{OURS}weight_ih_l0"].shape
+    given = {k.removeprefix(prefix): x for k, x in weights.items() if k.startswith(prefix)}
+    state = {OURS + block_name(k): x for k, x in given.items()}
+    units, dim = given["weight_ih_l0"].shape
     module = CTCAlignment(dim, units // 4 - 1, **settings)  # type: ignore[arg-type]
     module.load_state_dict(state)
     return module.eval()
@@ -36,6 +38,6 @@ class Measured:
     def gradient(self, scalar: Tensor, parameter: str) -> Tensor:
         """Of a parameter under their name, or of the input."""
         name = parameter.removeprefix(PREFIX)
-        wanted = self.x if name == "x" else self.module.get_parameter(OURS + name)
+        wanted = self.x if name == "x" else self.module.get_parameter(OURS + block_name(name))
         (found,) = torch.autograd.grad(scalar, wanted, retain_graph=True)
         return found

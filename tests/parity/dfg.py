@@ -37,7 +37,7 @@ def model_names() -> dict[str, str]:
     names = graph_names("graph.")
     for m, letter in LETTERS.items():
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            names[f"lstm_{letter}.{part}"] = f"lstms.{m}.rnn.{part}_l0"
+            names[f"lstm_{letter}.{part}"] = f"lstms.{m}.ahead.0.{part}_l0"
     for suffix in ("weight", "bias"):
         names |= {f"{c}_transform.{suffix}": f"unimodal.{m}.{suffix}" for m, c in LETTERS.items()}
         pairs = {"gamma1_fc1": "memory.retain_hidden", "gamma1_fc2": "memory.retain"}

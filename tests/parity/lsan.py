@@ -7,6 +7,7 @@ from emotailor.configs.lsan import LSANConfig
 from emotailor.data.batching import Batch
 from emotailor.models.lsan import LSAN
 from tests.parity.case import GRADIENT_TOLERANCE, Case, Comparison
+from tests.parity.recurrent import block_name
 
 TOLERANCE = 1e-5
 
@@ -17,14 +18,13 @@ LAYERS = {
     "weight1": "label_fusion",
     "weight2": "self_fusion",
     "output_layer": "classifier",
-    "lstm": "encoder.rnn",
 }
 
 
 def our_name(theirs: str) -> str:
     """Our name of a parameter of the program."""
     layer, _, rest = theirs.partition(".")
-    return f"{LAYERS[layer]}.{rest}"
+    return f"encoder.{block_name(rest)}" if layer == "lstm" else f"{LAYERS[layer]}.{rest}"
 
 
 def compare(case: Case) -> Comparison:

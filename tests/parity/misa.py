@@ -11,6 +11,7 @@ from emotailor.models.base import ModelOutput
 from emotailor.models.misa import MISA
 from emotailor.nn.similarity import central_moments, moment_distance
 from tests.parity.case import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Case, Comparison
+from tests.parity.recurrent import block_name
 from tests.parity.tailor import Recorder
 
 LETTERS: dict[Modality, str] = {"visual": "v", "audio": "a", "text": "t"}
@@ -62,9 +63,8 @@ def renamed(case: Case) -> dict[str, str]:
         for m, x in LETTERS.items():
             for number, layer in (("1", "first"), ("2", "second")):
                 if theirs.startswith(prefix := f"{x}rnn{number}."):
-                    direction = "back" if theirs.endswith("_reverse") else "ahead"
-                    parameter = theirs.removeprefix(prefix).removesuffix("_reverse")
-                    found[theirs] = f"encoders.{m}.{layer}.{direction}.{parameter}"
+                    parameter = block_name(theirs.removeprefix(prefix))
+                    found[theirs] = f"encoders.{m}.{layer}.{parameter}"
     return found
 
 

@@ -30,9 +30,9 @@ def parameter_names(layers: int) -> dict[str, str]:
         for kind in ("ih", "hh"):
             part = f"{suffix}_{kind}"
             for m, theirs in THEIRS.items():
-                names[f"{theirs}LSTM.{part}_l0"] = f"networks.{m}.lstm.rnn.{part}_l0"
+                names[f"{theirs}LSTM.{part}_l0"] = f"networks.{m}.lstm.ahead.0.{part}_l0"
             for i in range(layers):
-                names[f"lstm1.layer_{i + 1}.lstm.{part}"] = f"lstm.rnn.{part}_l{i}"
+                names[f"lstm1.layer_{i + 1}.lstm.{part}"] = f"lstm.ahead.{i}.{part}_l0"
     return names
 
 
@@ -66,13 +66,10 @@ def build(case: Case, *, detach_shift: bool) -> RAVEN:
 
 def word_states(model: RAVEN, words: Tensor) -> list[Tensor]:
     """The states of each layer of the word-level LSTM, one layer after the other."""
-    found, rnn = [], model.lstm.rnn
-    for i in range(rnn.num_layers):
-        layer = torch.nn.LSTM(words.shape[-1], rnn.hidden_size, batch_first=True)
-        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            getattr(layer, f"{part}_l0").data.copy_(getattr(rnn, f"{part}_l{i}"))
+    found, words = [], words.transpose(0, 1)
+    for layer in model.lstm.ahead:
         words = layer(words)[0]
-        found.append(words)
+        found.append(words.transpose(0, 1))
     return found
 
 

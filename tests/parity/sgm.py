@@ -15,6 +15,7 @@ from emotailor.data.batching import Batch
 from emotailor.models.sgm import IGNORED, SGM, Memory, State
 from emotailor.nn.decoding import END, is_among, label_sequences
 from tests.parity.case import GRADIENT_TOLERANCE, Case, Comparison
+from tests.parity.recurrent import block_name
 
 TOLERANCE = 1e-5
 LABELS = 6
@@ -53,7 +54,8 @@ def find_name(theirs: str) -> Name:
     """Return what one of their parameters is here."""
     part, _, kind = theirs.rpartition(".")
     if theirs.startswith("encoder."):
-        return Name(theirs)
+        assert part == "encoder.rnn", theirs
+        return Name(f"encoder.{block_name(kind)}")
     if cell := re.fullmatch(r"decoder\.rnn\.layers\.(\d+)\.(\w+)", theirs):
         return Name(f"decoder.rnn.{cell[2]}_l{cell[1]}")
     if part in ("decoder.embedding", "decoder.linear"):

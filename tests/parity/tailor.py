@@ -20,6 +20,7 @@ from emotailor.models.unaligned import CTCAligned
 from emotailor.training.optimizer import build_optimizer, learning_rate
 from tests.parity import ctc
 from tests.parity.case import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Case, CaseError, Comparison
+from tests.parity.recurrent import block_name
 
 FUSIONS = {"va": 0, "vat": 1, "pc": 2}
 CLASSES = [MODALITIES.index(m) for m in MODALITY_CLASSES]  # ours of their text, visual, audio
@@ -213,7 +214,8 @@ def gradients(
             found |= entry.to_theirs(ours[entry.ours], rows)
     for m, prefix in ALIGNERS.items():
         start = f"aligners.{m}.{ctc.OURS}"
-        found |= {n.replace(start, prefix): g for n, g in ours.items() if n.startswith(start)}
+        theirs = {block_name(n.removeprefix(prefix)): n for n in weights if n.startswith(prefix)}
+        found |= {theirs[n.removeprefix(start)]: g for n, g in ours.items() if n.startswith(start)}
     return found
 
 

@@ -31,6 +31,8 @@ BIAS = (-1.0, 0.0, 0.5)
 class Sum(EmotionModel):
     """Logits are a bias plus a linear function of every real step: every drop is a sum."""
 
+    takes_unaligned = True
+
     def __init__(self, dims: Mapping[Modality, int]) -> None:
         super().__init__(dims, 3)
         rng = np.random.default_rng(0)

@@ -20,6 +20,7 @@ from emotailor.configs.ablations import ABLATIONS, FULL, Ablation, find_ablation
 from emotailor.configs.run import RunConfig
 from emotailor.configs.systems import Preset, find_system
 from emotailor.configs.tailor import TailorConfig
+from emotailor.data.dataset import EmotionDataset
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError
 from emotailor.evaluation.thresholds import ThresholdMode
@@ -124,12 +125,38 @@ def plan_ablation(
         )
         for number in numbers(seed, seeds, jobs)
     ]
+    runs = [PlannedRun(config, out / FULL / f"seed{config.training.seed}") for config in full]
+    return plan_variants(data, dataset, out, runs, rows, split=split, jobs=jobs)
+
+
+def plan_variants(
+    data: Path,
+    dataset: EmotionDataset,
+    out: Path,
+    full: Sequence[PlannedRun],
+    rows: Sequence[Ablation],
+    *,
+    split: str = "test",
+    jobs: int | None = None,
+) -> Plan:
+    """Plan variants of given full models, whose runs may lie anywhere.
+
+    Args:
+        data: path of the data set.
+        dataset: that data set.
+        out: folder of the other runs and of the tables.
+        full: runs of the full model, one per seed.
+        rows: the variants, the full model among them.
+        split: on which they are tested.
+        jobs: runs at a time; by default one per core, and one on a GPU.
+
+    Raises:
+        ConfigError: the full model is one of the variants already, or as ``complete_plan``.
+        DataError: a split is missing.
+    """
     system = find_system(SYSTEM)
     built = [
-        (
-            replace(system, name=row.name, title=row.title),
-            [PlannedRun(_switch(c, row), out / row.name / f"seed{c.training.seed}") for c in full],
-        )
+        (replace(system, name=row.name, title=row.title), [_switch(run, row, out) for run in full])
         for row in rows
     ]
     same = published_setting(dataset.card) == "aligned" and split == "test"
@@ -156,9 +183,14 @@ def chosen_variants(names: Sequence[str]) -> list[Ablation]:
     return [row for row in ABLATIONS.values() if row.name in found]
 
 
-def _switch(config: RunConfig, row: Ablation) -> RunConfig:
+def _switch(run: PlannedRun, row: Ablation, out: Path) -> PlannedRun:
+    """Return the run of a variant; that of the full model is left as it is."""
+    if row.name == FULL:
+        return run
+    config = run.config
     assert isinstance(config.model, TailorConfig)
-    return config.replace(model=row.apply(config.model).to_json())
+    switched = config.replace(model=row.apply(config.model).to_json())
+    return PlannedRun(switched, out / row.name / f"seed{config.training.seed}")
 
 
 def _check_layer(values: Mapping[str, Any], where: str) -> None:

@@ -330,7 +330,7 @@ def complete_plan(
     if all(system.skipped for system in systems):
         reasons = "; ".join(system.skipped for system in systems)
         raise ConfigError(f"none of the systems can work with {data}: {reasons}")
-    _check_folder(out, kind)
+    check_folder(out, kind)
     at_once, threads = _share(systems, jobs)
     states = {
         key: _state(run, dataset.card.fingerprint)
@@ -445,7 +445,7 @@ def _why_not(dataset: EmotionDataset, config: RunConfig) -> str:
     return ""
 
 
-def _check_folder(out: Path, kind: Kind) -> None:
+def check_folder(out: Path, kind: Kind) -> None:
     """Refuse a folder of something else: its files could bear the names of ours."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file", expected="a folder", fix="choose another --out")

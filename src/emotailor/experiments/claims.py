@@ -186,14 +186,12 @@ def _discriminator(internals: Internals, kind: Kind) -> Claim:
     common = kind == "common"
     name = f"discriminator_{kind}"
     statement = (
-        "common representations: the discriminator cannot tell the modality"
+        "common: the discriminator cannot tell the modality"
         if common
-        else "private representations: the discriminator can"
+        else "private: the discriminator can tell it"
     )
     expected = (
-        f"P(right modality) within {NEAR:g} of {chance:.3f}"
-        if common
-        else f"P(right modality) at least {clear:.3f}"
+        f"P(right) within {NEAR:g} of {chance:.3f}" if common else f"P(right) at least {clear:.3f}"
     )
     if not verdicts or count < 2:
         return Claim(name, statement, expected, "the model has no discriminator of them", None)
@@ -218,7 +216,7 @@ def _discriminator(internals: Internals, kind: Kind) -> Claim:
 
 def _probe(internals: Internals) -> Claim:
     name = "probe_common"
-    statement = "common representations: nor can a linear probe trained afresh"
+    statement = "common: nor can a fresh linear probe"
     count = len(internals.modalities)
     expected = f"accuracy at most {1 / count + NEAR:.3f}"
     accuracies = {
@@ -244,7 +242,7 @@ _REFERENCES = {
 
 def _attention_of_labels(internals: Internals, reference: str, phi: np.ndarray) -> Claim:
     name = f"label_correlation_{reference}"
-    statement = f"attention between labels ranks as {_REFERENCES[reference]}"
+    statement = f"attention of labels ranks as {_REFERENCES[reference]}"
     heads = internals.correlation
     if heads is None:
         return Claim(name, statement, _expected(), "the model has no label correlations", None)
@@ -257,7 +255,7 @@ def _attention_of_labels(internals: Internals, reference: str, phi: np.ndarray) 
 
 def _predictions(probabilities: np.ndarray, reference: str, phi: np.ndarray) -> Claim:
     name = f"prediction_correlation_{reference}"
-    statement = f"correlations of the predictions rank as {_REFERENCES[reference]}"
+    statement = f"correlations of predictions rank as {_REFERENCES[reference]}"
     if probabilities.shape[1] < 2 or len(probabilities) < 2:
         return Claim(name, statement, _expected(), "one label, or one sample", None)
     with np.errstate(invalid="ignore", divide="ignore"):

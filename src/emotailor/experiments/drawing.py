@@ -72,6 +72,9 @@ def style() -> Iterator[None]:
 
 def render(figure: Figure, file_format: str) -> bytes:
     """Return a figure as ``svg`` or ``png``; the same figure gives the same bytes."""
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        figure.draw_without_rendering()  # finding places takes longer than drawing: once is enough
+        figure.set_layout_engine("none")
     metadata = {"Date": None, "Creator": None} if file_format == "svg" else {"Software": None}
     stream = io.BytesIO()
     figure.savefig(stream, format=file_format, metadata=metadata)
@@ -195,6 +198,7 @@ def losses(numbers: Numbers) -> Figure:
         panel.axvline(numbers["best_epoch"], color=GREY, linewidth=1, linestyle=":")
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        panel.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     objective, validation = panels[0], panels[-1]
     objective.plot(epochs, parts["total"], color=BLACK, marker=marker, markersize=3.5)
     objective.set_title("objective, the weighted sum")
@@ -459,8 +463,9 @@ def attention(numbers: Numbers) -> Figure:
                     panel.text(left[y] + value / 2, y, _decimal(value), ha="center", va="center",
                                fontsize=9, color=_ink(shade))  # fmt: skip
             left += values
+        real = 1 - _array(shares["padding"]).mean()
         for edge in np.cumsum([numbers["even"][block] for block in blocks])[:-1]:
-            panel.axvline(edge, color="black", linewidth=1, linestyle=(0, (3, 3)))
+            panel.axvline(edge * real, color="black", linewidth=1, linestyle=(0, (3, 3)))
         panel.set_yticks(range(len(names)), [short(n) for n in names])
         panel.invert_yaxis()
         panel.set(xlim=(0, 1), title="share of each block")

@@ -8,20 +8,25 @@ requests and forms.
 import base64
 import html
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from emotailor.files import write_text
 
 STYLE_FILE = Path(__file__).with_name("page.css")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'"
+PNG = b"\x89PNG\r\n\x1a\n"
+SENTENCE = 24  # characters from which a cell needs room for a line of text
 STRIPES = 60
 """Most cells of a :class:`Strip`: longer sequences are averaged."""
 
 # what a browser would drop or turn the text around with: controls, bidi overrides, lone surrogates
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _VOID = ("img", "meta", "br")
 
 
@@ -40,7 +45,7 @@ def escape(text: str) -> Markup:
     return Markup(html.escape(_UNPRINTABLE.sub("\ufffd", text), quote=True))
 
 
-def element(name: str, *children: Content, **attributes: str) -> Markup:
+def element(name: str, /, *children: Content, **attributes: str) -> Markup:
     """Return an element; text in it and in its attributes is escaped.
 
     Args:
@@ -70,6 +75,7 @@ def joined(parts: Sequence[Markup]) -> Markup:
 # ---------------------------------------------------------------------- parts of a page
 
 
+@runtime_checkable
 class Block(Protocol):
     """A part of a page; ``level`` is that of the headings inside it."""
 
@@ -152,7 +158,7 @@ class Range:
 
     def _place(self, x: float) -> float:
         start, end = self.axis
-        return 100 * min(max((x - start) / (end - start or 1), 0), 1)
+        return 100.0 * min(max((x - start) / (end - start or 1.0), 0.0), 1.0)
 
 
 @dataclass(frozen=True)
@@ -182,8 +188,14 @@ class Strip:
             if strength >= 0.02:  # fainter than that cannot be seen
                 side = "for" if mean > 0 else "against"
                 parts.append(
-                    element("rect", class_=side, x=str(i), width="1", height="1",
-                            fill_opacity=f"{strength:.2f}")  # fmt: skip
+                    element(
+                        "rect",
+                        class_=side,
+                        x=str(i),
+                        width="1",
+                        height="1",
+                        fill_opacity=f"{strength:.2f}",
+                    )
                 )
         return element(
             "svg",
@@ -203,20 +215,24 @@ class Cell:
     Attributes:
         text: in it.
         strong: whether it is set bold.
-        chart: drawn beside the text.
+        quiet: whether it is a remark that stands in place of a value.
+        chart: drawn before the text.
     """
 
     text: str
     strong: bool = False
+    quiet: bool = False
     chart: Range | Strip | None = None
 
     def markup(self) -> Markup:
         """Return its HTML."""
         text = element("b", self.text) if self.strong else escape(self.text)
-        return joined([text, self.chart.markup()]) if self.chart else text
+        if self.quiet:
+            text = element("i", self.text)
+        return joined([self.chart.markup(), text]) if self.chart else text
 
 
-_NUMBER = re.compile(r"[-+±−.,\d\s%×/()\[\]:]*\d[-+±−.,\d\s%×/()\[\]:a-z]*|n/a|–|")
+_NUMBER = re.compile(r"[-+±.,\d\s%/()\[\]:]*\d[-+±.,\d\s%/()\[\]:a-z]*|n/a|")
 
 
 @dataclass(frozen=True)
@@ -259,14 +275,17 @@ class Table:
 
     def _cell(self, cell: str | Cell, column: int, right: bool) -> Markup:
         inside = cell.markup() if isinstance(cell, Cell) else escape(cell)
-        kind = "number" if right else "text"
+        text = cell.text if isinstance(cell, Cell) else cell
+        kind = "number" if right else "prose" if len(text) > SENTENCE else "text"
         if column == 0:
             return element("th", inside, scope="row", class_=kind)
         return element("td", inside, class_=kind)
 
 
 def _is_number(cell: str | Cell) -> bool:
-    return _NUMBER.fullmatch(cell.text if isinstance(cell, Cell) else cell) is not None
+    if isinstance(cell, Cell):
+        return cell.quiet or _is_number(cell.text)
+    return _NUMBER.fullmatch(cell) is not None
 
 
 @dataclass(frozen=True)
@@ -335,11 +354,29 @@ class Image:
 
     def markup(self, level: int) -> Markup:
         """Return its HTML; as an image, an SVG can neither run nor style anything."""
-        kind = "png" if self.content.startswith(b"\x89PNG") else "svg+xml"
+        kind = "png" if self.content.startswith(PNG) else "svg+xml"
         encoded = base64.b64encode(self.content).decode("ascii")
-        source = f"data:image/{kind};base64,{encoded}"
+        width, height = size_of(self.content)
+        image = element(
+            "img",
+            src=f"data:image/{kind};base64,{encoded}",
+            alt=self.text,
+            class_="wide" if width > 1.5 * height else "square",
+            style=f"max-width:{1.2 * width:.0f}px" if width else "",
+        )
+        frame = element("div", image, class_="scroll", tabindex="0", role="group",
+                        aria_label=self.text)  # fmt: skip
         caption = element("figcaption", self.caption) if self.caption else None
-        return element("figure", element("img", src=source, alt=self.text), caption)
+        return element("figure", frame, caption)
+
+
+def size_of(content: bytes) -> tuple[float, float]:
+    """Return width and height of a PNG of 150 dots an inch or an SVG in CSS pixels; else zeros."""
+    if content.startswith(PNG) and len(content) >= 24:
+        width, height = struct.unpack(">II", content[16:24])
+        return width * 96 / 150, height * 96 / 150
+    sizes = dict(re.findall(rb'\b(width|height)="([\d.]+)pt"', content[:4096]))
+    return tuple(float(sizes.get(name, 0)) * 96 / 72 for name in (b"width", b"height"))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -425,7 +462,7 @@ class Page:
             "head",
             element("meta", charset="utf-8"),
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
+            element("meta", http_equiv="Content-Security-Policy", content=POLICY),
             element("meta", name="color-scheme", content="light dark"),
             element("title", self.title),
             element("style", style),

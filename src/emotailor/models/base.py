@@ -79,7 +79,7 @@ class EmotionModel(nn.Module, ABC):
     """Whether every loss is a mean over samples, so that a batch may be computed in parts."""
 
     parts_in_threads: ClassVar[bool] = False
-    """Whether threads may compute parts of a batch: dropout of ``nn.dropout`` is the only chance."""
+    """Whether threads may compute parts of a batch: only ``nn.dropout`` draws random numbers."""
 
     takes_unaligned: ClassVar[bool] = False
     """Whether the modalities of a sample may differ in length."""
@@ -147,7 +147,7 @@ class EmotionModel(nn.Module, ABC):
 class FittedModel(EmotionModel):
     """Base of the systems that are fitted at once, without gradients or epochs.
 
-    What they learn is kept in buffers.
+    What they learn is kept in parameters that need no gradient, and in buffers.
     """
 
     @property

@@ -364,16 +364,16 @@ class ClassifierChain(PooledModel):
     ) -> Float64[Tensor, "samples labels"]:
         """Return the logits of one chain; each link is fed what the earlier ones said."""
         logits = x @ self.coef[chain].T + self.intercept[chain]
-        said = torch.zeros_like(logits)
+        said, soft = torch.zeros_like(logits), self.config.feed == "probabilities"
         for label in self.orders[chain].tolist():
             logits[:, label] += said @ self.label_coef[chain, label]
             z = logits[:, label]
-            said[:, label] = z.sigmoid() if self.config.feed == "probabilities" else (z > 0).double()
+            said[:, label] = z.sigmoid() if soft else (z > 0).double()
         return logits
 
 
 def learned(*shape: int) -> nn.Parameter:
-    """Return a parameter that no gradient trains."""
+    """Return a parameter that is fitted, and that no gradient trains."""
     return nn.Parameter(torch.zeros(shape, dtype=torch.float64), requires_grad=False)
 
 
@@ -458,7 +458,7 @@ def _converged(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    # L-BFGS: for 61 sets, 16,326 samples and 818 features 90 s, Newton's methods took longer
+    # L-BFGS: a Hessian for 61 label sets of 818 features would be of 20 GB
     model = LogisticRegression(C=C, solver="lbfgs", tol=TOLERANCE, max_iter=MAX_ITERATIONS)
     with warnings.catch_warnings():
         # it also warns where rounding ends the search at the optimum

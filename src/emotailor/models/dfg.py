@@ -43,8 +43,9 @@ from emotailor.configs.dfg import DFGConfig
 from emotailor.data.batching import Batch
 from emotailor.data.dataset import Modality
 from emotailor.models.base import EmotionModel, ModelOutput
-from emotailor.nn.carrying import CarryingLSTM
 from emotailor.nn.dropout import Dropout
+from emotailor.nn.recurrent import RecurrentEncoder
+from emotailor.nn.sequence import carried
 
 VERTEX_ORDER: tuple[Modality, ...] = ("text", "audio", "visual")
 SUMMARY = "summary"
@@ -233,9 +234,9 @@ def cells(
 
     With all h(t) known, the gates of all steps are computed at once; the rest is elementwise.
     """
-    given = dict(lstm.named_parameters())
-    gates = F.linear(x, given["rnn.weight_ih_l0"], given["rnn.bias_ih_l0"])
-    gates = gates + F.linear(before(hidden), given["rnn.weight_hh_l0"], given["rnn.bias_hh_l0"])
+    given = {name.removeprefix("ahead.0."): part for name, part in lstm.named_parameters()}
+    gates = F.linear(x, given["weight_ih_l0"], given["bias_ih_l0"])
+    gates = gates + F.linear(before(hidden), given["weight_hh_l0"], given["bias_hh_l0"])
     entered, forgot, proposed, _ = gates.chunk(4, -1)
     real = mask[..., None]
     kept = torch.where(real, forgot.sigmoid(), 1.0)
@@ -265,7 +266,7 @@ class DFG(EmotionModel):
         widths = {"text": config.text_size, "audio": config.audio_size}
         widths["visual"] = config.visual_size
         sizes = {m: widths[m] for m in self.modalities}
-        self.lstms = nn.ModuleDict({m: CarryingLSTM(dims[m], sizes[m]) for m in sizes})
+        self.lstms = nn.ModuleDict({m: RecurrentEncoder(dims[m], sizes[m]) for m in sizes})
         self.unimodal = nn.ModuleDict({m: nn.Linear(2 * n, n) for m, n in sizes.items()})
         self.graph = DynamicFusionGraph(
             {str(m): n for m, n in sizes.items()},
@@ -312,7 +313,7 @@ class DFG(EmotionModel):
         for m in self.modalities:
             mask = batch.masks[m]
             x = batch.values[m].masked_fill(~mask[..., None], 0)
-            states = hidden = self.lstms[m](x, mask)
+            states = hidden = carried(self.lstms[m](x, mask)[0], mask)
             # DIVERGENCE (vertex_states): the MFN before this paper compared cell memories
             if self.config.vertex_states == "cell":
                 states = cells(self.lstms[m], x, hidden, mask)

@@ -181,6 +181,7 @@ class HHMPN(EmotionModel):
         num_labels: L.
     """
 
+    parts_in_threads = True
     takes_unaligned = True
     graph: Tensor
 

@@ -66,6 +66,7 @@ class LSAN(EmotionModel):
         num_labels: L.
     """
 
+    parts_in_threads = True
     takes_unaligned = True
 
     def __init__(self, config: LSANConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
@@ -145,8 +146,8 @@ class LSAN(EmotionModel):
             ``label_share``: beta / (alpha + beta), (B, L), the weight of M^l.
         """
         mask = batch.masks["text"]
-        words = batch.values["text"].masked_fill(~mask[..., None], 0.0)
-        states, _, _ = self.encoder(self.dropout(words), mask, start)
+        states, _, _ = self.encoder(self.dropout(batch.values["text"]), mask, start)
+        states = states * mask[..., None]
         by_content, attention = self._self_attention(states, mask)
         by_label, scores = self._label_attention(states, mask)
         fusion = torch.stack([self.label_fusion(by_label), self.self_fusion(by_content)])

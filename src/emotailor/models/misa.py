@@ -42,10 +42,10 @@ from emotailor.data.batching import Batch
 from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.nn.adversarial import reverse_gradient
-from emotailor.nn.bidirectional import BidirectionalEncoder, Rows
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.encoder import AttentionBlock, TransformerShape
 from emotailor.nn.presence import mean_present
+from emotailor.nn.recurrent import RecurrentEncoder
 from emotailor.nn.sequence import masked_mean
 from emotailor.nn.similarity import central_moments, moment_distance
 
@@ -62,9 +62,9 @@ class UtteranceEncoder(nn.Module):
 
     def __init__(self, config: MISAConfig, dim: int) -> None:
         super().__init__()
-        self.first = BidirectionalEncoder(dim, dim, config.cell)
+        self.first = RecurrentEncoder(dim, dim, bidirectional=True, cell=config.cell)
         self.norm = nn.LayerNorm(2 * dim, config.layer_norm_eps)
-        self.second = BidirectionalEncoder(2 * dim, dim, config.cell)
+        self.second = RecurrentEncoder(2 * dim, dim, bidirectional=True, cell=config.cell)
         self.projection = nn.Linear(4 * dim, config.hidden_size)
         self.activation = activation(config)
         self.projection_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
@@ -76,10 +76,10 @@ class UtteranceEncoder(nn.Module):
         self, values: Float[Tensor, "batch steps dim"], mask: Bool[Tensor, "batch steps"]
     ) -> Float[Tensor, "batch size"]:
         """Return (B, H) from the real steps of (B, T, dim); arbitrary where there are none."""
-        moved, rows = Rows.of(values, mask)
-        states, ahead1, back1 = self.first(moved, rows)
-        _, ahead2, back2 = self.second(self.norm(states), rows)
-        both = torch.cat([ahead1, ahead2, back1, back2], -1)  # in the program's order
+        states, first, _ = self.first(values, mask)
+        _, second, _ = self.second(self.norm(states), mask)
+        # in the program's order: forward of both layers, then backward of both
+        both = torch.cat([first, second]).permute(2, 1, 0, 3).flatten(1)
         return self.projection_norm(self.activation(self.projection(both)))
 
 

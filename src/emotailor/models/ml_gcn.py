@@ -109,6 +109,7 @@ class MLGCN(EmotionModel):
         correlation: A, a buffer (L, L); the identity, a graph without edges, until ``prepare``.
     """
 
+    parts_in_threads = True
     takes_unaligned = True
     correlation: Tensor
     cut: Tensor
@@ -204,14 +205,13 @@ class MLGCN(EmotionModel):
         """Compute logits, the cross-entropy and, if asked, features.
 
         Features, by name:
-            ``encoder.visual``: (B, T, D).
+            ``encoder.visual``: (B, T, D), 0 at masked steps.
             ``pooled.visual``: (B, D), the maximum of each channel over the real steps.
             ``label_graph``: A^, (L, L); row i holds what label i collects from each label.
             ``label_classifiers``: W, (L, D).
         """
         mask = batch.masks["visual"]
-        frames = batch.values["visual"].masked_fill(~mask[..., None], 0.0)
-        encoded, _, _ = self.encoder(frames, mask)
+        encoded, _, _ = self.encoder(batch.values["visual"], mask)
         pooled = masked_max(encoded, mask)
         # DIVERGENCE (transpose): the program transposes A after taking its row sums, so that label
         # i collects from the labels that imply it, where Eq. 2 collects from those it implies
@@ -223,7 +223,7 @@ class MLGCN(EmotionModel):
             losses["classification"] = F.binary_cross_entropy_with_logits(logits, batch.labels)
         if features:
             named = {
-                "encoder.visual": encoded,
+                "encoder.visual": encoded * mask[..., None],
                 "pooled.visual": pooled,
                 "label_graph": graph,
                 "label_classifiers": classifiers,

@@ -70,6 +70,7 @@ class MulT(EmotionModel):
         num_labels: L.
     """
 
+    parts_in_threads = True
     takes_unaligned = True
 
     def __init__(self, config: MulTConfig, dims: Mapping[Modality, int], num_labels: int) -> None:

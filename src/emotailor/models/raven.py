@@ -42,8 +42,8 @@ from emotailor.data.batching import Batch
 from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import EmotionModel, ModelOutput
-from emotailor.nn.carrying import CarryingLSTM
 from emotailor.nn.dropout import Dropout
+from emotailor.nn.recurrent import RecurrentEncoder
 
 Frames = Mapping[Modality, Float[Tensor, "batch words frames _"]]
 Counts = Mapping[Modality, Int64[Tensor, "batch words"]]
@@ -116,7 +116,9 @@ class NonverbalNetwork(nn.Module):
         width = config.frame_size or dim
         one = config.max_frames == 1
         self.lstm: nn.Module = (
-            OneStepLSTM(width, config.cell_size) if one else CarryingLSTM(width, config.cell_size)
+            OneStepLSTM(width, config.cell_size)
+            if one
+            else RecurrentEncoder(width, config.cell_size)
         )
         self.gate = nn.Linear(config.cell_size + word_dim, 1)
         self.sigmoid = config.gate == "sigmoid"
@@ -137,8 +139,8 @@ class NonverbalNetwork(nn.Module):
         if isinstance(self.lstm, OneStepLSTM):
             states = self.lstm(x[:, :, 0]) * real[:, :, :1]
         else:
-            rows = self.lstm(x.flatten(0, 1), real.flatten(0, 1))[:, -1]
-            states = rows.view(batch, length, -1)
+            _, last, _ = self.lstm(x.flatten(0, 1), real.flatten(0, 1))
+            states = last[-1, 0].view(batch, length, -1)
         gate = self.gate(torch.cat([states, words], -1))
         # DIVERGENCE (gate): the program's gates are not squashed
         return states, gate.sigmoid() if self.sigmoid else gate
@@ -199,7 +201,7 @@ class RAVEN(EmotionModel):
         )
         self.mixing = nn.Linear(len(self.nonverbal) * config.cell_size, dims["text"])
         self.dropout = Dropout(config.dropout)
-        self.lstm = CarryingLSTM(dims["text"], config.hidden_size, config.layers)
+        self.lstm = RecurrentEncoder(dims["text"], config.hidden_size, layers=config.layers)
         self.classifier = nn.Linear(config.hidden_size, num_labels)
 
     @property
@@ -274,7 +276,7 @@ class RAVEN(EmotionModel):
                 fix=f"train with --set model.max_frames={most}",
             )
         shift = self._shift(words.masked_fill(~mask[..., None], 0), frames, counts)
-        last = self.lstm(self.dropout(shift.words), mask)[:, -1]
+        last = self.lstm(self.dropout(shift.words), mask)[1][-1, 0]
         return self.classifier(last), shift, last
 
     def _shift(

@@ -311,11 +311,10 @@ class SGM(EmotionModel):
     def encode(self, batch: Batch) -> tuple[Memory, State]:
         """Read the words, h = BiLSTM(x), and start the decoder of each sample."""
         x, mask = batch.values["text"], batch.masks["text"]
-        x = x.masked_fill(~mask[..., None], 0)
         # DIVERGENCE (reversed_text): the program turns each text round
         axes = [1] if self.config.reversed_text else []
-        states, hidden, cells = self.encoder(x.flip(axes), mask.flip(axes))
-        states = states.flip(axes)
+        states, hidden, cells = self.encoder(x.flip(axes), mask.flip(axes), cells=True)
+        states = states.flip(axes) * mask[..., None]
 
         def start(final: Tensor) -> Tensor:
             """(layers, directions, B, size) -> (decoder layers, B, decoder size)."""

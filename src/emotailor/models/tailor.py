@@ -304,7 +304,7 @@ class Tailor(EmotionModel):
         tailored, correlation, attention = decoded
         named: dict[str, Tensor] = {"label_representations": tailored}
         if correlation is not None:
-            named["label_correlation"] = correlation[0]
+            named["label_correlation"] = correlation.mean(0)  # deeper layers differ by sample
         if attention is not None:
             shares = torch.split(attention, [steps for _, steps in memory.blocks], -1)
             for (block, _), share in zip(memory.blocks, shares, strict=True):

@@ -167,12 +167,10 @@ class CTCAligned(EmotionModel):
     def _align(self, batch: Batch, lengths: Int64[Tensor, "batch"]) -> dict[Modality, Aligned]:
         found: dict[Modality, Aligned] = {}
         for m in self.sources:
-            values = batch.values[m].masked_fill(~batch.masks[m][..., None], 0.0)
+            values, mask = batch.values[m], batch.masks[m]
             if m in self.norms:
-                values = self.norms[m](values)
-            found[m] = self.aligners[m](
-                values, batch.masks[m], lengths, loss=batch.labels is not None
-            )
+                values = self.norms[m](values.masked_fill(~mask[..., None], 0.0))
+            found[m] = self.aligners[m](values, mask, lengths, loss=batch.labels is not None)
         return found
 
     def _aligned_batch(

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from emotailor.errors import ModelError
 from emotailor.nn.recurrent import RecurrentEncoder
-from emotailor.nn.sequence import compact
+from emotailor.nn.sequence import compact, scatter_back
 
 BLANK = 0
 
@@ -105,7 +105,9 @@ class CTCAlignment(nn.Module):
                 self.target_steps,
                 torch.full_like(target_lengths, self.target_steps),
             )
-        values = values.masked_fill(~mask[..., None], 0.0)
+        values, order = values.masked_fill(~mask[..., None], 0.0), None
+        if (mask[:, 1:] & ~mask[:, :-1]).any():  # steps are hidden, or come late
+            values, mask, order = compact(values, mask)
         activations, _, _ = self.lstm(values, mask)
         activations = activations[..., : longest + 1]
         activations = activations.to(torch.promote_types(activations.dtype, torch.float32))
@@ -114,33 +116,32 @@ class CTCAlignment(nn.Module):
         absent = (classes > target_lengths[:, None])[:, None]
         lowest = torch.finfo(activations.dtype).min
         log_probabilities = activations.masked_fill(absent, lowest).log_softmax(-1)
-        weights = (log_probabilities[..., BLANK + 1 :].exp() * mask[..., None]).mT
+        weights = log_probabilities[..., BLANK + 1 :].exp() * mask[..., None]
         return Aligned(
-            weights.to(values.dtype) @ values,
-            weights,
-            self._loss(log_probabilities, mask, target_lengths) if loss else None,
+            weights.mT.to(values.dtype) @ values,
+            (weights if order is None else scatter_back(weights, order)).mT,
+            self._loss(log_probabilities, mask.sum(1), target_lengths) if loss else None,
         )
 
     def _loss(
         self,
         log_probabilities: Float[Tensor, "batch steps classes"],
-        mask: Bool[Tensor, "batch steps"],
+        steps: Int64[Tensor, "batch"],
         targets: Int64[Tensor, "batch"],
     ) -> Float[Tensor, "batch"]:
-        """CTC of the positions 1..target over each sample's real steps.
+        """CTC of the positions 1..target over each sample's real steps, which come first.
 
         There is none where the source has fewer steps than the target: no alignment exists.
         """
-        moved, _, _ = compact(log_probabilities, mask)
-        steps = mask.sum(1)
         # DIVERGENCE (frames): the program takes the lengths of what it has aligned already, so that
         # one path is left: source step 1 to position 1, step 2 to position 2, and so on
         if self.frames == "first":
             steps = torch.minimum(steps, targets)
         possible = (steps >= targets) & (targets > 0)
-        places = torch.arange(1, moved.shape[2], device=mask.device).expand(len(mask), -1)
+        classes = log_probabilities.shape[2]
+        places = torch.arange(1, classes, device=steps.device).expand(len(steps), -1)
         loss = F.ctc_loss(
-            moved.transpose(0, 1),
+            log_probabilities.transpose(0, 1),
             places,
             torch.where(possible, steps, 1),
             torch.where(possible, targets, 0),

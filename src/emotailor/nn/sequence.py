@@ -1,4 +1,4 @@
-"""Reading sequences through their masks: means, maxima, last steps, softmax, compaction.
+"""Reading sequences through masks: means, maxima, last steps, softmax, carrying, compaction.
 
 A mask is True at real steps. Real steps usually come first, but need not: an explanation hides
 steps in the middle. A row without any real step is a missing modality.
@@ -7,6 +7,7 @@ steps in the middle. A row without any real step is a missing modality.
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def masked_mean(
@@ -42,6 +43,15 @@ def last_real(
     last = (mask * steps).amax(1)
     found = x[torch.arange(len(x), device=x.device), (last - 1).clamp(min=0)]
     return found * (last > 0)[:, None]
+
+
+def carried(
+    x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
+) -> Float[Tensor, "batch steps size"]:
+    """Return at each step the values at the last real step so far; 0 before the first."""
+    steps = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    last = (mask * steps).cummax(1).values
+    return F.pad(x, (0, 0, 1, 0)).gather(1, last[..., None].expand(-1, -1, x.shape[2]))
 
 
 def compact(

@@ -40,7 +40,7 @@ from emotailor.training.threads import backward_in_threads, worker_threads
 from emotailor.training.validation import describe_model, validate
 
 REPORT_STEPS = 10
-CPU_PART_STEPS = 1024  # steps of each modality computed at once on a CPU
+CPU_PART_STEPS = 640  # steps of each modality that one thread computes at once on a CPU
 
 
 class Trainer:

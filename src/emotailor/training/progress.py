@@ -123,7 +123,8 @@ class ConsoleReporter(Reporter):
         self.console.print(
             f"epoch {record['epoch']:>3}  valid loss {valid['loss']:.4f}"
             f"  acc {valid['accuracy']:.3f}  micro-F1 {valid['micro_f1']:.3f}"
-            f"  ({record['seconds']:.1f} s){star}{between}{describe_losses(record['train'])}",
+            f"  ({record['seconds']:.1f} s){star}"
+            + (between + describe_losses(record["train"]) if record["train"] else ""),
             highlight=False,
             soft_wrap=True,
         )

@@ -71,7 +71,7 @@ def backward_in_threads(
         weights: of each part's objective.
         workers: to compute with.
     """
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def compute(job: tuple[Item, float, int]) -> tuple[Losses, tuple[Tensor | None, ...]]:
         part, weight, seed = job

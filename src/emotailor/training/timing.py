@@ -1,5 +1,7 @@
 """How long a training takes on this machine: a few of its steps, timed."""
 
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -24,6 +26,23 @@ BUDGET = 1.0  # seconds of steps
 MOST_STEPS = 20
 FIT_SAMPLES = 512
 VALID_BATCHES = 2
+
+
+def load_everything() -> None:
+    """Import and start what the first training of a process imports and starts."""
+    import sklearn.linear_model  # noqa: F401
+    from accelerate import Accelerator
+
+    Accelerator(cpu=True)
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
+
+
+def time_start() -> float:
+    """Return the seconds that a process takes until a training can begin."""
+    code = "from emotailor.training.timing import load_everything as go; go()"
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=True, stdin=subprocess.DEVNULL)
+    return time.monotonic() - began
 
 
 @dataclass(frozen=True)
@@ -53,8 +72,9 @@ class Speed:
 def time_training(config: RunConfig, threads: int, *, budget: float = BUDGET) -> Speed:
     """Train for a moment, leaving nothing behind, and return what the whole is expected to cost.
 
-    The batches timed are those of the first epoch whose numbers of steps are nearest to the mean.
-    For a fitted system the fit of 512 samples is timed, and taken to grow with their number.
+    The batches timed are those of the first epoch whose numbers of steps are nearest to the mean,
+    and the others are taken to cost as much per step. For a fitted system the fit of 512 samples
+    is timed, and taken to grow with their number.
 
     Args:
         config: of the run.
@@ -80,8 +100,8 @@ def _time_fit(config: RunConfig) -> Speed:
     began = time.monotonic()
     data = TrainingData(config, Reporter())
     model = data.build()
-    assert isinstance(model, FittedModel)
     setup = time.monotonic() - began
+    assert isinstance(model, FittedModel)
     count, size = len(data.positions), config.training.batch_size
     # spread over the split, so that all labels are among them
     places = np.unique(np.linspace(0, count - 1, min(count, FIT_SAMPLES)).astype(np.int64))
@@ -129,7 +149,8 @@ class _Stopwatch(Trainer):
 
     def __init__(self, config: RunConfig, run: Path, budget: float) -> None:
         self.began, self.budget = time.monotonic(), budget
-        self.taken: list[float] = []
+        self.taken: list[float] = []  # seconds of each timed update
+        self.work: list[int] = []  # padded steps in it
         super().__init__(config, run)
 
     def time(self) -> Speed:
@@ -144,9 +165,8 @@ class _Stopwatch(Trainer):
                 fix="run the same command again",
             ) from None
         settings = self.training
-        steps = -(-self.batches_per_epoch // settings.accumulate)
         sample = _time_sample(self.kept, self.data, settings.batch_size)
-        epoch = float(np.mean(self.taken)) * steps
+        epoch = sum(self.taken) / sum(self.work) * self.whole
         return Speed(self.setup, epoch, sample, len(self.data.valid_split), settings.epochs)
 
     def _train(self, stop: list[int]) -> TrainResult:
@@ -158,8 +178,11 @@ class _Stopwatch(Trainer):
         order = epoch_batches(
             self.data.lengths, self.training.batch_size, seed=self.training.seed, epoch=0
         )
-        cost = np.array([len(batch) * self.data.lengths[batch].max() for batch in order])
-        self.typical = [order[i] for i in np.argsort(np.abs(cost - cost.mean()), kind="stable")]
+        split, positions = self.data.train_split, self.data.positions
+        self.lengths = [split.lengths(m)[positions] for m in self.data.dims]
+        work = np.array([self._steps(batch) for batch in order])
+        self.whole = int(work.sum())
+        self.typical = [order[i] for i in np.argsort(np.abs(work - work.mean()), kind="stable")]
         return super()._run_epoch(stop)
 
     def _optimizer_step(self, order: list[np.ndarray]) -> None:
@@ -168,10 +191,16 @@ class _Stopwatch(Trainer):
             self._timed_step([batch[:few] for batch in self.typical])
             self.warm = True
         self.taken.append(self._timed_step(self.typical))
+        used = min(self.training.accumulate, len(order))
+        self.work.append(sum(map(self._steps, self.typical[:used])))
         self._stop_if_asked(self.stop)
         if sum(self.taken) >= self.budget or len(self.taken) >= MOST_STEPS:
             raise _Enough
-        self.typical = self.typical[1:] + self.typical[:1]
+        self.typical = self.typical[used:] + self.typical[:used]
+
+    def _steps(self, batch: np.ndarray) -> int:
+        """How many steps of all modalities a batch is padded to."""
+        return len(batch) * sum(int(lengths[batch].max()) for lengths in self.lengths)
 
     def _timed_step(self, order: list[np.ndarray]) -> float:
         began = time.monotonic()

@@ -66,6 +66,12 @@ def test_an_npz_file_is_one_sample(tmp_path: Path) -> None:
         read_samples(file, ids=["other"])
 
 
+def test_a_whole_data_set_is_not_taken_for_one_sample(tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", visual=np.ones((3, 5)), id=np.array(["a", "b", "c"]))
+    with pytest.raises(DataError, match="also holds id: it is a whole data set"):
+        read_samples(tmp_path / "v.npz")
+
+
 class Bomb:
     def __init__(self, marker: Path) -> None:
         self.marker = marker

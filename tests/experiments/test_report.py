@@ -20,7 +20,7 @@ from emotailor.configs.run import RunConfig, recipe
 from emotailor.configs.systems import SYSTEMS
 from emotailor.data.dataset import Sample
 from emotailor.data.store import open_dataset, write_dataset
-from emotailor.errors import DataError, EmotailorError, ModelError
+from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError
 from emotailor.evaluation.comparison import summarise_seeds
 from emotailor.evaluation.metrics import OVERALL, Metrics, evaluate
 from emotailor.evaluation.report import TITLES, number
@@ -692,3 +692,13 @@ def test_no_model_is_no_report(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="no trained model"):
         write_report(tmp_path / "empty")
+
+
+def test_what_is_no_page_is_not_written_over(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "dataset.json"
+    file.write_text("{}")
+    with pytest.raises(ConfigError, match="exists and is no HTML page"):
+        write_report(run, out=file, device="cpu")
+    assert file.read_text() == "{}"
+    with pytest.raises(ConfigError, match="is a folder"):
+        write_report(run, out=tmp_path, device="cpu")

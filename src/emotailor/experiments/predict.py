@@ -72,6 +72,12 @@ def read_sample(path: Path) -> Sample:
         ) from None
     if not arrays:
         raise DataError(f"{path} holds {', '.join(names) or 'no arrays'}", expected=expected)
+    if columns := [name for name in names if name in {"id", "ids", "split"}]:
+        raise DataError(
+            f"{path} also holds {', '.join(columns)}: it is a whole data set",
+            expected=f"one sample: {expected}",
+            fix="convert a data set with `emotailor data convert` and predict on that",
+        )
     for m, x in arrays.items():
         if x.ndim != 2 or x.dtype.kind not in "fiub":
             raise DataError(f"{path}: {m} is {x.dtype} of shape {x.shape}", expected=expected)

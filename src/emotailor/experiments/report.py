@@ -11,7 +11,7 @@ several benchmarks takes their sections::
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotailor.errors import ModelError
+from emotailor.errors import ConfigError, ModelError
 from emotailor.experiments.report_benchmark import benchmark_page, find_benchmark
 
 FILE = "report.html"
@@ -54,9 +54,11 @@ def write_report(
     Raises:
         ModelError: there is nothing to report on, or the model is damaged.
         DataError: the benchmark is damaged or has not ended, or ``data`` cannot be used.
+        ConfigError: there is a file at ``out`` that is no page.
     """
     path = Path(path)
     file = path / FILE if out is None else Path(out)
+    _check_replaceable(file)
     if find_benchmark(path) is not None:
         page, missing = benchmark_page(path)
     else:
@@ -67,6 +69,21 @@ def write_report(
             path, data=None if data is None else Path(data), split=split, device=device
         )
     return Report(page.write(file), tuple(missing))
+
+
+def _check_replaceable(file: Path) -> None:
+    """Refuse to write over what is no page: a data set's card, a run's settings."""
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder", expected="a file", fix="choose another --out")
+    if file.is_file():
+        with file.open("rb") as stream:
+            start = stream.read(len(b"<!DOCTYPE html>"))
+        if start.lower() != b"<!doctype html>":
+            raise ConfigError(
+                f"{file} exists and is no HTML page",
+                expected="an earlier report, or a path that is free",
+                fix="choose another --out",
+            )
 
 
 def _check_run(path: Path) -> None:

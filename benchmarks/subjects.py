@@ -12,7 +12,7 @@ from emotailor.models.base import EmotionModel, FittedModel, LabelStatistics
 from emotailor.models.factory import build_model, model_class
 from emotailor.training.loop import CPU_PART_STEPS
 from emotailor.training.optimizer import build_optimizer, learning_rate
-from emotailor.training.threads import backward_in_threads, worker_threads
+from emotailor.training.threads import backward_of_parts, worker_threads
 
 TRAIN_SAMPLES = 16326  # of CMU-MOSEI
 TOTAL_STEPS = 5100  # 20 epochs over them
@@ -92,14 +92,9 @@ class OurSystem:
             group["lr"] = learning_rate(self.training, self.step, TOTAL_STEPS)
         size = sum(len(part) for part in parts)
         shares = [len(part) / size for part in parts]
-        if self.workers.count > 1 and len(parts) > 1 and self.model.parts_in_threads:
-            found = backward_in_threads(self.model, self._loss, parts, shares, self.workers)
-        else:
-            found = []
-            for part, share in zip(parts, shares, strict=True):
-                loss, losses = self._loss(part)
-                (loss * share).backward()  # type: ignore[no-untyped-call]
-                found.append(losses)
+        found = backward_of_parts(
+            self.model, self._loss, parts, shares, self.workers, backward=torch.Tensor.backward
+        )
         if self.training.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
         self.optimizer.step()

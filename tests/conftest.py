@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker: more threads only get in the way
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# what a test finds must not depend on the cores, and beside other workers more would be slower
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 install_import_hook("emotailor", "beartype.beartype")
 

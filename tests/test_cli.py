@@ -526,7 +526,7 @@ SAMPLES: dict[str, tuple[Callable[[Path], Any], int, str]] = {
     "too long": (_sample(text=np.ones((14, 11))), 5, "max_steps = 13"),
     "no modality": (_sample(words=np.ones((3, 11))), 4, "holds words"),
     "no steps": (_sample(text=np.ones((0, 11))), 4, "at least one step"),
-    "uneven": (_sample(text=np.ones((3, 11)), audio=np.ones((4, 7))), 4, "lengths"),
+    "uneven": (_sample(text=np.ones((3, 11)), audio=np.ones((4, 7))), 4, "unaligned: each"),
 }
 
 
@@ -637,7 +637,7 @@ def test_an_ablation_is_planned_first(home: Path) -> None:
     assert not (home / "dry").exists()
     run_cli(*ablate(home, "--variants", "half", out="dry")).failed(3, "unknown variant 'half'")
     taken = ["--set", "model.modality_tokens=false", "--dry-run"]
-    run_cli(*ablate(home, *taken, out="dry")).failed(3, "without_tokens", "False already")
+    run_cli(*ablate(home, *taken, out="dry")).failed(3, "modality_tokens = False", "without_tokens")
     run_cli(*ablate(home, "--set", "data.path=/etc", out="dry")).failed(3, "give it with --data")
     run_cli(*ablate(home, out="my data")).failed(3, "is no ablation, and not empty")
 

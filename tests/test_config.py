@@ -1,7 +1,7 @@
 """Settings: what is wrong is named by key and value, and nothing heavy is imported to say so."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
@@ -43,6 +43,8 @@ def test_every_wrong_key_is_named_at_once() -> None:
 
 def test_an_unknown_key_without_a_likeness_lists_the_known() -> None:
     assert failure({"name": "a", "inner": {"xyz": 1}}).expected == "one of rate, width"
+    two = failure({"name": "a", "inner": {"xyz": 1, "uvw": 2}})
+    assert two.expected == "one of rate, width"  # once
 
 
 def test_a_missing_key_is_said_to_be_missing() -> None:
@@ -68,6 +70,47 @@ def test_settings_cannot_be_changed_but_replaced() -> None:
     assert config.replace(name="b").name == "b"
     with pytest.raises(ConfigError, match="nam = 'b' is not a setting"):
         config.replace(nam="b")
+
+
+class Nullable(Config):
+    patience: int | None = 3
+    size: Annotated[int, Field(ge=1)] | None = 4
+    name: str | None = "a"
+    order: tuple[str, ...] | None = ("a",)
+    mode: Literal["none", "all"] | None = "all"
+    kind: Literal["none", "all"] = "all"
+    text: str = "a"
+
+
+@pytest.mark.parametrize("word", ["none", "null", "None", " none "])
+def test_a_word_stands_for_none_where_a_setting_may_be_none(word: str) -> None:
+    names = ("patience", "size", "name", "order")
+    assert Nullable.parse(dict.fromkeys(names, word)) == Nullable(
+        patience=None, size=None, name=None, order=None
+    )
+    assert Nullable(text=word).text == word  # this one may not
+    error = failure({"width": word}, Inner)
+    assert error.found == f"the configuration: width = {word!r}"
+
+
+def test_where_the_word_is_one_of_the_values_it_stays() -> None:
+    found = Nullable.parse({"mode": "none", "kind": "none"})
+    assert (found.mode, found.kind) == ("none", "none")
+    assert Nullable.parse({"mode": "null"}).mode is None
+    assert Nullable.parse({"mode": None}).mode is None
+
+
+def test_settings_of_a_run_that_are_none(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text('[training]\npatience = "none"\n[alignment]\nkind = "none"\n')
+    aside = parse_overrides(["data.modalities=null", "model.refinement=none"])
+    base = {"training": {"patience": 3}, "data": {"path": "x", "modalities": ["text"]}}
+    config = RunConfig.build(base, read_toml(file), aside)
+    assert config.training.patience is None
+    assert config.data.modalities is None
+    assert config.alignment.kind == "none"
+    assert isinstance(config.model, TailorConfig)
+    assert config.model.refinement == "none"
 
 
 # ---------------------------------------------------------------------- --set
@@ -202,8 +245,25 @@ def test_wrong_settings_of_a_run(layer: dict[str, Any], parts: list[str]) -> Non
     assert len(message) < 400  # a mistake in one key does not print all the others
 
 
+def test_a_file_with_a_table_per_system_is_for_other_commands() -> None:
+    tiny = Path(__file__).resolve().parents[1] / "examples" / "tiny.toml"
+    assert run_failure(read_toml(tiny)) == (
+        "the configuration: all, lsan, ml_gcn, simm, misa, sgm, dfg, raven, mult, hhmpn, carat, "
+        "tailor are no tables of a run\n"
+        "  expected: one of alignment, data, model, system, training\n"
+        "  to fix it: give a file with a table per system to `emotailor benchmark` or `emotailor "
+        "reproduce`, or take one system's tables out of it, [tailor.model] as [model]"
+    )
+    one = run_failure({"tailor": {"model": {"heads": 2}}})
+    assert one.startswith("the configuration: tailor is no table of a run\n")
+    # other tables are taken for a wrong name
+    assert "did you mean model?" in run_failure({"modle": {"heads": 2}})
+
+
 def test_unknown_systems_and_the_table_of_known_ones() -> None:
     assert "unknown model 'tailer'" in run_failure(system="tailer")
+    assert "did you mean tailor?" in run_failure(system="TAILOR")
+    assert "did you mean ml_gcn?" in run_failure(system="ML-GCN")
     assert "tailor" in available_models()
     for name in available_models():
         system = find_system(name)

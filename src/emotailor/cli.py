@@ -73,10 +73,54 @@ class Rule(StrEnum):
     at_least = ">="
 
 
+# arguments and options that several commands share
+
 DataPath = Annotated[Path, typer.Argument(help="A stored data set (folder with dataset.json).")]
 ModelPath = Annotated[Path, typer.Argument(help="A run folder or a model folder.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+NewDataPath = Annotated[Path, typer.Option("--out", "-o", help="Data set folder to create.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at the output path.")]
+
+Data = Annotated[Path, typer.Option("--data", "-d", help="A stored data set.")]
+OtherData = Annotated[
+    Path | None, typer.Option("--data", "-d", help="By default the data trained on.")
+]
+Tables = Annotated[Path, typer.Option("--out", "-o", help="Folder of runs and tables.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+OwnDevice = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+
+PresetOption = Annotated[
+    Preset, typer.Option(help="Defaults of the papers or of the authors' programs.")
+]
+SystemsFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="TOML file with a table all and one per system."),
+]
+SystemsSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="[SYSTEM:]KEY=VALUE",
+        help="For every system, as training.epochs=5, or for one, as mult:model.heads=4. May be "
+        "repeated.",
+    ),
+]
+Modalities = Annotated[str | None, typer.Option(help="A subset, such as visual,text or v,t.")]
+Seeds = Annotated[int, typer.Option(min=1, metavar="N", help="Runs of each row of the table.")]
+FirstSeed = Annotated[int, typer.Option(help="Of the first run; the others count up.")]
+Deciding = Annotated[
+    ThresholdChoice, typer.Option(help="How decisions are made; tuned on validation data.")
+]
+ChosenThresholds = Annotated[
+    ThresholdChoice | None, typer.Option(help="By default the one tuned on validation data.")
+]
+Resamples = Annotated[int, typer.Option(min=0, help="Of the paired tests; 0 for none.")]
+TestSplit = Annotated[str, typer.Option(help="Split to test on.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Runs at a time; by default one per core, or one on a GPU."
+    ),
+]
 
 
 def _print(*renderables: Any) -> None:
@@ -109,7 +153,7 @@ def data_convert(
     source: Annotated[
         Path, typer.Argument(help="A file, or for csd, pom and table also the folder of the files.")
     ],
-    out_path: Annotated[Path, typer.Option("--out", "-o", help="Data set folder to create.")],
+    out_path: NewDataPath,
     format_name: Annotated[
         str | None, typer.Option("--format", help="One of the formats above; by default found out.")
     ] = None,
@@ -233,7 +277,7 @@ def data_validate(
 
 @data_app.command("synthesize")
 def data_synthesize(
-    out_path: Annotated[Path, typer.Option("--out", "-o", help="Data set folder to create.")],
+    out_path: NewDataPath,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -291,7 +335,7 @@ def models_show(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option("--data", "-d", help="A stored data set.")],
+    data: Data,
     out_path: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Run folder; by default runs/DATA-MODEL-seedN."),
@@ -299,9 +343,7 @@ def train(
     model: Annotated[
         str | None, typer.Option(help="Which system; by default what the settings say, or tailor.")
     ] = None,
-    preset: Annotated[
-        Preset, typer.Option(help="Defaults of the paper or of the authors' program.")
-    ] = Preset.paper,
+    preset: PresetOption = Preset.paper,
     config_file: Annotated[
         Path | None,
         typer.Option(
@@ -318,15 +360,13 @@ def train(
             help="A setting, such as model.hidden_size=128; wins over the file. May be repeated.",
         ),
     ] = None,
-    modalities: Annotated[
-        str | None, typer.Option(help="A subset, such as visual,text or v,t.")
-    ] = None,
+    modalities: Modalities = None,
     seed: Annotated[int | None, typer.Option(help="Of the first run; by default 42.")] = None,
     seeds: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="How many runs, one by one: seed, seed + 1, ..."),
     ] = 1,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    device: OwnDevice = None,
 ) -> None:
     """Train a system on a data set; run the same command again to go on after a stop."""
     from emotailor.experiments.training import plan_runs, train_runs
@@ -338,7 +378,7 @@ def train(
         preset=preset.value,
         config_file=config_file,
         settings=settings or [],
-        modalities=modalities.split(",") if modalities is not None else None,
+        modalities=_several(modalities),
         seed=seed,
         seeds=seeds,
         device=device,
@@ -352,13 +392,8 @@ def train(
 def evaluate(
     run: Annotated[list[Path], typer.Argument(help="Run or model folders, or a folder of seeds.")],
     split: Annotated[str, typer.Option(help="Split to evaluate on.")] = "test",
-    data: Annotated[
-        Path | None, typer.Option("--data", "-d", help="By default the data trained on.")
-    ] = None,
-    thresholds: Annotated[
-        ThresholdChoice | None,
-        typer.Option(help="By default the one tuned on validation data."),
-    ] = None,
+    data: OtherData = None,
+    thresholds: ChosenThresholds = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="Show the paper's TAILOR (CMU-MOSEI, aligned) beside.")
     ] = False,
@@ -391,46 +426,46 @@ def evaluate(
     _print(render_evaluations(results, paper="aligned" if paper else None), *stored)
 
 
+def _several(names: str | None) -> list[str] | None:
+    return names.split(",") if names is not None else None
+
+
+def _carry_out(plan: Any, thresholds: ThresholdChoice, resamples: int, *, dry_run: bool) -> None:
+    """Show what a comparison is to do, do it, and say where it is and what failed."""
+    from emotailor.experiments.plans import describe_plan, render_plan
+    from emotailor.experiments.runner import next_command, run_plan
+
+    _print(render_plan(plan), describe_plan(plan))
+    if dry_run:
+        return
+    result = run_plan(plan, out, thresholds=thresholds.value, resamples=resamples)
+    _print(*(f"stored: {path}" for path in result.stored))
+    if command := next_command(plan, result):
+        _print(f"next: {command}")
+    if result.failed:
+        raise typer.Exit(1)
+
+
 @app.command()
 def benchmark(
-    data: Annotated[Path, typer.Option("--data", "-d", help="A stored data set.")],
-    out_path: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs and tables.")],
+    data: Data,
+    out_path: Tables,
     models: Annotated[
         str, typer.Option(help="Systems, separated by commas; see `emotailor models`.")
     ] = "all",
-    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Runs of each system.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of the first run; the others count up.")] = 42,
-    preset: Annotated[
-        Preset, typer.Option(help="Defaults of the papers or of the authors' programs.")
-    ] = Preset.paper,
-    config_file: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", help="TOML file with a table all and one per system."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="[SYSTEM:]KEY=VALUE",
-            help="For every system, as training.epochs=5, or for one, as mult:model.heads=4. May "
-            "be repeated.",
-        ),
-    ] = None,
+    seeds: Seeds = 5,
+    seed: FirstSeed = 42,
+    preset: PresetOption = Preset.paper,
+    config_file: SystemsFile = None,
+    settings: SystemsSettings = None,
     modalities: Annotated[
         str | None, typer.Option(help="A subset; systems that need others are skipped.")
     ] = None,
-    thresholds: Annotated[
-        ThresholdChoice, typer.Option(help="How decisions are made; tuned on validation data.")
-    ] = ThresholdChoice.tuned,
-    resamples: Annotated[int, typer.Option(min=0, help="Of the paired test; 0 for none.")] = 2000,
-    split: Annotated[str, typer.Option(help="Split to test on.")] = "test",
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Runs at a time; by default one per core, or one on a GPU."
-        ),
-    ] = None,
+    thresholds: Deciding = ThresholdChoice.tuned,
+    resamples: Resamples = 2000,
+    split: TestSplit = "test",
+    device: OwnDevice = None,
+    jobs: Jobs = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan alone.")] = False,
 ) -> None:
     """Train and test systems with several seeds; again to go on after a stop.
@@ -438,13 +473,7 @@ def benchmark(
     Prints and stores a table of all of them, with a paired test against TAILOR. Exits with 1 where
     a run failed; the others are not lost.
     """
-    from emotailor.experiments.benchmark import (
-        describe_plan,
-        next_command,
-        plan_benchmark,
-        render_plan,
-        run_benchmark,
-    )
+    from emotailor.experiments.benchmark import plan_benchmark
 
     plan = plan_benchmark(
         data,
@@ -455,37 +484,27 @@ def benchmark(
         preset=preset.value,
         config_file=config_file,
         settings=settings or [],
-        modalities=modalities.split(",") if modalities is not None else None,
+        modalities=_several(modalities),
         device=device,
         jobs=jobs,
         split=split,
     )
-    _print(render_plan(plan), describe_plan(plan))
-    if dry_run:
-        return
-    result = run_benchmark(plan, out, thresholds=thresholds.value, resamples=resamples)
-    _print(*(f"stored: {path}" for path in result.stored))
-    if command := next_command(plan, result):
-        _print(f"next: {command}")
-    if result.failed:
-        raise typer.Exit(1)
+    _carry_out(plan, thresholds, resamples, dry_run=dry_run)
 
 
 @app.command()
 def ablate(
-    data: Annotated[Path, typer.Option("--data", "-d", help="A stored data set.")],
-    out_path: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs and tables.")],
+    data: Data,
+    out_path: Tables,
     variants: Annotated[
         str,
         typer.Option(
             help="Such as without_amr,identical; the full model is always run beside them."
         ),
     ] = "all",
-    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Runs of each variant.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of the first run; the others count up.")] = 42,
-    preset: Annotated[
-        Preset, typer.Option(help="Defaults of the paper or of the authors' program.")
-    ] = Preset.paper,
+    seeds: Seeds = 5,
+    seed: FirstSeed = 42,
+    preset: PresetOption = Preset.paper,
     config_file: Annotated[
         Path | None, typer.Option("--config", "-c", help="TOML file, as for train.")
     ] = None,
@@ -497,21 +516,12 @@ def ablate(
             help="For every variant, such as training.epochs=5. May be repeated.",
         ),
     ] = None,
-    modalities: Annotated[
-        str | None, typer.Option(help="A subset, such as visual,text or v,t.")
-    ] = None,
-    thresholds: Annotated[
-        ThresholdChoice, typer.Option(help="How decisions are made; tuned on validation data.")
-    ] = ThresholdChoice.tuned,
-    resamples: Annotated[int, typer.Option(min=0, help="Of the paired test; 0 for none.")] = 2000,
-    split: Annotated[str, typer.Option(help="Split to test on.")] = "test",
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Runs at a time; by default one per core, or one on a GPU."
-        ),
-    ] = None,
+    modalities: Modalities = None,
+    thresholds: Deciding = ThresholdChoice.tuned,
+    resamples: Resamples = 2000,
+    split: TestSplit = "test",
+    device: OwnDevice = None,
+    jobs: Jobs = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan alone.")] = False,
 ) -> None:
     """Take TAILOR apart as Table 3 of its paper does; again to go on after a stop.
@@ -520,12 +530,6 @@ def ablate(
     against the full model. Exits with 1 where a run failed; the others are not lost.
     """
     from emotailor.experiments.ablate import plan_ablation
-    from emotailor.experiments.benchmark import (
-        describe_plan,
-        next_command,
-        render_plan,
-        run_benchmark,
-    )
 
     plan = plan_ablation(
         data,
@@ -536,20 +540,12 @@ def ablate(
         preset=preset.value,
         config_file=config_file,
         settings=settings or [],
-        modalities=modalities.split(",") if modalities is not None else None,
+        modalities=_several(modalities),
         device=device,
         jobs=jobs,
         split=split,
     )
-    _print(render_plan(plan), describe_plan(plan))
-    if dry_run:
-        return
-    result = run_benchmark(plan, out, thresholds=thresholds.value, resamples=resamples)
-    _print(*(f"stored: {path}" for path in result.stored))
-    if command := next_command(plan, result):
-        _print(f"next: {command}")
-    if result.failed:
-        raise typer.Exit(1)
+    _carry_out(plan, thresholds, resamples, dry_run=dry_run)
 
 
 @reproduce_app.command("paper")
@@ -561,34 +557,14 @@ def reproduce_paper(
     unaligned: Annotated[
         Path | None, typer.Option(help="The same samples unaligned, for the other half of Table 2.")
     ] = None,
-    seeds: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Runs of each system and variant.")
-    ] = 5,
-    seed: Annotated[int, typer.Option(help="Of the first run; the others count up.")] = 42,
-    preset: Annotated[
-        Preset, typer.Option(help="Defaults of the papers or of the authors' programs.")
-    ] = Preset.paper,
-    config_file: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", help="TOML file with a table all and one per system."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="[SYSTEM:]KEY=VALUE",
-            help="For every system, as training.epochs=5, or for one, as mult:model.heads=4. May "
-            "be repeated.",
-        ),
-    ] = None,
-    resamples: Annotated[int, typer.Option(min=0, help="Of the paired tests; 0 for none.")] = 2000,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Runs at a time; by default one per core, or one on a GPU."
-        ),
-    ] = None,
+    seeds: Seeds = 5,
+    seed: FirstSeed = 42,
+    preset: PresetOption = Preset.paper,
+    config_file: SystemsFile = None,
+    settings: SystemsSettings = None,
+    resamples: Resamples = 2000,
+    device: OwnDevice = None,
+    jobs: Jobs = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its expected time alone.")
     ] = False,
@@ -598,13 +574,9 @@ def reproduce_paper(
     Shows the plan and the time it is expected to take on this device, and ends with one page: our
     numbers beside the published ones. Exits with 1 where a run failed; the others are not lost.
     """
-    from emotailor.experiments.reproduce import (
-        describe_plan,
-        expect,
-        plan_paper,
-        render_plan,
-        run_paper,
-    )
+    from emotailor.experiments.paper_plan import plan_paper
+    from emotailor.experiments.paper_time import describe_plan, expect, render_plan
+    from emotailor.experiments.reproduce import run_paper
 
     plan = plan_paper(
         data,
@@ -641,9 +613,7 @@ def figures(
             metavar="RUN2", help="A run without adversarial terms, beside RUN in Figure 6."
         ),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", "-d", help="By default the data trained on.")
-    ] = None,
+    data: OtherData = None,
     split: Annotated[str, typer.Option(help="Split to look at.")] = "test",
     device: Device = "auto",
 ) -> None:
@@ -666,9 +636,7 @@ def report(
         Path | None,
         typer.Option("--out", "-o", help="File to write; by default report.html in that folder."),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", "-d", help="By default the data trained on.")
-    ] = None,
+    data: OtherData = None,
     split: Annotated[
         str | None, typer.Option(help="Split of a run to look at; by default test.")
     ] = None,
@@ -696,10 +664,7 @@ def predict(
         bool | None,
         typer.Option("--explain/--no-explain", help="By default for up to 20 samples."),
     ] = None,
-    thresholds: Annotated[
-        ThresholdChoice | None,
-        typer.Option(help="By default the one tuned on validation data."),
-    ] = None,
+    thresholds: ChosenThresholds = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
     device: Device = "auto",
 ) -> None:

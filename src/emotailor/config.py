@@ -9,13 +9,16 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from emotailor.errors import ConfigError
 
 ConfigT = TypeVar("ConfigT", bound="Config")
+NONE = ("none", "null")
+"""Words that stand for None where a setting may be None: neither TOML nor ``--set`` has one."""
 
 
 class Config(BaseModel):
@@ -24,6 +27,18 @@ class Config(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_none(cls, values: Any) -> Any:
+        """Put None where a word stands for it."""
+        if not isinstance(values, Mapping):
+            return values
+        fields = cls.model_fields
+        return {
+            key: None if key in fields and _is_none(value, fields[key].annotation) else value
+            for key, value in values.items()
+        }
 
     @classmethod
     def parse(
@@ -62,8 +77,25 @@ class Config(BaseModel):
         return self.model_dump(mode="json")
 
 
+def _is_none(value: Any, annotation: Any) -> bool:
+    """Whether a value is a word for None, and not one of the words that a setting may be."""
+    if not isinstance(value, str) or value.strip().lower() not in NONE:
+        return False
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    words = {word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)}
+    return NoneType in kinds and value not in words
+
+
 def _explain(cls: type[Config], error: ValidationError, source: str, prefix: str) -> ConfigError:
     found, expected = [], []
+    if systems := _tables_of_systems(cls, error):
+        one = len(systems) == 1
+        return ConfigError(
+            f"{source}: {', '.join(systems)} {'is no table' if one else 'are no tables'} of a run",
+            expected="one of " + ", ".join(_known_keys(cls, ())),
+            fix="give a file with a table per system to `emotailor benchmark` or `emotailor "
+            "reproduce`, or take one system's tables out of it, [tailor.model] as [model]",
+        )
     for problem in error.errors():
         *table, last = (str(part) for part in problem["loc"] or (prefix.rstrip("."),))
         key = prefix * bool(problem["loc"]) + ".".join([*table, last])
@@ -81,7 +113,23 @@ def _explain(cls: type[Config], error: ValidationError, source: str, prefix: str
         else:
             found.append(f"{key} = {problem['input']!r}")
             expected.append(f"{key}: {problem['msg']}")
-    return ConfigError(f"{source}: " + "; ".join(found), expected="; ".join(expected))
+    return ConfigError(
+        f"{source}: " + "; ".join(found), expected="; ".join(dict.fromkeys(expected))
+    )
+
+
+def _tables_of_systems(cls: type[Config], error: ValidationError) -> list[str]:
+    """Unknown tables that hold tables of a run, as in a file for several systems."""
+    kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+    tables = {n for n, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Config)}
+    return [
+        str(problem["loc"][0])
+        for problem in error.errors()
+        if problem["type"] == "extra_forbidden"
+        and len(problem["loc"]) == 1
+        and isinstance(problem["input"], Mapping)
+        and tables & set(problem["input"])
+    ]
 
 
 def _known_keys(cls: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

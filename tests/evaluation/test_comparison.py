@@ -103,8 +103,28 @@ def test_undefined_metrics() -> None:
     assert not {"mean_average_precision", "mean_roc_auc"} & set(nothing)
     labels[0, 0] = 1  # a single positive is absent from some resamples
     assert "mean_roc_auc" not in bootstrap(labels, scores, 0.5, resamples=20)
-    single = bootstrap(np.array([[1, 0]]), np.array([[0.9, 0.1]]), 0.5, resamples=3)
-    assert single["micro_f1"].low == single["micro_f1"].high == 1.0
+
+
+@pytest.mark.parametrize(("n", "groups"), [(1, None), (1, [7]), (5, ["a"] * 5)])
+def test_one_sample_or_one_group_says_nothing(n: int, groups: Any) -> None:
+    """All resamples would be alike: an interval of no width, and p = 1 or 2 / (resamples + 1)."""
+    labels, scores = system(1)
+    labels, scores = labels[:n], scores[:n]
+    groups = None if groups is None else np.array(groups)
+    options = {"groups": groups, "resamples": 3}
+    assert bootstrap(labels, scores, 0.5, **options) == {}
+    assert (
+        paired_bootstrap(labels, scores, 1 - scores, thresholds_a=0.5, thresholds_b=0.5, **options)
+        == {}
+    )
+    runs = {"a": [(scores, 0.5)], "b": [(1 - scores, 0.5)]}
+    assert compare_systems(labels, runs, "a", **options) == {}
+    # two are enough, and wrong arguments are still told
+    labels, scores = system(1, n=4)
+    two = np.array(["a", "a", "a", "b"])
+    assert bootstrap(labels, scores, 0.5, groups=two, resamples=3)
+    with pytest.raises(DataError, match="0 resamples"):
+        bootstrap(labels[:1], scores[:1], 0.5, resamples=0)
 
 
 def test_paired_difference() -> None:

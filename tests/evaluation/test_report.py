@@ -127,6 +127,9 @@ def test_comparison_table(system: tuple[np.ndarray, np.ndarray]) -> None:
     assert row(text, "TAILOR")[0] == f"{systems['TAILOR'].accuracy:.3f}"
     assert row(text, "TAILOR")[-2:] == ["", ""]
     assert row(text, "TAILOR, paper")[:4] == ["0.488", "0.641", "0.512", "0.569"]
+    nothing = shown(comparison_table(systems, {"frequencies": {}}))  # of a single video
+    assert "difference" not in nothing
+    assert len(row(nothing, "TAILOR")) == 6
     lines = Console(width=100).render_lines(comparison_table(systems))
     bold = {part.text.strip() for line in lines for part in line if part.style and part.style.bold}
     assert f"{systems['TAILOR'].micro_f1:.3f}" in bold

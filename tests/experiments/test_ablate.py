@@ -10,14 +10,32 @@ import pytest
 from emotailor.configs.ablations import ABLATIONS, FULL, find_ablation
 from emotailor.configs.tailor import TailorConfig
 from emotailor.data.store import write_dataset
+from emotailor.data.synthetic import SyntheticConfig, synthesize
 from emotailor.errors import ConfigError, DataError
+from emotailor.evaluation.comparison import PairedDifference
 from emotailor.experiments import ablate as module
-from emotailor.experiments.ablate import NOTE, OTHER_DATA, ablate, chosen_variants, plan_ablation
-from emotailor.experiments.benchmark import BenchmarkResult, Plan
+from emotailor.experiments.ablate import (
+    NOTE,
+    OTHER_DATA,
+    PLANTED_COSTS,
+    ablate,
+    against_the_plant,
+    chosen_variants,
+    plan_ablation,
+)
+from emotailor.experiments.plans import Plan
+from emotailor.experiments.runner import PlanResult
 from tests.experiments.runs import TOML, one_thread
 from tests.helpers import DIMS, LABELS, SMALL, random_samples
 
 SHORT = ["training.epochs=1"]
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "tiny.toml"
+SWITCHES = {
+    f"model.{key}": json.dumps(value)
+    for row in ABLATIONS.values()
+    for key, value in row.changes.items()
+}
+"""A value of each setting that variants switch."""
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +96,8 @@ def test_the_full_model_is_always_there() -> None:
         ({"settings": ["model=5"]}, ConfigError, "model = 5"),
         ({"settings": ["data=5"]}, ConfigError, "data = 5"),
         ({"settings": ["model.dropuot=0.1"]}, ConfigError, "did you mean model.dropout"),
-        ({"settings": ["model.refinement=none"]}, ConfigError, "without_amr: model.refinement"),
-        ({"settings": ['model.refinement_losses=["adversarial"]']}, ConfigError, "already"),
+        ({"settings": ["model.adversarial_weight=0"]}, ConfigError, "for variants to switch"),
+        ({"config_file": EXAMPLE}, ConfigError, "all, lsan, .*, tailor are no tables of a run"),
     ],
 )
 def test_mistakes(
@@ -88,6 +106,36 @@ def test_mistakes(
     with pytest.raises(error, match=message):
         plan_ablation(data, tmp_path / "o", **options)
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("key", SWITCHES)
+def test_what_variants_switch_is_left_to_them(data: Path, tmp_path: Path, key: str) -> None:
+    """Also where only other variants are chosen: the full model would not be the full one."""
+    name, value = key.removeprefix("model."), SWITCHES[key]
+    owners = [row.name for row in ABLATIONS.values() if name in row.changes]
+    file = tmp_path / "x.toml"
+    file.write_text(f"[model]\n{name} = {value}\n")
+    for options in ({"settings": [f"{key}={value}"]}, {"config_file": file}):
+        for variants in (["all"], ["full"], ["without_amr"], ["identical"]):
+            with pytest.raises(ConfigError) as caught:
+                plan_ablation(data, tmp_path / "o", variants=variants, seeds=1, **options)
+            assert caught.value.found.startswith(f"{key} = ")
+            assert caught.value.found.endswith(f"to switch: {', '.join(owners)}")
+    default = json.dumps(TailorConfig.model_fields[name].default)
+    harmless = plan_ablation(data, tmp_path / "o", seeds=1, settings=[f"{key}={default}"])
+    assert len(harmless.runs) == 12
+
+
+def test_a_variant_that_is_the_full_model_on_these_data_is_skipped(
+    data: Path, file: Path, tmp_path: Path
+) -> None:
+    for options in ({"settings": ['data.modalities=["visual", "audio"]']}, {"modalities": "va"}):
+        found = plan(data, tmp_path / "o", file, **options)
+        skipped = {s.row.name: s.skipped for s in found.systems if s.skipped}
+        assert skipped == {
+            "order_vtac": "on these data it is the full model: visual, audio, common"
+        }
+        assert len(found.runs) == len(found.states) == 22
 
 
 def test_variants_that_need_words_are_skipped(tmp_path: Path, file: Path) -> None:
@@ -101,13 +149,56 @@ def test_variants_that_need_words_are_skipped(tmp_path: Path, file: Path) -> Non
     assert len(plan(tmp_path / "u", tmp_path / "o", file, settings=settings).runs) == 24
 
 
+# ---------------------------------------------------------------------- the plant
+
+
+def difference(low: float, high: float) -> dict[str, PairedDifference]:
+    return {
+        "micro_f1": PairedDifference(
+            value=(low + high) / 2, low=low, high=high, level=0.95, p_value=0.5
+        )
+    }
+
+
+def test_what_variants_should_cost_on_planted_data() -> None:
+    found = {
+        "common": difference(-0.3, -0.1),
+        "identical": difference(-0.02, 0.04),
+        "private": difference(-0.05, 0.03),
+        "order_vtac": difference(-0.06, -0.02),
+        "without_tokens": difference(0.02, 0.04),  # better is no cost
+    }
+    (line,) = against_the_plant(found)
+    assert "w/ C{v,a,t}, w/ identical should cost micro-F1 (interval below 0)" in line
+    assert "3 of 5 do as planted; not so: w/ identical (+0.010 [-0.020, +0.040]); " in line
+    assert line.endswith("order v,t,a,c (-0.040 [-0.060, -0.020]).")
+    assert set(PLANTED_COSTS) < set(ABLATIONS)
+    assert against_the_plant({"common": {}}) == []
+    (line,) = against_the_plant({"private": difference(-0.1, 0.1)})
+    assert "none of these rows should cost" in line
+    assert line.endswith("1 of 1 do as planted.")
+
+
+def test_only_planted_data_are_held_against_the_plant(
+    data: Path, file: Path, tmp_path: Path
+) -> None:
+    config = SyntheticConfig(
+        train=9, valid=5, test=5, visual_dim=11, audio_dim=11, text_dim=11, seed=3
+    )
+    synthesize(config, tmp_path / "planted")
+    costs = {"identical": difference(-0.3, -0.1)}
+    assert plan(data, tmp_path / "o", file).kind.read(costs) == ()
+    (line,) = plan(tmp_path / "planted", tmp_path / "o", file).kind.read(costs)
+    assert line.endswith("1 of 1 do as planted.")
+
+
 # ---------------------------------------------------------------------- numbers
 
 
 @pytest.fixture(scope="module")
 def outcome(
     data: Path, file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[BenchmarkResult, Path]:
+) -> tuple[PlanResult, Path]:
     """Two variants, two seeds each; trained in this process, tested as always."""
     import emotailor
 
@@ -124,7 +215,7 @@ def outcome(
     return result, out
 
 
-def test_means_differences_and_the_papers_numbers(outcome: tuple[BenchmarkResult, Path]) -> None:
+def test_means_differences_and_the_papers_numbers(outcome: tuple[PlanResult, Path]) -> None:
     result, out = outcome
     assert result.failed == {}
     assert [path.name for path in result.stored] == [
@@ -152,7 +243,7 @@ def test_means_differences_and_the_papers_numbers(outcome: tuple[BenchmarkResult
     }  # fmt: skip
 
 
-def test_the_table_shows_the_paper_beside(outcome: tuple[BenchmarkResult, Path]) -> None:
+def test_the_table_shows_the_paper_beside(outcome: tuple[PlanResult, Path]) -> None:
     _, out = outcome
     lines = (out / "table.md").read_text().splitlines()
     header = next(line for line in lines if line.startswith("| system"))
@@ -181,9 +272,7 @@ def test_on_the_papers_data_nothing_warns(
     assert plan(data, tmp_path, file, split="valid").kind.notes == (NOTE, OTHER_DATA)
 
 
-def test_what_is_done_is_known(
-    data: Path, file: Path, outcome: tuple[BenchmarkResult, Path]
-) -> None:
+def test_what_is_done_is_known(data: Path, file: Path, outcome: tuple[PlanResult, Path]) -> None:
     _, out = outcome
     found = plan(data, out, file, seeds=3, variants=["label_embedding"])
     assert sorted(found.states.values()) == ["done"] * 4 + ["new"] * 2

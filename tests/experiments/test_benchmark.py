@@ -1,6 +1,8 @@
 """The benchmark: what is planned, what runs, what the tables say, what a failure costs."""
 
+import contextlib
 import csv
+import io
 import json
 import signal
 import sys
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import emotailor
 from emotailor.configs.systems import SYSTEMS, find_system
@@ -18,9 +21,12 @@ from emotailor.data.dataset import Modality, Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, InterruptedRunError
 from emotailor.evaluation.metrics import evaluate
-from emotailor.experiments import benchmark as module
-from emotailor.experiments.benchmark import Plan, log_of, plan_benchmark, run_benchmark
+from emotailor.experiments import plans
+from emotailor.experiments import runner as module
+from emotailor.experiments.benchmark import plan_benchmark
+from emotailor.experiments.plans import Plan, describe_plan
 from emotailor.experiments.published import MOSEI_SPLITS, TABLE_2, published_setting
+from emotailor.experiments.runner import log_of, run_plan
 from tests.experiments.runs import MODEL, TRAINING, one_thread
 from tests.helpers import DIMS, LABELS, random_samples, small_dataset
 
@@ -228,9 +234,56 @@ def test_what_is_done_is_known_and_other_settings_are_refused(
     found = plan(data, trained, settings, seeds=3)
     assert [s for (_, seed), s in found.states.items() if seed < 7] == ["done"] * 4
     assert [s for (_, seed), s in found.states.items() if seed == 7] == ["new"] * 2
-    assert module.describe_plan(found).startswith("6 runs on small: 4 done, 0 go on, 2 to do; ")
+    assert describe_plan(found).startswith("6 runs on small: 4 done, 0 go on, 2 to do; ")
     with pytest.raises(ConfigError, match=r"twin.*model.dropout: 0.1 there, 0.3 now"):
         plan(data, trained, settings, settings=["twin:model.dropout=0.3"])
+
+
+def test_a_table_is_not_replaced_by_a_part_of_it(
+    data: Path, settings: Path, trained: Path, outcome: tuple[module.PlanResult, dict[str, Any]]
+) -> None:
+    before = (trained / "benchmark.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"has twin too, and would lose") as caught:
+        plan(data, trained, settings, models=["tailor"])
+    assert "name these as well" in str(caught.value)
+    with pytest.raises(ConfigError, match="has seeds 6 too"):
+        plan(data, trained, settings, seeds=1)
+    assert len(plan(data, trained, settings, seeds=3).runs) == 6  # more is no loss
+    assert (trained / "benchmark.json").read_bytes() == before
+
+
+def test_a_truncated_file_is_written_again(
+    data: Path, settings: Path, trained: Path, outcome: tuple[module.PlanResult, dict[str, Any]]
+) -> None:
+    file = trained / "benchmark.json"
+    before = file.read_bytes()
+    file.write_bytes(before[: len(before) // 2])
+    run_plan(plan(data, trained, settings), quiet(), resamples=50)
+    assert json.loads(file.read_bytes())["systems"].keys() == {"tailor", "twin"}
+
+
+def test_trainings_that_go_on_alone_are_waited_for(
+    data: Path, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill of the benchmark itself: the runs it left must not count as failed."""
+    from emotailor.training.run_folder import RunFolder
+
+    fake(monkeypatch, "pass")
+    found = plan(data, tmp_path / "o", settings, seeds=1)
+    folder = found.runs["twin", 5].folder
+    waited = []
+    monkeypatch.setattr(plans, "POLL_SECONDS", 0.0)
+    with contextlib.ExitStack() as held:
+        held.enter_context(RunFolder(folder).held())
+        monkeypatch.setattr(plans.time, "sleep", lambda _: (waited.append(1), held.close()))
+        console = Console(record=True, quiet=False, file=io.StringIO())
+        plans.wait_for_others(found.runs.values(), console)
+    assert waited == [1]
+    assert f"waiting for trainings of an earlier call: {folder}" in console.export_text()
+    asked = []
+    monkeypatch.setattr(module, "wait_for_others", lambda runs, _: asked.extend(runs))
+    run_plan(found, quiet())
+    assert [run.config.system for run in asked] == ["tailor", "twin"]
 
 
 def test_cores_are_shared(
@@ -249,9 +302,7 @@ def test_cores_are_shared(
 
 
 @pytest.fixture(scope="module")
-def outcome(
-    data: Path, settings: Path, trained: Path
-) -> tuple[module.BenchmarkResult, dict[str, Any]]:
+def outcome(data: Path, settings: Path, trained: Path) -> tuple[module.PlanResult, dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch, one_thread():
         patch.setattr(module, "training_command", None)  # nothing is trained again
         result = emotailor.benchmark(
@@ -261,7 +312,7 @@ def outcome(
 
 
 def test_means_deviations_and_differences(
-    trained: Path, data: Path, outcome: tuple[module.BenchmarkResult, dict[str, Any]]
+    trained: Path, data: Path, outcome: tuple[module.PlanResult, dict[str, Any]]
 ) -> None:
     result, stored = outcome
     assert result.failed == {}
@@ -295,9 +346,7 @@ def test_means_deviations_and_differences(
     assert tailor.published == {}  # these data are not CMU-MOSEI
 
 
-def test_time_and_size(
-    trained: Path, outcome: tuple[module.BenchmarkResult, dict[str, Any]]
-) -> None:
+def test_time_and_size(trained: Path, outcome: tuple[module.PlanResult, dict[str, Any]]) -> None:
     from emotailor.training.model_folder import load_model
 
     result, stored = outcome
@@ -322,9 +371,7 @@ def module_device() -> Any:
     return torch.device("cpu")
 
 
-def test_tables_on_disk(
-    trained: Path, outcome: tuple[module.BenchmarkResult, dict[str, Any]]
-) -> None:
+def test_tables_on_disk(trained: Path, outcome: tuple[module.PlanResult, dict[str, Any]]) -> None:
     result, _ = outcome
     assert [path.name for path in result.stored] == [
         "benchmark.json", "table.md", "table.csv", "table.tex"
@@ -354,9 +401,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, code: str) -> list[str]:
     return begun
 
 
-def quiet() -> Any:
-    from rich.console import Console
-
+def quiet() -> Console:
     return Console(quiet=True)
 
 
@@ -367,14 +412,14 @@ def test_a_failure_loses_nothing_else(
         monkeypatch, "import sys; print('much'); print('error: 100% & boom\\n  to fix it: x');"
         "print('later'); sys.exit(5)",
     )  # fmt: skip
-    todo = plan(data, trained, settings, seeds=3, jobs=2, models=["twin"])
+    todo = plan(data, trained, settings, seeds=3, jobs=2)
     for _ in range(2):  # the same command again tries it again, and nothing else
-        result = run_benchmark(todo, quiet(), resamples=0)
-        (row,) = result.results.rows
-        assert (row.status, row.done, row.planned) == ("incomplete", 2, 3)
-        assert set(result.failed) == {("twin", 7)}
+        result = run_plan(todo, quiet(), resamples=0)
+        for row in result.results.rows:
+            assert (row.status, row.done, row.planned) == ("incomplete", 2, 3)
+        assert set(result.failed) == {("tailor", 7), ("twin", 7)}
         assert "exit code 5: 100% & boom" in result.failed["twin", 7]
-    assert begun == ["twin 7"] * 2
+    assert begun == ["tailor 7", "twin 7"] * 2
     log = log_of(todo.runs["twin", 7])
     assert log.read_text().count("much") == 2  # both attempts are kept
     assert "seed 7 failed, exit code 5: 100% & boom (log: " in (trained / "table.md").read_text()
@@ -388,7 +433,7 @@ def test_all_can_fail(
     data: Path, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake(monkeypatch, "import os; os.kill(os.getpid(), 9)")
-    result = run_benchmark(plan(data, tmp_path / "o", settings, seeds=1), quiet())
+    result = run_plan(plan(data, tmp_path / "o", settings, seeds=1), quiet())
     assert [row.status for row in result.results.rows] == ["failed", "failed"]
     assert result.failed["tailor", 5] == "exit code -9: killed by SIGKILL (out of memory?)"
     assert result.results.reference is None
@@ -399,8 +444,36 @@ def test_a_run_whose_model_is_damaged_is_shown_as_failed(
     data: Path, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake(monkeypatch, "pass")  # ends well, and leaves nothing
-    result = run_benchmark(plan(data, tmp_path / "o", settings, seeds=1), quiet())
+    result = run_plan(plan(data, tmp_path / "o", settings, seeds=1), quiet())
     assert "it cannot be tested: no trained model" in result.failed["twin", 5]
+
+
+def test_a_damaged_model_is_trained_again(
+    data: Path, settings: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = (trained / "twin" / "seed5" / "model").glob("*.safetensors")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    begun = fake(monkeypatch, "pass")
+    found = plan(data, trained, settings)
+    assert found.states["twin", 5] == "started"
+    assert list(found.states.values()).count("done") == 3
+    result = run_plan(found, quiet(), resamples=0)
+    file.write_bytes(whole)
+    assert begun == ["twin 5"]
+    assert set(result.failed) == {("twin", 5)}  # this training mended nothing
+
+
+def test_one_video_is_no_test(
+    data: Path, settings: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(monkeypatch, "")
+    monkeypatch.setattr(module, "video_of", lambda _: "one")
+    monkeypatch.setattr("emotailor.experiments.evaluate.video_of", lambda _: "one")
+    result = run_plan(plan(data, trained, settings), quiet(), resamples=50)
+    assert all(not row.differences for row in result.results.rows)
+    assert result.results.reference is None
+    assert "No test: the split has 7 samples of one video" in (trained / "table.md").read_text()
 
 
 def test_a_stop_says_how_to_go_on(
@@ -411,7 +484,7 @@ def test_a_stop_says_how_to_go_on(
         "emotailor.experiments.processes.run_jobs", lambda *_, **__: int(signal.SIGINT)
     )
     with pytest.raises(InterruptedRunError, match=r"stopped after 4 of 6 runs[\s\S]*same command"):
-        run_benchmark(plan(data, trained, settings, seeds=3), quiet())
+        run_plan(plan(data, trained, settings, seeds=3), quiet())
     assert (trained / "benchmark.json").read_bytes() == before  # earlier results stay
 
 
@@ -420,7 +493,7 @@ def test_two_benchmarks_do_not_share_a_folder(data: Path, settings: Path, traine
 
     found = plan(data, trained, settings)
     with RunFolder(trained).held(), pytest.raises(ConfigError, match="another process"):
-        run_benchmark(found, quiet())
+        run_plan(found, quiet())
 
 
 # ---------------------------------------------------------------------- the published table

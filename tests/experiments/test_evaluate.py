@@ -21,6 +21,7 @@ from emotailor.experiments.evaluate import (
     find_runs,
     render_evaluations,
     trained_on,
+    why_not_resampled,
 )
 from tests.experiments.runs import train_tiny
 from tests.helpers import DIMS, LABELS, random_samples
@@ -92,6 +93,29 @@ def test_thresholds_are_chosen_by_name(run: Path) -> None:
     assert fixed.metrics.micro_recall == pytest.approx(
         (decided & (fixed.labels == 1)).sum() / fixed.labels.sum()
     )
+
+
+@pytest.mark.parametrize(
+    ("count", "what"), [(5, "5 samples of one video"), (1, "one sample")], ids=["video", "sample"]
+)
+def test_a_single_video_has_no_intervals(run: Path, tmp_path: Path, count: int, what: str) -> None:
+    samples = [
+        Sample(f"v[{i}]", s.sequences, s.labels) for i, s in enumerate(random_samples(count))
+    ]
+    options = {"name": "one", "label_names": LABELS, "dims": DIMS, "aligned": True}
+    write_dataset(tmp_path / "one", {"test": samples}, **options)
+    result = evaluate_run(run, data=tmp_path / "one", resamples=20)
+    assert result.intervals == {}
+    why = f"no intervals: the split has {what}, so all resamples of videos are alike"
+    assert result.notes[0] == why
+    assert why_not_resampled(["a[0]", "b[0]"]) is None
+    stored = json.loads((run / "evaluation-test.json").read_text())
+    assert (stored["intervals"], stored["notes"]) == ({}, result.notes)
+    text = shown(render_evaluations([result]), 120)
+    assert f"note: {why}" in text
+    assert "95 %" not in text
+    unasked = evaluate_run(run, data=tmp_path / "one", resamples=0, store=False)
+    assert len(unasked.notes) == 1
 
 
 def test_labels_in_another_order_are_matched_by_name(data: Path, run: Path, tmp_path: Path) -> None:

@@ -254,6 +254,7 @@ def test_attention_is_shared_among_the_blocks(report: FigureReport) -> None:
 def test_a_run_that_was_not_trained_here(run: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "figures"
     out.mkdir()
+    (out / "index.json").write_text('{"format": "emotailor-figures"}')
     (out / "figure4-losses.svg").write_text("of an earlier run")
     found = figures(run / "model", out, data=data)
     assert set(found.skipped) == {"figure4-losses"}
@@ -263,6 +264,45 @@ def test_a_run_that_was_not_trained_here(run: Path, data: Path, tmp_path: Path) 
     (damaged / "metrics.jsonl").write_text("{")
     with pytest.raises(Exception, match="is damaged"):
         loss_numbers(Subject(damaged, data=None, split="test", device="cpu"))
+
+
+def test_a_folder_of_something_else_is_not_written_into(
+    data: Path, run: Path, tmp_path: Path
+) -> None:
+    there = sorted(file.name for file in data.iterdir())
+    with pytest.raises(ConfigError) as caught:
+        figures(run, data)
+    assert str(caught.value) == (
+        f"{data} holds no figures, and is not empty: it holds {there[0]!r}\n"
+        "  expected: the folder of earlier figures, or a path that is free\n"
+        "  to fix it: name another one with --out"
+    )
+    assert sorted(file.name for file in data.iterdir()) == there
+    for content in ('{"format": "other"}', "[1]", "{", '{"written": []}'):
+        (tmp_path / "index.json").write_text(content)
+        with pytest.raises(ConfigError, match="holds no figures"):
+            figures(run, tmp_path)
+        assert (tmp_path / "index.json").read_text() == content
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_folder_of_earlier_figures_is(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> bytes:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(drawing, "render", stopped)
+        figures(run, out)
+    assert json.loads((out / "index.json").read_text()) == {"format": "emotailor-figures"}
+    figures(run, out)
+    index = json.loads((out / "index.json").read_text())
+    assert index.pop("format") == "emotailor-figures"
+    (out / "index.json").write_text(json.dumps(index))  # as earlier versions wrote it
+    (out / "mine.txt").write_text("")
+    assert figures(run, out).skipped == {}
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -19,12 +19,14 @@ from emotailor.configs.ablations import ABLATIONS
 from emotailor.data.dataset import Sample
 from emotailor.data.store import write_dataset
 from emotailor.errors import ConfigError, DataError
-from emotailor.experiments import reproduce as module
+from emotailor.experiments import paper_plan, plans
+from emotailor.experiments.paper_plan import Reproduction, plan_paper
+from emotailor.experiments.paper_time import expect
 from emotailor.experiments.processes import Ended, Job
 from emotailor.experiments.published import TABLE_2
 from emotailor.experiments.report_benchmark import read_benchmark
 from emotailor.experiments.report_paper import _beside
-from emotailor.experiments.reproduce import plan_paper, reproduce_paper
+from emotailor.experiments.reproduce import reproduce_paper, run_paper
 from emotailor.training import timing
 from emotailor.training.run_folder import RunFolder
 from tests.experiments.runs import Outcome, one_thread, run_cli
@@ -127,9 +129,9 @@ def done(
 @pytest.fixture
 def two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A short paper: two systems, and one variant beside the full model."""
-    monkeypatch.setattr(module, "SYSTEMS", ("br", "tailor"))
+    monkeypatch.setattr(paper_plan, "SYSTEMS", ("br", "tailor"))
     rows = {name: ABLATIONS[name] for name in ("identical", "full")}
-    monkeypatch.setattr(module, "ABLATIONS", rows)
+    monkeypatch.setattr(paper_plan, "ABLATIONS", rows)
 
 
 # ---------------------------------------------------------------------- all of it
@@ -239,7 +241,7 @@ def test_the_plan_and_its_time_are_cached(
     monkeypatch.setattr(timing, "time_training", None)  # nothing is timed twice
     plan = plan_paper(aligned, out, seeds=1, config_file=TINY, jobs=1)
     with RunFolder(out).held():  # one may look at the plan while another process works
-        expected = module.expect(plan, Console(quiet=True))
+        expected = expect(plan, Console(quiet=True))
     assert not expected.unknown
     one = [timing.Speed(**entry["speed"]).seconds + 0.25 for entry in entries]
     assert expected.training["table2-aligned"] == pytest.approx(one[0] + one[1])
@@ -247,7 +249,7 @@ def test_the_plan_and_its_time_are_cached(
     tested = sum(entry["speed"]["sample"] for entry in entries[:2]) * 5
     assert expected.testing["table2-aligned"] == pytest.approx(tested)
     more = plan_paper(aligned, out, seeds=3, config_file=TINY, jobs=2)
-    expected = module.expect(more, Console(quiet=True))
+    expected = expect(more, Console(quiet=True))
     assert expected.training["table2-aligned"] == pytest.approx(3 * (one[0] + one[1]) / 2)
 
 
@@ -356,7 +358,7 @@ import os, sys
 from pathlib import Path
 from emotailor import cli
 from emotailor.configs.ablations import ABLATIONS
-from emotailor.experiments import processes, reproduce
+from emotailor.experiments import paper_plan, processes
 from emotailor.training import timing
 from emotailor.training.run_folder import RunFolder
 from emotailor.training.progress import Reporter
@@ -379,8 +381,8 @@ def run_jobs(jobs, *, on_start, on_end, **_):
 
 processes.run_jobs = run_jobs
 timing.time_start = lambda: 0.25
-reproduce.SYSTEMS = ("br", "tailor")
-reproduce.ABLATIONS = {name: ABLATIONS[name] for name in ("identical", "full")}
+paper_plan.SYSTEMS = ("br", "tailor")
+paper_plan.ABLATIONS = {name: ABLATIONS[name] for name in ("identical", "full")}
 sys.argv[0] = "emotailor"
 cli.main()
 """
@@ -416,7 +418,7 @@ def test_a_kill_in_the_middle_of_a_training(
 
 
 @pytest.fixture
-def busy(aligned: Path, tmp_path: Path, two_rows: None) -> Iterator[module.Reproduction]:
+def busy(aligned: Path, tmp_path: Path, two_rows: None) -> Iterator[Reproduction]:
     """A plan one of whose runs goes on in a process that an earlier call left behind."""
     plan = plan_paper(aligned, tmp_path / "o", seeds=1, config_file=TINY)
     ready, end = threading.Event(), threading.Event()
@@ -435,12 +437,12 @@ def busy(aligned: Path, tmp_path: Path, two_rows: None) -> Iterator[module.Repro
 
 
 def test_trainings_of_an_earlier_call_are_waited_for(
-    busy: module.Reproduction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    busy: Reproduction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
-    module._wait_for_others(busy, Console())
+    monkeypatch.setattr(plans, "POLL_SECONDS", 0.01)
+    plans.wait_for_others(busy.left, Console())
     assert "waiting for trainings of an earlier call" in capsys.readouterr().out
-    assert not module._is_held(busy.out / "table2-aligned" / "br" / "seed42")
+    assert not RunFolder(busy.out / "table2-aligned" / "br" / "seed42").is_held()
 
 
 def test_two_calls_do_not_share_a_folder(aligned: Path, tmp_path: Path, two_rows: None) -> None:
@@ -449,4 +451,4 @@ def test_two_calls_do_not_share_a_folder(aligned: Path, tmp_path: Path, two_rows
         RunFolder(tmp_path / "o").held(),
         pytest.raises(ConfigError, match="another process works in"),
     ):
-        module.run_paper(plan, Console(quiet=True))
+        run_paper(plan, Console(quiet=True))

@@ -87,8 +87,35 @@ def test_each_row_switches_one_setting(base: TailorConfig) -> None:
         fields = {n for n in TailorConfig.model_fields if getattr(changed, n) != getattr(base, n)}
         assert fields == set(find_ablation(name).changes)
         assert len(fields) == 1
-        with pytest.raises(ConfigError, match="already"):
-            find_ablation(name).apply(changed)
+        (field,) = fields
+        with pytest.raises(ConfigError, match=rf"model\.{field} = .* to switch: .*{name}"):
+            find_ablation("identical").apply(changed)
+
+
+@pytest.mark.parametrize("loss", ["adversarial", "orthogonality", "common_semantics"])
+def test_a_loss_of_no_weight_is_as_good_as_switched(loss: str) -> None:
+    without = SMALL.replace(**{f"{loss}_weight": 0.0})
+    with pytest.raises(ConfigError) as caught:
+        find_ablation(FULL).apply(without)
+    assert caught.value.found == (
+        f"model.{loss}_weight = 0.0 is for variants to switch: adversarial, "
+        "adversarial_orthogonality"
+    )
+    other = SMALL.replace(**{f"{loss}_weight": 0.25})
+    assert find_ablation("identical").apply(other) == other.replace(label_decoder="identical")
+
+
+def test_variants_that_are_the_full_model_on_some_data() -> None:
+    def full_on(*modalities: Modality) -> list[str]:
+        return [n for n in NAMES if find_ablation(n).why_full(SMALL, modalities)]
+
+    assert full_on("visual", "audio", "text") == []
+    assert full_on("visual", "audio") == ["order_vtac"]
+    assert full_on("visual", "text") == ["order_vtac"]
+    assert full_on("audio", "text") == ["order_atvc"]
+    assert full_on("text") == ["order_vtac", "order_atvc"]
+    why = find_ablation("order_vtac").why_full(SMALL, ["visual", "audio"])
+    assert why == "on these data it is the full model: visual, audio, common"
 
 
 # ---------------------------------------------------------------------- what each row switches

@@ -21,7 +21,6 @@ from emotailor.data.dataset import MODALITIES, EmotionDataset, Sample, canonical
 from emotailor.errors import ConfigError, ModelError
 from emotailor.evaluation.metrics import Metrics, evaluate
 from emotailor.evaluation.thresholds import Thresholds, tune_threshold
-from emotailor.models import classic
 from emotailor.models.base import LabelStatistics
 from emotailor.models.baseline import LabelFrequency
 from emotailor.models.classic import (
@@ -29,9 +28,6 @@ from emotailor.models.classic import (
     ClassifierChain,
     LabelPowerset,
     PooledModel,
-    fit_logistic,
-    fit_softmax,
-    predict_logistic,
 )
 from emotailor.models.factory import build_model
 from emotailor.training.inference import predict_probabilities
@@ -366,14 +362,6 @@ def test_a_single_training_sample(name: str) -> None:
     assert model(text([[5.0, -3.0]])).logits.tolist() == [[36.0, -36.0, 36.0]]
 
 
-def test_two_sets_are_one_logistic_regression() -> None:
-    x, y = random_features()
-    coef, intercept = fit_softmax(x.numpy(), y[:, 0].long().numpy(), 0.5)
-    single, bias = fit_logistic(x.numpy(), y[:, :1].numpy(), 0.5)
-    np.testing.assert_allclose(coef, [np.zeros(5), single[0]])
-    np.testing.assert_allclose(intercept, [0, bias[0]])
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_extreme_inputs_do_not_overflow(name: str) -> None:
     model = fitted(name, C=1e3)
@@ -419,12 +407,6 @@ def test_wrong_input_is_one_clear_error() -> None:
         assert not model.fitted
 
 
-def test_what_does_not_converge_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classic, "MAX_ITERATIONS", 2)
-    with pytest.raises(ModelError, match=r"C = 5.0 has not converged in 2 iterations"):
-        fitted("br", C=5.0)
-
-
 def test_defaults() -> None:
     assert (BinaryRelevanceConfig.paper().C, LabelPowersetConfig.paper().C) == (3e-3, 3e-3)
     for name, config in zip(
@@ -437,12 +419,6 @@ def test_defaults() -> None:
     model: PooledModel = ClassifierChain(ClassifierChainConfig(), {"text": 300}, 6)
     assert (model.takes_unaligned, tuple(model.coef.shape)) == (True, (1, 6, 600))
     assert tuple(LabelPowerset(LabelPowersetConfig(), {"text": 2}, 6).sets.shape) == (0, 6)
-
-
-def test_logistic_probabilities_by_hand() -> None:
-    coef, intercept = np.array([[1.0], [0.0]]), np.array([-2.0, -np.inf])
-    found = predict_logistic(np.array([[2.0], [1e5], [-1e5]]), coef, intercept)
-    assert found.tolist() == [[0.5, 0.0], [1.0, 0.0], [0.0, 0.0]]
 
 
 # ---------------------------------------------------------------------- real data

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from emotailor.nn import attention as attention_module
 from emotailor.nn.adversarial import reverse_gradient, squared_overlap, step_cross_entropy
-from emotailor.nn.attention import MultiHeadAttention
+from emotailor.nn.attention import MultiHeadAttention, additive, attendable, split_heads
 from emotailor.nn.dropout import KeepWeights, draw_seed
 from emotailor.nn.encoder import CrossModalEncoder, SequenceEncoder, Stream, TransformerShape
 
@@ -42,6 +42,30 @@ def test_one_query_batch_serves_every_row_of_memory() -> None:
     once, _ = attention(queries, memory)
     repeated, _ = attention(queries.repeat(2, 1, 1), memory)
     torch.testing.assert_close(once, repeated)
+
+
+def test_a_bias_in_place_of_a_mask() -> None:
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(12, 3, 0.0)
+    queries, memory = torch.randn(2, 5, 12), torch.randn(2, 7, 12)
+    mask = torch.arange(7) < torch.tensor([[7], [4]])
+    bias = additive(attendable(mask), torch.float32)[:, None, None]
+    masked, weights = attention(queries, memory, mask, need_weights=True)
+    biased, same_weights = attention(queries, memory, bias=bias, need_weights=True)
+    torch.testing.assert_close(masked, biased)
+    torch.testing.assert_close(weights, same_weights)
+    # in a batch of one too, whose queries might serve any memory
+    alone, _ = attention(queries[1:], memory[1:], bias=bias[1:])
+    torch.testing.assert_close(alone, biased[1:])
+
+
+def test_heads_are_parts_of_the_width() -> None:
+    x = torch.arange(12.0).view(1, 2, 6)  # two steps of three heads of two
+    assert split_heads(x, 3)[0].tolist() == [
+        [[0, 1], [6, 7]],
+        [[2, 3], [8, 9]],
+        [[4, 5], [10, 11]],
+    ]
 
 
 @pytest.mark.parametrize("chunk", [1, 60, 2**18])

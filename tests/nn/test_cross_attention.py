@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from emotailor.nn.attention import MultiHeadAttention
 from emotailor.nn.cross_attention import (
-    CrossAttention,
     CrossLayer,
     CrossModalNetwork,
     CrossShape,
     CrossTransformer,
     embed,
+    initialise,
     key_bias,
     sinusoids,
 )
@@ -59,35 +60,36 @@ def test_the_future_mask_is_offset_by_the_true_lengths() -> None:
 
 
 def test_attention_by_hand() -> None:
-    attention = CrossAttention(2, 1, 0.0).eval()
+    attention = MultiHeadAttention(2, 1, 0.0).eval()
+    initialise(attention.in_proj, attention.out_proj)  # no biases
     with torch.no_grad():
         attention.in_proj.weight.copy_(torch.eye(2).repeat(3, 1))
         attention.out_proj.weight.copy_(2 * torch.eye(2))
     queries = torch.tensor([[[math.sqrt(2) * math.log(3), 0.0]]])
     source = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])
     bias = torch.tensor([0.0, 0.0, -math.inf])[None, None, None]
-    read, weights = attention(queries, source, bias, need_weights=True)
+    read, weights = attention(queries, source, bias=bias, need_weights=True)
     torch.testing.assert_close(weights[0, 0, 0], torch.tensor([0.75, 0.25, 0.0]))
     torch.testing.assert_close(read[0, 0], torch.tensor([1.5, 0.5]))
-    fused, nothing = attention(queries, source, bias)
+    fused, nothing = attention(queries, source, bias=bias)
     torch.testing.assert_close(fused, read)
     assert nothing is None
 
 
 def test_self_attention_is_attention_to_oneself() -> None:
     torch.manual_seed(0)
-    attention, x = CrossAttention(6, 3, 0.0).eval(), torch.randn(2, 5, 6)
+    attention, x = MultiHeadAttention(6, 3, 0.0).eval(), torch.randn(2, 5, 6)
     bias = key_bias(prefix([5, 3], 5), prefix([5, 3], 5), future_mask=True)
-    torch.testing.assert_close(attention(x, None, bias)[0], attention(x, x, bias)[0])
+    torch.testing.assert_close(attention(x, bias=bias)[0], attention(x, x, bias=bias)[0])
 
 
 def test_dropout_is_on_the_attention_weights_and_only_in_training() -> None:
     torch.manual_seed(0)
-    attention, x = CrossAttention(6, 3, 0.5), torch.randn(2, 5, 6)
+    attention, x = MultiHeadAttention(6, 3, 0.5), torch.randn(2, 5, 6)
     bias = torch.zeros(2, 1, 1, 5)
-    drawn = torch.stack([attention.train()(x, None, bias)[0] for _ in range(400)])
+    drawn = torch.stack([attention.train()(x, bias=bias)[0] for _ in range(400)])
     assert drawn.std(0).min() > 0.01
-    exact = attention.eval()(x, None, bias)[0]
+    exact = attention.eval()(x, bias=bias)[0]
     torch.testing.assert_close(drawn.mean(0), exact, atol=0.1, rtol=0)
 
 

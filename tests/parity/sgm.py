@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from emotailor.configs.sgm import SGMConfig
 from emotailor.data.batching import Batch
-from emotailor.models.sgm import IGNORED, SGM, Memory, State
-from emotailor.nn.decoding import END, is_among, label_sequences
+from emotailor.models.sgm import SGM, Memory, State
+from emotailor.nn.decoding import END, IGNORED, is_among, label_sequences, label_targets
 from tests.parity.case import GRADIENT_TOLERANCE, Case, Comparison
 from tests.parity.recurrent import block_name
 
@@ -243,7 +243,9 @@ def gather(case: Case, model: SGM) -> dict[str, Tensor]:
     tokens = F.cross_entropy(
         logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
     )
-    assert torch.equal(model.targets(io["y"]), targets)  # all of them are in the labels' order
+    assert torch.equal(
+        label_targets(io["y"], model.order), targets
+    )  # all of them are in the labels' order
     loss = model(batch).losses["sequence"]
     found |= {f"tf.{name}": value for name, value in seen.items()}
     found |= {"tf.logits": seen["raw"], "tf.token_loss": tokens.T, "tf.loss": loss}

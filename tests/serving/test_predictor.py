@@ -200,7 +200,14 @@ def test_a_missing_modality_adds_nothing() -> None:
         ({"text": np.full((1, 11), np.inf)}, "non-finite"),
         ({}, "'x' has no modality"),
         ({"visual": np.ones((0, 5))}, "at least one step"),
-        ({"visual": np.ones((4, 5)), "text": np.ones((3, 11))}, r"lengths .*'visual': 4.*aligned"),
+        (
+            {"visual": np.ones((4, 5)), "text": np.ones((3, 11))},
+            r"^sample 'x' is unaligned: each modality has its own number of steps "
+            r"\(visual 4, text 3\)\n"
+            r"  expected: one step per word in every modality: the model was trained on "
+            r"word-aligned data\n"
+            r"  to fix it: align the data to words, or use a model trained on unaligned data$",
+        ),
     ],
 )
 def test_samples_that_cannot_be_used(sequences: dict[Any, np.ndarray], message: str) -> None:

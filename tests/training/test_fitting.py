@@ -17,6 +17,7 @@ from emotailor.serving.predictor import Predictor
 from emotailor.training.fitting import Fitter
 from emotailor.training.loop import Trainer
 from emotailor.training.model_folder import load_model
+from emotailor.training.progress import Reporter
 from emotailor.training.run import start, train
 from tests.experiments.runs import run_cli
 from tests.helpers import DIMS, LABELS, random_samples
@@ -32,6 +33,16 @@ def written(run: Path) -> dict[str, int]:
     """When each file was written last."""
     files = [p for p in run.rglob("*") if p.is_file() and p.name != ".lock"]
     return {str(p): p.stat().st_mtime_ns for p in files}
+
+
+class Told(Reporter):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +148,21 @@ def test_a_fit_that_was_stopped_is_done_again(
                 train(config(data), run)
     assert train(config(data), run).best["epoch"] == 1
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_fitted_model_that_was_damaged_is_fitted_again(data: Path, tmp_path: Path) -> None:
+    run, told = tmp_path / "run", Told()
+    first = train(config(data), run)
+    (file,) = (run / "model").glob("weights-*")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-5])
+    again = train(config(data), run, told)
+    assert {**again.best, "seconds": 0} == {**first.best, "seconds": 0}
+    assert file.read_bytes() == whole
+    wrong = f"{file} is not the file that model.json describes: its SHA-256 differs"
+    assert told.lines == [f"{wrong}; it is fitted again"]
+    train(config(data), run, told)
+    assert told.lines[1:] == [f"{run} is already trained; nothing to do"]
 
 
 def test_labels_that_never_or_always_hold(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,16 @@ import torch
 from safetensors.torch import load_file
 
 from emotailor.configs.run import RunConfig
+from emotailor.data.batching import Batch, split_by_steps
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError, InterruptedRunError, ModelError
+from emotailor.training import loop
 from emotailor.training.checkpoint import read_progress
 from emotailor.training.loop import Trainer
 from emotailor.training.model_folder import load_model
 from emotailor.training.progress import Reporter
 from emotailor.training.run import train
+from tests.experiments.runs import one_thread
 from tests.helpers import SMALL
 
 MODEL = {**SMALL.model_dump(), "initial_std": 0.2}
@@ -54,6 +59,16 @@ def assert_identical(a: Path, b: Path) -> None:
         lines = (run / "metrics.jsonl").read_text().splitlines()
         histories.append([{**json.loads(line), "seconds": 0} for line in lines])
     assert histories[0] == histories[1]
+
+
+class Told(Reporter):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.lines.append(text)
 
 
 class StopAt(Reporter):
@@ -181,8 +196,6 @@ train(config(sys.argv[1], epochs=400, checkpoint_steps=1), sys.argv[2])
 
 def test_killed_at_any_moment_and_continued_is_bit_identical(data: Path, tmp_path: Path) -> None:
     """SIGKILL leaves no chance to clean up; what is on disk must be enough."""
-    import shutil
-
     run = tmp_path / "killed"
     root = Path(__file__).resolve().parents[2]
     child = subprocess.Popen([sys.executable, "-c", _CHILD, str(data), str(run)], cwd=root)
@@ -246,6 +259,113 @@ def test_a_finished_run_is_not_trained_again(data: Path, tmp_path: Path) -> None
     second = train(config(data), tmp_path / "run")
     assert second.history == first.history
     assert (tmp_path / "run" / "checkpoint" / "state.json").read_bytes() == before
+
+
+def _truncate(model: Path) -> None:
+    (file,) = model.glob("weights-*")
+    file.write_bytes(file.read_bytes()[:-5])
+
+
+def _alter(model: Path) -> None:
+    (file,) = model.glob("weights-*")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def _alter_card(model: Path) -> None:
+    (model / "model.json").write_text("{")
+
+
+DAMAGE = {
+    _truncate: "its SHA-256 differs",
+    _alter: "its SHA-256 differs",
+    _alter_card: "is damaged",
+    shutil.rmtree: "no trained model at",
+}
+
+
+@pytest.mark.parametrize("spoil", DAMAGE)
+def test_a_damaged_model_is_restored_from_its_checkpoint(
+    data: Path, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    """The best epoch is the last one here: the checkpoint has its parameters, and the average."""
+    run, settings, told = tmp_path / "run", config(data, epochs=1, average=0.5), Told()
+    first = train(settings, run)
+    whole = {file.name: file.read_bytes() for file in (run / "model").iterdir()}
+    spoil(run / "model")
+    again = train(settings, run, told)
+    assert (again.best, again.history) == (first.best, first.history)
+    assert {file.name: file.read_bytes() for file in (run / "model").iterdir()} == whole
+    assert len(told.lines) == 1
+    assert DAMAGE[spoil] in told.lines[0]
+    assert told.lines[0].endswith("; it is restored from the checkpoint")
+    train(settings, run, told)
+    assert told.lines[1:] == [f"{run} is already trained; nothing to do"]
+
+
+def test_a_damaged_model_of_an_earlier_epoch_is_lost(data: Path, tmp_path: Path) -> None:
+    run, settings = tmp_path / "run", config(data, epochs=60, patience=2, learning_rate=1e-7)
+    best = train(settings, run).best["epoch"]
+    _truncate(run / "model")
+    with pytest.raises(ModelError) as caught:
+        train(settings, run)
+    assert str(caught.value).startswith(f"the selected model of {run} is damaged: {run / 'model'}")
+    assert str(caught.value).endswith(
+        "its SHA-256 differs\n"
+        f"  expected: the model of epoch {best}; the checkpoint is of later steps, so it cannot be "
+        "made from that\n"
+        f"  to fix it: put {run / 'model'} back from a copy, or remove {run} and train again"
+    )
+
+
+def test_a_run_does_not_go_on_without_its_best_model(data: Path, tmp_path: Path) -> None:
+    """Unless the checkpoint has it: no later epoch may be as good."""
+
+    class StopAfterFirst(Reporter):
+        def epoch(self, record: Mapping[str, Any], *, best: bool) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    settings = config(data, checkpoint_steps=1)
+    train(settings, tmp_path / "whole")
+    for name, reporter in (("first", StopAfterFirst()), ("second", StopAt(10))):
+        with pytest.raises(InterruptedRunError):
+            train(settings, tmp_path / name, reporter)
+        shutil.rmtree(tmp_path / name / "model")
+    train(settings, tmp_path / "first")
+    assert_identical(tmp_path / "whole", tmp_path / "first")
+    with pytest.raises(ModelError, match=r"damaged: no trained model[\s\S]*epoch 1; .*later steps"):
+        train(settings, tmp_path / "second")
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_the_next_batch_is_looked_up_where_it_is_read_ahead(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    seen: list[tuple[bytes, bytes | None]] = []
+    split: list[int] = []
+
+    class Recorder(loop.Feeder):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.ahead = ThreadPoolExecutor(1) if ahead else None
+
+        def batch(self, chosen: Any, following: Any = None) -> Batch:
+            seen.append((chosen.tobytes(), None if following is None else following.tobytes()))
+            return super().batch(chosen, following)
+
+    def counted(lengths: Any, *arguments: Any) -> Any:
+        split.append(len(lengths))
+        return split_by_steps(lengths, *arguments)
+
+    monkeypatch.setattr(loop, "Feeder", Recorder)
+    monkeypatch.setattr(loop, "split_by_steps", counted)
+    with one_thread():
+        train(config(data, epochs=1), tmp_path / "run")
+    assert len(seen) == 6
+    wanted = [batch for batch, _ in seen[1:]] if ahead else [None] * 5
+    assert [following for _, following in seen] == [*wanted, None]
+    assert len(split) == (11 if ahead else 6)
 
 
 def test_another_configuration_is_refused_by_name(data: Path, tmp_path: Path) -> None:

@@ -18,7 +18,12 @@ from emotailor.files import sha256_of
 from emotailor.models.factory import build_model
 from emotailor.serving.predictor import Predictor
 from emotailor.training import model_folder
-from emotailor.training.model_folder import load_model, read_model_card, save_model
+from emotailor.training.model_folder import (
+    find_model_folder,
+    load_model,
+    read_model_card,
+    save_model,
+)
 from tests.experiments.runs import train_tiny
 from tests.helpers import DIMS, SMALL
 
@@ -244,6 +249,15 @@ def test_settings_this_version_does_not_know(
     edit(folder, **changes)
     with pytest.raises(ModelError, match=rf"model.json: .*{message}[\s\S]*version of emotailor"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("below", ["seed7", "tailor/seed7"])
+def test_a_folder_of_runs_names_one_of_them(tmp_path: Path, below: str) -> None:
+    card = tmp_path / below / "model" / "model.json"
+    card.parent.mkdir(parents=True)
+    card.write_text("{}")
+    with pytest.raises(ModelError, match=rf"a run in it, such as .*{below}"):
+        find_model_folder(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty folder", "file"])

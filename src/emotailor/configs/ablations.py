@@ -1,10 +1,11 @@
 """The ablations of TAILOR: the twelve rows of Table 3 (AAAI 2022) as changes of TailorConfig."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from emotailor.configs.tailor import TailorConfig
+from emotailor.data.dataset import Modality
 from emotailor.errors import ConfigError
 
 METRICS = ("accuracy", "micro_precision", "micro_recall", "micro_f1")
@@ -41,16 +42,24 @@ class Ablation:
         """Return the variant of a full model.
 
         Raises:
-            ConfigError: the model is that variant already.
+            ConfigError: the model is not the full one.
         """
-        same = [name for name, value in self.changes.items() if getattr(config, name) == value]
-        if same:
-            raise ConfigError(
-                f"{self.name}: model.{same[0]} = {getattr(config, same[0])!r} already",
-                expected="a full TAILOR, of which each variant switches one thing",
-                fix=f"leave model.{same[0]} alone, or leave out the variant",
-            )
+        check_full(config)
         return config.replace(**self.changes)
+
+    def why_full(self, config: TailorConfig, modalities: Iterable[Modality]) -> str:
+        """Say why the variant of a full model is that model itself on some data, or nothing.
+
+        Args:
+            config: of the full model.
+            modalities: of the data.
+        """
+        if "fusion_order" not in self.changes:
+            return ""
+        there = {*modalities, "common"}
+        orders = [config.fusion_order, self.apply(config).fusion_order]
+        full, own = ([block for block in order if block in there] for order in orders)
+        return f"on these data it is the full model: {', '.join(own)}" if own == full else ""
 
 
 _ROWS = (
@@ -134,6 +143,33 @@ _ROWS = (
 
 ABLATIONS: Mapping[str, Ablation] = {row.name: row for row in _ROWS}
 """Name -> row, in the order of the table."""
+
+
+def check_full(config: TailorConfig) -> None:
+    """Refuse a model that has switched already what variants switch.
+
+    Raises:
+        ConfigError: naming the setting and these variants.
+    """
+    for row in ABLATIONS.values():
+        for name in row.changes:
+            default = TailorConfig.model_fields[name].default
+            if getattr(config, name) != default:
+                raise _not_full(config, name, switch=name, expected=repr(default))
+    for loss in config.refinement_losses:
+        name = f"{loss}_weight"
+        if not getattr(config, name):  # as good as left out
+            raise _not_full(config, name, switch="refinement_losses", expected="a weight above 0")
+
+
+def _not_full(config: TailorConfig, name: str, *, switch: str, expected: str) -> ConfigError:
+    variants = [row.name for row in ABLATIONS.values() if switch in row.changes]
+    return ConfigError(
+        f"model.{name} = {getattr(config, name)!r} is for variants to switch: "
+        f"{', '.join(variants)}",
+        expected=f"{expected}, as in the full TAILOR that all variants are compared with",
+        fix=f"leave model.{name} alone, or train that model with `emotailor train`",
+    )
 
 
 def find_ablation(name: str) -> Ablation:

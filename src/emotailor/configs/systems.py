@@ -1,5 +1,6 @@
 """The table of all systems; nothing heavy is imported until one is built."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -247,7 +248,12 @@ def find_system(name: str) -> System:
         ConfigError: there is none.
     """
     if name not in SYSTEMS:
-        raise ConfigError(f"unknown model {name!r}", expected=f"one of {', '.join(SYSTEMS)}")
+        close = difflib.get_close_matches(name.lower().replace("-", "_"), SYSTEMS, n=1)
+        raise ConfigError(
+            f"unknown model {name!r}",
+            expected=f"one of {', '.join(SYSTEMS)}",
+            fix=f"did you mean {close[0]}?" if close else None,
+        )
     return SYSTEMS[name]
 
 

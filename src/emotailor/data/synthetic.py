@@ -336,6 +336,11 @@ def synthesize(
     return open_dataset(output)
 
 
+def is_planted(dataset: EmotionDataset) -> bool:
+    """Whether a stored data set has the truth that was planted in it."""
+    return any(file.file == f"{TRUTH}.safetensors" for file in dataset.card.attachments)
+
+
 def load_truth(path: str | Path) -> PlantedTruth:
     """Read the truth planted in a stored synthetic data set.
 

@@ -6,6 +6,7 @@
   with per-sample statistics; the ranking metrics sort each label once and weight by the counts.
 - The interval says how the number would vary with other test samples, not with another training
   seed: for that, see ``summarise_seeds``.
+- All resamples of a single sample, or of a single group, are alike: there is nothing to say.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,7 +100,10 @@ def _resamples(
     resamples: int,
     seed: int,
 ) -> Iterator[Float64[np.ndarray, "n columns"]]:
-    """Yield how often each sample is drawn, some resamples (columns) at a time."""
+    """Yield how often each sample is drawn, some resamples (columns) at a time.
+
+    There are none of fewer than two units (samples, or groups): they would all be alike.
+    """
     if resamples < 1:
         raise DataError(f"{resamples} resamples", expected="1 or more, usually 2000")
     if groups is None:
@@ -111,6 +115,8 @@ def _resamples(
             )
         names, member = np.unique(groups, return_inverse=True)
         units = len(names)
+    if units < 2:
+        return
     rng = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_VALUES // samples)
     for start in range(0, resamples, chunk):
@@ -161,8 +167,8 @@ def _mean_defined(values: Float64[np.ndarray, "labels columns"]) -> Float64[np.n
     return mean
 
 
-def _stack(parts: Sequence[Mapping[str, Any]]) -> dict[str, Float64[np.ndarray, "resamples"]]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _stack(parts: Sequence[Mapping[Any, Any]]) -> dict[Any, Float64[np.ndarray, "resamples"]]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in (parts or [{}])[0]}
 
 
 def _ends(values: Float64[np.ndarray, "resamples"], level: float) -> dict[str, float]:
@@ -202,7 +208,7 @@ def bootstrap(
 
     Returns:
         Metric name -> interval; a metric that is undefined on these samples, or in some resample,
-        is left out.
+        is left out. Empty with a single sample, or a single group.
 
     Raises:
         DataError: no samples, or arguments that do not fit.
@@ -251,7 +257,8 @@ def paired_bootstrap(
         ranking: include mAP and mean AUC.
 
     Returns:
-        Metric name -> difference; metrics undefined in some resample are left out.
+        Metric name -> difference; metrics undefined in some resample are left out. Empty with a
+        single sample, or a single group.
 
     Raises:
         DataError: no samples, or arguments that do not fit.
@@ -305,7 +312,7 @@ def compare_systems(
 
     Returns:
         System -> metric -> difference, without the reference; metrics undefined in some resample
-        are left out.
+        are left out. Empty with a single sample, or a single group.
 
     Raises:
         DataError: the reference is not among the systems, a system has no runs, or arguments that
@@ -329,13 +336,16 @@ def compare_systems(
 
     samples = judged[reference][0].samples
     values = differences(np.ones((samples, 1)))
-    parts = [differences(w) for w in _resamples(samples, groups, resamples, seed)]
+    drawn = _stack([differences(w) for w in _resamples(samples, groups, resamples, seed)])
+    if not drawn:
+        return {}
     result: dict[str, dict[str, PairedDifference]] = {n: {} for n in systems if n != reference}
-    for key, value in values.items():
-        drawn = np.concatenate([part[key] for part in parts])
-        if not np.isnan(drawn).any():
-            result[key[0]][key[1]] = PairedDifference(
-                value=float(value[0]), p_value=_p_value(drawn), **_ends(drawn, level)
+    for (name, metric), sample in drawn.items():
+        if not np.isnan(sample).any():
+            result[name][metric] = PairedDifference(
+                value=float(values[name, metric][0]),
+                p_value=_p_value(sample),
+                **_ends(sample, level),
             )
     return result
 

@@ -176,11 +176,13 @@ def comparison_table(
     Args:
         systems: name -> metrics, all on the same samples.
         differences: name -> ``paired_bootstrap`` of a reference system against this one; systems
-            without one (the reference itself) have blank cells.
+            without one (the reference itself) have blank cells. Where all are empty, as with a
+            single video, the columns are left out.
         title: of the table.
         metric: which difference to show.
         paper: the setting whose published numbers to add as a row; None for none.
     """
+    differences = {name: found for name, found in (differences or {}).items() if found}
     table = Table(title=Text(title), title_justify="left", padding=(0, 1, 0, 0))
     table.add_column("system", overflow="fold")
     for name in _OVERALL_COLUMNS:

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emotailor.data.dataset import EMOTIONS, EmotionDataset
-from emotailor.data.synthetic import TRUTH, mosei_statistics
+from emotailor.data.synthetic import is_planted, mosei_statistics
 from emotailor.experiments.representations import Internals, Kind, probe_accuracy
 
 NEAR = 0.1
@@ -138,8 +138,7 @@ def planted_together(
     dataset: EmotionDataset, names: Sequence[str]
 ) -> Float64[np.ndarray, "l l"] | None:
     """Return the planted probabilities that two labels hold, or None for data of other sources."""
-    planted = {file.file for file in dataset.card.attachments}
-    if f"{TRUTH}.safetensors" not in planted or set(names) != set(EMOTIONS):
+    if not is_planted(dataset) or set(names) != set(EMOTIONS):
         return None
     order = [EMOTIONS.index(name) for name in names]
     return mosei_statistics().cooccurrence[np.ix_(order, order)]

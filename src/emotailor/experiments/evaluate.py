@@ -42,7 +42,8 @@ class RunEvaluation:
         split: name of the split.
         mode: how the thresholds were chosen, on validation data.
         metrics: with those thresholds.
-        intervals: 95 % bootstrap intervals; the segments of a video are drawn together.
+        intervals: 95 % bootstrap intervals; the segments of a video are drawn together. None
+            where the split has a single video, which a note says.
         by_mode: the metrics under every kind of threshold the model has.
         labels: (n, L), as the model orders them.
         probabilities: (n, L).
@@ -125,6 +126,18 @@ def trained_on(run: Path) -> Path:
     return path
 
 
+def why_not_resampled(ids: Sequence[str]) -> str | None:
+    """Say why there are no intervals and tests on these samples; None where there are.
+
+    Args:
+        ids: of the samples, which tell their videos.
+    """
+    if len({video_of(sample_id) for sample_id in ids}) > 1:
+        return None
+    what = "one sample" if len(ids) == 1 else f"{len(ids)} samples of one video"
+    return f"the split has {what}, so all resamples of videos are alike"
+
+
 def evaluate_run(
     run: str | Path,
     *,
@@ -172,6 +185,8 @@ def evaluate_run(
             labels, probabilities, predictor.thresholds, groups=groups, resamples=resamples
         )
     notes = _state(run)
+    if resamples and (why := why_not_resampled(part.ids)):
+        notes.append(f"no intervals: {why}")
     known = predictor.card.data.get("fingerprint")
     if known is not None and known != dataset.card.fingerprint:
         notes.append(f"{path} is not the data set the model was trained on")

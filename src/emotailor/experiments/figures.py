@@ -39,6 +39,7 @@ from emotailor.serving.predictor import Predictor
 from emotailor.training.run_folder import CONFIG_FILE, METRICS_FILE
 
 INDEX_FILE = "index.json"
+FORMAT = "emotailor-figures"
 CLAIMS_FILE = "claims.json"
 TERMS = {"adversarial": "adversarial_weight", "orthogonality": "orthogonality_weight"}
 SIGNIFICANT = 6  # digits of the stored numbers
@@ -502,15 +503,16 @@ def make_figures(
     Raises:
         ModelError: there is no model, or the data do not fit it.
         DataError: there is no such data set or split, it is empty, or it has other labels.
-        ConfigError: the folder cannot be written to.
+        ConfigError: the folder cannot be written to, or holds something else.
     """
     run, path = Path(run), None if data is None else Path(data)
+    folder = run / "figures" if out is None else Path(out)
+    _check_folder(folder)
     settings: dict[str, Any] = {"split": split, "device": device, "points": points, "seed": seed}
     subject = Subject(run, data=path, **settings)
     other = None
     if against is not None:
         other = Subject(Path(against), data=path or trained_on(run), **settings)
-    folder = run / "figures" if out is None else Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
@@ -518,6 +520,8 @@ def make_figures(
             f"the folder {folder} cannot be made: {error.strerror}",
             fix="name another one with --out",
         ) from None
+    if not (folder / INDEX_FILE).exists():  # from here on the folder is known as ours
+        write_json(folder / INDEX_FILE, {"format": FORMAT})
     figures = dict(FIGURES)
     figures["figure6-tsne"] = (lambda s: tsne_numbers(s, other), drawing.tsne)
     written: list[Path] = []
@@ -555,6 +559,7 @@ def make_figures(
     write_json(
         folder / INDEX_FILE,
         {
+            "format": FORMAT,
             "run": run.resolve().name,
             "system": card.system,
             "against": None if other is None else other.run.resolve().name,
@@ -569,6 +574,25 @@ def make_figures(
     return FigureReport(
         folder, tuple(written), skipped, tuple(claims), split, planted, tuple(notes)
     )
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder of something else: its files could bear the names of ours."""
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not there:
+        return
+    try:
+        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+        # folders of earlier versions have no format
+        ours = index.get("format", FORMAT if {"against", "skipped"} <= set(index) else None)
+    except (OSError, ValueError, AttributeError):
+        ours = None
+    if ours != FORMAT:
+        raise ConfigError(
+            f"{folder} holds no figures, and is not empty: it holds {min(there)!r}",
+            expected="the folder of earlier figures, or a path that is free",
+            fix="name another one with --out",
+        )
 
 
 def _claims(subject: Subject) -> tuple[list[Claim], bool]:

@@ -65,6 +65,10 @@ HEADLINE = ("micro_f1", "accuracy", "macro_f1", "mean_average_precision")
 FAINT = 0.05  # change of log-odds that has the full colour where none is larger
 LONG_HISTORY = 12  # epochs from which their table is folded
 LARGE_SVG = 400_000  # bytes from which a smaller PNG is taken
+INTERVALS = (
+    "Intervals: bootstrap, whole videos drawn with replacement; they say how the number would vary "
+    "with other test samples, not with another seed. "
+)
 FIGURES = {
     "figure4-losses": "Losses of every epoch (Figure 4 of the paper).",
     "figure5-discriminator": "What the modality discriminator sees (Figure 5).",
@@ -390,9 +394,9 @@ def _metrics(subject: Subject, evaluation: StoredEvaluation) -> Section:
     blocks: list[Block] = [
         Table(header, rows, f"{metrics.samples:,} samples, by kind of threshold"),
         Text(
-            "Thresholds were chosen on validation data. Intervals: bootstrap, whole videos drawn "
-            "with replacement; they say how the number would vary with other test samples, not "
-            "with another seed. Of the Hamming loss, less is better.",
+            "Thresholds were chosen on validation data. "
+            + (INTERVALS if level is not None else "")
+            + "Of the Hamming loss, less is better.",
             "note",
         ),
     ]

@@ -325,7 +325,6 @@ def collect(
         progress: is told how many samples are done.
     """
     model.eval()
-    device = next((x.device for x in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     longest = np.max([split.lengths(m) for m in model.dims], axis=0)
     order = np.argsort(-longest, kind="stable")
     collector = _Collector(model, len(split), points, seed, bins)
@@ -333,7 +332,7 @@ def collect(
         chosen = order[start : start + batch_size]
         samples = [split.sample(int(i)) for i in chosen]
         batch = collate(samples, model.dims, aligned=aligned, standardize=standardizer)
-        collector.add(chosen, replace(batch, labels=None).to(device))
+        collector.add(chosen, replace(batch, labels=None).to(model.device))
         if progress is not None:
             progress(start + len(chosen))
     return collector.result()

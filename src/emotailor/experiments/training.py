@@ -39,6 +39,27 @@ def parse_modalities(names: Sequence[str]) -> list[Modality]:
     return [known[name.strip().lower()] for name in names]
 
 
+def fixed_settings(
+    data: Path, modalities: Sequence[str] | None, device: str | None
+) -> dict[str, Any]:
+    """Return the settings that options give, and that win over all others.
+
+    Args:
+        data: stored data set.
+        modalities: names or initials; None to leave them to other settings.
+        device: to train on; None likewise.
+
+    Raises:
+        ConfigError: a modality is unknown.
+    """
+    fixed: dict[str, Any] = {"data": {"path": str(data)}}
+    if modalities is not None:
+        fixed["data"]["modalities"] = parse_modalities(modalities)
+    if device is not None:
+        fixed["training"] = {"device": device}
+    return fixed
+
+
 def is_aligned(data: Path) -> bool:
     """Whether a stored data set is word-aligned, which decides between recipes.
 
@@ -83,11 +104,7 @@ def plan_runs(
     Raises:
         ConfigError: unknown system or key, or a value out of range.
     """
-    chosen: dict[str, Any] = {"data": {"path": str(data)}}
-    if modalities is not None:
-        chosen["data"]["modalities"] = parse_modalities(modalities)
-    if device is not None:
-        chosen["training"] = {"device": device}
+    chosen = fixed_settings(data, modalities, device)
     from_file = read_toml(config_file) if config_file else {}
     if "fingerprint" in from_file and isinstance(from_file.get("config"), dict):
         # the config.json of a run

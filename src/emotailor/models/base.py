@@ -7,7 +7,7 @@ reader wants to see. It knows nothing of files, devices or epochs.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from itertools import chain
 
 import torch
 from jaxtyping import Float, Shaped
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.errors import ModelError
 
 
@@ -73,26 +73,36 @@ class EmotionModel(nn.Module, ABC):
     Args:
         dims: modality -> feature width, of the modalities the model takes, in the order v, a, t.
         num_labels: L.
+
+    Attributes:
+        modalities: those of ``dims``, in the order in which the model goes through them.
     """
 
-    sample_means: ClassVar[bool] = True
+    sample_means: bool = True
     """Whether every loss is a mean over samples, so that a batch may be computed in parts."""
 
-    parts_in_threads: ClassVar[bool] = False
+    parts_in_threads: bool = False
     """Whether threads may compute parts of a batch: only ``nn.dropout`` draws random numbers."""
 
-    takes_unaligned: ClassVar[bool] = False
+    takes_unaligned: bool = False
     """Whether the modalities of a sample may differ in length."""
 
     def __init__(self, dims: Mapping[Modality, int], num_labels: int) -> None:
         super().__init__()
         self.dims = dict(dims)
         self.num_labels = num_labels
+        self.modalities: tuple[Modality, ...] = tuple(m for m in MODALITIES if m in dims)
 
     @property
-    @abstractmethod
+    def device(self) -> torch.device:
+        """Where its parameters are, or else its buffers; the CPU if it has neither."""
+        found = next(chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if found is None else found.device
+
+    @property
     def loss_weights(self) -> Mapping[str, float]:
-        """The weight of each loss in the objective."""
+        """The weight of each loss in the objective; by default one cross-entropy is all."""
+        return {"classification": 1.0}
 
     @property
     def always_decayed(self) -> set[str]:
@@ -116,6 +126,15 @@ class EmotionModel(nn.Module, ABC):
                 fix="leave alignment.kind at auto, or align the data to words when converting it "
                 "(`emotailor data convert --align`)",
             )
+
+    def check_batch(self, batch: Batch) -> None:
+        """Refuse a batch whose sequences the model cannot take.
+
+        Raises:
+            ModelError: as in ``check_lengths``.
+        """
+        steps = {m: batch.values[m].shape[1] for m in self.modalities}
+        self.check_lengths(steps, aligned=len(set(steps.values())) == 1)
 
     def prepare(self, statistics: LabelStatistics) -> None:
         """Take what depends on the training split's labels: graphs, orders, frequencies.
@@ -147,13 +166,9 @@ class EmotionModel(nn.Module, ABC):
 class FittedModel(EmotionModel):
     """Base of the systems that are fitted at once, without gradients or epochs.
 
-    What they learn is kept in parameters that need no gradient, and in buffers.
+    What they learn is kept in parameters that need no gradient, and in buffers. Their loss is
+    reported, and not minimised.
     """
-
-    @property
-    def loss_weights(self) -> Mapping[str, float]:
-        """Binary cross-entropy alone, reported and not minimised here."""
-        return {"classification": 1.0}
 
     @abstractmethod
     def fit(self, batches: Iterable[Batch]) -> None:
@@ -170,10 +185,16 @@ class FittedModel(EmotionModel):
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Compute logits and, for a batch with labels, their cross-entropy."""
         logits = self.predict_logits(batch)
-        losses = {}
-        if batch.labels is not None:
-            losses["classification"] = F.binary_cross_entropy_with_logits(logits, batch.labels)
-        return ModelOutput(logits, losses)
+        return ModelOutput(logits, classification_loss(logits, batch))
+
+
+def classification_loss(
+    logits: Float[Tensor, "batch labels"], batch: Batch
+) -> dict[str, Float[Tensor, ""]]:
+    """Return the binary cross-entropy as ``classification``; nothing for a batch without labels."""
+    if batch.labels is None:
+        return {}
+    return {"classification": F.binary_cross_entropy_with_logits(logits, batch.labels)}
 
 
 def logit_of(probabilities: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

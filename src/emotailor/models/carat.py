@@ -47,16 +47,15 @@ from torch.nn import functional as F
 
 from emotailor.configs.carat import CARATConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.dataset import Modality
 from emotailor.errors import ModelError
-from emotailor.models.base import EmotionModel, ModelOutput, logit_of
+from emotailor.models.base import ModelOutput, logit_of
+from emotailor.models.encoding import EncodedModel
 from emotailor.nn.contrastive import ContrastiveQueue, supervised_contrast
-from emotailor.nn.dropout import Dropout
-from emotailor.nn.encoder import SequenceEncoder, TransformerShape
 from emotailor.nn.sequence import masked_softmax
 
 
-class CARAT(EmotionModel):
+class CARAT(EncodedModel):
     """The CARAT model.
 
     Args:
@@ -68,12 +67,11 @@ class CARAT(EmotionModel):
     sample_means = False
     takes_unaligned = True
 
+    config: CARATConfig
     prototypes: Float[Tensor, "modalities 2 labels latent"]
 
     def __init__(self, config: CARATConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
-        super().__init__(dims, num_labels)
-        self.config = config
-        self.modalities = tuple(m for m in MODALITIES if m in dims)
+        super().__init__(config, dims, num_labels)
         if len(self.modalities) < 2:
             raise ModelError(
                 f"CARAT is to take {', '.join(self.modalities) or 'no modality'}",
@@ -81,26 +79,6 @@ class CARAT(EmotionModel):
                 fix="choose other --modalities, or another system",
             )
         d, p, count = config.hidden_size, config.latent_size, len(self.modalities)
-        shape = TransformerShape(
-            d, config.feedforward_size, config.heads, config.dropout, config.layer_norm_eps
-        )
-        layers: dict[Modality, int] = {
-            "visual": config.visual_layers,
-            "audio": config.audio_layers,
-            "text": config.text_layers,
-        }
-        self.input_norms = nn.ModuleDict(
-            {m: nn.LayerNorm(dims[m], config.layer_norm_eps) for m in self.modalities}
-            if config.input_norm
-            else {}
-        )
-        self.input_dropout = Dropout(config.input_dropout)
-        self.encoders = nn.ModuleDict(
-            {
-                m: SequenceEncoder(dims[m], shape, layers[m], config.max_steps)
-                for m in self.modalities
-            }
-        )
         self.label_queries = nn.Parameter(torch.empty(count, num_labels, d))
         self.projections = nn.ModuleDict({m: _head(d, d // 2, p) for m in self.modalities})
         self.decoders = nn.ModuleDict({m: _head(p, d // 2, d) for m in self.modalities})
@@ -113,14 +91,10 @@ class CARAT(EmotionModel):
         # DIVERGENCE (queue_start): the program normalises along the queue instead of each row
         axis = 1 if config.queue_start == "unit_rows" else 0
         self.queue = ContrastiveQueue(F.normalize(torch.randn(config.queue_size, p), dim=axis))
-        self._initialise()
+        self._draw_weights()
 
-    def _initialise(self) -> None:
-        for module in self.encoders.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=self.config.initial_std)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
+    def _draw_weights(self) -> None:
+        self.encoders.apply(self._initialise)
         for part in (self.projections, self.decoders, self.rebuilders, self.aggregation):
             for module in part.modules():
                 if isinstance(module, nn.Linear):
@@ -144,21 +118,6 @@ class CARAT(EmotionModel):
             "aggregation": config.aggregation_weight,
             "shuffled_aggregation": config.shuffled_weight,
         }
-
-    @property
-    def always_decayed(self) -> set[str]:
-        """The weights of the input normalisation, as in the program."""
-        return {f"input_norms.{m}.weight" for m in self.input_norms}
-
-    def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
-        """Require sequences of at most ``max_steps`` steps."""
-        super().check_lengths(longest, aligned=aligned)
-        if max(longest.values()) > self.config.max_steps:
-            raise ModelError(
-                f"a sequence of {max(longest.values())} steps",
-                expected=f"at most max_steps = {self.config.max_steps}",
-                fix=f"train with --set model.max_steps={max(longest.values())}",
-            )
 
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Compute logits, the losses and, if asked, features.
@@ -233,19 +192,16 @@ class CARAT(EmotionModel):
     ) -> tuple[
         dict[Modality, Bool[Tensor, "batch _"]], dict[Modality, Float[Tensor, "batch _ size"]]
     ]:
-        steps = {m: batch.values[m].shape[1] for m in self.modalities}
-        self.check_lengths(steps, aligned=False)
+        self.check_batch(batch)
         masks, encoded = {}, {}
         for m in self.modalities:
             mask = batch.masks[m]
             x = batch.values[m].masked_fill(~mask[..., None], 0.0)
             # DIVERGENCE (attend_to_padding): the program's masks are all ones, over max_steps steps
             if self.config.attend_to_padding:
-                x = F.pad(x, (0, 0, 0, self.config.max_steps - steps[m]))
+                x = F.pad(x, (0, 0, 0, self.config.max_steps - x.shape[1]))
                 mask = mask.new_ones(x.shape[:2])
-            if self.config.input_norm:
-                x = self.input_norms[m](x)
-            masks[m], encoded[m] = mask, self.encoders[m](self.input_dropout(x), mask)
+            masks[m], encoded[m] = mask, self.encoders[m](self.enter(m, x), mask)
         return masks, encoded
 
     def _nearest_prototypes(

@@ -15,8 +15,8 @@ Notable:
 - The optimum of each regression is unique, so a fit depends on nothing but the data.
 - scikit-learn fits; prediction is a few lines of torch, in double precision and on the CPU.
 
-Symbols: x pooled features, w ``coef``, b ``intercept``, C inverse strength of the penalty; per
-regression the objective is 0.5 |w|^2 + C * (sum over samples of the log loss), b not penalised.
+Symbols: x pooled features, w ``coef``, b ``intercept``, C inverse strength of the penalty; see
+``nn/logistic.py`` for the regressions.
 
 Adapted to sequences of several modalities: x is the mean and the standard deviation over the real
 steps of each modality, concatenated and standardised over the training samples that have the
@@ -29,11 +29,10 @@ where a regression has no solution.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64, UInt8
+from jaxtyping import Bool, Float, Float64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -47,17 +46,11 @@ from emotailor.data.batching import Batch
 from emotailor.data.dataset import Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import FittedModel, LabelStatistics
-
-if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression
+from emotailor.nn.logistic import fit_logistic, fit_softmax
+from emotailor.nn.sequence import masked_mean
 
 LARGEST_LOGIT = 36.0
 """Bound of what a model yields: a probability within 2.4e-16 of 0 or 1."""
-
-TOLERANCE = 1e-7
-"""Largest gradient component, of the objective per sample, at which a fit has converged."""
-
-MAX_ITERATIONS = 5000
 
 
 class PooledModel(FittedModel):
@@ -154,16 +147,13 @@ class PooledModel(FittedModel):
         batch = batch.to("cpu")
         pooled, present = [], []
         for m in self.dims:
-            mask = batch.masks[m][..., None]
-            steps = mask.sum(1).clamp(min=1)
-            values = batch.values[m].double().masked_fill(~mask, 0.0)
-            mean = values.sum(1) / steps
-            parts = [mean]
+            mask = batch.masks[m]
+            values = batch.values[m].double().masked_fill(~mask[..., None], 0.0)
+            parts = [masked_mean(values, mask)]
             if self.deviation:
-                distance = (values - mean[:, None]).masked_fill(~mask, 0.0)
-                parts.append((distance.square().sum(1) / steps).sqrt())
+                parts.append(masked_mean((values - parts[0][:, None]).square(), mask).sqrt())
             pooled += parts
-            present += [mask.any(1).expand_as(part) for part in parts]
+            present += [mask.any(1, keepdim=True).expand_as(part) for part in parts]
         return torch.cat(pooled, 1), torch.cat(present, 1)
 
     def _standardised(
@@ -375,98 +365,3 @@ class ClassifierChain(PooledModel):
 def learned(*shape: int) -> nn.Parameter:
     """Return a parameter that is fitted, and that no gradient trains."""
     return nn.Parameter(torch.zeros(shape, dtype=torch.float64), requires_grad=False)
-
-
-def fit_logistic(
-    x: Float64[np.ndarray, "n features"],
-    labels: UInt8[np.ndarray, "n labels"],
-    C: float,  # noqa: N803
-) -> tuple[Float64[np.ndarray, "labels features"], Float64[np.ndarray, "labels"]]:
-    """Fit one logistic regression per label.
-
-    Args:
-        x: features.
-        labels: 0 or 1.
-        C: inverse strength of the penalty.
-
-    Returns:
-        Coefficients (L, F) and intercepts (L,). A constant label has coefficients 0 and an
-        infinite intercept.
-
-    Raises:
-        ModelError: a fit does not converge.
-    """
-    coef = np.zeros((labels.shape[1], x.shape[1]))
-    intercept = np.zeros(labels.shape[1])
-    for j, column in enumerate(labels.T):
-        if column.min() == column.max():
-            # DIVERGENCE (constant_labels): the penalised optimum does not exist
-            intercept[j] = np.inf if column[0] else -np.inf
-            continue
-        model = _converged(x, column, C)
-        coef[j], intercept[j] = model.coef_[0], model.intercept_[0]
-    return coef, intercept
-
-
-def predict_logistic(
-    x: Float64[np.ndarray, "n features"],
-    coef: Float64[np.ndarray, "labels features"],
-    intercept: Float64[np.ndarray, "labels"],
-) -> Float64[np.ndarray, "n labels"]:
-    """Return 1 / (1 + exp(-(x w + b))) per label, without overflow."""
-    probabilities: Float64[np.ndarray, "n labels"] = np.exp(
-        -np.logaddexp(0.0, -(x @ coef.T + intercept))
-    )
-    return probabilities
-
-
-def fit_softmax(
-    x: Float64[np.ndarray, "n features"],
-    classes: Int64[np.ndarray, "n"],
-    C: float,  # noqa: N803
-) -> tuple[Float64[np.ndarray, "classes features"], Float64[np.ndarray, "classes"]]:
-    """Fit one softmax regression.
-
-    Args:
-        x: features.
-        classes: from 0, each at least once.
-        C: inverse strength of the penalty.
-
-    Returns:
-        Coefficients (S, F) and intercepts (S,). Two classes are one logistic regression, with
-        coefficients 0 for the first; one class has nothing to tell apart, and zeros.
-
-    Raises:
-        ModelError: the fit does not converge.
-    """
-    count = int(classes.max()) + 1
-    coef, intercept = np.zeros((count, x.shape[1])), np.zeros(count)
-    if count > 1:
-        model = _converged(x, classes, C)
-        rows = slice(None) if count > 2 else slice(1, None)
-        coef[rows], intercept[rows] = model.coef_, model.intercept_
-    return coef, intercept
-
-
-def _converged(
-    x: Float64[np.ndarray, "n features"],
-    y: Any,
-    C: float,  # noqa: N803
-) -> "LogisticRegression":
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    # L-BFGS: a Hessian for 61 label sets of 818 features would be of 20 GB
-    model = LogisticRegression(C=C, solver="lbfgs", tol=TOLERANCE, max_iter=MAX_ITERATIONS)
-    with warnings.catch_warnings():
-        # it also warns where rounding ends the search at the optimum
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(x, y)
-    if model.n_iter_.max() >= MAX_ITERATIONS:
-        raise ModelError(
-            f"logistic regression with C = {C} has not converged in {MAX_ITERATIONS} iterations",
-            fix="choose a smaller model.C",
-        )
-    return model

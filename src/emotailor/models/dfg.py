@@ -42,7 +42,7 @@ from torch.nn import functional as F
 from emotailor.configs.dfg import DFGConfig
 from emotailor.data.batching import Batch
 from emotailor.data.dataset import Modality
-from emotailor.models.base import EmotionModel, ModelOutput
+from emotailor.models.base import EmotionModel, ModelOutput, classification_loss
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.recurrent import RecurrentEncoder
 from emotailor.nn.sequence import carried
@@ -285,11 +285,6 @@ class DFG(EmotionModel):
         )
 
     @property
-    def loss_weights(self) -> Mapping[str, float]:
-        """Binary cross-entropy alone."""
-        return {"classification": 1.0}
-
-    @property
     def edges(self) -> tuple[tuple[str, str], ...]:
         """(source, target) of each efficacy in the feature ``efficacies``, in order."""
         return self.graph.edges
@@ -307,8 +302,7 @@ class DFG(EmotionModel):
         Raises:
             ModelError: the modalities differ in length.
         """
-        steps = {m: batch.values[m].shape[1] for m in self.modalities}
-        self.check_lengths(steps, aligned=len(set(steps.values())) == 1)
+        self.check_batch(batch)
         vertices, last = [], []
         for m in self.modalities:
             mask = batch.masks[m]
@@ -324,9 +318,7 @@ class DFG(EmotionModel):
         memory = self.memory(graph.summary, real, gates=features)
         representation = torch.cat([*last, memory.memory[:, -1]], -1)
         logits = self.classifier(representation)
-        losses = {}
-        if batch.labels is not None:
-            losses["classification"] = F.binary_cross_entropy_with_logits(logits, batch.labels)
+        losses = classification_loss(logits, batch)
         named: dict[str, Tensor] = {}
         if features:
             assert memory.retain is not None

@@ -40,10 +40,11 @@ from emotailor.configs.hhmpn import HHMPNConfig
 from emotailor.data.batching import Batch
 from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.errors import ModelError
-from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput
-from emotailor.nn.attention import attendable
+from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput, classification_loss
+from emotailor.nn.attention import attendable, split_heads
 from emotailor.nn.cross_attention import CrossModalNetwork, CrossShape
 from emotailor.nn.dropout import Dropout
+from emotailor.nn.encoder import FeedForwardBlock, TransformerShape
 from emotailor.nn.sequence import compact, masked_softmax
 
 CROSSED: Mapping[Modality, Modality] = {"text": "visual", "visual": "text", "audio": "audio"}
@@ -53,23 +54,20 @@ CROSSED: Mapping[Modality, Modality] = {"text": "visual", "visual": "text", "aud
 class Message(nn.Module):
     """Attention without biases, dropout, residual sum, layer normalisation."""
 
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
+    def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
-        self.size, self.heads = size, heads
+        size, heads = self.size, self.heads = shape.size, shape.heads
         self.queries = nn.Linear(size, size, bias=False)
         self.memory = nn.Linear(size, 2 * size, bias=False)  # keys, values
         merge = nn.Linear(size, size, bias=False)
         self.merge = merge if heads > 1 else nn.Identity()
-        self.weight_dropout = Dropout(dropout)
-        self.dropout = Dropout(dropout)
-        self.norm = nn.LayerNorm(size)
+        self.weight_dropout = Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
+        self.norm = nn.LayerNorm(size, shape.eps)
         std = math.sqrt(2 / (size + size // heads))
         nn.init.normal_(self.queries.weight, std=std)
         nn.init.normal_(self.memory.weight, std=std)
         nn.init.xavier_normal_(merge.weight)
-
-    def _split(self, x: Float[Tensor, "batch steps _"]) -> Float[Tensor, "batch heads steps _"]:
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def forward(
         self,
@@ -84,27 +82,12 @@ class Message(nn.Module):
             senders: (B, S, d), what messages come from.
             mask: (B, 1, S) or (1, L, S), True where there is an edge.
         """
-        q = self._split(self.queries(states)) * (self.size // self.heads) ** -0.5
-        k, v = (self._split(x) for x in self.memory(senders).chunk(2, -1))
-        scores = q @ k.transpose(-1, -2)
+        q = split_heads(self.queries(states), self.heads) * (self.size // self.heads) ** -0.5
+        k, v = (split_heads(x, self.heads) for x in self.memory(senders).chunk(2, -1))
+        scores = q @ k.mT
         weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(-1)
         read = (self.weight_dropout(weights) @ v).transpose(1, 2).flatten(2)
         return self.norm(states + self.dropout(self.merge(read))), weights
-
-
-class Update(nn.Module):
-    """Two linear maps with ReLU between, dropout, residual sum, layer normalisation."""
-
-    def __init__(self, size: int, inner: int, dropout: float) -> None:
-        super().__init__()
-        self.inner = nn.Linear(size, inner)
-        self.outer = nn.Linear(inner, size)
-        self.dropout = Dropout(dropout)
-        self.norm = nn.LayerNorm(size)
-
-    def forward(self, x: Float[Tensor, "batch labels size"]) -> Float[Tensor, "batch labels size"]:
-        """Return the new label states."""
-        return self.norm(x + self.dropout(self.outer(F.relu(self.inner(x)))))
 
 
 class Round(nn.Module):
@@ -112,12 +95,18 @@ class Round(nn.Module):
 
     def __init__(self, config: HHMPNConfig) -> None:
         super().__init__()
-        d, rate = config.hidden_size, config.dropout
-        self.from_features = Message(d, config.decoder_heads, rate)
-        self.update_1 = Update(d, config.feedforward_size, rate)
+        shape = TransformerShape(
+            config.hidden_size,
+            config.feedforward_size,
+            config.decoder_heads,
+            config.dropout,
+            eps=1e-5,
+        )
+        self.from_features = Message(shape)
+        self.update_1 = FeedForwardBlock(shape, F.relu)
         # DIVERGENCE (label_to_label): the program switches label self-attention off
-        self.from_labels = Message(d, config.decoder_heads, rate) if config.label_to_label else None
-        self.update_2 = Update(d, config.feedforward_size, rate)
+        self.from_labels = Message(shape) if config.label_to_label else None
+        self.update_2 = FeedForwardBlock(shape, F.relu)
 
     def forward(
         self,
@@ -237,11 +226,6 @@ class HHMPN(EmotionModel):
         if config.label_to_label:
             self.register_buffer("graph", torch.ones(num_labels, num_labels, dtype=torch.bool))
 
-    @property
-    def loss_weights(self) -> Mapping[str, float]:
-        """There is one loss."""
-        return {"classification": 1.0}
-
     def prepare(self, statistics: LabelStatistics) -> None:
         """Join labels that occur together: n_ij / sqrt(n_i n_j) >= ``graph_threshold``.
 
@@ -285,8 +269,7 @@ class HHMPN(EmotionModel):
         Raises:
             ModelError: the streams are crossed and the modalities differ in length.
         """
-        steps = {m: batch.values[m].shape[1] for m in self.modalities}
-        self.check_lengths(steps, aligned=len(set(steps.values())) == 1)
+        self.check_batch(batch)
         streams, masks, shown, orders = {}, {}, {}, {}
         for m in self.modalities:
             mask = batch.masks[m]
@@ -311,10 +294,7 @@ class HHMPN(EmotionModel):
         present = torch.stack([shown[m].any(1) for m in self.modalities], 1)
         fused, shares = self.fusion(states, present)
         logits = (fused * self.output_vectors()).sum(-1)
-
-        losses = {}
-        if batch.labels is not None:
-            losses["classification"] = F.binary_cross_entropy_with_logits(logits, batch.labels)
+        losses = classification_loss(logits, batch)
         named: dict[str, Tensor] = {}
         if features:
             named |= {f"cross_attention.{name}": x for name, x in weights.items()}

@@ -48,7 +48,7 @@ from torch.nn import functional as F
 from emotailor.configs.lsan import LSANConfig
 from emotailor.data.batching import Batch
 from emotailor.data.dataset import Modality
-from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput
+from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput, classification_loss
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.label_vectors import LabelVectors
 from emotailor.nn.recurrent import RecurrentEncoder
@@ -94,11 +94,6 @@ class LSAN(EmotionModel):
                 nn.Linear(config.classifier_size, 1, bias=bias),  # w_6
             )
         )
-
-    @property
-    def loss_weights(self) -> Mapping[str, float]:
-        """Binary cross-entropy alone."""
-        return {"classification": 1.0}
 
     def prepare(self, statistics: LabelStatistics) -> None:
         """Start C from the labels' word vectors, where there are any.
@@ -154,9 +149,7 @@ class LSAN(EmotionModel):
         share, rest = F.logsigmoid(fusion).softmax(0)
         documents = share * by_label + rest * by_content
         logits = self._classify(documents)
-        losses, named = {}, {}
-        if batch.labels is not None:
-            losses["classification"] = F.binary_cross_entropy_with_logits(logits, batch.labels)
+        named = {}
         if features:
             named = {
                 "encoder.text": states,
@@ -168,7 +161,7 @@ class LSAN(EmotionModel):
                 "documents": documents,
                 "label_share": share.squeeze(-1),
             }
-        return ModelOutput(logits, losses, named)
+        return ModelOutput(logits, classification_loss(logits, batch), named)
 
     def _self_attention(
         self, states: Float[Tensor, "batch steps width"], mask: Bool[Tensor, "batch steps"]

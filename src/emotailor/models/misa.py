@@ -39,14 +39,13 @@ from torch.nn import functional as F
 
 from emotailor.configs.misa import MISAConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.dataset import Modality
 from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.nn.adversarial import reverse_gradient
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.encoder import AttentionBlock, TransformerShape
-from emotailor.nn.presence import mean_present
 from emotailor.nn.recurrent import RecurrentEncoder
-from emotailor.nn.sequence import masked_mean
+from emotailor.nn.sequence import masked_mean, mean_present
 from emotailor.nn.similarity import central_moments, moment_distance
 
 
@@ -128,7 +127,6 @@ class MISA(EmotionModel):
     def __init__(self, config: MISAConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
         super().__init__(dims, num_labels)
         self.config = config
-        self.modalities = tuple(m for m in MODALITIES if m in dims)
         h, count = config.hidden_size, len(self.modalities)
         self.encoders = nn.ModuleDict(
             {m: UtteranceEncoder(config, dims[m]) for m in self.modalities}
@@ -254,9 +252,8 @@ class MISA(EmotionModel):
         moments = central_moments(shared.transpose(0, 1), present.T, self.config.moments)
         left, right = pairs(present.shape[1])
         seen = present.any(0)
-        both = seen[left] & seen[right]
         distances = moment_distance(moments[left], moments[right])
-        return (distances * both).sum() / both.sum().clamp(min=1)
+        return mean_present(distances, seen[left] & seen[right])
 
     def _difference(
         self,

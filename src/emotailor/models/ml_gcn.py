@@ -42,13 +42,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from emotailor.configs.ml_gcn import MLGCNConfig
 from emotailor.data.batching import Batch
 from emotailor.data.dataset import Modality
 from emotailor.data.store import DataWarning
-from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput
+from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput, classification_loss
 from emotailor.nn.label_vectors import LabelVectors
 from emotailor.nn.recurrent import RecurrentEncoder
 from emotailor.nn.sequence import masked_max
@@ -140,11 +139,6 @@ class MLGCN(EmotionModel):
         return layer
 
     @property
-    def loss_weights(self) -> Mapping[str, float]:
-        """Binary cross-entropy alone (Eq. 6)."""
-        return {"classification": 1.0}
-
-    @property
     def edges(self) -> Bool[Tensor, "labels labels"]:
         """Eq. 7: b_ij is True where label i implies label j often enough."""
         return self.correlation.clone().fill_diagonal_(0.0) > 0
@@ -218,9 +212,7 @@ class MLGCN(EmotionModel):
         graph = normalised(self.correlation, transpose=self.config.transpose)
         classifiers = self._classifiers(graph)
         logits = pooled @ classifiers.to(pooled.dtype).T
-        losses, named = {}, {}
-        if batch.labels is not None:
-            losses["classification"] = F.binary_cross_entropy_with_logits(logits, batch.labels)
+        named = {}
         if features:
             named = {
                 "encoder.visual": encoded * mask[..., None],
@@ -228,7 +220,7 @@ class MLGCN(EmotionModel):
                 "label_graph": graph,
                 "label_classifiers": classifiers,
             }
-        return ModelOutput(logits, losses, named)
+        return ModelOutput(logits, classification_loss(logits, batch), named)
 
     def _classifiers(self, graph: Float[Tensor, "labels labels"]) -> Float[Tensor, "labels size"]:
         """W: the label vectors after two graph convolutions (Eq. 2)."""

@@ -41,7 +41,7 @@ from torch.nn import functional as F
 from emotailor.configs.mult import MulTConfig
 from emotailor.data.batching import Batch
 from emotailor.data.dataset import MODALITIES, Modality
-from emotailor.models.base import EmotionModel, ModelOutput
+from emotailor.models.base import EmotionModel, ModelOutput, classification_loss
 from emotailor.nn.cross_attention import CrossModalNetwork, CrossShape
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.sequence import compact, last_real
@@ -125,11 +125,6 @@ class MulT(EmotionModel):
         )
         self.classifier = nn.Linear(width, num_labels)
 
-    @property
-    def loss_weights(self) -> Mapping[str, float]:
-        """There is one loss."""
-        return {"classification": 1.0}
-
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Compute logits, the loss and, if asked, features.
 
@@ -159,10 +154,7 @@ class MulT(EmotionModel):
             last = [memories[m][:, 0] * masks[m].any(1, keepdim=True) for m in self.modalities]
         summary = torch.cat(last, -1)
         logits = self.classifier(summary + self.block(summary))
-
-        losses = {}
-        if batch.labels is not None:
-            losses["classification"] = F.binary_cross_entropy_with_logits(logits, batch.labels)
+        losses = classification_loss(logits, batch)
         named: dict[str, Tensor] = {}
         if features:
             named["summary"] = summary

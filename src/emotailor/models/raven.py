@@ -41,7 +41,7 @@ from emotailor.configs.raven import RAVENConfig
 from emotailor.data.batching import Batch
 from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.errors import ModelError
-from emotailor.models.base import EmotionModel, ModelOutput
+from emotailor.models.base import EmotionModel, ModelOutput, classification_loss
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.recurrent import RecurrentEncoder
 
@@ -187,7 +187,7 @@ class RAVEN(EmotionModel):
         # prediction depend on batch mates and padding; here features are standardised by the
         # training split before they reach the model
         if by_position:  # then a batch cannot be computed in parts
-            self.sample_means = False  # type: ignore[misc]
+            self.sample_means = False
         self.networks = nn.ModuleDict(
             {
                 m: NonverbalNetwork(
@@ -204,11 +204,6 @@ class RAVEN(EmotionModel):
         self.lstm = RecurrentEncoder(dims["text"], config.hidden_size, layers=config.layers)
         self.classifier = nn.Linear(config.hidden_size, num_labels)
 
-    @property
-    def loss_weights(self) -> Mapping[str, float]:
-        """Binary cross-entropy alone."""
-        return {"classification": 1.0}
-
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Compute logits, the loss and, if asked, features.
 
@@ -223,16 +218,13 @@ class RAVEN(EmotionModel):
             ModelError: the modalities differ in length, or the sequences are longer than
                 ``max_words`` where audio is normalised by word position.
         """
-        steps = {m: batch.values[m].shape[1] for m in self.dims}
-        self.check_lengths(steps, aligned=len(set(steps.values())) == 1)
+        self.check_batch(batch)
         frames = {m: batch.values[m][:, :, None] for m in self.nonverbal}
         counts = {m: batch.masks[m].long() for m in self.nonverbal}
         logits, shift, last = self.classify(
             batch.values["text"], batch.masks["text"], frames, counts
         )
-        losses = {}
-        if batch.labels is not None:
-            losses["classification"] = F.binary_cross_entropy_with_logits(logits, batch.labels)
+        losses = classification_loss(logits, batch)
         named: dict[str, Tensor] = {}
         if features:
             named = {"shift": shift.added, "words": shift.words, "representation": last}

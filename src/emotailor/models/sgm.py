@@ -54,10 +54,12 @@ from emotailor.data.dataset import Modality
 from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput, logit_of
 from emotailor.nn.decoding import (
     END,
+    IGNORED,
     NEVER,
     beam_search,
     label_probabilities,
     label_sequences,
+    label_targets,
     number_within,
 )
 from emotailor.nn.dropout import Dropout
@@ -65,7 +67,6 @@ from emotailor.nn.recurrent import RecurrentEncoder
 from emotailor.nn.sequence import masked_softmax
 
 # token ids: END = 0, 1 + k is label k, 1 + L begins a sequence; then, if asked, padding and unknown
-IGNORED = -100  # after the end of a target
 SCORED_TOGETHER = 16  # samples whose prefix trees are in memory at once
 
 
@@ -293,7 +294,7 @@ class SGM(EmotionModel):
         losses: dict[str, Float[Tensor, ""]] = {}
         logits = None
         if batch.labels is not None:
-            targets = self.targets(batch.labels)
+            targets = label_targets(batch.labels, self.order)
             taught = self.teach(memory, state, targets)
             losses["sequence"] = F.cross_entropy(
                 taught.flatten(0, 1), targets.flatten(), ignore_index=IGNORED
@@ -315,6 +316,7 @@ class SGM(EmotionModel):
         axes = [1] if self.config.reversed_text else []
         states, hidden, cells = self.encoder(x.flip(axes), mask.flip(axes), cells=True)
         states = states.flip(axes) * mask[..., None]
+        summed = self.config.directions == "summed"
 
         def start(final: Tensor) -> Tensor:
             """(layers, directions, B, size) -> (decoder layers, B, decoder size)."""
@@ -322,23 +324,11 @@ class SGM(EmotionModel):
             # DIVERGENCE (directions): the program adds them, and starts from the forward one
             return final[:, 0] if summed else torch.cat([final[:, 0], final[:, 1]], -1)
 
-        summed = self.config.directions == "summed"
         if summed:
             states = torch.stack(states.chunk(2, -1)).sum(0)
-        first = start(hidden)
-        last = None if cells is None else start(cells)
         context = torch.zeros_like(states[:, 0])
-        return self.decoder.attention.remember(states, mask), State(first, last, context, None)
-
-    def targets(self, labels: Float[Tensor, "batch labels"]) -> Int64[Tensor, "batch length"]:
-        """Return each sample's label tokens in order, the end token, then IGNORED."""
-        held = (labels > 0.5)[:, self.order]
-        places = torch.sort(~held, dim=1, stable=True).indices  # those that hold, in their order
-        ids = F.pad(1 + self.order[places], (0, 1))
-        count = held.sum(1, keepdim=True)
-        step = torch.arange(ids.shape[1], device=ids.device)
-        ids = ids.masked_fill(step == count, END).masked_fill(step > count, IGNORED)
-        return ids[:, : int(count.max()) + 1]
+        state = State(start(hidden), None if cells is None else start(cells), context, None)
+        return self.decoder.attention.remember(states, mask), state
 
     def teach(
         self, memory: Memory, state: State, targets: Int64[Tensor, "batch length"]

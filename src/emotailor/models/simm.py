@@ -34,11 +34,10 @@ from torch.nn import functional as F
 
 from emotailor.configs.simm import SIMMConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.dataset import Modality
 from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.nn.adversarial import reverse_gradient, squared_overlap
-from emotailor.nn.presence import mean_present
-from emotailor.nn.sequence import masked_mean
+from emotailor.nn.sequence import masked_mean, mean_present
 
 
 class SIMM(EmotionModel):
@@ -56,7 +55,6 @@ class SIMM(EmotionModel):
     def __init__(self, config: SIMMConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
         super().__init__(dims, num_labels)
         self.config = config
-        self.modalities = tuple(m for m in MODALITIES if m in dims)
         d, views = config.hidden_size, len(self.modalities)
         self.specific = nn.ModuleDict({m: nn.Linear(dims[m], d) for m in self.modalities})
         self.entry = nn.ModuleDict({m: nn.Linear(dims[m], d) for m in self.modalities})
@@ -90,7 +88,7 @@ class SIMM(EmotionModel):
         specific = torch.stack([self.specific[m](x).relu() for m, x in pooled.items()], 1) * here
         entered = torch.stack([self.entry[m](x).relu() for m, x in pooled.items()], 1)
         by_view = self.shared(entered) * here
-        shared = by_view.sum(1) / here.sum(1).clamp(min=1)
+        shared = masked_mean(by_view, present)
         logits = self.classifier(torch.cat([specific.flatten(1), shared], 1))
 
         losses: dict[str, Float[Tensor, ""]] = {}

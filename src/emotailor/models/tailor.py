@@ -44,15 +44,14 @@ from torch.nn import functional as F
 
 from emotailor.configs.tailor import Block, TailorConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES, Modality
-from emotailor.errors import ModelError
-from emotailor.models.base import EmotionModel, ModelOutput
+from emotailor.data.dataset import Modality
+from emotailor.models.base import ModelOutput
+from emotailor.models.encoding import EncodedModel
 from emotailor.nn.adversarial import reverse_gradient, squared_overlap, step_cross_entropy
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.encoder import (
     CrossModalEncoder,
     DecoderLayer,
-    SequenceEncoder,
     Stream,
     TransformerShape,
 )
@@ -107,7 +106,7 @@ class LabelDecoder(nn.Module):
         return labels, correlation, attention
 
 
-class Tailor(EmotionModel):
+class Tailor(EncodedModel):
     """The TAILOR model.
 
     Args:
@@ -118,6 +117,7 @@ class Tailor(EmotionModel):
 
     parts_in_threads = True
 
+    config: TailorConfig
     # each is there where the settings need it
     generator: Extractor
     discriminator: nn.Module
@@ -125,32 +125,11 @@ class Tailor(EmotionModel):
     decoder: LabelDecoder
 
     def __init__(self, config: TailorConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
-        super().__init__(dims, num_labels)
-        self.config = config
-        self.takes_unaligned = config.takes_unaligned  # type: ignore[misc]
-        self.modalities = tuple(m for m in MODALITIES if m in dims)
-        d = config.hidden_size
-        shape = TransformerShape(
-            d, config.feedforward_size, config.heads, config.dropout, config.layer_norm_eps
-        )
-        layers: dict[Modality, int] = {
-            "visual": config.visual_layers,
-            "audio": config.audio_layers,
-            "text": config.text_layers,
-        }
-        # DIVERGENCE (input_norm): the program layer-normalises the raw features
-        self.input_norms = nn.ModuleDict(
-            {m: nn.LayerNorm(dims[m], config.layer_norm_eps) for m in self.modalities}
-            if config.input_norm
-            else {}
-        )
-        self.input_dropout = Dropout(config.input_dropout)
-        self.encoders = nn.ModuleDict(
-            {
-                m: SequenceEncoder(dims[m], shape, layers[m], config.steps_of(m))
-                for m in self.modalities
-            }
-        )
+        # DIVERGENCE (input_norm): the program layer-normalises the raw features, and decays the
+        # weights of that
+        super().__init__(config, dims, num_labels)
+        self.takes_unaligned = config.takes_unaligned
+        d, shape = config.hidden_size, self.shape
         self.loss_names = list(config.loss_weights)[1:]  # beside that of the classification
         if config.has_common:
             self.generator = Extractor(d, config.dropout)
@@ -206,34 +185,16 @@ class Tailor(EmotionModel):
             return self.config.max_steps
         return sum(self.config.steps_of(m) for m in self.modalities)
 
-    def _initialise(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=self.config.initial_std)
-        if isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)
-
     @property
     def loss_weights(self) -> Mapping[str, float]:
         """Alpha, beta and gamma of Eq. 17, for the losses there are."""
         return self.config.loss_weights
 
-    @property
-    def always_decayed(self) -> set[str]:
-        """DIVERGENCE (input_norm): the program decays the weights of its input normalisation."""
-        return {f"input_norms.{m}.weight" for m in self.input_norms}
-
-    def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
-        """Require at most ``max_steps`` steps, and where C is a sum, word-aligned sequences."""
-        super().check_lengths(longest, aligned=aligned)
-        for m, steps in sorted(longest.items(), key=lambda item: -item[1]):
-            if steps > self.config.steps_of(m):
-                own = m in self.config.modality_max_steps
-                name = f"modality_max_steps.{m}" if own else "max_steps"
-                raise ModelError(
-                    f"a sequence of {steps} steps",
-                    expected=f"at most {name} = {self.config.steps_of(m)}",
-                    fix=f"train with --set model.{name}={steps}",
-                )
+    def most_steps(self, modality: Modality) -> tuple[str, int]:
+        """Return the setting that bounds the steps of a modality, and its value."""
+        own = modality in self.config.modality_max_steps
+        name = f"modality_max_steps.{modality}" if own else "max_steps"
+        return name, self.config.steps_of(modality)
 
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Compute logits, the losses of Eq. 17 and, if asked, features.
@@ -315,20 +276,17 @@ class Tailor(EmotionModel):
         self, batch: Batch
     ) -> tuple[dict[Modality, Float[Tensor, "batch steps _"]], Masks]:
         config = self.config
-        steps = {m: batch.values[m].shape[1] for m in self.modalities}
-        self.check_lengths(steps, aligned=len(set(steps.values())) == 1)
+        self.check_batch(batch)
         values, masks = {}, {}
         for m in self.modalities:
+            x, mask = batch.values[m], batch.masks[m]
             # DIVERGENCE (pad_to_max_steps): the program pads everything to 60 steps
-            pad = config.steps_of(m) - steps[m] if config.pad_to_max_steps else 0
-            values[m] = F.pad(batch.values[m], (0, 0, 0, pad))
-            masks[m] = F.pad(batch.masks[m], (0, pad))
+            pad = config.steps_of(m) - x.shape[1] if config.pad_to_max_steps else 0
+            masks[m] = F.pad(mask, (0, pad))
             # DIVERGENCE (attend_to_padding): the program's masks are all ones
             if config.attend_to_padding:
                 masks[m] = torch.ones_like(masks[m])
-            if config.input_norm:
-                values[m] = self.input_norms[m](values[m])
-            values[m] = self.input_dropout(values[m])
+            values[m] = self.enter(m, F.pad(x, (0, 0, 0, pad)))
         return values, masks
 
     def _fuse(self, parts: Representations, common: Representations, masks: Masks) -> Stream:
@@ -359,16 +317,8 @@ class Tailor(EmotionModel):
             mask = torch.stack([shown[m] for m in common]).any(0)
             return Stream.start("common", total, mask, self._slots("common"))
         # DIVERGENCE (unaligned): end to end, each part from the first of its own places on
-        device, places, first = next(iter(common.values())).device, [], 0
-        for m, x in common.items():
-            places.append(torch.arange(first, first + x.shape[1], device=device))
-            first += self._slots(m)
-        return Stream(
-            torch.cat(list(common.values()), 1),
-            torch.cat([shown[m] for m in common], 1),
-            torch.cat(places),
-            first,
-            tuple((f"common.{m}", x.shape[1]) for m, x in common.items()),
+        return Stream.joined(
+            [Stream.start(f"common.{m}", x, shown[m], self._slots(m)) for m, x in common.items()]
         )
 
     def _classify(
@@ -437,10 +387,7 @@ class Tailor(EmotionModel):
             return {"sum": F.binary_cross_entropy_with_logits(logits, labels)}
         terms: dict[str, Float[Tensor, ""]] = {}
         for m, x in common.items():
-            real = masks[m][..., None]
-            pooled = (x * real).sum(1) / real.sum(1).clamp(min=1)
-            loss = F.binary_cross_entropy_with_logits(
-                self.logit_dropout(self.common_classifier(pooled)), labels, reduction="none"
-            )
+            logits = self.logit_dropout(self.common_classifier(masked_mean(x, masks[m])))
+            loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
             terms[m] = (loss * masks[m].any(-1, keepdim=True)).mean()
         return terms

@@ -34,6 +34,7 @@ from emotailor.data.dataset import MODALITIES, Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput
 from emotailor.nn.ctc import Aligned, CTCAlignment
+from emotailor.nn.sequence import span
 
 
 class CTCAligned(EmotionModel):
@@ -76,8 +77,8 @@ class CTCAligned(EmotionModel):
         for m in self.sources if config.norm_first else ():
             if m in norms:
                 self.norms[m], norms[m] = norms[m], nn.Identity()
-        self.parts_in_threads = model.parts_in_threads  # type: ignore[misc]
-        self.sample_means = model.sample_means and config.reduction != "sum"  # type: ignore[misc]
+        self.parts_in_threads = model.parts_in_threads
+        self.sample_means = model.sample_means and config.reduction != "sum"
 
     @property
     def loss_weights(self) -> Mapping[str, float]:
@@ -161,8 +162,7 @@ class CTCAligned(EmotionModel):
         if mask is None:
             return expected
         # up to the last real step: a step hidden in the middle keeps its place
-        places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-        return torch.where(mask.any(1), (mask * places).amax(1), expected)
+        return torch.where(mask.any(1), span(mask), expected)
 
     def _align(self, batch: Batch, lengths: Int64[Tensor, "batch"]) -> dict[Modality, Aligned]:
         found: dict[Modality, Aligned] = {}

@@ -1,1 +1,1 @@
-"""Blocks shared by two or more models."""
+"""Blocks that models are made of."""

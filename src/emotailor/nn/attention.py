@@ -1,4 +1,4 @@
-"""Multi-head attention (Vaswani et al. 2017) with one fused projection and key masks.
+"""Multi-head attention (Vaswani et al. 2017) with one fused projection, key masks or biases.
 
 Three ways to compute the same thing, chosen by what is fastest: torch's fused kernel; on the CPU in
 training, where that kernel has no dropout and torch's own dropout is slow, a function with its
@@ -30,6 +30,13 @@ def attendable(mask: Bool[Tensor, "batch keys"]) -> Bool[Tensor, "batch keys"]:
 def additive(mask: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
     """Return 0 where the mask is True and minus infinity elsewhere."""
     return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -torch.inf)
+
+
+def split_heads(
+    x: Float[Tensor, "batch steps _"], heads: int
+) -> Float[Tensor, "batch {heads} steps _"]:
+    """Cut the width of each step into ``heads`` parts; (B, T, d) -> (B, heads, T, d / heads)."""
+    return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 class _DropoutAttention(torch.autograd.Function):
@@ -122,15 +129,13 @@ class MultiHeadAttention(nn.Module):
         self.in_proj = nn.Linear(size, 3 * size)  # query, key, value stacked in this order
         self.out_proj = nn.Linear(size, size)
 
-    def _split(self, x: Float[Tensor, "batch steps _"]) -> Float[Tensor, "batch heads steps _"]:
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
-
     def forward(
         self,
         queries: Float[Tensor, "qbatch queries size"],
         memory: Float[Tensor, "batch keys size"] | None = None,
         mask: Bool[Tensor, "batch keys"] | None = None,
         *,
+        bias: Float[Tensor, "batch 1 _ keys"] | None = None,
         need_weights: bool = False,
     ) -> tuple[
         Float[Tensor, "batch queries size"], Float[Tensor, "batch heads queries keys"] | None
@@ -140,29 +145,30 @@ class MultiHeadAttention(nn.Module):
         Args:
             queries: (B, Q, d); a batch of one serves every row of ``memory``.
             memory: (B, S, d).
-            mask: (B, S), True at keys that may be attended.
+            mask: (B, S), True at keys that may be attended; a row without any attends everywhere.
+            bias: (B, 1, Q or 1, S), added to the scores in place of a mask.
             need_weights: also return the weights (B, heads, Q, S), without dropout.
         """
         shown = None if mask is None else attendable(mask)
         weights: Tensor | None
-        if memory is not None and len(queries) == 1:
+        if memory is not None and len(queries) == 1 and bias is None:
             out, weights = self._shared_queries(queries[0], memory, shown)
         elif memory is not None:
-            weight, bias = self.in_proj.weight, self.in_proj.bias
-            q = F.linear(queries, weight[: self.size], bias[: self.size])
-            k, v = F.linear(memory, weight[self.size :], bias[self.size :]).chunk(2, -1)
-            out, weights = self._attend(q, k, v, shown, need_weights=need_weights)
+            weight, offset = self.in_proj.weight, self.in_proj.bias
+            q = F.linear(queries, weight[: self.size], offset[: self.size])
+            k, v = F.linear(memory, weight[self.size :], offset[self.size :]).chunk(2, -1)
+            out, weights = self._attend(q, k, v, shown, bias, need_weights=need_weights)
         else:
             qkv = self.in_proj(queries)
             cpu = qkv.device.type == "cpu" and qkv.dtype == torch.float32
-            if self.training and self.dropout and cpu and not need_weights:
+            if self.training and self.dropout and cpu and bias is None and not need_weights:
                 hidden = shown is not None and not bool(shown.all())
                 barred = additive(shown, qkv.dtype) if shown is not None and hidden else None
                 out = _dropout_attention(qkv, barred, self.heads, self.dropout)
                 weights = None
             else:
                 q, k, v = qkv.chunk(3, -1)
-                out, weights = self._attend(q, k, v, shown, need_weights=need_weights)
+                out, weights = self._attend(q, k, v, shown, bias, need_weights=need_weights)
         return self.out_proj(out), weights if need_weights else None
 
     def _attend(
@@ -171,26 +177,30 @@ class MultiHeadAttention(nn.Module):
         k: Float[Tensor, "batch keys size"],
         v: Float[Tensor, "batch keys size"],
         shown: Bool[Tensor, "batch keys"] | None,
+        bias: Float[Tensor, "batch 1 _ keys"] | None,
         *,
         need_weights: bool,
     ) -> tuple[
         Float[Tensor, "batch queries size"], Float[Tensor, "batch heads queries keys"] | None
     ]:
         """Attend with the projected queries, keys and values."""
-        q, k, v = self._split(q), self._split(k), self._split(v)
-        mask = None if shown is None else shown[:, None, None, :]
+        q, k, v = (split_heads(x, self.heads) for x in (q, k, v))
+        if shown is not None:
+            bias = additive(shown, q.dtype)[:, None, None, :]
+        elif bias is not None:
+            bias = bias.to(q.dtype)
         rate = self.dropout if self.training else 0.0
         explicit = rate > 0 and q.device.type == "cpu"  # torch's own dropout is slow there
         weights = None
         if need_weights or explicit:
             scores = (q * q.shape[-1] ** -0.5) @ k.mT
-            if mask is not None:
-                scores += additive(mask, scores.dtype)
+            if bias is not None:
+                scores += bias
             weights = scores.softmax(-1)
         if explicit and weights is not None:
             out = dropout(weights, rate) @ v
         else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=rate)
         return out.transpose(1, 2).flatten(2), weights
 
     def _shared_queries(

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emotailor.nn.attention import attendable
-from emotailor.nn.dropout import Dropout, dropout
+from emotailor.nn.attention import MultiHeadAttention, additive, attendable
+from emotailor.nn.dropout import Dropout
 
 
 @dataclass(frozen=True)
@@ -71,57 +71,14 @@ def key_bias(
         i = torch.arange(queries.shape[1], device=keys.device)[:, None]
         j = torch.arange(keys.shape[1], device=keys.device)
         shown = shown & (j <= i + apart)
-    return torch.zeros(shown.shape, device=keys.device).masked_fill(~shown, -torch.inf)[:, None]
+    return additive(shown, torch.float32)[:, None]
 
 
-class CrossAttention(nn.Module):
-    """Multi-head attention from queries to a source (to themselves without one).
-
-    Args:
-        size: width d of queries, source and output.
-        heads: number of heads; divides ``size``.
-        dropout: on the attention weights.
-    """
-
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.size, self.heads, self.dropout = size, heads, dropout
-        self.in_proj = nn.Linear(size, 3 * size)  # query, key, value stacked in this order
-        self.out_proj = nn.Linear(size, size)
-        for linear in (self.in_proj, self.out_proj):  # the stacked matrix as a whole
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
-
-    def _split(self, x: Float[Tensor, "batch steps _"]) -> Float[Tensor, "batch heads steps _"]:
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
-
-    def forward(
-        self,
-        queries: Float[Tensor, "batch queries size"],
-        source: Float[Tensor, "batch keys size"] | None,
-        bias: Float[Tensor, "batch 1 _ keys"],
-        *,
-        need_weights: bool = False,
-    ) -> tuple[
-        Float[Tensor, "batch queries size"], Float[Tensor, "batch heads queries keys"] | None
-    ]:
-        """Return what was read (B, Q, d) and, if asked, the weights, without dropout."""
-        if source is None:
-            q, k, v = (self._split(x) for x in self.in_proj(queries).chunk(3, -1))
-        else:
-            weight, offset = self.in_proj.weight, self.in_proj.bias
-            q = self._split(F.linear(queries, weight[: self.size], offset[: self.size]))
-            projected = F.linear(source, weight[self.size :], offset[self.size :])
-            k, v = (self._split(x) for x in projected.chunk(2, -1))
-        bias = bias.to(q.dtype)
-        rate = self.dropout if self.training else 0.0
-        if not need_weights and (not rate or q.device.type != "cpu"):
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=rate)
-            weights = None
-        else:  # torch's own dropout is slow on the CPU
-            weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).add_(bias).softmax(-1)
-            out = dropout(weights, rate) @ v
-        return self.out_proj(out.transpose(1, 2).flatten(2)), weights if need_weights else None
+def initialise(*linears: nn.Linear) -> None:
+    """Draw weights by Glorot's rule, of a stacked matrix as a whole, and set biases to 0."""
+    for linear in linears:
+        nn.init.xavier_uniform_(linear.weight)
+        nn.init.zeros_(linear.bias)
 
 
 class CrossLayer(nn.Module):
@@ -134,16 +91,15 @@ class CrossLayer(nn.Module):
     def __init__(self, shape: CrossShape, attention_dropout: float) -> None:
         super().__init__()
         self.normalised = shape.residual == "normalised"
-        self.attention = CrossAttention(shape.size, shape.heads, attention_dropout)
+        self.attention = MultiHeadAttention(shape.size, shape.heads, attention_dropout)
+        initialise(self.attention.in_proj, self.attention.out_proj)
         self.attention_norm = nn.LayerNorm(shape.size)
         self.feedforward_norm = nn.LayerNorm(shape.size)
         self.inner = nn.Linear(shape.size, 4 * shape.size)
         self.outer = nn.Linear(4 * shape.size, shape.size)
         self.relu_dropout = Dropout(shape.relu_dropout)
         self.residual_dropout = Dropout(shape.residual_dropout)
-        for linear in (self.inner, self.outer):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        initialise(self.inner, self.outer)
 
     def forward(
         self,
@@ -158,7 +114,7 @@ class CrossLayer(nn.Module):
         """Return the new state of the queries and, if asked, the attention weights."""
         normed = self.attention_norm(x)
         keys = None if source is None else self.attention_norm(source)
-        read, weights = self.attention(normed, keys, bias, need_weights=need_weights)
+        read, weights = self.attention(normed, keys, bias=bias, need_weights=need_weights)
         x = (normed if self.normalised else x) + self.residual_dropout(read)
         normed = self.feedforward_norm(x)
         added = self.outer(self.relu_dropout(F.relu(self.inner(normed))))

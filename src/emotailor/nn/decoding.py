@@ -1,4 +1,4 @@
-"""Label sequences from a step-by-step decoder: their probabilities, and beam search.
+"""Label sequences for and from a step-by-step decoder: targets, probabilities, beam search.
 
 Token 0 ends a sequence and 1 + k is label k; a decoder may have more tokens after these. Hypotheses
 of all samples are the rows of one tensor, sorted by their sample, so that nothing is computed for
@@ -19,6 +19,9 @@ END = 0
 NEVER = -1e7
 """The logit of what must not follow: finite, so that a softmax of such logits alone is too."""
 
+IGNORED = -100
+"""Stands after the end of a target."""
+
 
 @runtime_checkable
 class Rows(Protocol):
@@ -35,6 +38,19 @@ Step = Callable[
 ]
 """(tokens (N,), state, sample of each (N,), banned next tokens (N, V) or None) -> (logits (N, V),
 state, attention (N, T))."""
+
+
+def label_targets(
+    labels: Float[Tensor, "batch labels"], order: Int64[Tensor, "labels"]
+) -> Int64[Tensor, "batch length"]:
+    """Return each sample's label tokens in the given order, the end token, then IGNORED."""
+    held = (labels > 0.5)[:, order]
+    places = torch.sort(~held, dim=1, stable=True).indices  # those that hold, in their order
+    ids = F.pad(1 + order[places], (0, 1))
+    count = held.sum(1, keepdim=True)
+    step = torch.arange(ids.shape[1], device=ids.device)
+    ids = ids.masked_fill(step == count, END).masked_fill(step > count, IGNORED)
+    return ids[:, : int(count.max()) + 1]
 
 
 def number_within(sample: Int64[Tensor, "rows"], samples: int) -> Int64[Tensor, "rows"]:

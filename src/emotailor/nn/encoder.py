@@ -4,7 +4,9 @@ One encoder serves raw features (projected, then summed with positions) and join
 with positions and modality tokens). Padding is masked in attention and never read elsewhere.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -51,10 +53,18 @@ class AttentionBlock(nn.Module):
 
 
 class FeedForwardBlock(nn.Module):
-    """Two linear maps with GELU between, dropout, residual sum, layer normalisation."""
+    """Two linear maps with a non-linearity between, dropout, residual sum, layer normalisation.
 
-    def __init__(self, shape: TransformerShape) -> None:
+    Args:
+        shape: sizes.
+        activation: between the linear maps.
+    """
+
+    def __init__(
+        self, shape: TransformerShape, activation: Callable[[Tensor], Tensor] = F.gelu
+    ) -> None:
         super().__init__()
+        self.activation = activation
         self.inner = nn.Linear(shape.size, shape.feedforward)
         self.outer = nn.Linear(shape.feedforward, shape.size)
         self.dropout = Dropout(shape.dropout)
@@ -62,7 +72,7 @@ class FeedForwardBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch steps size"]) -> Float[Tensor, "batch steps size"]:
         """Return the new state, same shape."""
-        return self.norm(x + self.dropout(self.outer(F.gelu(self.inner(x)))))
+        return self.norm(x + self.dropout(self.outer(self.activation(self.inner(x)))))
 
 
 class EncoderLayer(nn.Module):
@@ -194,6 +204,18 @@ class Stream:
         positions = torch.arange(steps, device=values.device)
         return cls(values, mask, positions, slots, ((name, steps),))
 
+    @classmethod
+    def joined(cls, parts: Sequence["Stream"]) -> "Stream":
+        """The parts end to end, each in its own places after those of the parts before it."""
+        starts = accumulate((part.slots for part in parts), initial=0)
+        return cls(
+            torch.cat([part.values for part in parts], 1),
+            torch.cat([part.mask for part in parts], 1),
+            torch.cat([start + part.positions for start, part in zip(starts, parts, strict=False)]),
+            sum(part.slots for part in parts),
+            tuple(block for part in parts for block in part.blocks),
+        )
+
 
 class CrossModalEncoder(nn.Module):
     """CME(A, B): Transformer over A and B end to end, with positions and tokens (Fig. 3).
@@ -212,13 +234,10 @@ class CrossModalEncoder(nn.Module):
 
     def forward(self, first: Stream, second: Stream) -> Stream:
         """Return the joint representation Z of both, (B, T_first + T_second, d)."""
-        values = torch.cat([first.values, second.values], 1)
-        mask = torch.cat([first.mask, second.mask], 1)
-        positions = torch.cat([first.positions, second.positions + first.slots])
-        types = torch.zeros_like(positions)
+        joint = Stream.joined([first, second])
+        types = torch.zeros_like(joint.positions)
         types[len(first.positions) :] = 1
-        x = self.embedding(values, positions, types)
+        x = self.embedding(joint.values, joint.positions, types)
         for layer in self.layers:
-            x = layer(x, mask)
-        slots, blocks = first.slots + second.slots, first.blocks + second.blocks
-        return Stream(x, mask, positions, slots, blocks)
+            x = layer(x, joint.mask)
+        return replace(joint, values=x)

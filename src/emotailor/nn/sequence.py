@@ -1,4 +1,4 @@
-"""Reading sequences through masks: means, maxima, last steps, softmax, carrying, compaction.
+"""Reading through masks: means, maxima, last steps, softmax, carrying, compaction.
 
 A mask is True at real steps. Real steps usually come first, but need not: an explanation hides
 steps in the middle. A row without any real step is a missing modality.
@@ -18,6 +18,11 @@ def masked_mean(
     return (x * real).sum(1) / real.sum(1).clamp(min=1)
 
 
+def mean_present(x: Float[Tensor, "*shape"], present: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Return the mean over all that is there, such as modalities of samples; 0 where none is."""
+    return (x * present).sum() / present.sum().clamp(min=1)
+
+
 def masked_max(
     x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
 ) -> Float[Tensor, "batch size"]:
@@ -35,12 +40,17 @@ def masked_softmax(
     return weights * shown
 
 
+def span(mask: Bool[Tensor, "batch steps"]) -> Int64[Tensor, "batch"]:
+    """Return how many steps each row has up to its last real one; 0 where there is none."""
+    steps = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    return (mask * steps).amax(1)
+
+
 def last_real(
     x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
 ) -> Float[Tensor, "batch size"]:
     """Return each row's values at its last real step; 0 where there is none."""
-    steps = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    last = (mask * steps).amax(1)
+    last = span(mask)
     found = x[torch.arange(len(x), device=x.device), (last - 1).clamp(min=0)]
     return found * (last > 0)[:, None]
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64
-from torch import Tensor
 
 from emotailor.data.batching import Batch, collate
 from emotailor.data.dataset import MODALITIES, Modality, Ragged, Sample, Shard, Split
@@ -26,6 +25,8 @@ from emotailor.training.setup import choose_device
 
 MAX_VARIANTS = 64
 CHUNK = 512  # samples of a long list that are copied at once
+ALIGNED = "one step per word in every modality: the model was trained on word-aligned data"
+ALIGN = "align the data to words, or use a model trained on unaligned data"
 
 
 @dataclass(frozen=True)
@@ -294,11 +295,11 @@ class Predictor:
             aligned=self.card.aligned,
             standardize=self.standardizer,
         )
-        device: Tensor = next(self.model.parameters())
-        return batch.to(device.device)
+        return batch.to(self.model.device)
 
     def _as_split(self, samples: Iterable[Sample]) -> Split:
-        checker = SampleChecker("samples", self.label_names, self.dims, self.card.aligned)
+        # lengths are compared here: what to do about them is not what a data set's author is told
+        checker = SampleChecker("samples", self.label_names, self.dims, aligned=False)
         ids, sequences = [], []
         for sample in samples:
             known = {m: x for m, x in sample.sequences.items() if m in self.dims}
@@ -309,10 +310,17 @@ class Predictor:
                     "was trained on",
                     fix="leave it out, or use a model trained on what it has",
                 )
+            found = checker.check_sequences(f"sample {sample.id!r}", Sample(sample.id, known))
+            if self.card.aligned and len({len(x) for x in found.values()}) > 1:
+                steps = ", ".join(f"{m} {len(x)}" for m, x in found.items())
+                raise DataError(
+                    f"sample {sample.id!r} is unaligned: each modality has its own number of "
+                    f"steps ({steps})",
+                    expected=ALIGNED,
+                    fix=ALIGN,
+                )
             ids.append(sample.id)
-            sequences.append(
-                checker.check_sequences(f"sample {sample.id!r}", Sample(sample.id, known))
-            )
+            sequences.append(found)
         repairs = checker.repairs()
         if repairs:
             raise DataError(
@@ -352,8 +360,8 @@ class Predictor:
         if self.card.aligned and uneven:
             raise ModelError(
                 f"split {split.name!r} is not aligned: modalities of a sample differ in length",
-                expected="word-aligned sequences, as the model was trained on",
-                fix="align the data to words, or use a model trained on unaligned data",
+                expected=ALIGNED,
+                fix=ALIGN,
             )
         self.model.check_lengths(
             {m: int(x.max()) for m, x in lengths.items()}, aligned=self.card.aligned

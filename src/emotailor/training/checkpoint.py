@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from emotailor.errors import ModelError
 from emotailor.files import remove_others, sha256_of, write_hashed, write_json
-from emotailor.training.model_folder import save_tensors
+from emotailor.training.model_folder import load_model, save_tensors
 
 STATE_FILE = "state.json"
 
@@ -115,6 +115,15 @@ def _read_state(folder: Path) -> dict[str, Any]:
             fix="remove the run folder and train again",
         ) from None
     return state
+
+
+def damage_of(model: Path) -> ModelError | None:
+    """Return what is wrong with the stored model of a run, or None: it is whole."""
+    try:
+        load_model(model)
+    except ModelError as error:
+        return error
+    return None
 
 
 def load_checkpoint(

@@ -9,7 +9,7 @@ import numpy as np
 from emotailor.configs.run import RunConfig
 from emotailor.errors import ModelError
 from emotailor.models.base import FittedModel
-from emotailor.training.checkpoint import Progress, read_progress, save_progress
+from emotailor.training.checkpoint import Progress, damage_of, read_progress, save_progress
 from emotailor.training.model_folder import save_model
 from emotailor.training.progress import Reporter
 from emotailor.training.run_folder import RunFolder, TrainResult
@@ -37,7 +37,7 @@ class Fitter:
         self.data = TrainingData(config, self.reporter)
 
     def train(self) -> TrainResult:
-        """Fit, validate and store the model, unless that has been done.
+        """Fit, validate and store the model, unless that has been done and it is still whole.
 
         Raises:
             ConfigError: the run folder belongs to another configuration.
@@ -47,8 +47,11 @@ class Fitter:
             self.folder.claim(self.config, self.data.dataset.card.fingerprint)
             progress = read_progress(self.folder.checkpoint)
             if progress is not None and progress.finished and progress.best is not None:
-                self.reporter.message(f"{self.folder.path} is already trained; nothing to do")
-                return TrainResult(self.folder.path, progress.best, progress.history)
+                damage = damage_of(self.folder.model)
+                if damage is None:
+                    self.reporter.message(f"{self.folder.path} is already trained; nothing to do")
+                    return TrainResult(self.folder.path, progress.best, progress.history)
+                self.reporter.message(f"{damage.found}; it is fitted again")
             return self._fit()
 
     def _fit(self) -> TrainResult:

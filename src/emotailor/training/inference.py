@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ def predict_probabilities(
     Samples are batched by length, so that little is spent on padding; a model's results do not
     depend on its batch mates.
     """
-    device = _device_of(model)
+    device = model.device
     was_training = model.training
     model.eval()
     longest = np.max([split.lengths(m) for m in dims if m in split.modalities], axis=0)
@@ -48,8 +47,3 @@ def predict_probabilities(
         workers.map(fill, range(0, len(order), batch_size))
     model.train(was_training)
     return found
-
-
-def _device_of(model: EmotionModel) -> torch.device:
-    """Where a model is; one that is fitted has buffers alone."""
-    return next(chain(model.parameters(), model.buffers())).device

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +23,12 @@ from emotailor.configs.run import RunConfig
 from emotailor.configs.training import TrainingConfig
 from emotailor.data.batching import epoch_batches, split_by_steps
 from emotailor.errors import InterruptedRunError, ModelError
+from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.models.base import EmotionModel
 from emotailor.training.checkpoint import (
     STATE_FILE,
     Progress,
+    damage_of,
     load_checkpoint,
     read_progress,
     save_checkpoint,
@@ -36,7 +39,7 @@ from emotailor.training.optimizer import build_optimizer, learning_rate
 from emotailor.training.progress import Reporter
 from emotailor.training.run_folder import RunFolder, TrainResult, stop_requests
 from emotailor.training.setup import TrainingData, choose_device
-from emotailor.training.threads import backward_in_threads, worker_threads
+from emotailor.training.threads import backward_of_parts, worker_threads
 from emotailor.training.validation import describe_model, validate
 
 REPORT_STEPS = 10
@@ -69,7 +72,7 @@ class Trainer:
 
         Raises:
             InterruptedRunError: SIGINT or SIGTERM arrived; the checkpoint is saved.
-            ModelError: the loss became NaN or infinite.
+            ModelError: the loss became NaN or infinite, or what an earlier call stored is damaged.
         """
         device = choose_device(self.training.device)
         # accelerate keeps one global state; a second run in this process may need another one
@@ -87,8 +90,9 @@ class Trainer:
             return self._train_or_return()
 
     def _train_or_return(self) -> TrainResult:
-        progress = read_progress(self.folder.checkpoint)
-        if progress is not None and progress.finished and progress.best is not None:
+        progress = read_progress(self.folder.checkpoint) or Progress()
+        self.damage = None if progress.best is None else damage_of(self.folder.model)
+        if progress.finished and progress.best is not None and self.damage is None:
             self.reporter.message(f"{self.folder.path} is already trained; nothing to do")
             return TrainResult(self.folder.path, progress.best, progress.history)
         with stop_requests() as stop, worker_threads(self.device) as self.workers:
@@ -112,10 +116,13 @@ class Trainer:
             self.progress = load_checkpoint(
                 self.folder.checkpoint, self._state(), self.optimizer, self.device
             )
-            self.reporter.message(
-                f"going on in {self.folder.path} at epoch {self.progress.epoch + 1}, "
-                f"step {self.progress.step}"
-            )
+            if self.damage is not None:
+                self._restore_model(self.damage)
+            if not self.progress.finished:
+                self.reporter.message(
+                    f"going on in {self.folder.path} at epoch {self.progress.epoch + 1}, "
+                    f"step {self.progress.step}"
+                )
         self.trained, self.stepper = self.accelerator.prepare(self.model, self.optimizer)
         self.saved_step = self.progress.step
         self.total_steps = settings.epochs * math.ceil(self.batches_per_epoch / settings.accumulate)
@@ -128,6 +135,26 @@ class Trainer:
                 self._stop_if_asked(stop)
         assert self.progress.best is not None
         return TrainResult(self.folder.path, self.progress.best, self.progress.history)
+
+    def _restore_model(self, damage: ModelError) -> None:
+        """Store the selected model again, which the checkpoint has at the end of its epoch.
+
+        Raises:
+            ModelError: training has gone on since.
+        """
+        progress = self.progress
+        assert progress.best is not None
+        if progress.batch or progress.best["epoch"] != progress.epoch:
+            raise ModelError(
+                f"the selected model of {self.folder.path} is damaged: {damage.found}",
+                expected=f"the model of epoch {progress.best['epoch']}; the checkpoint is of later "
+                "steps, so it cannot be made from that",
+                fix=f"put {self.folder.model} back from a copy, or remove {self.folder.path} and "
+                "train again",
+            )
+        thresholds, _ = validate(self.kept, self.data, self.config)
+        self._save_model(thresholds, progress.best)
+        self.reporter.message(f"{damage.found}; it is restored from the checkpoint")
 
     @property
     def batches_per_epoch(self) -> int:
@@ -209,11 +236,18 @@ class Trainer:
         for _ in range(group):
             chosen = order[progress.batch]
             parts = self._parts(chosen)
-            later = order[progress.batch + 1 : progress.batch + 2]
-            self.following = self._parts(later[0])[0] if later else None
+            self.following = self._following(order)
             shares = [self._share(part, chosen) for part in parts]
             weights = [share * len(chosen) / whole for share in shares]
-            for share, losses in zip(shares, self._backward(parts, weights), strict=True):
+            found = backward_of_parts(
+                self.model,
+                self._loss,
+                parts,
+                weights,
+                self.workers,
+                backward=self.accelerator.backward,
+            )
+            for share, losses in zip(shares, found, strict=True):
                 for name, value in losses.items():
                     old = self.sums.get(name, torch.zeros((), device=self.device))
                     self.sums[name] = old + value.float() * (share * len(chosen))
@@ -233,19 +267,6 @@ class Trainer:
                 )
                 for kept, now in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
                     kept.copy_(now)
-
-    def _backward(
-        self, parts: list[np.ndarray], weights: list[float]
-    ) -> list[dict[str, Float[Tensor, ""]]]:
-        """Add the gradients of the weighted parts; return the losses of each."""
-        if len(parts) > 1 and self.workers.count > 1 and self.model.parts_in_threads:
-            return backward_in_threads(self.model, self._loss, parts, weights, self.workers)
-        found = []
-        for part, weight in zip(parts, weights, strict=True):
-            loss, losses = self._loss(part)
-            self.accelerator.backward(loss * weight)
-            found.append(losses)
-        return found
 
     def _loss(self, part: np.ndarray) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """Return the objective on some samples, and what is to be reported of it."""
@@ -271,6 +292,11 @@ class Trainer:
         lengths = self.data.lengths[chosen]
         parts = split_by_steps(lengths, CPU_PART_STEPS, self.workers.count)
         return [chosen[part] for part in parts]
+
+    def _following(self, order: list[np.ndarray]) -> np.ndarray | None:
+        """The samples to prepare while the device computes, where that is done in advance."""
+        later = order[self.progress.batch + 1 : self.progress.batch + 2]
+        return self._parts(later[0])[0] if later and self.feeder.ahead is not None else None
 
     def _share(self, part: np.ndarray, chosen: np.ndarray) -> float:
         """The weight of a part, so that the gradients of the whole batch come out as its mean."""
@@ -311,7 +337,12 @@ class Trainer:
             progress.best = record
         if self.accelerator.is_main_process:
             if better:
-                card = describe_model(self.config, self.data, thresholds, record)
-                save_model(self.folder.model, card, self.kept, self.data.standardizer)
+                self._save_model(thresholds, record)
             self.folder.write_history(progress.history)
         self.reporter.epoch(record, best=better)
+
+    def _save_model(
+        self, thresholds: dict[ThresholdMode, Thresholds], record: dict[str, Any]
+    ) -> None:
+        card = describe_model(self.config, self.data, thresholds, record)
+        save_model(self.folder.model, card, self.kept, self.data.standardizer)

@@ -104,10 +104,13 @@ def find_model_folder(path: Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / CARD_FILE).is_file():
             return folder
+    below = sorted(path.glob("*/model/model.json")) or sorted(path.glob("*/*/model/model.json"))
     raise ModelError(
         f"no trained model at {path}" + ("" if path.exists() else ", which does not exist"),
         expected="a run folder of `emotailor train`, or a model folder with a model.json",
-        fix="train a model first, or check the path",
+        fix=f"name a run in it, such as {below[0].parents[1]}"
+        if below
+        else "train a model first, or check the path",
     )
 
 

@@ -72,6 +72,17 @@ class RunFolder:
             remove_temporaries(self.path)
             yield
 
+    def is_held(self) -> bool:
+        """Whether a process holds the folder."""
+        try:
+            with (self.path / ".lock").open("r") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # there is no such folder yet
+            return False
+        return False
+
     def claim(self, config: RunConfig, fingerprint: str) -> None:
         """Make the folder this run's, or find that it is already.
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from emotailor.models.base import EmotionModel
 from emotailor.nn.dropout import own_randomness
 
 Losses = dict[str, Float[Tensor, ""]]
@@ -50,6 +51,35 @@ def worker_threads(device: torch.device) -> Iterator[Workers]:
             yield Workers(count, pool)
     finally:
         torch.set_num_threads(count)  # part of the setting is shared by all threads
+
+
+def backward_of_parts(
+    model: EmotionModel,
+    loss_of: Callable[[Item], tuple[Float[Tensor, ""], Losses]],
+    parts: Sequence[Item],
+    weights: Sequence[float],
+    workers: Workers,
+    *,
+    backward: Callable[[Float[Tensor, ""]], None],
+) -> list[Losses]:
+    """Add the gradients of the weighted losses of all parts, in threads where that is possible.
+
+    Args:
+        model: whose parameters get the gradients.
+        loss_of: part -> objective, losses by name.
+        parts: of a batch.
+        weights: of each part's objective.
+        workers: to compute with.
+        backward: adds the gradients of an objective, where one part follows the other.
+    """
+    if len(parts) > 1 and workers.count > 1 and model.parts_in_threads:
+        return backward_in_threads(model, loss_of, parts, weights, workers)
+    found = []
+    for part, weight in zip(parts, weights, strict=True):
+        loss, losses = loss_of(part)
+        backward(loss * weight)
+        found.append(losses)
+    return found
 
 
 def backward_in_threads(

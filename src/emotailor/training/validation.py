@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from emotailor.configs.run import RunConfig
-from emotailor.evaluation.metrics import Metrics, evaluate
+from emotailor.evaluation.metrics import evaluate
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.models.base import EmotionModel
 from emotailor.training.inference import predict_probabilities
@@ -34,7 +34,7 @@ def validate(
     }
     chosen = thresholds[settings.select_by].array(names)
     metrics = evaluate(labels, probabilities, names, chosen)
-    return thresholds, {"loss": _log_loss(labels, probabilities), **_summary(metrics)}
+    return thresholds, {"loss": _log_loss(labels, probabilities), **metrics.overall()}
 
 
 def describe_model(
@@ -56,21 +56,6 @@ def describe_model(
         data={"name": data.dataset.card.name, "fingerprint": data.dataset.card.fingerprint},
         selection=record,
     )
-
-
-def _summary(metrics: Metrics) -> dict[str, Any]:
-    return metrics.model_dump(mode="json", include=set(_SUMMARY))
-
-
-_SUMMARY = (
-    "accuracy",
-    "micro_precision",
-    "micro_recall",
-    "micro_f1",
-    "macro_f1",
-    "mean_average_precision",
-    "mean_roc_auc",
-)
 
 
 def _log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:

@@ -1,0 +1,101 @@
+"""What TAILOR and CARAT start with: a Transformer encoder for each modality."""
+
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from emotailor.configs.carat import CARATConfig
+from emotailor.configs.tailor import TailorConfig
+from emotailor.data.dataset import Modality
+from emotailor.errors import ModelError
+from emotailor.models.base import EmotionModel
+from emotailor.nn.dropout import Dropout
+from emotailor.nn.encoder import SequenceEncoder, TransformerShape
+
+
+class EncodedModel(EmotionModel):
+    """Base of the systems that encode each modality by itself.
+
+    Args:
+        config: settings.
+        dims: modality -> feature width.
+        num_labels: L.
+
+    Attributes:
+        shape: sizes of all Transformer layers.
+        input_norms: modality -> normalisation of its raw features; empty without ``input_norm``.
+        encoders: modality -> its encoder, (B, T, dim) -> (B, T, d).
+    """
+
+    config: TailorConfig | CARATConfig
+
+    def __init__(
+        self, config: TailorConfig | CARATConfig, dims: Mapping[Modality, int], num_labels: int
+    ) -> None:
+        super().__init__(dims, num_labels)
+        self.config = config
+        self.shape = TransformerShape(
+            config.hidden_size,
+            config.feedforward_size,
+            config.heads,
+            config.dropout,
+            config.layer_norm_eps,
+        )
+        layers: dict[Modality, int] = {
+            "visual": config.visual_layers,
+            "audio": config.audio_layers,
+            "text": config.text_layers,
+        }
+        self.input_norms = nn.ModuleDict(
+            {m: nn.LayerNorm(dims[m], config.layer_norm_eps) for m in self.modalities}
+            if config.input_norm
+            else {}
+        )
+        self.input_dropout = Dropout(config.input_dropout)
+        self.encoders = nn.ModuleDict(
+            {
+                m: SequenceEncoder(dims[m], self.shape, layers[m], self.most_steps(m)[1])
+                for m in self.modalities
+            }
+        )
+
+    def _initialise(self, module: nn.Module) -> None:
+        """Draw the weights of a linear map or an embedding; to be applied to modules."""
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=self.config.initial_std)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+
+    @property
+    def always_decayed(self) -> set[str]:
+        """The weights of the input normalisation, as in both programs."""
+        return {f"input_norms.{m}.weight" for m in self.input_norms}
+
+    def most_steps(self, modality: Modality) -> tuple[str, int]:
+        """Return the setting that bounds the steps of a modality, and its value."""
+        return "max_steps", self.config.max_steps
+
+    def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
+        """Require sequences within the position tables, aligned unless the system takes others.
+
+        Raises:
+            ModelError: they are too long, or need aligning first.
+        """
+        super().check_lengths(longest, aligned=aligned)
+        for m, steps in sorted(longest.items(), key=lambda item: -item[1]):
+            name, most = self.most_steps(m)
+            if steps > most:
+                raise ModelError(
+                    f"a sequence of {steps} steps",
+                    expected=f"at most {name} = {most}",
+                    fix=f"train with --set model.{name}={steps}",
+                )
+
+    def enter(
+        self, modality: Modality, values: Float[Tensor, "batch steps dim"]
+    ) -> Float[Tensor, "batch steps dim"]:
+        """Normalise raw features, where the settings say so, and drop out."""
+        if modality in self.input_norms:
+            values = self.input_norms[modality](values)
+        return self.input_dropout(values)

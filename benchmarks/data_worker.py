@@ -17,7 +17,7 @@ import torch
 from benchmarks import memory
 from benchmarks.reference_tailor import import_reference
 from emotailor.data.batching import Standardizer, collate, epoch_batches
-from emotailor.data.dataset import EMOTIONS, MODALITIES
+from emotailor.data.sample import EMOTIONS, MODALITIES
 from emotailor.data.store import open_dataset, read_statistics
 
 STEPS = 60

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import combinations
 
 from emotailor.configs.tailor import TailorConfig
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 
 
 def forward_flops(

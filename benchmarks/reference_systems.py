@@ -20,7 +20,7 @@ from emotailor.configs.misa import MISAConfig
 from emotailor.configs.mult import MulTConfig
 from emotailor.configs.run import recipe
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 
 STEPS = 50  # of every sequence in the files that MulT's program and MMSA read
 NUM_LABELS = 6

@@ -10,7 +10,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from emotailor.config import Config
 from emotailor.configs.systems import find_system
 from emotailor.configs.tailor import TailorConfig
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.data.synthetic import mosei_statistics
 
 DIMS: dict[Modality, int] = {"visual": 35, "audio": 74, "text": 300}

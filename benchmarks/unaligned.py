@@ -24,7 +24,7 @@ from emotailor.configs.alignment import AlignmentConfig
 from emotailor.configs.run import recipe
 from emotailor.configs.tailor import TailorConfig
 from emotailor.data.batching import Batch, split_by_steps
-from emotailor.data.dataset import MODALITIES
+from emotailor.data.sample import MODALITIES
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
 from emotailor.nn.ctc import CTCAlignment

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks import memory
 from benchmarks.specification import Specification
-from emotailor.data.dataset import Modality, Sample
+from emotailor.data.sample import Modality, Sample
 from emotailor.errors import EmotailorError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from emotailor.data.dataset import EMOTIONS, canonical_label
+from emotailor.data.sample import EMOTIONS, canonical_label
 
 WORDS_PER_SECOND = 2.6
 MAX_WORDS = 60

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.systems import find_system
 from emotailor.data.batching import Batch, collate
-from emotailor.data.dataset import MODALITIES, Modality, Sample
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.models.base import EmotionModel, LabelStatistics
 from emotailor.models.factory import build_model
 from tests.helpers import DIMS, LABELS, SMALL, random_samples

@@ -490,7 +490,7 @@ def test_predict_one_sample_of_arrays(home: Path, tmp_path: Path) -> None:
 
 
 def test_warnings_do_not_spoil_json(home: Path, tmp_path: Path) -> None:
-    from emotailor.data.dataset import Sample
+    from emotailor.data.sample import Sample
     from emotailor.data.store import write_dataset
     from tests.helpers import LABELS, random_samples
 

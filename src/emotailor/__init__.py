@@ -11,7 +11,7 @@ _PUBLIC = {
     "EmotionDataset": "emotailor.data.dataset:EmotionDataset",
     "Predictor": "emotailor.serving.predictor:Predictor",
     "RunConfig": "emotailor.configs.run:RunConfig",
-    "Sample": "emotailor.data.dataset:Sample",
+    "Sample": "emotailor.data.sample:Sample",
     "available_models": "emotailor.configs.systems:available_models",
     "benchmark": "emotailor.experiments.benchmark:benchmark",
     "convert": "emotailor.data.convert:convert",

@@ -351,7 +351,7 @@ def test_programs_of_systems(tmp_path: Path) -> None:
     assert systems.parse(["--systems", "br", "lp", "br"]).systems == ["br", "lp"]
 
 
-@pytest.mark.filterwarnings("ignore::emotailor.data.store.DataWarning")
+@pytest.mark.filterwarnings("ignore::emotailor.data.checker.DataWarning")
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "tailor"])
 def test_every_system_takes_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.subjects.CPU_PART_STEPS", 12)

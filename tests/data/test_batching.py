@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from emotailor.data.batching import Standardizer, batches, collate, epoch_batches, split_by_steps
-from emotailor.data.dataset import EmotionDataset, Modality, Sample, Split
+from emotailor.data.dataset import EmotionDataset, Split
+from emotailor.data.sample import Modality, Sample
 from tests.helpers import DIMS, LABELS, random_samples
 
 

@@ -7,17 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emotailor.data.dataset import (
-    EMOTIONS,
-    EmotionDataset,
-    Modality,
-    Ragged,
-    Sample,
-    Shard,
-    Split,
-    canonical_label,
-    video_of,
-)
+from emotailor.data.dataset import EmotionDataset, Ragged, Shard, Split
+from emotailor.data.sample import EMOTIONS, Modality, Sample, canonical_label, video_of
 from emotailor.errors import DataError
 
 DIMS: dict[Modality, int] = {"visual": 2, "audio": 3, "text": 5}

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from emotailor.data.dataset import EmotionDataset, Modality, Sample
+from emotailor.data.dataset import EmotionDataset
 from emotailor.data.inspect import DatasetReport, ModalityReport, inspect_dataset, render
+from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import DatasetWriter, open_dataset
 
 DIMS: dict[Modality, int] = {"visual": 2, "audio": 3, "text": 5}

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emotailor.data.dataset import MODALITIES, EmotionDataset, Modality, Sample, canonical_label
+from emotailor.data.checker import DataWarning
+from emotailor.data.dataset import EmotionDataset
+from emotailor.data.sample import MODALITIES, Modality, Sample, canonical_label
 from emotailor.data.store import (
     DatasetWriter,
-    DataWarning,
     map_tensors,
     open_dataset,
     read_attachment,

@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from emotailor.data import synthetic
-from emotailor.data.dataset import EMOTIONS, MODALITIES, Modality, Sample
+from emotailor.data.sample import EMOTIONS, MODALITIES, Modality, Sample
 from emotailor.data.store import DatasetWriter
 from emotailor.data.synthetic import (
     CARRIERS,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from emotailor.data.dataset import EMOTIONS, Modality, Sample
+from emotailor.data.sample import EMOTIONS, Modality, Sample
 from emotailor.data.store import DatasetWriter, open_dataset
 from emotailor.data.synthetic import SyntheticConfig, synthesize
 from emotailor.data.validate import Problem, validate_dataset

@@ -17,7 +17,7 @@ from rich.console import Console
 
 import emotailor
 from emotailor.configs.systems import SYSTEMS, find_system
-from emotailor.data.dataset import Modality, Sample
+from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, InterruptedRunError
 from emotailor.evaluation.metrics import evaluate

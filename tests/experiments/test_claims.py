@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotailor.data.dataset import EMOTIONS
+from emotailor.data.sample import EMOTIONS
 from emotailor.data.store import open_dataset
 from emotailor.data.synthetic import SyntheticConfig, mosei_statistics, synthesize
 from emotailor.experiments.claims import (

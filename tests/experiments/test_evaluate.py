@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
-from emotailor.data.dataset import Sample
+from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.metrics import evaluate

@@ -10,23 +10,20 @@ import numpy as np
 import pytest
 
 from emotailor.configs.run import RunConfig
-from emotailor.data.dataset import Sample
+from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.experiments import drawing
-from emotailor.experiments.figures import (
-    FIGURES,
-    FigureReport,
+from emotailor.experiments.figure_numbers import (
     Subject,
     co_occurrence_numbers,
     loss_numbers,
-    make_figures,
     micro_scores,
-    plain,
     precision_recall_curve,
     precision_recall_numbers,
     threshold_numbers,
 )
+from emotailor.experiments.figures import FIGURES, FigureReport, make_figures, plain
 from tests.experiments.runs import MODEL, TRAINING, one_thread, run_cli, train_tiny
 from tests.helpers import DIMS, LABELS, random_samples
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from emotailor.data.dataset import Modality, Sample
-from emotailor.data.store import DataWarning, write_dataset
+from emotailor.data.checker import DataWarning
+from emotailor.data.sample import Modality, Sample
+from emotailor.data.store import write_dataset
 from emotailor.errors import DataError
 from emotailor.experiments.predict import (
     predict_samples,

@@ -18,14 +18,14 @@ import typer
 from emotailor.cli import app
 from emotailor.configs.run import RunConfig, recipe
 from emotailor.configs.systems import SYSTEMS
-from emotailor.data.dataset import Sample
+from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError
 from emotailor.evaluation.comparison import summarise_seeds
 from emotailor.evaluation.metrics import OVERALL, Metrics, evaluate
 from emotailor.evaluation.report import TITLES, number
 from emotailor.evaluation.tables import COLUMNS, short, spread
-from emotailor.experiments import figures, report_run
+from emotailor.experiments import figures, report_subject
 from emotailor.experiments.benchmark import plan_benchmark
 from emotailor.experiments.page import Image, Page, Range, Section, Strip, Table, element, size_of
 from emotailor.experiments.report import write_report
@@ -34,8 +34,9 @@ from emotailor.experiments.report_benchmark import (
     benchmark_sections,
     read_benchmark,
 )
+from emotailor.experiments.report_mistakes import confident_mistakes
 from emotailor.experiments.report_parts import departures, shell, toml_value, training_command
-from emotailor.experiments.report_run import Predictions, confident_mistakes
+from emotailor.experiments.report_subject import Predictions
 from emotailor.experiments.training import plan_runs
 from tests.experiments.runs import run_cli, tiny_config, train_tiny
 from tests.helpers import DIMS, LABELS, random_samples
@@ -143,7 +144,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
     def again(*_: Any, **__: Any) -> None:
         raise AssertionError("made again")
 
-    monkeypatch.setattr(report_run, "evaluate_run", again)
+    monkeypatch.setattr(report_subject, "evaluate_run", again)
     monkeypatch.setattr(figures, "make_figures", again)
 
 

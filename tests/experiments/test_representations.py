@@ -9,7 +9,8 @@ from torch import nn
 
 from emotailor.configs.alignment import AlignmentConfig
 from emotailor.data.batching import Batch, collate
-from emotailor.data.dataset import EmotionDataset, Modality, Sample, Split
+from emotailor.data.dataset import EmotionDataset, Split
+from emotailor.data.sample import Modality, Sample
 from emotailor.experiments.representations import (
     Drawn,
     Internals,

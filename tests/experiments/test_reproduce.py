@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from emotailor.configs.ablations import ABLATIONS
-from emotailor.data.dataset import Sample
+from emotailor.data.sample import Sample
 from emotailor.data.store import write_dataset
 from emotailor.errors import ConfigError, DataError
 from emotailor.experiments import paper_plan, plans

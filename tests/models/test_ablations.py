@@ -10,7 +10,7 @@ from torch import nn
 from emotailor.configs.ablations import ABLATIONS, FULL, METRICS, find_ablation
 from emotailor.configs.tailor import TailorConfig
 from emotailor.data.batching import Batch, collate
-from emotailor.data.dataset import MODALITIES, Modality, Sample
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError
 from emotailor.evaluation.thresholds import Thresholds
 from emotailor.models.base import ModelOutput

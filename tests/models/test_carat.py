@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from emotailor.configs.carat import CARATConfig
 from emotailor.configs.run import recipe
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality, Sample
+from emotailor.data.sample import Modality, Sample
 from emotailor.errors import ConfigError, ModelError
 from emotailor.models import carat
 from emotailor.models.carat import CARAT

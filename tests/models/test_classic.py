@@ -17,7 +17,8 @@ from emotailor.configs.classic import (
 from emotailor.configs.run import recipe
 from emotailor.configs.systems import find_system
 from emotailor.data.batching import Batch, batches
-from emotailor.data.dataset import MODALITIES, EmotionDataset, Sample, canonical_label
+from emotailor.data.dataset import EmotionDataset
+from emotailor.data.sample import MODALITIES, Sample, canonical_label
 from emotailor.errors import ConfigError, ModelError
 from emotailor.evaluation.metrics import Metrics, evaluate
 from emotailor.evaluation.thresholds import Thresholds, tune_threshold

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from emotailor.configs.dfg import DFGConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.errors import ConfigError, ModelError
 from emotailor.models.dfg import DFG, DynamicFusionGraph, GatedMemory, cells
 from emotailor.nn.recurrent import RecurrentEncoder

@@ -7,7 +7,7 @@ import torch
 
 from emotailor.configs.hhmpn import HHMPNConfig
 from emotailor.data.batching import Batch, collate
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError, ModelError
 from emotailor.models.base import LabelStatistics
 from emotailor.models.hhmpn import HHMPN

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from emotailor.configs.ml_gcn import MLGCNConfig
 from emotailor.configs.run import recipe
 from emotailor.data.batching import Batch
-from emotailor.data.store import DataWarning
+from emotailor.data.checker import DataWarning
 from emotailor.errors import ConfigError, ModelError
 from emotailor.models.base import LabelStatistics
 from emotailor.models.ml_gcn import MLGCN, conditional_frequencies, normalised, reweighted

@@ -7,7 +7,7 @@ import torch
 
 from emotailor.configs.mult import MulTConfig
 from emotailor.data.batching import Batch, collate
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError
 from emotailor.models.mult import MulT
 from tests.helpers import DIMS, LABELS, random_samples

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from emotailor.configs.raven import RAVENConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.errors import ConfigError, ModelError
 from emotailor.models.raven import RAVEN, OneStepLSTM, WordPositionNorm
 from emotailor.nn.recurrent import RecurrentEncoder

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emotailor.configs.systems import SYSTEMS, find_system
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Sample
+from emotailor.data.sample import Sample
 from emotailor.evaluation.thresholds import Thresholds
 from emotailor.models.base import FittedModel
 from emotailor.models.factory import model_class

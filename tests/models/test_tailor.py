@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.tailor import TailorConfig
 from emotailor.data.batching import Batch, collate
-from emotailor.data.dataset import MODALITIES, Modality, Sample
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, ModelError
 from emotailor.models.tailor import Tailor
 from tests.helpers import DIMS, LABELS, SMALL, random_samples

@@ -13,7 +13,8 @@ from emotailor.configs.run import RunConfig, recipe
 from emotailor.configs.systems import SYSTEMS, find_system
 from emotailor.configs.tailor import TailorConfig
 from emotailor.data.batching import Batch, collate
-from emotailor.data.dataset import MODALITIES, EmotionDataset, Modality, Sample
+from emotailor.data.dataset import EmotionDataset
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.data.store import write_dataset
 from emotailor.errors import ConfigError, ModelError
 from emotailor.evaluation.thresholds import Thresholds

@@ -8,7 +8,7 @@ from torch import Tensor
 from emotailor.configs.carat import CARATConfig
 from emotailor.configs.tailor import TailorConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES
+from emotailor.data.sample import MODALITIES
 from emotailor.models import carat
 from emotailor.models.base import ModelOutput
 from emotailor.models.carat import CARAT

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.dfg import DFGConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.models.dfg import DFG, VERTEX_ORDER, DynamicFusionGraph
 from tests.parity.case import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Case, Comparison
 

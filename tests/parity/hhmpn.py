@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from emotailor.configs.hhmpn import HHMPNConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.models.base import ModelOutput
 from emotailor.models.hhmpn import HHMPN
 from tests.parity.case import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Case, Comparison

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.misa import MISAConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.models.base import ModelOutput
 from emotailor.models.misa import MISA
 from emotailor.nn.similarity import central_moments, moment_distance

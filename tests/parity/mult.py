@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.mult import MulTConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.models.mult import MulT
 from emotailor.nn.cross_attention import embed
 from tests.parity import ctc

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from emotailor.configs.raven import RAVENConfig
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.models.raven import RAVEN
 from tests.parity.case import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Case, Comparison
 from tests.parity.tailor import Recorder

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from emotailor.configs.run import recipe
 from emotailor.configs.simm import SIMMConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES
+from emotailor.data.sample import MODALITIES
 from emotailor.models.base import ModelOutput
 from emotailor.models.simm import SIMM
 from tests.parity.case import Case, Comparison

@@ -11,7 +11,7 @@ from emotailor.configs.alignment import AlignmentConfig
 from emotailor.configs.run import recipe
 from emotailor.configs.tailor import TailorConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.evaluation.metrics import decide, evaluate
 from emotailor.models.base import ModelOutput
 from emotailor.models.tailor import Tailor

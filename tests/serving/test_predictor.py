@@ -12,7 +12,8 @@ from torch import nn
 
 from emotailor.configs.run import RunConfig
 from emotailor.data.batching import Batch, Standardizer
-from emotailor.data.dataset import MODALITIES, EmotionDataset, Modality, Sample
+from emotailor.data.dataset import EmotionDataset
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.thresholds import Thresholds

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from emotailor.data.dataset import MODALITIES, Sample
+from emotailor.data.sample import MODALITIES, Sample
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.models.tailor_checkpoint import LABELS
 from emotailor.serving.predictor import Predictor

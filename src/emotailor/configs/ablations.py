@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emotailor.configs.tailor import TailorConfig
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.errors import ConfigError
 
 METRICS = ("accuracy", "micro_precision", "micro_recall", "micro_f1")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from emotailor.config import Config
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 
 Rate = Annotated[float, Field(gt=0)]
 

@@ -9,7 +9,7 @@ from emotailor.config import Config, merge
 from emotailor.configs.alignment import AlignmentConfig
 from emotailor.configs.systems import Preset, find_system
 from emotailor.configs.training import TrainingConfig
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality
 
 
 def recipe(system: str, preset: Preset = "paper", *, aligned: bool = True) -> TrainingConfig:

@@ -20,7 +20,7 @@ from emotailor.configs import (
     simm,
     tailor,
 )
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError
 
 Preset = Literal["paper", "authors"]

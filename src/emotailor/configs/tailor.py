@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from emotailor.config import Config
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 
 Block = Literal["visual", "audio", "text", "common"]
 RefinementLoss = Literal["adversarial", "orthogonality", "common_semantics"]

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64, Shaped
 from torch import Tensor
 
-from emotailor.data.dataset import MODALITIES, Modality, Sample, Split
+from emotailor.data.dataset import Split
+from emotailor.data.sample import MODALITIES, Modality, Sample
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from emotailor.data.dataset import (
-    EMOTIONS,
-    MODALITIES,
-    EmotionDataset,
-    Modality,
-    Sample,
-    canonical_label,
-    video_of,
-)
+from emotailor.data.dataset import EmotionDataset
 from emotailor.data.readers import ConvertOptions, Reading, detect, open_source
+from emotailor.data.sample import EMOTIONS, MODALITIES, Modality, Sample, canonical_label, video_of
 from emotailor.data.store import CARD_FILE, DatasetWriter, open_dataset
 from emotailor.errors import DataError
 from emotailor.files import sha256_of

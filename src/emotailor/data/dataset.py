@@ -7,66 +7,20 @@
 - A split holds its sequences raggedly: one ``values (total_steps, dim)`` array per modality and
   shard, with ``offsets (n + 1,)``. The arrays may be memory maps; nothing is read before its use.
 
-This module needs NumPy alone, so that opening and inspecting a data set stays light.
+Nothing here needs torch, so that opening and inspecting a data set stays light.
 """
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
+from emotailor.data.card import DatasetCard
+from emotailor.data.checker import SampleChecker
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
-
-if TYPE_CHECKING:
-    from emotailor.data.store import DatasetCard
-
-Modality = Literal["visual", "audio", "text"]
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
-"""The three modalities, in the paper's order v, a, t."""
-
-EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise")
-"""CMU-MOSEI's six labels under the paper's names and in its order."""
-
-_ALIASES = {
-    "anger": "angry",
-    "disgusted": "disgust",
-    "fearful": "fear",
-    "happiness": "happy",
-    "sadness": "sad",
-    "surprised": "surprise",
-}
-_SEGMENT_SUFFIX = re.compile(r"(\[\d+\]|\$_\$\d+)$")
-
-
-def canonical_label(name: str) -> str:
-    """Return the paper's name of an emotion (``anger`` -> ``angry``); other names stay as given."""
-    key = name.strip()
-    return _ALIASES.get(key.lower(), key.lower() if key.lower() in EMOTIONS else key)
-
-
-def video_of(sample_id: str) -> str:
-    """Return the video a segment id belongs to: ``abc[3]`` and ``abc$_$3`` -> ``abc``."""
-    return _SEGMENT_SUFFIX.sub("", sample_id)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One utterance.
-
-    Attributes:
-        id: unique in its data set.
-        sequences: modality -> array (steps, dim); a modality that is absent, or has zero steps,
-            is missing.
-        labels: 0/1 per label of the data set, or None where they are unknown.
-    """
-
-    id: str
-    sequences: Mapping[Modality, Float32[np.ndarray, "_ _"]]
-    labels: UInt8[np.ndarray, "labels"] | None = None
 
 
 @dataclass(frozen=True)
@@ -191,7 +145,7 @@ class EmotionDataset:
         splits: split name -> Split.
     """
 
-    card: "DatasetCard"
+    card: DatasetCard
     splits: Mapping[str, Split]
 
     def __getitem__(self, split: str) -> Split:
@@ -238,8 +192,6 @@ class EmotionDataset:
         Raises:
             DataError: a sample does not fit the dims, labels or alignment declared.
         """
-        from emotailor.data.store import DatasetCard, SampleChecker
-
         checker = SampleChecker(name, tuple(label_names), dict(dims), aligned)
         built: dict[str, Split] = {}
         for split_name, samples in splits.items():

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import BaseModel, ConfigDict
 
-from emotailor.data.dataset import EmotionDataset, Modality
+from emotailor.data.dataset import EmotionDataset
+from emotailor.data.sample import Modality
 
 if TYPE_CHECKING:
     from rich.console import Group

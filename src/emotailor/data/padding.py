@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 
 
 def real_span(real: Bool[np.ndarray, "steps"]) -> slice:

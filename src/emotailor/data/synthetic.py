@@ -25,7 +25,8 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from pydantic import Field
 
 from emotailor.config import Config
-from emotailor.data.dataset import EMOTIONS, MODALITIES, EmotionDataset, Modality, Sample, Split
+from emotailor.data.dataset import EmotionDataset, Split
+from emotailor.data.sample import EMOTIONS, MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
 CARRIERS: dict[str, tuple[Modality, ...]] = {

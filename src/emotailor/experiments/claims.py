@@ -22,7 +22,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from emotailor.data.dataset import EMOTIONS, EmotionDataset
+from emotailor.data.dataset import EmotionDataset
+from emotailor.data.sample import EMOTIONS
 from emotailor.data.synthetic import is_planted, mosei_statistics
 from emotailor.experiments.representations import Internals, Kind, probe_accuracy
 

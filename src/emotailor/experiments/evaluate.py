@@ -12,7 +12,8 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from emotailor.data.dataset import EmotionDataset, Split, video_of
+from emotailor.data.dataset import EmotionDataset, Split
+from emotailor.data.sample import video_of
 from emotailor.data.store import open_dataset
 from emotailor.errors import DataError, ModelError
 from emotailor.evaluation.comparison import Interval, bootstrap, summarise_seeds

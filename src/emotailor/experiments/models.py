@@ -20,7 +20,7 @@ from emotailor.configs.alignment import AlignmentConfig
 from emotailor.configs.run import recipe
 from emotailor.configs.systems import SYSTEMS, Preset, System, find_system
 from emotailor.configs.training import TrainingConfig
-from emotailor.data.dataset import EMOTIONS, Modality
+from emotailor.data.sample import EMOTIONS, Modality
 from emotailor.data.store import open_dataset
 
 MOSEI_DIMS: dict[Modality, int] = {"visual": 35, "audio": 74, "text": 300}

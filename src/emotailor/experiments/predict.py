@@ -11,8 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from emotailor.data.dataset import MODALITIES, Sample
-from emotailor.data.store import DataWarning, open_dataset
+from emotailor.data.checker import DataWarning
+from emotailor.data.sample import MODALITIES, Sample
+from emotailor.data.store import open_dataset
 from emotailor.errors import DataError
 from emotailor.serving.predictor import Explanation, Prediction, Predictor
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from emotailor.data.dataset import EMOTIONS
-from emotailor.data.store import DatasetCard
+from emotailor.data.card import DatasetCard
+from emotailor.data.sample import EMOTIONS
 from emotailor.evaluation.report import PAPER_TAILOR, Setting
 
 METRICS = ("accuracy", "micro_precision", "micro_recall", "micro_f1")

@@ -30,8 +30,8 @@ from emotailor.experiments.report_benchmark import (
     find_benchmark,
     read_benchmark,
 )
+from emotailor.experiments.report_figures import FIGURES, embedded
 from emotailor.experiments.report_parts import machine_facts
-from emotailor.experiments.report_run import FIGURES, embedded
 
 CANNOT_COMPARE = (
     "P and R: the authors' program gives its metric function the prediction where the truth "

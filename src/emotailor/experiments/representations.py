@@ -14,7 +14,8 @@ from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from emotailor.data.batching import Batch, Standardizer, collate
-from emotailor.data.dataset import MODALITIES, Modality, Split
+from emotailor.data.dataset import Split
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.models.base import EmotionModel
 from emotailor.models.unaligned import CTCAligned
 

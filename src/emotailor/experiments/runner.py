@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from emotailor import __version__
-from emotailor.data.dataset import video_of
+from emotailor.data.sample import video_of
 from emotailor.errors import EmotailorError, InterruptedRunError
 from emotailor.evaluation.comparison import (
     SeedSummary,

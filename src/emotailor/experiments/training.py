@@ -10,7 +10,7 @@ from rich.console import Console
 from emotailor.config import merge, parse_overrides, read_toml
 from emotailor.configs.run import RunConfig
 from emotailor.configs.systems import Preset
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.data.store import read_card
 from emotailor.errors import ConfigError, DataError
 

@@ -47,7 +47,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.carat import CARATConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import ModelOutput, logit_of
 from emotailor.models.encoding import EncodedModel

@@ -43,7 +43,7 @@ from emotailor.configs.classic import (
     LogisticConfig,
 )
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import FittedModel, LabelStatistics
 from emotailor.nn.logistic import fit_logistic, fit_softmax

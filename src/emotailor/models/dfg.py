@@ -41,7 +41,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.dfg import DFGConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.models.base import EmotionModel, ModelOutput, classification_loss
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.recurrent import RecurrentEncoder

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from emotailor.configs.carat import CARATConfig
 from emotailor.configs.tailor import TailorConfig
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import EmotionModel
 from emotailor.nn.dropout import Dropout

@@ -6,7 +6,7 @@ from importlib import import_module
 from emotailor.config import Config
 from emotailor.configs.alignment import AlignmentConfig
 from emotailor.configs.systems import find_system
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.models.base import EmotionModel
 from emotailor.models.unaligned import CTCAligned
 

@@ -38,7 +38,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.hhmpn import HHMPNConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput, classification_loss
 from emotailor.nn.attention import attendable, split_heads

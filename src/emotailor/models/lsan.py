@@ -47,7 +47,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.lsan import LSANConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput, classification_loss
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.label_vectors import LabelVectors

@@ -39,7 +39,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.misa import MISAConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.nn.adversarial import reverse_gradient
 from emotailor.nn.dropout import Dropout

@@ -45,8 +45,8 @@ from torch import Tensor, nn
 
 from emotailor.configs.ml_gcn import MLGCNConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
-from emotailor.data.store import DataWarning
+from emotailor.data.checker import DataWarning
+from emotailor.data.sample import Modality
 from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput, classification_loss
 from emotailor.nn.label_vectors import LabelVectors
 from emotailor.nn.recurrent import RecurrentEncoder

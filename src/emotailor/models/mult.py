@@ -40,7 +40,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.mult import MulTConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.models.base import EmotionModel, ModelOutput, classification_loss
 from emotailor.nn.cross_attention import CrossModalNetwork, CrossShape
 from emotailor.nn.dropout import Dropout

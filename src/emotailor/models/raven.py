@@ -39,7 +39,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.raven import RAVENConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import EmotionModel, ModelOutput, classification_loss
 from emotailor.nn.dropout import Dropout

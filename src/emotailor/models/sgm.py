@@ -50,7 +50,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.sgm import SGMConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput, logit_of
 from emotailor.nn.decoding import (
     END,

@@ -34,7 +34,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.simm import SIMMConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.nn.adversarial import reverse_gradient, squared_overlap
 from emotailor.nn.sequence import masked_mean, mean_present

@@ -44,7 +44,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.tailor import Block, TailorConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.models.base import ModelOutput
 from emotailor.models.encoding import EncodedModel
 from emotailor.nn.adversarial import reverse_gradient, squared_overlap, step_cross_entropy

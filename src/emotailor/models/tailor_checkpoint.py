@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from emotailor.configs.tailor import TailorConfig
-from emotailor.data.dataset import Modality
+from emotailor.data.sample import Modality
 from emotailor.errors import ModelError
 
 LABELS = ("happy", "sad", "angry", "surprise", "disgust", "fear")

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from emotailor.configs.alignment import AlignmentConfig
 from emotailor.data.batching import Batch
-from emotailor.data.dataset import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput
 from emotailor.nn.ctc import Aligned, CTCAlignment

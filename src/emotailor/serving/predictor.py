@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float32, Float64
 
 from emotailor.data.batching import Batch, collate
-from emotailor.data.dataset import MODALITIES, Modality, Ragged, Sample, Shard, Split
-from emotailor.data.store import SampleChecker
+from emotailor.data.checker import SampleChecker
+from emotailor.data.dataset import Ragged, Shard, Split
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.metrics import decide
 from emotailor.evaluation.thresholds import ThresholdMode

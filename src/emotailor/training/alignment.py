@@ -7,7 +7,8 @@ from jaxtyping import Int64
 
 from emotailor.configs.alignment import AlignmentConfig
 from emotailor.configs.systems import System
-from emotailor.data.dataset import EmotionDataset, Modality, Split
+from emotailor.data.dataset import EmotionDataset, Split
+from emotailor.data.sample import Modality
 from emotailor.errors import ConfigError
 from emotailor.models.base import FittedModel
 from emotailor.models.factory import model_class

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float32
 
 from emotailor.data.batching import Standardizer, collate
-from emotailor.data.dataset import Modality, Split
+from emotailor.data.dataset import Split
+from emotailor.data.sample import Modality
 from emotailor.models.base import EmotionModel
 from emotailor.training.threads import worker_threads
 

@@ -19,8 +19,8 @@ from emotailor import __version__
 from emotailor.configs.alignment import AlignmentConfig
 from emotailor.configs.systems import find_system
 from emotailor.data.batching import Standardizer
-from emotailor.data.dataset import MODALITIES, Modality
-from emotailor.data.store import FileCard
+from emotailor.data.card import FileCard
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError, ModelError
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.files import remove_others, sha256_of, write_hashed, write_json

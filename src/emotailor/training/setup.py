@@ -11,7 +11,8 @@ from jaxtyping import Float32, Int64
 from emotailor.configs.run import RunConfig
 from emotailor.configs.systems import find_system
 from emotailor.data.batching import Batch, Standardizer, collate
-from emotailor.data.dataset import Split, canonical_label
+from emotailor.data.dataset import Split
+from emotailor.data.sample import canonical_label
 from emotailor.data.store import open_dataset, read_statistics
 from emotailor.errors import ConfigError, DataError
 from emotailor.models.base import EmotionModel, LabelStatistics

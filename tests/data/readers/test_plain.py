@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
+from emotailor.data.checker import DataWarning
 from emotailor.data.convert import convert
-from emotailor.data.store import DataWarning
 from emotailor.errors import DataError
 from tests.data.readers.sources import DIMS, STEPS, features, npz, pom, table
 

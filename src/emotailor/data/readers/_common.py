@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from emotailor.data.dataset import MODALITIES, Modality, Sample
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, EmotailorError
 
 _SPLIT_ALIASES = {"dev": "valid", "val": "valid", "validation": "valid"}

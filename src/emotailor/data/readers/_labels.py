@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from emotailor.data.dataset import EMOTIONS, canonical_label
 from emotailor.data.readers._common import (
     ConvertOptions,
     pick_columns,
@@ -17,6 +16,7 @@ from emotailor.data.readers._common import (
     unreadable,
 )
 from emotailor.data.readers._csd import Csd
+from emotailor.data.sample import EMOTIONS, canonical_label
 from emotailor.errors import DataError
 
 TOLERANCE = 0.05

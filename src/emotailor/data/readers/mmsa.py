@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from emotailor.data.dataset import Sample
 from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
     Block,
@@ -29,6 +28,7 @@ from emotailor.data.readers._common import (
 from emotailor.data.readers._labels import need_label_file
 from emotailor.data.readers._pickle import load_pickle
 from emotailor.data.readers.mult import KEYS, unmatched
+from emotailor.data.sample import Sample
 from emotailor.errors import DataError
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from emotailor.data.dataset import Modality, Sample
 from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
     Block,
@@ -27,6 +26,7 @@ from emotailor.data.readers._common import (
 )
 from emotailor.data.readers._labels import TOLERANCE, LabelTable, Segment, need_label_file
 from emotailor.data.readers._pickle import load_pickle
+from emotailor.data.sample import Modality, Sample
 from emotailor.errors import DataError
 
 KEYS: dict[Modality, str] = {"visual": "vision", "audio": "audio", "text": "text"}

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from emotailor.data.dataset import MODALITIES, Modality, Sample
 from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
     Block,
@@ -26,6 +25,7 @@ from emotailor.data.readers._common import (
     unreadable,
 )
 from emotailor.data.readers._labels import SDK_LABELS
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
 _EXPECTED = "a complete .npz file of plain arrays, without pickled objects"

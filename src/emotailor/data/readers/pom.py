@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from emotailor.data.dataset import MODALITIES, Modality, Sample
 from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
     Block,
@@ -25,6 +24,7 @@ from emotailor.data.readers._common import (
     require_file,
     unreadable,
 )
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
 _EXPECTED = "a complete HDF5 file with a dataset d1 of numbers"

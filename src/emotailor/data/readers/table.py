@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from emotailor.data.dataset import MODALITIES, Modality, Sample, canonical_label
 from emotailor.data.readers._common import (
     Block,
     ConvertOptions,
@@ -25,6 +24,7 @@ from emotailor.data.readers._common import (
     require_file,
     unreadable,
 )
+from emotailor.data.sample import MODALITIES, Modality, Sample, canonical_label
 from emotailor.errors import DataError
 
 _EXPECTED = "a CSV with columns id, split and one per label"

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from emotailor.data.dataset import Modality, Sample
 from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
     Block,
@@ -26,6 +25,7 @@ from emotailor.data.readers._common import (
     splits_of,
 )
 from emotailor.data.readers._pickle import load_torch
+from emotailor.data.sample import Modality, Sample
 from emotailor.errors import DataError
 
 CLASSES = ("happy", "sad", "anger", "surprise", "disgust", "fear")

@@ -1,0 +1,56 @@
+"""The card of a data set: everything known about it but its arrays."""
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from emotailor.data.sample import Modality
+
+SCHEMA_VERSION = 1
+
+
+class FileCard(BaseModel):
+    """A file of the data set and what its bytes must hash to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str = Field(pattern=r"^[\w-][\w.-]*$")  # a name in this folder, never a path
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    samples: int = Field(0, ge=0)
+
+
+class SplitCard(BaseModel):
+    """Counts of one split, and its shards in order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    samples: int
+    label_counts: dict[str, int]
+    shards: list[FileCard]
+
+
+class DatasetCard(BaseModel):
+    """Everything known about a data set but its arrays (``dataset.json``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: str = Field("emotailor-dataset", pattern="^emotailor-dataset$")
+    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    name: str
+    label_names: tuple[str, ...]
+    dims: dict[Modality, int]
+    aligned: bool
+    splits: dict[Annotated[str, Field(pattern=r"^\w[\w-]*$")], SplitCard]
+    statistics: FileCard | None = None
+    attachments: list[FileCard] = Field(default_factory=list)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    repairs: list[str] = Field(default_factory=list)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash over all shards: two data sets with the same one hold the same arrays."""
+        parts = {name: [s.sha256 for s in self.splits[name].shards] for name in sorted(self.splits)}
+        key = json.dumps([self.label_names, sorted(self.dims.items()), self.aligned, parts])
+        return hashlib.sha256(key.encode()).hexdigest()[:16]

@@ -1,0 +1,133 @@
+"""The checks that every sample passes on its way into a data set."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from emotailor.data.sample import MODALITIES, Modality, Sample
+from emotailor.errors import DataError
+
+
+class DataWarning(UserWarning):
+    """Something in the data was repaired or looks wrong, but it can be used."""
+
+
+class SampleChecker:
+    """Checks samples against what a data set declares, and repairs non-finite values.
+
+    Args:
+        name: of the data set, for messages.
+        label_names: of the label columns; distinct.
+        dims: feature width per modality.
+        aligned: whether all modalities of a sample must have the same number of steps.
+    """
+
+    def __init__(
+        self, name: str, label_names: Sequence[str], dims: Mapping[Modality, int], aligned: bool
+    ) -> None:
+        if not label_names or len(set(label_names)) != len(label_names):
+            raise DataError(
+                f"label names {list(label_names)}", expected="at least one, all distinct"
+            )
+        unknown = set(dims) - set(MODALITIES)
+        if unknown or not dims or any(d < 1 for d in dims.values()):
+            raise DataError(
+                f"modalities and dims {dict(dims)}",
+                expected=f"at least one of {', '.join(MODALITIES)}, each with a width of 1 or more",
+            )
+        self.name, self.label_names, self.aligned = name, tuple(label_names), aligned
+        self.dims: dict[Modality, int] = {m: dims[m] for m in MODALITIES if m in dims}
+        self.nonfinite: Counter[tuple[Modality, int]] = Counter()
+        self.nonfinite_samples: Counter[Modality] = Counter()
+        self._seen: dict[str, str] = {}
+
+    def check(self, split: str, sample: Sample) -> Sample:
+        """Return ``sample`` as it will be stored.
+
+        Raises:
+            DataError: duplicate id, wrong dims, labels that are not 0/1, no modality at all, or
+                different lengths in an aligned data set.
+        """
+        where = f"sample {sample.id!r} of split {split!r}"
+        if sample.id in self._seen:
+            raise DataError(
+                f"{where}: its id already occurs in split {self._seen[sample.id]!r}",
+                expected="every sample id once in the whole data set",
+            )
+        self._seen[sample.id] = split
+        labels = np.asarray(sample.labels if sample.labels is not None else ())
+        if labels.shape != (len(self.label_names),) or not np.isin(labels, (0, 1)).all():
+            raise DataError(
+                f"{where}: labels {labels.tolist()}",
+                expected=f"a 0 or 1 for each of {', '.join(self.label_names)}",
+            )
+        return Sample(sample.id, self.check_sequences(where, sample), labels.astype(np.uint8))
+
+    def check_sequences(
+        self, where: str, sample: Sample
+    ) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
+        """Return the sequences of a sample as they will be stored.
+
+        Args:
+            where: names the sample in messages.
+            sample: its labels do not matter here.
+
+        Raises:
+            DataError: wrong dims, no modality at all, or different lengths in an aligned data set.
+        """
+        unknown = sorted(set(sample.sequences) - set(self.dims))
+        if unknown:
+            raise DataError(
+                f"{where}: unexpected modality {unknown}", expected=f"some of {list(self.dims)}"
+            )
+        sequences = {
+            m: self._sequence(where, m, array)
+            for m, array in sample.sequences.items()
+            if np.size(array)
+        }
+        if not sequences:
+            raise DataError(f"{where}: it has no modality", expected="at least one non-empty one")
+        lengths = {m: len(s) for m, s in sequences.items()}
+        if self.aligned and len(set(lengths.values())) > 1:
+            raise DataError(
+                f"{where}: lengths {lengths} in an aligned data set",
+                expected="the same number of steps in every modality",
+                fix="mark the data set as unaligned, or align it to words first",
+            )
+        return sequences
+
+    def _sequence(self, where: str, modality: Modality, array: Any) -> Float32[np.ndarray, "_ _"]:
+        values = np.asarray(array)
+        dim = self.dims[modality]
+        if values.ndim != 2 or values.shape[1] != dim or values.dtype.kind not in "fiub":
+            raise DataError(
+                f"{where}: {modality} is {values.dtype} of shape {values.shape}",
+                expected=f"numbers of shape (steps, {dim})",
+            )
+        with np.errstate(over="ignore"):  # beyond float32 becomes inf, and is counted as such
+            values = values.astype(np.float32)
+        bad = ~np.isfinite(values)
+        if bad.any():
+            self.nonfinite_samples[modality] += 1
+            for column in np.nonzero(bad.any(0))[0]:
+                self.nonfinite[modality, int(column)] += int(bad[:, column].sum())
+            values[bad] = 0
+        return values
+
+    def repairs(self) -> list[str]:
+        """Say how many non-finite values were replaced by 0, and where."""
+        lines = []
+        for modality in self.dims:
+            columns = {c: n for (m, c), n in self.nonfinite.items() if m == modality}
+            if columns:
+                worst = sorted(columns.items(), key=lambda item: -item[1])
+                shown = ", ".join(f"feature {c} ({n})" for c, n in worst[:5])
+                more = f" and {len(worst) - 5} more features" if len(worst) > 5 else ""
+                lines.append(
+                    f"{modality}: {sum(columns.values())} non-finite values in "
+                    f"{self.nonfinite_samples[modality]} samples replaced by 0: {shown}{more}"
+                )
+        return lines

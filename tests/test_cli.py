@@ -1,5 +1,6 @@
 """The command line, as its users meet it: results, messages, exit codes, interruptions."""
 
+import errno
 import json
 import os
 import pickle
@@ -72,6 +73,20 @@ class Bomb:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return (Path.touch, (self.marker,))
+
+
+def test_what_the_system_refuses() -> None:
+    """Root may write anywhere, so the errors are made here."""
+    from emotailor.cli import _describe
+
+    temporary = PermissionError(errno.EACCES, "Permission denied", "/x/.report.html.12-abcdef.tmp")
+    assert _describe(temporary) == (
+        "Permission denied: /x/report.html\n"
+        "  to fix it: name a place that you may write to, with --out"
+    )
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert _describe(full).startswith("No space left on device\n  to fix it: make room")
+    assert _describe(OSError(errno.EIO, "Input/output error", "f")) == "Input/output error: f"
 
 
 # ---------------------------------------------------------------------- help and usage
@@ -418,12 +433,13 @@ def test_seeds_and_their_mean(home: Path) -> None:
     assert f"{np.mean(values):.3f}±{np.std(values, ddof=1):.3f}" in done.out
 
 
-def test_an_output_in_the_way_or_on_a_full_disk_is_one_line(
+def test_an_output_in_the_way_or_on_a_full_disk_is_one_message(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    train(home, out=str(tmp_path / "file")).failed(1, str(tmp_path / "file"))
-    train(home, out=str(tmp_path / "file" / "run")).failed(1, str(tmp_path / "file"))
+    for out in ("file", "file/run"):
+        done = train(home, out=str(tmp_path / out))
+        done.failed(1, str(tmp_path / "file"), "a file where a folder is needed")
     run_cli("data", "synthesize", "-o", tmp_path / "file" / "x").failed(1, str(tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -433,7 +449,9 @@ def test_an_output_in_the_way_or_on_a_full_disk_is_one_line(
     monkeypatch.setattr("emotailor.training.model_folder.save_file", full)
     done = train(home, out=str(tmp_path / "run"))
     done.failed(1, "No space left on device: x.safetensors")
-    assert len(done.err.splitlines()) == 1
+    assert done.err.splitlines()[1:] == [
+        "  to fix it: make room there, then run the same command again"
+    ]
     assert not [p for p in (tmp_path / "run").rglob("*") if ".tmp" in p.name]
 
 
@@ -681,7 +699,7 @@ def test_failures_of_the_machine(
 ) -> None:
     done = failing(monkeypatch, _raise(error))
     done.failed(1, message)
-    assert len(done.err.splitlines()) == 1 + ("memory" in message)
+    assert len(done.err.splitlines()) == 1 + ("memory" in message or "No space" in message)
 
 
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,6 +220,8 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     for name in kept:
         (tmp_path / name).write_text("kept")
     assert re.fullmatch(files._TEMPORARY, files._temporary_name(tmp_path / "x.json").name)
+    assert files.written_at(tmp_path / ".a.json.123-abcdef.tmp") == tmp_path / "a.json"
+    assert files.written_at(tmp_path / "kept.tmp") == tmp_path / "kept.tmp"
     files.remove_temporaries(tmp_path)
     assert names(tmp_path) == {"deep", *kept}
     assert names(tmp_path / "deep") == set()

@@ -4,6 +4,7 @@ Exit codes: 0 success, 1 a problem was found or an unforeseen failure, 2 wrong u
 configuration, 4 unusable data, 5 unusable model, 130 interrupted (a training saves a checkpoint).
 """
 
+import errno
 import json
 import os
 import shlex
@@ -754,6 +755,23 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     err.print(Text.assemble(("warning: ", "yellow"), str(message)), soft_wrap=True)
 
 
+def _describe(error: OSError) -> str:
+    """Say what the operating system refused, and what may help."""
+    from emotailor.files import written_at
+
+    where = f": {written_at(Path(error.filename))}" if isinstance(error.filename, str) else ""
+    remedies = {
+        errno.EACCES: "name a place that you may write to, with --out",
+        errno.EEXIST: "there is a file where a folder is needed: name another place with --out",
+        errno.ENOTDIR: "there is a file where a folder is needed: name another place with --out",
+        errno.EROFS: "name a place that can be written to, with --out",
+        errno.ENOSPC: "make room there, then run the same command again",
+    }
+    return str(
+        EmotailorError(f"{error.strerror or error}{where}", fix=remedies.get(error.errno or 0))
+    )
+
+
 def _fail(message: str, code: int) -> NoReturn:
     err.print(Text.assemble(("error: ", "red"), message), soft_wrap=True)
     sys.exit(code)
@@ -776,8 +794,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror or error}{where}", 1)
+        _fail(_describe(error), 1)
     except (MemoryError, RuntimeError) as error:  # torch reports a lack of memory as the latter
         lacking = isinstance(error, MemoryError) or "memory" in str(error)
         if not lacking:

@@ -152,8 +152,20 @@ def remove_others(folder: Path, stem: str, suffix: str, keep: str) -> None:
             file.unlink(missing_ok=True)
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one that a killed process may have left."""
+    return bool(_TEMPORARY.fullmatch(name))
+
+
+def written_at(path: Path) -> Path:
+    """Return the place that a temporary name was to take; other paths as they are."""
+    if not is_temporary(path.name):
+        return path
+    return path.with_name(path.name[1:].rsplit(".", 2)[0])
+
+
 def remove_temporaries(folder: Path) -> None:
     """Remove temporary files that a killed process left in ``folder`` (not while one writes)."""
     for path in folder.rglob(".*.tmp"):
-        if _TEMPORARY.fullmatch(path.name):  # the files of others have other names
+        if is_temporary(path.name):  # the files of others have other names
             _remove(path)

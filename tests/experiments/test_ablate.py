@@ -126,6 +126,15 @@ def test_what_variants_switch_is_left_to_them(data: Path, tmp_path: Path, key: s
     assert len(harmless.runs) == 12
 
 
+def test_the_order_of_losses_is_no_switch(data: Path, tmp_path: Path) -> None:
+    default = TailorConfig.model_fields["refinement_losses"].default
+    turned = f"model.refinement_losses={json.dumps(default[::-1])}"
+    assert len(plan_ablation(data, tmp_path / "o", seeds=1, settings=[turned]).runs) == 12
+    turned = f"model.fusion_order={json.dumps(['common', 'text', 'audio', 'visual'])}"
+    with pytest.raises(ConfigError, match="is for variants to switch: order_vtac, order_atvc"):
+        plan_ablation(data, tmp_path / "o", seeds=1, settings=[turned])
+
+
 def test_a_variant_that_is_the_full_model_on_these_data_is_skipped(
     data: Path, file: Path, tmp_path: Path
 ) -> None:

@@ -223,6 +223,9 @@ def test_folders_of_others_are_left_alone(data: Path, tmp_path: Path) -> None:
         plan_benchmark(data, tmp_path)
     with pytest.raises(ConfigError, match="is a file"):
         plan_benchmark(data, tmp_path / "table.md")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / ".benchmark.json.123-abcdef.tmp").write_text("{")
+    assert plan_benchmark(data, tmp_path / "killed").out == tmp_path / "killed"
     (tmp_path / "benchmark.json").write_text("[1]")
     with pytest.raises(ConfigError, match="is no benchmark"):
         plan_benchmark(data, tmp_path)
@@ -243,9 +246,13 @@ def test_a_table_is_not_replaced_by_a_part_of_it(
     data: Path, settings: Path, trained: Path, outcome: tuple[module.PlanResult, dict[str, Any]]
 ) -> None:
     before = (trained / "benchmark.json").read_bytes()
-    with pytest.raises(ConfigError, match=r"has twin too, and would lose") as caught:
-        plan(data, trained, settings, models=["tailor"])
-    assert "name these as well" in str(caught.value)
+    whole = before
+    for content in (whole, whole[: len(whole) // 2]):  # truncated, the runs themselves tell
+        (trained / "benchmark.json").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"has twin too, and would lose") as caught:
+            plan(data, trained, settings, models=["tailor"])
+        assert "name these as well" in str(caught.value)
+    (trained / "benchmark.json").write_bytes(whole)
     with pytest.raises(ConfigError, match="has seeds 6 too"):
         plan(data, trained, settings, seeds=1)
     assert len(plan(data, trained, settings, seeds=3).runs) == 6  # more is no loss

@@ -275,7 +275,7 @@ def test_a_folder_of_something_else_is_not_written_into(
         "  to fix it: name another one with --out"
     )
     assert sorted(file.name for file in data.iterdir()) == there
-    for content in ('{"format": "other"}', "[1]", "{", '{"written": []}'):
+    for content in ('{"format": "other"}', "[1]", '{"written": []}'):
         (tmp_path / "index.json").write_text(content)
         with pytest.raises(ConfigError, match="holds no figures"):
             figures(run, tmp_path)

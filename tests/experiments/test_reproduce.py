@@ -221,6 +221,28 @@ def test_published_numbers_beside_ours(done: tuple[Path, Outcome, list[str]]) ->
     assert table.marked == [list(systems).index("tailor")]
 
 
+def test_a_page_is_not_replaced_by_a_part_of_it(
+    done: tuple[Path, Outcome, list[str]], aligned: Path
+) -> None:
+    before = (done[0] / "report.html").read_bytes()
+    part = command(aligned, done[0])
+    part.failed(3, "has Table 2, unaligned, too", "give the unaligned data with --unaligned")
+    assert (done[0] / "report.html").read_bytes() == before
+    of_it = run_cli("report", done[0])
+    of_it.failed(5, "is a reproduction", str(done[0] / "report.html"), str(done[0] / "figure6"))
+
+
+def test_a_truncated_index_of_figures_is_made_again(
+    done: tuple[Path, Outcome, list[str]], aligned: Path, unaligned: Path
+) -> None:
+    index = done[0] / "figures" / "index.json"
+    whole = index.read_bytes()
+    index.write_bytes(whole[:60])
+    again = command(aligned, done[0], "--unaligned", unaligned)
+    assert again.code == 0, again.err
+    assert json.loads(index.read_bytes())["written"] == json.loads(whole)["written"]
+
+
 # ---------------------------------------------------------------------- the plan
 
 

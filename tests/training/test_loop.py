@@ -285,6 +285,27 @@ DAMAGE = {
 }
 
 
+def test_a_lost_checkpoint_is_said(data: Path, tmp_path: Path) -> None:
+    run, told = tmp_path / "run", Told()
+    train(config(data, epochs=1), run)
+    shutil.rmtree(run / "checkpoint")
+    train(config(data, epochs=1), run, told)
+    assert told.lines == [f"no checkpoint in {run}: training starts anew and replaces its model"]
+
+
+def test_lost_settings_are_said_in_short(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(config(data, epochs=1), run)
+    for spoil, what in ((lambda f: f.write_text("{}"), "damaged"), (Path.unlink, "missing")):
+        spoil(run / "config.json")
+        with pytest.raises(
+            ConfigError, match=f"config.json is {what}: nothing says with which"
+        ) as e:
+            train(config(data, epochs=1), run)
+        assert len(str(e.value)) < 600
+    assert (run / "model" / "model.json").is_file()
+
+
 @pytest.mark.parametrize("spoil", DAMAGE)
 def test_a_damaged_model_is_restored_from_its_checkpoint(
     data: Path, tmp_path: Path, spoil: Callable[[Path], None]

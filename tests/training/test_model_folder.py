@@ -251,6 +251,19 @@ def test_settings_this_version_does_not_know(
         load_model(folder)
 
 
+def test_a_checkpoint_is_named_as_a_remedy(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run / "model")
+    (run / "checkpoint").mkdir()
+    (run / "checkpoint" / "state.json").write_text("{}")
+    _truncate(run / "model")
+    with pytest.raises(ModelError, match=r"SHA-256[\s\S]*fix it: run its `emotailor train` again"):
+        load_model(run)
+    (run / "model" / "model.json").unlink()
+    with pytest.raises(ModelError, match=r"no trained model[\s\S]*run its `emotailor train` again"):
+        load_model(run)
+
+
 @pytest.mark.parametrize("below", ["seed7", "tailor/seed7"])
 def test_a_folder_of_runs_names_one_of_them(tmp_path: Path, below: str) -> None:
     card = tmp_path / below / "model" / "model.json"

@@ -154,12 +154,17 @@ def check_full(config: TailorConfig) -> None:
     for row in ABLATIONS.values():
         for name in row.changes:
             default = TailorConfig.model_fields[name].default
-            if getattr(config, name) != default:
+            if not _same(getattr(config, name), default, ordered=name == "fusion_order"):
                 raise _not_full(config, name, switch=name, expected=repr(default))
     for loss in config.refinement_losses:
         name = f"{loss}_weight"
         if not getattr(config, name):  # as good as left out
             raise _not_full(config, name, switch="refinement_losses", expected="a weight above 0")
+
+
+def _same(one: Any, other: Any, *, ordered: bool) -> bool:
+    sets = isinstance(one, tuple) and isinstance(other, tuple) and not ordered
+    return bool(set(one) == set(other) if sets else one == other)
 
 
 def _not_full(config: TailorConfig, name: str, *, switch: str, expected: str) -> ConfigError:

@@ -36,7 +36,7 @@ from emotailor.experiments.figure_numbers import (
 from emotailor.experiments.representations import (
     POINTS,
 )
-from emotailor.files import replacing_file, write_json
+from emotailor.files import is_temporary, replacing_file, write_json
 
 INDEX_FILE = "index.json"
 FORMAT = "emotailor-figures"
@@ -185,13 +185,17 @@ def make_figures(
 def _check_folder(folder: Path) -> None:
     """Refuse a folder of something else: its files could bear the names of ours."""
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    there = {name for name in there if not is_temporary(name)}
     if not there:
         return
+    own = {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "json")}
     try:
         index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
         # folders of earlier versions have no format
         ours = index.get("format", FORMAT if {"against", "skipped"} <= set(index) else None)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError):  # lost or truncated: the other names tell, and it is made again
+        ours = FORMAT if there <= own | {INDEX_FILE, CLAIMS_FILE} else None
+    except AttributeError:
         ours = None
     if ours != FORMAT:
         raise ConfigError(

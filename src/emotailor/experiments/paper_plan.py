@@ -23,6 +23,7 @@ from emotailor.experiments.plans import (
     complete_plan,
 )
 from emotailor.experiments.published import TABLE_2, published_setting
+from emotailor.experiments.report_benchmark import find_benchmark
 from emotailor.experiments.training import PlannedRun
 
 KIND = Kind(name="reproduction", reference=FULL)
@@ -123,6 +124,7 @@ def plan_paper(
     options = dict(locals())
     sets = _data_sets(data, unaligned)
     check_folder(out, KIND)
+    _check_stages(out, sets)
     stages: list[Stage] = []
     full: dict[str, tuple[PlannedRun, ...]] = {}
     for setting, (path, _) in sets.items():
@@ -175,6 +177,17 @@ def _data_sets(data: Path, unaligned: Path | None) -> dict[str, tuple[Path, Emot
             expected=f"those of {data}: {', '.join(first.label_names)}",
         )
     return {**found, "unaligned": (unaligned, second)}
+
+
+def _check_stages(out: Path, sets: Mapping[str, tuple[Path, EmotionDataset]]) -> None:
+    """Refuse to replace a page by a part of it."""
+    for setting, option in (("aligned", "--data"), ("unaligned", "--unaligned")):
+        if setting not in sets and find_benchmark(out / f"table2-{setting}") is not None:
+            raise ConfigError(
+                f"{out} has Table 2, {setting}, too, and its page would lose it",
+                expected="all data sets of the earlier call; what is trained is not trained again",
+                fix=f"give the {setting} data with {option}, or choose another --out",
+            )
 
 
 def _stage(name: str, title: str, plan: Plan, before: Sequence[Stage]) -> Stage:

@@ -22,6 +22,7 @@ from emotailor.data.dataset import EmotionDataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.comparison import PairedDifference
 from emotailor.experiments.training import PlannedRun
+from emotailor.files import is_temporary
 
 REFERENCE = "tailor"
 FIRST_SEED = 42
@@ -201,6 +202,7 @@ def check_folder(out: Path, kind: Kind) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file", expected="a folder", fix="choose another --out")
     there = {path.name for path in out.iterdir()} - {".lock"} if out.exists() else set()
+    there = {name for name in there if not is_temporary(name)}
     if not there:
         return
     try:
@@ -231,18 +233,27 @@ def _check_rows(out: Path, kind: Kind, runs: Collection[RunKey]) -> None:
             for run in row["runs"]
             if "metrics" in run
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:  # unreadable: the runs themselves tell
+        found = (card.parents[1] for card in out.glob("*/seed*/model/model.json"))
+        there = {
+            (run.parent.name, int(run.name.removeprefix("seed")))
+            for run in found
+            if run.name.removeprefix("seed").isdecimal()
+        }
+    except (OSError, KeyError, TypeError, AttributeError):
         return  # nothing has been tested yet
     lost = sorted(there - set(runs))
     if not lost:
         return
-    names = list(dict.fromkeys(name for name, _ in lost))
-    gone = [name for name in names if name not in {name for name, _ in runs}]
-    what = ", ".join(gone) if gone else f"seeds {', '.join(sorted({str(n) for _, n in lost}))}"
+    gone = sorted({name for name, _ in lost} - {name for name, _ in runs})
+    seeds = ", ".join(map(str, sorted({number for _, number in lost})))
+    what, fix = f"seeds {seeds}", "choose --seed and --seeds so that they have these"
+    if gone:
+        what, fix = ", ".join(gone), "name these as well"
     raise ConfigError(
         f"the table in {out} has {what} too, and would lose what is not asked for now",
         expected="all that the table has, or more; what is trained is not trained again",
-        fix="name these as well, or choose another --out",
+        fix=f"{fix}, or choose another --out",
     )
 
 

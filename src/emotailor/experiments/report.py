@@ -86,6 +86,10 @@ def _check_replaceable(file: Path) -> None:
             )
 
 
+def _is_table(file: Path) -> bool:
+    return find_benchmark(file.parent) == file
+
+
 def _check_run(path: Path) -> None:
     """Refuse what is neither a run nor a model, and say where one is."""
     from emotailor.training.model_folder import find_model_folder
@@ -93,6 +97,14 @@ def _check_run(path: Path) -> None:
     try:
         find_model_folder(path)
     except ModelError as error:
+        if (path / "reproduction.json").is_file():
+            tables = sorted({p.parent.name for p in path.glob("*/*.json") if _is_table(p)})
+            raise ModelError(
+                f"{path} is a reproduction, which writes its own report",
+                expected="a run, a model or a benchmark",
+                fix=f"open {path / FILE}"
+                + (f", or name a table in it, as {path / tables[0]}" if tables else ""),
+            ) from None
         inside = sorted(p.parent.parent.name for p in path.glob("*/model/model.json"))
         if inside:
             raise ModelError(

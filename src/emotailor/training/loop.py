@@ -95,6 +95,10 @@ class Trainer:
         if progress.finished and progress.best is not None and self.damage is None:
             self.reporter.message(f"{self.folder.path} is already trained; nothing to do")
             return TrainResult(self.folder.path, progress.best, progress.history)
+        if not progress.step and self.folder.model.exists():
+            self.reporter.message(
+                f"no checkpoint in {self.folder.path}: training starts anew and replaces its model"
+            )
         with stop_requests() as stop, worker_threads(self.device) as self.workers:
             return self._train(stop)
 

@@ -29,6 +29,7 @@ from emotailor.models.factory import build_model
 
 SCHEMA_VERSION = 1
 CARD_FILE = "model.json"
+AGAIN = "run its `emotailor train` again, which makes it anew where its checkpoint can"
 
 
 class ModelCard(BaseModel):
@@ -110,8 +111,20 @@ def find_model_folder(path: Path) -> Path:
         expected="a run folder of `emotailor train`, or a model folder with a model.json",
         fix=f"name a run in it, such as {below[0].parents[1]}"
         if below
+        else f"{AGAIN}, or check the path"
+        if _has_checkpoint(path)
         else "train a model first, or check the path",
     )
+
+
+def _has_checkpoint(run: Path) -> bool:
+    return (run / "checkpoint" / "state.json").is_file()
+
+
+def _remedy(folder: Path) -> str:
+    """What to do about a damaged model."""
+    copy = "copy the model folder again"
+    return f"{AGAIN}, or {copy}" if _has_checkpoint(folder.parent) else copy
 
 
 def read_model_card(folder: Path) -> ModelCard:
@@ -129,7 +142,7 @@ def read_model_card(folder: Path) -> ModelCard:
         raise ModelError(
             f"{folder / CARD_FILE} is damaged or of another version: {detail}",
             expected=f"a model of schema version {SCHEMA_VERSION}",
-            fix="copy the model folder again, or use the version of emotailor that wrote it",
+            fix=f"{_remedy(folder)}, or use the version of emotailor that wrote it",
         ) from None
 
 
@@ -143,21 +156,17 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
     folder = find_model_folder(Path(path))
     card = read_model_card(folder)
     if card.weights is None:
-        raise ModelError(
-            f"{folder / CARD_FILE} names no weights file", fix="copy the model folder again"
-        )
+        raise ModelError(f"{folder / CARD_FILE} names no weights file", fix=_remedy(folder))
     file = folder / card.weights.file
     try:
         if sha256_of(file) != card.weights.sha256:
             raise ModelError(
                 f"{file} is not the file that {CARD_FILE} describes: its SHA-256 differs",
-                fix="copy the model folder again; it was altered or truncated",
+                fix=f"{_remedy(folder)}; it was altered or truncated",
             )
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:
-        raise ModelError(
-            f"{file} cannot be read: {error}", fix="copy the model folder again"
-        ) from None
+        raise ModelError(f"{file} cannot be read: {error}", fix=_remedy(folder)) from None
     try:
         config = find_system(card.system).config.parse(card.config, "config")
     except ConfigError as error:
@@ -191,7 +200,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
     except (RuntimeError, KeyError) as error:
         raise ModelError(
             f"{file} does not fit the settings in {CARD_FILE}: {_first_reason(error)}",
-            fix="copy the model folder again; one of the two was altered",
+            fix=f"{_remedy(folder)}; one of the two was altered",
         ) from None
     return LoadedModel(card, model.eval().to(device), standardizer)
 

@@ -66,7 +66,7 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ConfigError(
-                    f"another process is training in {self.path}",
+                    f"another process works in {self.path}",
                     fix="wait for it to end, or choose another --out",
                 ) from None
             remove_temporaries(self.path)
@@ -109,8 +109,13 @@ class RunFolder:
             old = json.loads(file.read_text(encoding="utf-8"))
             # settings that came after the run was started have their defaults
             old["config"] = RunConfig.parse(old["config"]).to_json()
-        except (OSError, ValueError, KeyError, TypeError, ConfigError):
-            old = {}
+        except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+            what = "is missing" if isinstance(error, FileNotFoundError) else "is damaged"
+            raise ConfigError(
+                f"{file} {what}: nothing says with which settings {self.path} was trained",
+                expected="the file that the training wrote",
+                fix="put it back from a copy, or choose another --out (the model still works)",
+            ) from None
         differences = _differences(old, identity)
         # where the data lie and on what device may change without changing the run
         ignored = ("config.data.path:", "config.training.device:", "config.training.checkpoint")

@@ -184,7 +184,8 @@ def test_it_has_everything_a_reader_asks_for(run: Path, data: Path) -> None:
     card = json.loads((run / "model" / "model.json").read_text())
     for text in (
         "TAILOR on small", "test split, seed 5, from run", card["data"]["fingerprint"],
-        card["weights"]["sha256"], "torch", "Zhang, Chen, Shen and Wang.", str(data),
+        card["weights"]["sha256"], card["device"], "torch", "Zhang, Chen, Shen and Wang.",
+        str(data),
         "Where it departs from the preset “paper”", "emotailor report", "How to read this page",
     ):  # fmt: skip
         assert text in page.text, text

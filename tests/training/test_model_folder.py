@@ -24,6 +24,7 @@ from emotailor.training.model_folder import (
     read_model_card,
     save_model,
 )
+from emotailor.training.setup import device_name
 from tests.experiments.runs import train_tiny
 from tests.helpers import DIMS, SMALL
 
@@ -249,6 +250,13 @@ def test_settings_this_version_does_not_know(
     edit(folder, **changes)
     with pytest.raises(ModelError, match=rf"model.json: .*{message}[\s\S]*version of emotailor"):
         load_model(folder)
+
+
+def test_the_card_says_on_what_it_was_trained(trained: Path) -> None:
+    device = read_model_card(trained).device
+    assert device == device_name(torch.device("cpu"))
+    assert device.endswith(" (cpu)")
+    assert len(device) > len(" (cpu)")
 
 
 def test_a_checkpoint_is_named_as_a_remedy(trained: Path, tmp_path: Path) -> None:

@@ -47,22 +47,11 @@ class Expected:
         return sum(self.training.values()) + sum(self.testing.values())
 
 
-def device_name(config: RunConfig) -> str:
-    """Say what a run is trained on."""
-    import torch
+def trained_with(config: RunConfig) -> str:
+    """Return the name of the device that a run is trained on."""
+    from emotailor.training.setup import choose_device, device_name
 
-    from emotailor.training.setup import choose_device
-
-    device = choose_device(config.training.device)
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(x.partition(":")[2].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name} ({device.type})"
+    return device_name(choose_device(config.training.device))
 
 
 def expect(reproduction: Reproduction, console: Console) -> Expected:
@@ -182,7 +171,7 @@ class _Speeds:
             self.known["start"][platform.node()] = time_start()
         load_everything()
         for key, (plan, config) in todo.items():
-            entry: dict[str, Any] = {"device": device_name(config), "system": config.system}
+            entry: dict[str, Any] = {"device": trained_with(config), "system": config.system}
             try:
                 entry["speed"] = asdict(time_training(config, plan.threads))
             except InterruptedRunError:
@@ -197,7 +186,7 @@ def _identity(plan: Plan, config: RunConfig) -> str:
     """Everything that decides how long a run takes, in a few letters."""
     values = config.to_json()
     values["data"]["path"] = plan.dataset.card.fingerprint
-    values["training"] |= {"seed": None, "device": device_name(config)}
+    values["training"] |= {"seed": None, "device": trained_with(config)}
     text = json.dumps([values, plan.threads], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -244,7 +233,7 @@ def describe_plan(reproduction: Reproduction, expected: Expected) -> str:
     line = f"{done + started + new} runs: {done} done, {started} go on, {new} to do"
     if started + new:
         plan = next(stage.plan for stage in stages if not stage.complete)
-        device = device_name(next(iter(plan.runs.values())).config)
+        device = trained_with(next(iter(plan.runs.values())).config)
         threads = f"{plan.threads} thread{'s' * (plan.threads > 1)}"
         line += (
             f"; expected {duration(expected.seconds)}{early_stopping(expected)} on {device}, "

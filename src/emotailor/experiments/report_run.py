@@ -276,9 +276,11 @@ def _versions(subject: Subject) -> Section:
         ("parameters", f"{size:,}"),
         ("trained with", ", ".join(f"{name} {text}" for name, text in card.versions.items())),
     ]
+    if card.device is not None:
+        facts.append(("trained on", card.device))
     if card.weights is not None:
         facts.append(("weights, SHA-256", card.weights.sha256))
-    facts += [(f"trained on, {key}", str(value)) for key, value in card.data.items()]
+    facts += [(f"data, {key}", str(value)) for key, value in card.data.items()]
     return Section("Model and versions", [Facts([*facts, *machine_facts()])])
 
 

@@ -34,7 +34,7 @@ from emotailor.experiments.paper_plan import (
     Stage,
     plan_paper,
 )
-from emotailor.experiments.paper_time import Expected, device_name, early_stopping, expect
+from emotailor.experiments.paper_time import Expected, early_stopping, expect, trained_with
 from emotailor.experiments.plans import REFERENCE, wait_for_others
 from emotailor.experiments.report_benchmark import read_benchmark
 from emotailor.experiments.report_paper import paper_page
@@ -262,7 +262,7 @@ def _content(
         "options": {
             k: str(v) if isinstance(v, Path) else v for k, v in reproduction.options.items()
         },
-        "device": device_name(next(iter(reproduction.stages[0].plan.runs.values())).config),
+        "device": trained_with(next(iter(reproduction.stages[0].plan.runs.values())).config),
         "left_out": list(reproduction.left_out),
         "missing": outcome.missing,
         "calls": [*old.get("calls", []), *([call] if outcome.time else [])],

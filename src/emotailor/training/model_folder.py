@@ -52,6 +52,7 @@ class ModelCard(BaseModel):
     versions: dict[str, str] = Field(
         default_factory=lambda: {"emotailor": __version__, "torch": str(torch.__version__)}
     )
+    device: str | None = None  # that it was trained on
     weights: FileCard | None = None
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """What every training starts from: the device, the data as the system takes them, the model."""
 
+import platform
 import re
 import zipfile
 from pathlib import Path
@@ -48,6 +49,19 @@ def choose_device(wanted: str) -> torch.device:
             expected="auto, cpu, cuda, cuda:1 or mps, and such a device on this machine",
         )
     return torch.device(wanted)
+
+
+def device_name(device: torch.device) -> str:
+    """Return how the maker calls a device, such as ``NVIDIA H100 80GB HBM3`` or a processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(x.partition(":")[2].strip() for x in lines if x.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{name} ({device.type})"
 
 
 class TrainingData:

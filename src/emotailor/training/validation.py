@@ -10,7 +10,7 @@ from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.models.base import EmotionModel
 from emotailor.training.inference import predict_probabilities
 from emotailor.training.model_folder import ModelCard
-from emotailor.training.setup import TrainingData
+from emotailor.training.setup import TrainingData, choose_device, device_name
 
 
 def validate(
@@ -55,6 +55,7 @@ def describe_model(
         thresholds=thresholds,
         data={"name": data.dataset.card.name, "fingerprint": data.dataset.card.fingerprint},
         selection=record,
+        device=device_name(choose_device(config.training.device)),
     )
 
 

@@ -280,7 +280,8 @@ def _state(run: PlannedRun, fingerprint: str) -> State:
     Raises:
         ConfigError: its folder holds a run with other settings.
     """
-    from emotailor.training.checkpoint import damage_of, read_progress
+    from emotailor.training.checkpoint import read_progress
+    from emotailor.training.model_folder import check_model
     from emotailor.training.run_folder import RunFolder
 
     folder = RunFolder(run.folder)
@@ -293,7 +294,11 @@ def _state(run: PlannedRun, fingerprint: str) -> State:
     folder.claim(run.config, fingerprint)  # of a folder with a run in it, this only reads
     if progress is None or not progress.finished:
         return "started"
-    return "started" if damage_of(folder.model) else "done"  # the training makes it whole again
+    try:
+        check_model(folder.model)
+    except ModelError:
+        return "started"  # its training makes it whole again, or says that it cannot
+    return "done"
 
 
 def render_plan(plan: Plan) -> Table:

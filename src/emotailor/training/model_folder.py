@@ -147,12 +147,11 @@ def read_model_card(folder: Path) -> ModelCard:
         ) from None
 
 
-def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
-    """Load a trained model from a run folder or a model folder, in evaluation mode.
+def check_model(path: str | Path) -> tuple[ModelCard, Path]:
+    """Check the files of a model without building it; return its card and its weights file.
 
     Raises:
-        ModelError: there is none, a file is missing, truncated or altered, or its system or
-            settings are unknown to this version.
+        ModelError: there is none, or a file is missing, truncated or altered.
     """
     folder = find_model_folder(Path(path))
     card = read_model_card(folder)
@@ -165,6 +164,21 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
                 f"{file} is not the file that {CARD_FILE} describes: its SHA-256 differs",
                 fix=f"{_remedy(folder)}; it was altered or truncated",
             )
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error}", fix=_remedy(folder)) from None
+    return card, file
+
+
+def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
+    """Load a trained model from a run folder or a model folder, in evaluation mode.
+
+    Raises:
+        ModelError: there is none, a file is missing, truncated or altered, or its system or
+            settings are unknown to this version.
+    """
+    card, file = check_model(path)
+    folder = file.parent
+    try:
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{file} cannot be read: {error}", fix=_remedy(folder)) from None

@@ -20,12 +20,13 @@ from emotailor.data.sample import Sample
 from emotailor.data.store import write_dataset
 from emotailor.errors import ConfigError, DataError
 from emotailor.experiments import paper_plan, plans
+from emotailor.experiments.page import Text
 from emotailor.experiments.paper_plan import Reproduction, plan_paper
 from emotailor.experiments.paper_time import expect
 from emotailor.experiments.processes import Ended, Job
 from emotailor.experiments.published import TABLE_2
 from emotailor.experiments.report_benchmark import read_benchmark
-from emotailor.experiments.report_paper import _beside
+from emotailor.experiments.report_paper import _beside, _reading
 from emotailor.experiments.reproduce import reproduce_paper, run_paper
 from emotailor.training import timing
 from emotailor.training.run_folder import RunFolder
@@ -241,6 +242,17 @@ def test_a_truncated_index_of_figures_is_made_again(
     again = command(aligned, done[0], "--unaligned", unaligned)
     assert again.code == 0, again.err
     assert json.loads(index.read_bytes())["written"] == json.loads(whole)["written"]
+
+
+def test_what_ablations_cost_on_planted_data_is_on_the_page(
+    done: tuple[Path, Outcome, list[str]],
+) -> None:
+    found = read_benchmark(done[0] / "table3" / "ablation.json")
+    assert found.findings == []  # these data are not planted
+    told = found.model_copy(update={"findings": ["1 of 1 do as planted."]})
+    assert _reading(told, {"paper": False, "title": "Table 3"})[-1] == Text(
+        "1 of 1 do as planted.", "note"
+    )
 
 
 # ---------------------------------------------------------------------- the plan

@@ -107,6 +107,7 @@ class StoredBenchmark(BaseModel):
     jobs: dict[str, int] = Field(default_factory=dict)
     test: StoredTest | None = None
     notes: list[str] = Field(default_factory=list)
+    findings: list[str] = Field(default_factory=list)
     systems: dict[str, StoredSystem]
 
 

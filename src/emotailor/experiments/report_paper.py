@@ -159,7 +159,7 @@ def _reading(found: StoredBenchmark, stage: Mapping[str, Any]) -> list[Block]:
         reference = found.systems[found.test.reference].title
         text = f"{TITLES[TESTED]} minus that of {reference}, where the 95 % interval excludes 0: "
         blocks.append(Text(text + (", ".join(certain) or "nowhere") + ".", "note"))
-    return blocks
+    return [*blocks, *(Text(line, "note") for line in found.findings)]
 
 
 # ---------------------------------------------------------------------- figures

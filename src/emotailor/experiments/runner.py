@@ -328,6 +328,7 @@ def _summarise(
         "jobs": {"at_once": plan.jobs, "threads": plan.threads},
         "test": {"reference": plan.kind.reference, "resamples": resamples} if differences else None,
         "notes": results.all_notes(),
+        "findings": list(plan.kind.read(differences)),
         "systems": entries,
     }
     return results, content

@@ -195,18 +195,16 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
     sizes = {name: tuple(x.shape) for name, x in state.items()}
     standardizer = None
     try:
-        with torch.device("meta"):  # compare shapes before altered settings can claim much memory
-            bare = build_model(card.system, config, dims, len(card.label_names), card.alignment)
-            bare.resize(sizes)
-            shapes = bare.state_dict()
+        # parameters that are replaced at once get no memory, which altered settings could claim,
+        # and are not drawn, which takes seconds for large recurrent layers
+        with torch.device("meta"):
+            model = build_model(card.system, config, dims, len(card.label_names), card.alignment)
+            model.resize(sizes)
+            shapes = model.state_dict()
         for name in sorted(state.keys() & shapes.keys()):
             if (there := tuple(state[name].shape)) != (wanted := tuple(shapes[name].shape)):
                 raise RuntimeError(f"{name} has the shape {there}, not {wanted}")
-        # fresh parameters are overwritten at once: leave the caller's random state alone
-        with torch.random.fork_rng(devices=[]):
-            model = build_model(card.system, config, dims, len(card.label_names), card.alignment)
-        model.resize(sizes)
-        model.load_state_dict(state)
+        model.load_state_dict(state, assign=True)
         if card.standardized:
             standardizer = Standardizer(
                 {m: tensors[f"standardizer.mean.{m}"].numpy() for m in dims},

@@ -252,6 +252,14 @@ def test_a_table_is_not_replaced_by_a_part_of_it(
         with pytest.raises(ConfigError, match=r"has twin too, and would lose") as caught:
             plan(data, trained, settings, models=["tailor"])
         assert "name these as well" in str(caught.value)
+    (trained / "benchmark.json").unlink()  # nor where it is lost
+    with pytest.raises(ConfigError, match=r"has twin too, and would lose"):
+        plan(data, trained, settings, models=["tailor"])
+    assert set(plan(data, trained, settings).states.values()) == {"done"}
+    (trained / "mine.txt").write_text("")
+    with pytest.raises(ConfigError, match="is no benchmark, and not empty"):
+        plan(data, trained, settings)
+    (trained / "mine.txt").unlink()
     (trained / "benchmark.json").write_bytes(whole)
     with pytest.raises(ConfigError, match="has seeds 6 too"):
         plan(data, trained, settings, seeds=1)

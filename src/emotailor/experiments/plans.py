@@ -207,6 +207,10 @@ def check_folder(out: Path, kind: Kind) -> None:
         return
     try:
         found = _stored(out, kind)["format"]
+    except FileNotFoundError:
+        tables = {"table.md", "table.csv", "table.tex"}
+        runs = {path.parents[1].name for path in out.glob("*/seed*/config.json")}
+        found = kind.format if runs and there <= runs | tables else None  # it lost its file
     except (OSError, KeyError, TypeError):
         found = None
     except ValueError:  # its name says what it was; the same command writes it again
@@ -233,14 +237,14 @@ def _check_rows(out: Path, kind: Kind, runs: Collection[RunKey]) -> None:
             for run in row["runs"]
             if "metrics" in run
         }
-    except ValueError:  # unreadable: the runs themselves tell
+    except (OSError, ValueError):  # lost or unreadable: the runs themselves tell
         found = (card.parents[1] for card in out.glob("*/seed*/model/model.json"))
         there = {
             (run.parent.name, int(run.name.removeprefix("seed")))
             for run in found
             if run.name.removeprefix("seed").isdecimal()
         }
-    except (OSError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         return  # nothing has been tested yet
     lost = sorted(there - set(runs))
     if not lost:

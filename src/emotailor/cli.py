@@ -577,8 +577,10 @@ def reproduce_paper(
     """
     from emotailor.experiments.paper_plan import plan_paper
     from emotailor.experiments.paper_time import describe_plan, expect, render_plan
-    from emotailor.experiments.reproduce import run_paper
+    from emotailor.experiments.reproduce import check_free, run_paper
 
+    if not dry_run:
+        check_free(out_path)  # before the plan, which takes a while
     plan = plan_paper(
         data,
         out_path,

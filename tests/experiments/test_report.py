@@ -1,6 +1,7 @@
 """The report: numbers are the stored ones, no name is taken for markup, parts may be missing."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -177,6 +178,23 @@ def test_every_number_is_the_stored_one(run: Path) -> None:
         assert row[0] == str(record["epoch"])
         assert row[1] == number(record["valid"]["micro_f1"])
         assert row[header.index("total")] == f"{record['train']['total']:.4g}"
+
+
+def test_a_place_that_cannot_be_written_to_is_found_at_once(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may, asked = os.access, []
+
+    def access(path: Any, mode: int) -> bool:  # root may write anywhere
+        if mode == os.W_OK:
+            asked.append(path)
+        return mode != os.W_OK and may(path, mode)
+
+    monkeypatch.setattr(os, "access", access)
+    out = tmp_path / "deep" / "page.html"
+    run_cli("report", run, "--out", out).failed(3, f"{tmp_path} cannot be written to", "--out")
+    assert asked == [tmp_path]
+    assert not out.parent.exists()
 
 
 def test_it_has_everything_a_reader_asks_for(run: Path, data: Path) -> None:

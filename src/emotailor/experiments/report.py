@@ -8,6 +8,7 @@ several benchmarks takes their sections::
     Page("Title", sections=[Section(folder.name, sections), ...]).write(file)
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,12 @@ def write_report(
 
 
 def _check_replaceable(file: Path) -> None:
-    """Refuse to write over what is no page: a data set's card, a run's settings."""
+    """Refuse to write over what is no page, as a data set's card, and where one may not write."""
+    folder = next(path for path in file.absolute().parents if path.exists())
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(
+            f"{folder} cannot be written to", expected="a place for the page", fix="choose --out"
+        )
     if file.is_dir():
         raise ConfigError(f"{file} is a folder", expected="a file", fix="choose another --out")
     if file.is_file():

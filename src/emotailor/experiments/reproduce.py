@@ -86,6 +86,18 @@ def reproduce_paper(
     )
 
 
+def check_free(out: Path) -> None:
+    """Refuse a folder in which another process works.
+
+    Raises:
+        ConfigError: one does.
+    """
+    from emotailor.training.run_folder import RunFolder
+
+    if RunFolder(out).is_held():
+        raise ConfigError(f"another process works in {out}", fix="wait for it to end")
+
+
 def run_paper(
     reproduction: Reproduction,
     console: Console,
@@ -108,8 +120,7 @@ def run_paper(
     from emotailor.training.run_folder import RunFolder
 
     out = reproduction.out
-    if RunFolder(out).is_held():
-        raise ConfigError(f"another process works in {out}", fix="wait for it to end")
+    check_free(out)
     wait_for_others(reproduction.left, console)
     expected = expected or expect(reproduction, console)
     missing: list[str] = []

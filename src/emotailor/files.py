@@ -157,6 +157,13 @@ def is_temporary(name: str) -> bool:
     return bool(_TEMPORARY.fullmatch(name))
 
 
+def names_in(folder: Path) -> set[str]:
+    """Return what a folder holds, but for what a killed process left; of no folder, nothing."""
+    if not folder.is_dir():
+        return set()
+    return {path.name for path in folder.iterdir() if not is_temporary(path.name)}
+
+
 def written_at(path: Path) -> Path:
     """Return the place that a temporary name was to take; other paths as they are."""
     if not is_temporary(path.name):

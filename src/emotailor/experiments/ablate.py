@@ -30,7 +30,6 @@ from emotailor.experiments.plans import (
     Differences,
     Kind,
     Plan,
-    PlannedSystem,
     complete_plan,
     numbers,
 )
@@ -49,14 +48,10 @@ OTHER_DATA = (
     "the rows and the signs of the differences can be compared, not the values."
 )
 
-PLANTED_COSTS: Mapping[str, str] = {
-    "common": "what all modalities share are distractors: it carries no label",
-    "identical": "each label shows itself in a window of its own, and all get one mean over time",
-    "label_embedding": "likewise",
-    "label_correlation": "likewise",
-}
-"""Variants that should cost something on synthetic data, and why; what the others switch has
-nothing to do with where the evidence lies there."""
+PLANTED_COSTS = frozenset({"common", "identical", "label_embedding", "label_correlation"})
+"""Variants that should cost something on synthetic data: what all modalities share carries no
+label, and each label shows itself in a window of its own, while the last three see one mean over
+time. What the others switch has nothing to do with where the evidence lies."""
 
 
 def ablate(
@@ -180,14 +175,11 @@ def plan_variants(
         notes=(NOTE,) if same else (NOTE, OTHER_DATA),
         read=against_the_plant if is_planted(dataset) else lambda _: (),
     )
-    plan = complete_plan(data, dataset, out, built, kind, split=split, jobs=jobs)
-    systems = tuple(
-        system if system.skipped else _skip_full(system, row, full[0], dataset)
-        for system, row in zip(plan.systems, rows, strict=True)
-    )
-    left = {key for system in systems for key in system.by_key}
-    states = {key: state for key, state in plan.states.items() if key in left}
-    return replace(plan, systems=systems, states=states)
+    model, modalities = full[0].config.model, full[0].config.data.modalities
+    assert isinstance(model, TailorConfig)
+    there = [m for m in dataset.dims if modalities is None or m in modalities]
+    skip = {row.name: row.why_full(model, there) for row in rows}
+    return complete_plan(data, dataset, out, built, kind, split=split, jobs=jobs, skip=skip)
 
 
 def chosen_variants(names: Sequence[str]) -> list[Ablation]:
@@ -212,17 +204,6 @@ def _switch(run: PlannedRun, row: Ablation, out: Path) -> PlannedRun:
         return run
     switched = config.replace(model=model.to_json())
     return PlannedRun(switched, out / row.name / f"seed{config.training.seed}")
-
-
-def _skip_full(
-    system: PlannedSystem, row: Ablation, full: PlannedRun, dataset: EmotionDataset
-) -> PlannedSystem:
-    """Skip a variant that would be the full model on these data."""
-    model = full.config.model
-    assert isinstance(model, TailorConfig)
-    there = find_system(SYSTEM).choose(dataset.dims, full.config.data.modalities)
-    why = row.why_full(model, there)
-    return replace(system, runs=(), skipped=why) if why else system
 
 
 def against_the_plant(differences: Differences) -> list[str]:

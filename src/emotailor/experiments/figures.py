@@ -36,7 +36,7 @@ from emotailor.experiments.figure_numbers import (
 from emotailor.experiments.representations import (
     POINTS,
 )
-from emotailor.files import is_temporary, replacing_file, write_json
+from emotailor.files import names_in, replacing_file, write_json
 
 INDEX_FILE = "index.json"
 FORMAT = "emotailor-figures"
@@ -184,8 +184,7 @@ def make_figures(
 
 def _check_folder(folder: Path) -> None:
     """Refuse a folder of something else: its files could bear the names of ours."""
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    there = {name for name in there if not is_temporary(name)}
+    there = names_in(folder)
     if not there:
         return
     own = {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "json")}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
@@ -22,7 +23,7 @@ from emotailor.data.dataset import EmotionDataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.comparison import PairedDifference
 from emotailor.experiments.training import PlannedRun
-from emotailor.files import is_temporary
+from emotailor.files import names_in
 
 REFERENCE = "tailor"
 FIRST_SEED = 42
@@ -137,6 +138,7 @@ def complete_plan(
     *,
     split: str,
     jobs: int | None,
+    skip: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Check runs against data and folder, find what is done already, and share the cores.
 
@@ -148,6 +150,7 @@ def complete_plan(
         kind: of comparison.
         split: to test on.
         jobs: runs at a time; None for as many as the machine has cores.
+        skip: name of a row that is not to be run -> why.
 
     Raises:
         ConfigError: no row can be trained, or the folder holds something else or more.
@@ -158,7 +161,7 @@ def complete_plan(
             raise DataError(f"split {name!r} of {data} is empty", expected="at least one sample")
     systems = []
     for row, runs in built:
-        skipped = _why_not(dataset, runs[0].config)
+        skipped = skip.get(row.name) or _why_not(dataset, runs[0].config)
         systems.append(PlannedSystem(row, () if skipped else tuple(runs), skipped))
     if all(system.skipped for system in systems):
         reasons = "; ".join(system.skipped for system in systems)
@@ -201,8 +204,7 @@ def check_folder(out: Path, kind: Kind) -> None:
     """Refuse a folder of something else: its files could bear the names of ours."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file", expected="a folder", fix="choose another --out")
-    there = {path.name for path in out.iterdir()} - {".lock"} if out.exists() else set()
-    there = {name for name in there if not is_temporary(name)}
+    there = names_in(out) - {".lock"}
     if not there:
         return
     try:

@@ -311,12 +311,13 @@ def _summarise(
             )
         )
         entries[name] = _entry(rows[-1], summary, system, own)
+    findings = plan.kind.read(differences)
     results = Results(
         rows=rows,
         title=f"{plan.dataset.card.name}, split {plan.split}, thresholds "
         f"{thresholds.replace('_', ' ')} on {_validation(plan)}",
         reference=_reference_title(plan) if differences else None,
-        notes=_reading(plan, bool(evaluations), differences, resamples),
+        notes=[*_reading(plan, bool(evaluations), differences, resamples), *findings],
     )
     content = {
         "format": plan.kind.format,
@@ -328,7 +329,7 @@ def _summarise(
         "jobs": {"at_once": plan.jobs, "threads": plan.threads},
         "test": {"reference": plan.kind.reference, "resamples": resamples} if differences else None,
         "notes": results.all_notes(),
-        "findings": list(plan.kind.read(differences)),
+        "findings": list(findings),
         "systems": entries,
     }
     return results, content
@@ -416,7 +417,7 @@ def _reading(plan: Plan, tested: bool, differences: Differences, resamples: int)
             "resamples of whole videos. p is not corrected "
             f"for {len(differences)} comparisons, and says nothing of other seeds.",
         )
-    return [*lines, *plan.kind.notes, *plan.kind.read(differences)]
+    return [*lines, *plan.kind.notes]
 
 
 def next_command(plan: Plan, result: PlanResult) -> str | None:

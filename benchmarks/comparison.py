@@ -16,8 +16,8 @@ from benchmarks.flops import forward_flops, training_flops
 from benchmarks.specification import LENGTHS, Lengths, Specification, draw_lengths
 from benchmarks.worker import Worker
 from emotailor.config import parse_overrides
-from emotailor.configs.tailor import TailorConfig
 from emotailor.errors import ConfigError
+from emotailor.models.tailor.config import TailorConfig
 
 FACES = ["program", "paper"]  # computing as the authors' program does, and as in the paper
 Command = Literal["train", "predict"]

@@ -9,8 +9,8 @@ for any program: all are measured by the same useful work.
 from collections.abc import Mapping
 from itertools import combinations
 
-from emotailor.configs.tailor import TailorConfig
 from emotailor.data.sample import Modality
+from emotailor.models.tailor.config import TailorConfig
 
 
 def forward_flops(

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from benchmarks.reference import Checkout, Reference, import_from, pad_steps
 from benchmarks.specification import DIMS
-from emotailor.configs.dfg import DFGConfig
-from emotailor.configs.misa import MISAConfig
-from emotailor.configs.mult import MulTConfig
-from emotailor.configs.run import recipe
 from emotailor.data.batching import Batch
 from emotailor.data.sample import Modality
+from emotailor.models.dfg.config import DFGConfig
+from emotailor.models.misa.config import MISAConfig
+from emotailor.models.mult.config import MulTConfig
+from emotailor.training.run_config import recipe
 
 STEPS = 50  # of every sequence in the files that MulT's program and MMSA read
 NUM_LABELS = 6

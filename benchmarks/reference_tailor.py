@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.reference import Checkout, Reference, import_from, pad_steps
 from benchmarks.specification import DIMS
-from emotailor.configs.tailor import TailorConfig
 from emotailor.data.batching import Batch
+from emotailor.models.tailor.config import TailorConfig
 
 STEPS = 60
 NUM_LABELS = 6

@@ -20,7 +20,7 @@ from benchmarks.flops import training_flops
 from benchmarks.specification import Specification
 from benchmarks.worker import Worker
 from emotailor.config import parse_overrides
-from emotailor.configs.tailor import TailorConfig
+from emotailor.models.tailor.config import TailorConfig
 
 
 def growth(sizes: Sequence[float], seconds: Sequence[float]) -> float | None:

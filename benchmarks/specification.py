@@ -8,10 +8,10 @@ from jaxtyping import Int64
 from pydantic import Field, SerializeAsAny, model_validator
 
 from emotailor.config import Config
-from emotailor.configs.systems import find_system
-from emotailor.configs.tailor import TailorConfig
 from emotailor.data.sample import Modality
 from emotailor.data.synthetic import mosei_statistics
+from emotailor.models.table import find_system
+from emotailor.models.tailor.config import TailorConfig
 
 DIMS: dict[Modality, int] = {"visual": 35, "audio": 74, "text": 300}
 Lengths = Literal["full", "mosei"]

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 
 from benchmarks.specification import Specification
-from emotailor.configs.run import recipe
 from emotailor.data.batching import Batch, split_by_steps
 from emotailor.models.base import EmotionModel, FittedModel, LabelStatistics
 from emotailor.models.factory import build_model, model_class
 from emotailor.training.loop import CPU_PART_STEPS
 from emotailor.training.optimizer import build_optimizer, learning_rate
+from emotailor.training.run_config import recipe
 from emotailor.training.threads import backward_of_parts, worker_threads
 
 TRAIN_SAMPLES = 16326  # of CMU-MOSEI

@@ -30,8 +30,8 @@ from benchmarks.comparison import (
     time_cells,
 )
 from benchmarks.specification import LENGTHS, Lengths, Specification
-from emotailor.configs.systems import SYSTEMS, find_system
 from emotailor.errors import ConfigError
+from emotailor.models.table import SYSTEMS, find_system
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -20,16 +20,16 @@ import torch
 from benchmarks import memory, report
 from benchmarks.specification import DIMS
 from emotailor.config import parse_overrides
-from emotailor.configs.alignment import AlignmentConfig
-from emotailor.configs.run import recipe
-from emotailor.configs.tailor import TailorConfig
 from emotailor.data.batching import Batch, split_by_steps
 from emotailor.data.sample import MODALITIES
+from emotailor.models.alignment.config import AlignmentConfig
+from emotailor.models.alignment.ctc import CTCAlignment
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
-from emotailor.nn.ctc import CTCAlignment
+from emotailor.models.tailor.config import TailorConfig
 from emotailor.training.loop import CPU_PART_STEPS
 from emotailor.training.optimizer import build_optimizer
+from emotailor.training.run_config import recipe
 
 LABELS = 6
 

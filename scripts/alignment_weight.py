@@ -18,12 +18,12 @@ from statistics import fmean
 
 import torch
 
-from emotailor.configs.alignment import AlignmentConfig
-from emotailor.configs.run import RunConfig
+from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.base import EmotionModel
 from emotailor.training.model_folder import load_model
 from emotailor.training.progress import Reporter
 from emotailor.training.run import train
+from emotailor.training.run_config import RunConfig
 from emotailor.training.setup import TrainingData
 
 PROGRAM = {"frames": "first", "positions": "all", "reduction": "sum"}

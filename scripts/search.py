@@ -2,7 +2,8 @@
 
     python scripts/search.py DATA --systems all --trials 6 --out search/
 
-Every trial of a system draws settings from its row of ``SPACES`` and from ``TRAINING`` and trains
+Every trial of a system draws settings from its row of the table of systems (``search``) and from
+``TRAINING``, and trains
 them with a few seeds; the test split is never read. Trials are ranked by the mean of validation
 micro-F1 (threshold tuned on the same split) and mAP. Finished trials are kept in the output folder,
 so the search goes on where it stopped. It ends by writing ``best.toml`` for `emotailor benchmark
@@ -20,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from emotailor.config import merge, parse_overrides
-from emotailor.configs.systems import SYSTEMS
 from emotailor.files import write_text
+from emotailor.models.table import SYSTEMS
 
 Settings = dict[str, Any]
 
@@ -32,99 +33,6 @@ TRAINING: dict[str, list[Any]] = {
 FIXED: Settings = {"batch_size": 32, "select_by": "tuned", "schedule": "linear"}
 
 
-def _transformer(width: int, layers: int) -> Settings:
-    names = ("visual_layers", "audio_layers", "text_layers")
-    return {
-        "hidden_size": width,
-        "feedforward_size": 2 * width,
-        "heads": 4,
-        "initial_std": 0.1 if width < 128 else 0.05,
-        **dict.fromkeys(names, layers),
-    }
-
-
-def _hhmpn(width: int, layers: int) -> Settings:
-    return {
-        "hidden_size": width,
-        "feedforward_size": width,
-        "encoder_layers": layers,
-        "memory_layers": layers,
-        "decoder_layers": 2,
-        "decoder_heads": 4,
-    }
-
-
-C: list[Settings] = [{"C": value} for value in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)]
-
-SPACES: Mapping[str, list[list[Settings]]] = {
-    "br": [C],
-    "lp": [C],
-    "cc": [C],
-    "sgm": [
-        [{"label_size": 32, "encoder_size": 32}, {"label_size": 64, "encoder_size": 64}],
-        [{"dropout": 0.2, "attention_dropout": 0.2}, {"dropout": 0.5, "attention_dropout": 0.5}],
-        [{"encoder_layers": 1, "decoder_layers": 1}, {"encoder_layers": 2, "decoder_layers": 2}],
-    ],
-    "lsan": [
-        [{"state_size": 64, "attention_size": 50}, {"state_size": 128, "attention_size": 100}],
-        [{"classifier_size": 64}, {"classifier_size": 128}],
-        [{"dropout": 0.3}, {"dropout": 0.6}],
-    ],
-    "ml_gcn": [
-        [{"feature_size": 64, "graph_size": 64}, {"feature_size": 128, "graph_size": 128}],
-        [{"label_size": 32}, {"label_size": 64}],
-        [{"threshold": 0.4}, {"threshold": "auto"}],
-    ],
-    "dfg": [
-        [
-            {"text_size": 32, "audio_size": 16, "visual_size": 32, "memory_size": 64},
-            {"text_size": 64, "audio_size": 16, "visual_size": 64, "memory_size": 128},
-        ],
-        [{"vertex_size": 32, "vertex_hidden": 32}, {"vertex_size": 64, "vertex_hidden": 64}],
-        [{"classifier_dropout": 0.3}, {"classifier_dropout": 0.7}],
-    ],
-    "raven": [
-        [{"cell_size": 32, "hidden_size": 64}, {"cell_size": 64, "hidden_size": 128}],
-        [{"dropout": 0.2}, {"dropout": 0.5}],
-        [{"shift_weight": 0.2}, {"shift_weight": 1.0}],
-    ],
-    "mult": [
-        [{"hidden_size": 32, "heads": 4}, {"hidden_size": 40, "heads": 8}],
-        [{"layers": 1, "memory_layers": 1}, {"layers": 2, "memory_layers": 2}],
-        [{"embedding_dropout": 0.3}, {"embedding_dropout": 0.6}],
-    ],
-    "simm": [
-        [{"hidden_size": 64}, {"hidden_size": 128}],
-        [{"adversarial_weight": 0.1}, {"adversarial_weight": 0.5}],
-        [{"orthogonality_weight": 0.01}, {"orthogonality_weight": 0.1}],
-    ],
-    "misa": [
-        [
-            {"hidden_size": 64, "feedforward_size": 128},
-            {"hidden_size": 128, "feedforward_size": 256},
-        ],
-        [{"dropout": 0.2}, {"dropout": 0.5}],
-        [{"similarity_weight": 0.3}, {"similarity_weight": 1.0}],
-    ],
-    "hhmpn": [
-        [_hhmpn(32, 1), _hhmpn(64, 1), _hhmpn(64, 2)],
-        [{"embedding_dropout": 0.25}, {"embedding_dropout": 0.5}],
-        [{"dropout": 0.2}, {"dropout": 0.4}],
-    ],
-    "carat": [
-        [_transformer(64, 1), _transformer(128, 1), _transformer(128, 2)],
-        [{"input_dropout": 0.2}, {"input_dropout": 0.6}],
-        [{"contrastive_weight": 0.1, "queue_size": 2048}, {"queue_size": 2048}],
-    ],
-    "tailor": [
-        [_transformer(64, 1), _transformer(128, 1), _transformer(128, 2)],
-        [{"input_dropout": 0.2}, {"input_dropout": 0.6}],
-        [{"dropout": 0.1, "cross_layers": 1}, {"dropout": 0.3, "cross_layers": 2}],
-    ],
-}
-"""Per system its choices: one of each list is drawn. All have three, of two or three ways each."""
-
-
 def rank(record: Mapping[str, Any]) -> float:
     """Mean of the validation micro-F1 and mAP of a trial."""
     return float(record["valid"]["micro_f1"] + record["valid"]["mean_average_precision"]) / 2
@@ -132,7 +40,7 @@ def rank(record: Mapping[str, Any]) -> float:
 
 def draw(system: str, trial: int) -> Settings:
     """Return the nested settings of a trial; they depend on system and number alone."""
-    choices = SPACES[system]
+    choices = SYSTEMS[system].search
     if len(choices) == 1:  # a grid, tried in order
         return {"model": choices[0][trial % len(choices[0])], "training": {"select_by": "tuned"}}
     rng = np.random.default_rng([20260101, trial, *system.encode()])
@@ -145,8 +53,8 @@ def run(task: tuple[str, str, int, int, Settings]) -> dict[str, Any]:
     """Train one trial of a system with some seeds and return its validation scores."""
     import torch
 
-    from emotailor.configs.run import RunConfig
     from emotailor.training.run import train
+    from emotailor.training.run_config import RunConfig
 
     data, system, trial, seeds, given = task
     torch.set_num_threads(1)

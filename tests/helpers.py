@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from emotailor.configs.tailor import TailorConfig
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.data.store import write_dataset
+from emotailor.models.tailor.config import TailorConfig
 
 DIMS: dict[Modality, int] = {"visual": 5, "audio": 7, "text": 11}
 LABELS = ("happy", "sad", "angry")

@@ -5,61 +5,14 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from emotailor.configs.systems import find_system
 from emotailor.data.batching import Batch, collate
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.models.base import EmotionModel, LabelStatistics
 from emotailor.models.factory import build_model
-from tests.helpers import DIMS, LABELS, SMALL, random_samples
+from emotailor.models.table import SYSTEMS, find_system
+from tests.helpers import DIMS, LABELS, random_samples
 
-TINY: dict[str, dict[str, Any]] = {
-    "br": {},
-    "lp": {},
-    "cc": {},
-    "lsan": {"state_size": 7, "attention_size": 5, "classifier_size": 13, "dropout": 0.1},
-    "ml_gcn": {"feature_size": 14, "graph_size": 13, "label_size": 17},
-    "simm": {"hidden_size": 13},
-    "misa": {"hidden_size": 14, "heads": 2, "feedforward_size": 17},
-    "sgm": {"label_size": 5, "encoder_size": 7, "dropout": 0.1, "attention_dropout": 0.1},
-    "carat": {
-        "hidden_size": 12,
-        "feedforward_size": 17,
-        "heads": 3,
-        "visual_layers": 1,
-        "audio_layers": 2,
-        "text_layers": 1,
-        "max_steps": 13,
-        "latent_size": 5,
-        "queue_size": 53,
-        "dropout": 0.1,
-        "initial_std": 0.2,
-    },
-    "mult": {"hidden_size": 12, "heads": 3, "layers": 1, "memory_layers": 2, "text_kernel": 5},
-    "hhmpn": {
-        "hidden_size": 14,
-        "encoder_heads": 2,
-        "encoder_layers": 1,
-        "memory_layers": 1,
-        "decoder_layers": 2,
-        "decoder_heads": 7,
-        "feedforward_size": 17,
-        "score_size": 5,
-    },
-    "dfg": {
-        "text_size": 7,
-        "audio_size": 5,
-        "visual_size": 3,
-        "vertex_size": 13,
-        "vertex_hidden": 11,
-        "memory_size": 17,
-        "candidate_hidden": 19,
-        "retain_hidden": 14,
-        "update_hidden": 15,
-        "classifier_hidden": 23,
-    },
-    "raven": {"cell_size": 7, "hidden_size": 13},
-    "tailor": {**SMALL.model_dump(), "initial_std": 0.2},
-}
+TINY: dict[str, dict[str, Any]] = {name: dict(row.tiny) for name, row in SYSTEMS.items()}
 """Settings of the model: sizes all different, and small."""
 
 

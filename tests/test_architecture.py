@@ -8,8 +8,8 @@ import emotailor
 ROOT = Path(emotailor.__file__).parent
 
 # a room imports only from itself and the rooms before it
-ORDER = ["foundation", "data", "configs", "nn", "models", "evaluation", "training", "serving",
-         "experiments", "cli"]  # fmt: skip
+ORDER = ["foundation", "data", "nn", "models", "evaluation", "training", "serving", "runs",
+         "comparison", "figures", "report", "paper", "commands", "cli"]  # fmt: skip
 FOUNDATION = {"errors", "files", "config"}
 
 
@@ -51,12 +51,12 @@ def test_configurations_and_data_do_not_import_torch() -> None:
 
     light = [
         "emotailor.cli",
-        "emotailor.configs.run",
+        "emotailor.training.run_config",
         "emotailor.data.inspect",
         "emotailor.data.convert",
         "emotailor.data.synthetic",
         "emotailor.data.validate",
-        "emotailor.experiments.training",
+        "emotailor.runs.train",
     ]
     code = f"import sys, {', '.join(light)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

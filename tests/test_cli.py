@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emotailor.commands import doctor
 from emotailor.data.store import open_dataset
-from emotailor.experiments import doctor
-from tests.experiments.runs import TOML, Outcome, run_cli
 from tests.helpers import DIMS, small_dataset
+from tests.runs.runs import TOML, Outcome, run_cli
 
 COMMANDS = [
     [],

@@ -7,11 +7,11 @@ import pytest
 from pydantic import Field
 
 from emotailor.config import Config, merge, parse_overrides, read_toml
-from emotailor.configs.run import RunConfig, recipe
-from emotailor.configs.systems import available_models, find_system
-from emotailor.configs.tailor import TailorConfig
-from emotailor.configs.training import TrainingConfig
 from emotailor.errors import ConfigError
+from emotailor.models.table import available_models, find_system
+from emotailor.models.tailor.config import TailorConfig
+from emotailor.training.config import TrainingConfig
+from emotailor.training.run_config import RunConfig, recipe
 
 
 class Inner(Config):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import emotailor
-from tests.experiments.runs import MODEL, TRAINING, one_thread
 from tests.helpers import DIMS, LABELS, random_samples
+from tests.runs.runs import MODEL, TRAINING, one_thread
 
 
 def test_every_public_name_resolves() -> None:

@@ -313,7 +313,7 @@ def data_synthesize(
 @models_app.command("list")
 def models_list() -> None:
     """List the systems: name, paper, modalities, how they are trained. The default."""
-    from emotailor.experiments.models import list_models
+    from emotailor.commands.models import list_models
 
     _print(list_models(), "more of one: emotailor models show NAME")
 
@@ -326,7 +326,7 @@ def models_show(
     ] = None,
 ) -> None:
     """Show paper, inputs, size, losses, training recipe and all settings of a system."""
-    from emotailor.experiments.models import describe, render_card
+    from emotailor.commands.models import describe, render_card
 
     _print(render_card(describe(name, data)))
 
@@ -370,7 +370,7 @@ def train(
     device: OwnDevice = None,
 ) -> None:
     """Train a system on a data set; run the same command again to go on after a stop."""
-    from emotailor.experiments.training import plan_runs, train_runs
+    from emotailor.runs.train import plan_runs, train_runs
 
     runs = plan_runs(
         data=data,
@@ -402,7 +402,7 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Evaluate trained runs; prints and stores metrics, intervals and predictions."""
-    from emotailor.experiments.evaluate import (
+    from emotailor.runs.evaluate import (
         evaluate_run,
         find_runs,
         render_evaluations,
@@ -433,8 +433,8 @@ def _several(names: str | None) -> list[str] | None:
 
 def _carry_out(plan: Any, thresholds: ThresholdChoice, resamples: int, *, dry_run: bool) -> None:
     """Show what a comparison is to do, do it, and say where it is and what failed."""
-    from emotailor.experiments.plans import describe_plan, render_plan
-    from emotailor.experiments.runner import next_command, run_plan
+    from emotailor.comparison.plan import describe_plan, render_plan
+    from emotailor.comparison.runner import next_command, run_plan
 
     _print(render_plan(plan), describe_plan(plan))
     if dry_run:
@@ -474,7 +474,7 @@ def benchmark(
     Prints and stores a table of all of them, with a paired test against TAILOR. Exits with 1 where
     a run failed; the others are not lost.
     """
-    from emotailor.experiments.benchmark import plan_benchmark
+    from emotailor.comparison.benchmark import plan_benchmark
 
     plan = plan_benchmark(
         data,
@@ -530,7 +530,7 @@ def ablate(
     Prints and stores a table of twelve variants beside the paper's numbers, with a paired test
     against the full model. Exits with 1 where a run failed; the others are not lost.
     """
-    from emotailor.experiments.ablate import plan_ablation
+    from emotailor.comparison.ablate import plan_ablation
 
     plan = plan_ablation(
         data,
@@ -575,9 +575,9 @@ def reproduce_paper(
     Shows the plan and the time it is expected to take on this device, and ends with one page: our
     numbers beside the published ones. Exits with 1 where a run failed; the others are not lost.
     """
-    from emotailor.experiments.paper_plan import plan_paper
-    from emotailor.experiments.paper_time import describe_plan, expect, render_plan
-    from emotailor.experiments.reproduce import check_free, run_paper
+    from emotailor.paper.plan import plan_paper
+    from emotailor.paper.reproduce import check_free, run_paper
+    from emotailor.paper.time import describe_plan, expect, render_plan
 
     if not dry_run:
         check_free(out_path)  # before the plan, which takes a while
@@ -621,7 +621,7 @@ def figures(
     device: Device = "auto",
 ) -> None:
     """Draw the paper's figures for a run, and more; check the paper's claims."""
-    from emotailor.experiments.figures import make_figures, render_report
+    from emotailor.figures.make import make_figures, render_report
 
     _print(
         render_report(
@@ -646,7 +646,7 @@ def report(
     device: Device = "auto",
 ) -> None:
     """Write one HTML page about a run or a benchmark, which can be mailed and read anywhere."""
-    from emotailor.experiments.report import write_report
+    from emotailor.report.write import write_report
 
     written = write_report(path, out=out_path, data=data, split=split, device=device)
     _print(*(f"note: {line}" for line in written.missing), f"stored: {written.file}")
@@ -672,7 +672,7 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Name the emotions of samples, and say which modality and which steps carried each."""
-    from emotailor.experiments.predict import predict_samples, read_samples, render_predictions
+    from emotailor.runs.predict import predict_samples, read_samples, render_predictions
     from emotailor.serving.predictor import Predictor
 
     predictor = Predictor.load(
@@ -712,7 +712,7 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes.")] = False,
 ) -> None:
     """Make data, train a small TAILOR, test it beside baselines, explain three predictions."""
-    from emotailor.experiments.demo import run_demo
+    from emotailor.commands.demo import run_demo
 
     run_demo(out_path, out, quick=quick)
 
@@ -720,7 +720,7 @@ def demo(
 @app.command()
 def doctor() -> None:
     """Say what this machine has: versions, devices, speed, and what would be missing."""
-    from emotailor.experiments.doctor import examine
+    from emotailor.commands.doctor import examine
 
     healthy, table = examine()
     _print(table)

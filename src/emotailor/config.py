@@ -207,3 +207,14 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
             both = isinstance(value, Mapping) and isinstance(old, Mapping)
             result[key] = merge(old, value) if both else value  # type: ignore[arg-type]
     return result
+
+
+def shown(value: Any) -> str:
+    """Return a setting as one writes it after ``--set``."""
+    if isinstance(value, bool | None):
+        return "none" if value is None else str(value).lower()
+    if isinstance(value, tuple | list):
+        return ", ".join(map(shown, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {shown(inner)}" for key, inner in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)

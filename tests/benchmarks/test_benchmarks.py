@@ -27,9 +27,9 @@ from benchmarks.report import best_rates, check_json, product_rates, spread
 from benchmarks.specification import Specification, draw_lengths
 from benchmarks.subjects import OurFit, OurSystem, build
 from benchmarks.worker import Worker, WorkerError, random_batch
-from emotailor.configs.systems import SYSTEMS, find_system
-from emotailor.configs.tailor import TailorConfig
 from emotailor.errors import ConfigError
+from emotailor.models.table import SYSTEMS, find_system
+from emotailor.models.tailor.config import TailorConfig
 from tests.systems import TINY as TINY_SYSTEMS
 
 SIZES = {

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from emotailor.configs.systems import SYSTEMS, find_system
 from emotailor.data.batching import Batch
 from emotailor.data.sample import Sample
 from emotailor.evaluation.thresholds import Thresholds
 from emotailor.models.base import FittedModel
 from emotailor.models.factory import model_class
+from emotailor.models.table import SYSTEMS, find_system
 from emotailor.nn.dropout import own_randomness
 from emotailor.serving.predictor import Predictor
 from emotailor.training.model_folder import ModelCard, load_model, save_model

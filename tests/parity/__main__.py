@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tests.parity.case import Case, CaseError, Comparison
 
-SYSTEMS = ("classic", "sgm", "lsan", "ml_gcn", "dfg", "raven", "mult", "simm", "misa", "hhmpn",
-           "carat", "tailor")  # fmt: skip
-"""Each has a module here with ``compare(case)``."""
+MODELS = Path(__file__).parents[1] / "models"
+SYSTEMS = sorted(file.parent.name for file in MODELS.glob("*/parity.py"))
+"""Each has a module ``parity`` beside its tests with ``compare(case)``."""
 
 
 def compare(case: Case) -> Comparison:
@@ -18,7 +18,7 @@ def compare(case: Case) -> Comparison:
         raise CaseError(
             f"{case.path}: system {system!r} is not supported yet; supported: {', '.join(SYSTEMS)}"
         )
-    found: Comparison = import_module(f"tests.parity.{system.lower()}").compare(case)
+    found: Comparison = import_module(f"tests.models.{system.lower()}.parity").compare(case)
     return found
 
 

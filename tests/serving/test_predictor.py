@@ -10,21 +10,21 @@ import pytest
 import torch
 from torch import nn
 
-from emotailor.configs.run import RunConfig
 from emotailor.data.batching import Batch, Standardizer
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.thresholds import Thresholds
-from emotailor.experiments.evaluate import evaluate_run
 from emotailor.models.base import EmotionModel, ModelOutput
+from emotailor.runs.evaluate import evaluate_run
 from emotailor.serving import predictor as module
 from emotailor.serving.predictor import Explanation, Predictor
 from emotailor.training.model_folder import LoadedModel, ModelCard
 from emotailor.training.run import train
-from tests.experiments.runs import one_thread, train_tiny
+from emotailor.training.run_config import RunConfig
 from tests.helpers import DIMS, LABELS, SMALL, random_samples
+from tests.runs.runs import one_thread, train_tiny
 
 BIAS = (-1.0, 0.0, 0.5)
 

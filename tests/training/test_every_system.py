@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emotailor.configs.run import RunConfig
-from emotailor.configs.systems import SYSTEMS
 from emotailor.data.store import open_dataset
 from emotailor.errors import InterruptedRunError
-from emotailor.experiments.evaluate import evaluate_run
+from emotailor.models.table import SYSTEMS
+from emotailor.runs.evaluate import evaluate_run
 from emotailor.serving.predictor import Predictor
 from emotailor.training.progress import Reporter
 from emotailor.training.run import train
+from emotailor.training.run_config import RunConfig
 from tests.systems import TINY
 
 FITTED = ("br", "lp", "cc")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from emotailor.configs.run import RunConfig
 from emotailor.data.batching import Batch
 from emotailor.data.store import write_dataset
 from emotailor.training.feeding import Feeder, ResidentSamples
 from emotailor.training.progress import Reporter
+from emotailor.training.run_config import RunConfig
 from emotailor.training.setup import TrainingData
 from tests.helpers import DIMS, LABELS, random_samples
 

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from emotailor.configs.run import RunConfig
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.data.synthetic import SyntheticConfig, synthesize
 from emotailor.errors import ConfigError, DataError, ModelError
-from emotailor.models.classic import ClassifierChain, LabelPowerset
+from emotailor.models.classic.model import ClassifierChain, LabelPowerset
 from emotailor.serving.predictor import Predictor
 from emotailor.training.fitting import Fitter
 from emotailor.training.loop import Trainer
 from emotailor.training.model_folder import load_model
 from emotailor.training.progress import Reporter
 from emotailor.training.run import start, train
-from tests.experiments.runs import run_cli
+from emotailor.training.run_config import RunConfig
 from tests.helpers import DIMS, LABELS, random_samples
+from tests.runs.runs import run_cli
 
 NAMES = ("br", "lp", "cc")
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from emotailor.data.sample import MODALITIES, Sample
 from emotailor.errors import ConfigError, DataError, ModelError
-from emotailor.models.tailor_checkpoint import LABELS
+from emotailor.models.tailor.checkpoint import LABELS
 from emotailor.serving.predictor import Predictor
 from emotailor.training.import_checkpoint import import_checkpoint, read_state_dict
-from tests.experiments.runs import run_cli
-from tests.parity.tailor import read_batch
+from tests.models.tailor.parity import read_batch
+from tests.runs.runs import run_cli
 
 State = dict[str, Tensor]
 POSITIONS = "position_embeddings.weight"

@@ -17,7 +17,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emotailor.configs.run import RunConfig
 from emotailor.data.batching import Batch, split_by_steps
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError, InterruptedRunError, ModelError
@@ -27,8 +26,9 @@ from emotailor.training.loop import Trainer
 from emotailor.training.model_folder import load_model
 from emotailor.training.progress import Reporter
 from emotailor.training.run import train
-from tests.experiments.runs import one_thread
+from emotailor.training.run_config import RunConfig
 from tests.helpers import SMALL
+from tests.runs.runs import one_thread
 
 MODEL = {**SMALL.model_dump(), "initial_std": 0.2}
 

@@ -25,8 +25,8 @@ from emotailor.training.model_folder import (
     save_model,
 )
 from emotailor.training.setup import device_name
-from tests.experiments.runs import train_tiny
 from tests.helpers import DIMS, SMALL
+from tests.runs.runs import train_tiny
 
 
 @pytest.fixture(scope="module")

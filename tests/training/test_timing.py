@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from emotailor.configs.run import RunConfig
 from emotailor.errors import ConfigError, InterruptedRunError
 from emotailor.training import timing
 from emotailor.training.loop import Trainer
+from emotailor.training.run_config import RunConfig
 from emotailor.training.timing import Speed, time_training
-from tests.experiments.runs import tiny_config
+from tests.runs.runs import tiny_config
 
 
 @pytest.fixture(autouse=True)

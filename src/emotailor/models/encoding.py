@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from emotailor.configs.carat import CARATConfig
-from emotailor.configs.tailor import TailorConfig
 from emotailor.data.sample import Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import EmotionModel
+from emotailor.models.carat.config import CARATConfig
+from emotailor.models.tailor.config import TailorConfig
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.encoder import SequenceEncoder, TransformerShape
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from emotailor.config import Config
-from emotailor.configs.alignment import AlignmentConfig
-from emotailor.configs.systems import find_system
 from emotailor.data.sample import Modality
+from emotailor.models.alignment.config import AlignmentConfig
+from emotailor.models.alignment.model import CTCAligned
 from emotailor.models.base import EmotionModel
-from emotailor.models.unaligned import CTCAligned
+from emotailor.models.table import find_system
 
 
 def model_class(name: str) -> type[EmotionModel]:

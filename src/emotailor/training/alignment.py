@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Int64
 
-from emotailor.configs.alignment import AlignmentConfig
-from emotailor.configs.systems import System
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.sample import Modality
 from emotailor.errors import ConfigError
+from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.base import FittedModel
 from emotailor.models.factory import model_class
+from emotailor.models.system import System
 
 STEPS_WITHOUT_TARGET = 50
 """The paper's text length, for data that have no text."""

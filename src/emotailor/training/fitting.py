@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from emotailor.configs.run import RunConfig
 from emotailor.errors import ModelError
 from emotailor.models.base import FittedModel
 from emotailor.training.checkpoint import Progress, damage_of, read_progress, save_progress
 from emotailor.training.model_folder import save_model
 from emotailor.training.progress import Reporter
+from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import RunFolder, TrainResult
 from emotailor.training.setup import TrainingData
 from emotailor.training.validation import describe_model, validate

@@ -12,7 +12,7 @@ from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.thresholds import Thresholds
 from emotailor.files import replacing_folder, sha256_of
 from emotailor.models.factory import build_model
-from emotailor.models.tailor_checkpoint import LABELS, convert_state, dims_of, infer_config
+from emotailor.models.tailor.checkpoint import LABELS, convert_state, dims_of, infer_config
 from emotailor.training.model_folder import ModelCard, save_model
 
 

@@ -19,8 +19,6 @@ from accelerate.state import AcceleratorState
 from jaxtyping import Float
 from torch import Tensor
 
-from emotailor.configs.run import RunConfig
-from emotailor.configs.training import TrainingConfig
 from emotailor.data.batching import epoch_batches, split_by_steps
 from emotailor.errors import InterruptedRunError, ModelError
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
@@ -33,10 +31,12 @@ from emotailor.training.checkpoint import (
     read_progress,
     save_checkpoint,
 )
+from emotailor.training.config import TrainingConfig
 from emotailor.training.feeding import Feeder
 from emotailor.training.model_folder import save_model
 from emotailor.training.optimizer import build_optimizer, learning_rate
 from emotailor.training.progress import Reporter
+from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import RunFolder, TrainResult, stop_requests
 from emotailor.training.setup import TrainingData, choose_device
 from emotailor.training.threads import backward_of_parts, worker_threads

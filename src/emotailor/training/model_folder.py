@@ -16,16 +16,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emotailor import __version__
-from emotailor.configs.alignment import AlignmentConfig
-from emotailor.configs.systems import find_system
 from emotailor.data.batching import Standardizer
 from emotailor.data.card import FileCard
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError, ModelError
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.files import remove_others, sha256_of, write_hashed, write_json
+from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
+from emotailor.models.table import find_system
 
 SCHEMA_VERSION = 1
 CARD_FILE = "model.json"

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from emotailor.configs.training import TrainingConfig
 from emotailor.models.base import EmotionModel
+from emotailor.training.config import TrainingConfig
 
 
 class BertAdam(Optimizer):

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from emotailor.configs.run import RunConfig
 from emotailor.models.base import FittedModel
 from emotailor.models.factory import model_class
 from emotailor.training.fitting import Fitter
 from emotailor.training.loop import Trainer
 from emotailor.training.progress import Reporter
+from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import TrainResult
 
 

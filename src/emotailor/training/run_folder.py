@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotailor.configs.run import RunConfig
 from emotailor.errors import ConfigError
 from emotailor.files import remove_temporaries, write_json, write_text
 from emotailor.training.checkpoint import STATE_FILE
+from emotailor.training.run_config import RunConfig
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"

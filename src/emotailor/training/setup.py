@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
-from emotailor.configs.run import RunConfig
-from emotailor.configs.systems import find_system
 from emotailor.data.batching import Batch, Standardizer, collate
 from emotailor.data.dataset import Split
 from emotailor.data.sample import canonical_label
@@ -18,8 +16,10 @@ from emotailor.data.store import open_dataset, read_statistics
 from emotailor.errors import ConfigError, DataError
 from emotailor.models.base import EmotionModel, LabelStatistics
 from emotailor.models.factory import build_model
+from emotailor.models.table import find_system
 from emotailor.training.alignment import resolve_alignment, target_lengths
 from emotailor.training.progress import Reporter
+from emotailor.training.run_config import RunConfig
 
 DEVICE_NAME = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emotailor.configs.run import RunConfig
 from emotailor.data.batching import epoch_batches
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.errors import InterruptedRunError
@@ -19,6 +18,7 @@ from emotailor.models.factory import model_class
 from emotailor.training.inference import predict_probabilities
 from emotailor.training.loop import Trainer
 from emotailor.training.progress import Reporter
+from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import TrainResult
 from emotailor.training.setup import TrainingData
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from emotailor.configs.run import RunConfig
 from emotailor.evaluation.metrics import evaluate
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.models.base import EmotionModel
 from emotailor.training.inference import predict_probabilities
 from emotailor.training.model_folder import ModelCard
+from emotailor.training.run_config import RunConfig
 from emotailor.training.setup import TrainingData, choose_device, device_name
 
 

@@ -1,1 +1,0 @@
-"""Settings of models, training and runs; none of them needs torch."""

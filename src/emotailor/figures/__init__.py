@@ -1,0 +1,1 @@
+"""Figures: the numbers behind them, and drawing them."""

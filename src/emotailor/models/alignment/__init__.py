@@ -1,0 +1,1 @@
+"""CTC alignment: what stands before a system that needs word-aligned data."""

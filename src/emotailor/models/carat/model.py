@@ -1,0 +1,359 @@
+"""CARAT: contrastive feature reconstruction and aggregation (AAAI 2024).
+
+Notable:
+- a Transformer encoder per modality; each label attends to its steps, so that every label has its
+  own representation in every modality;
+- these are projected into a latent space where a supervised contrastive loss, over the batch and a
+  queue of earlier rows, gathers what shares modality, label and whether the label holds; a positive
+  and a negative prototype of each label and modality follow the latent rows as moving averages;
+- twofold rebuilding: a modality from the decoded latents of the others and, in its own place, its
+  decoded prototypes (a soft mixture in training, the closer one in evaluation); then once more from
+  what the first round rebuilt, all modalities together;
+- a label's logit is the maximum over modalities; beside it an aggregation head reads the labels of
+  one modality together, trained also on features shuffled among samples and modalities.
+
+Peng, Chen, Shou and Chen: CARAT: Contrastive Feature Reconstruction and Aggregation for Multi-Modal
+Multi-Label Emotion Recognition. AAAI 2024. Symbols: B batch, M modalities, L labels, T steps,
+d hidden_size, p latent_size, Q queue_size, tau temperature.
+
+The paper is about this task, so nothing had to be adapted. Its text was not at hand: the method is
+the one that the authors' program computes, and a switch marks where that program is repaired.
+
+Generalised: any two or three modalities; concatenations are in the order visual, audio, text.
+
+A missing modality has no representation: it is left out of the first maximum, of the means of the
+reconstruction losses, of the prototypes and, before rebuilding, of the contrast. For the others it
+is stood for by the decoded even mixture of its prototypes, and it is rebuilt like the others.
+
+In evaluation the losses change no buffer, and the shuffle is a fixed one.
+
+These hold for both faces:
+DIVERGENCE (queue history): the program's queue keeps the computation that led to its rows, which
+grows over the steps; here rows are detached. No number depends on it.
+DIVERGENCE (queue labels): labels of a queue not yet filled are random reals in the program; here
+the class -1. Neither equals any class.
+DIVERGENCE (unaligned): the program sends unaligned sequences through an alignment module that no
+loss trains; here every modality is encoded in its own steps.
+DIVERGENCE (padding in front): data are stored without padding, so a sequence that a file pads in
+front starts at step 0 here, and behind its padding in the program.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emotailor.data.batching import Batch
+from emotailor.data.sample import Modality
+from emotailor.errors import ModelError
+from emotailor.models.base import ModelOutput, logit_of
+from emotailor.models.carat.config import CARATConfig
+from emotailor.models.carat.contrastive import ContrastiveQueue, supervised_contrast
+from emotailor.models.encoding import EncodedModel
+from emotailor.nn.sequence import masked_softmax
+
+
+class CARAT(EncodedModel):
+    """The CARAT model.
+
+    Args:
+        config: settings.
+        dims: modality -> feature width; two or three.
+        num_labels: L.
+    """
+
+    sample_means = False
+    takes_unaligned = True
+
+    config: CARATConfig
+    prototypes: Float[Tensor, "modalities 2 labels latent"]
+
+    def __init__(self, config: CARATConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
+        super().__init__(config, dims, num_labels)
+        if len(self.modalities) < 2:
+            raise ModelError(
+                f"CARAT is to take {', '.join(self.modalities) or 'no modality'}",
+                expected="at least two modalities, since each is rebuilt from the others",
+                fix="choose other --modalities, or another system",
+            )
+        d, p, count = config.hidden_size, config.latent_size, len(self.modalities)
+        self.label_queries = nn.Parameter(torch.empty(count, num_labels, d))
+        self.projections = nn.ModuleDict({m: _head(d, d // 2, p) for m in self.modalities})
+        self.decoders = nn.ModuleDict({m: _head(p, d // 2, d) for m in self.modalities})
+        self.rebuilders = nn.ModuleDict({m: nn.Linear(count * d, d) for m in self.modalities})
+        self.aggregation = _head(num_labels * d, d, num_labels)
+        self.classifiers = nn.Parameter(torch.empty(count, num_labels, d))
+
+        # index 0 of the second axis: prototypes of samples that have the label, 1: of the others
+        self.register_buffer("prototypes", torch.zeros(count, 2, num_labels, p))
+        # DIVERGENCE (queue_start): the program normalises along the queue instead of each row
+        axis = 1 if config.queue_start == "unit_rows" else 0
+        self.queue = ContrastiveQueue(F.normalize(torch.randn(config.queue_size, p), dim=axis))
+        self._draw_weights()
+
+    def _draw_weights(self) -> None:
+        self.encoders.apply(self._initialise)
+        for part in (self.projections, self.decoders, self.rebuilders, self.aggregation):
+            for module in part.modules():
+                if isinstance(module, nn.Linear):
+                    nn.init.xavier_uniform_(module.weight)
+        for queries, vectors in zip(self.label_queries, self.classifiers, strict=True):
+            nn.init.xavier_uniform_(queries)
+            nn.init.kaiming_uniform_(vectors)
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """Those of the shipped script by default."""
+        config = self.config
+        return {
+            "classification": 1.0,
+            "label_classification": config.label_weight,
+            "first_classification": config.first_weight,
+            "contrastive": config.contrastive_weight,
+            "decoded_mse": config.decoded_mse_weight,
+            "first_mse": config.first_mse_weight,
+            "second_mse": config.second_mse_weight,
+            "aggregation": config.aggregation_weight,
+            "shuffled_aggregation": config.shuffled_weight,
+        }
+
+    def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
+        """Compute logits, the losses and, if asked, features.
+
+        In training, a batch with labels also moves the prototypes and enters the queue. The
+        probability of a label is the mean of what the classifiers of the second rebuilding and the
+        aggregation head (averaged over modalities) give it.
+
+        Features, by name (m a modality):
+            ``encoder.m``: (B, T, d); ``attention.m``: each label's attention to its steps,
+            (B, 1, L, T).
+            ``label.m``, ``decoded.m``, ``prototype.m``, ``first.m``, ``second.m``: representation
+            of each label, its decoded latent, the decoded prototypes, both rebuildings, (B, L, d).
+            ``latent.label.m``, ``latent.first.m``, ``latent.second.m``: (B, L, p).
+            ``logits.label``, ``logits.first``, ``logits.second``: maxima over modalities, (B, L).
+            ``logits.aggregation`` and, with labels, ``logits.shuffled_aggregation``: (B, M, L).
+
+        Raises:
+            ModelError: a sequence is longer than ``max_steps``.
+        """
+        masks, encoded = self._encode(batch)
+        there = torch.stack([masks[m].any(1) for m in self.modalities], 1)
+        attention = {
+            m: masked_softmax((encoded[m] @ queries.T).mT, masks[m])
+            for m, queries in zip(self.modalities, self.label_queries, strict=True)
+        }
+        # (B, M, L, d) from here on, modalities in the order v, a, t
+        label = torch.stack([attention[m] @ encoded[m] for m in self.modalities], 1)
+        latent = _each(self.projections, label)
+        prototype = _each(self.decoders, self._nearest_prototypes(latent, there))
+        real = there[..., None, None]
+        decoded = torch.where(real, _each(self.decoders, latent), prototype)
+        first = self._rebuild(decoded, prototype)
+        second = self._rebuild(first)
+
+        logits = {
+            "label": self._classify(label, there),
+            "first": self._classify(first),
+            "second": self._classify(second),
+            "aggregation": self.aggregation(second.flatten(2)).float(),
+        }
+        votes = logits["aggregation"].sigmoid().mean(1)
+        output = logit_of((logits["second"].sigmoid() + votes) / 2)
+
+        latents = {"label": latent}
+        losses: dict[str, Float[Tensor, ""]] = {}
+        if features or batch.labels is not None:
+            latents |= {"first": _each(self.projections, first)}
+            latents |= {"second": _each(self.projections, second)}
+        if batch.labels is not None:
+            with torch.autocast(output.device.type, enabled=False):  # in full precision
+                for name, x in (("decoded", decoded), ("first", first), ("second", second)):
+                    losses[f"{name}_mse"] = _mean_square(x.float() - label.float(), real)
+                mixed, targets = self._shuffle(second.float(), batch.labels)
+                logits["shuffled_aggregation"] = self.aggregation(mixed.flatten(2))
+                losses |= self._classification_losses(logits, batch.labels, targets)
+                losses["contrastive"] = self._contrast(latents, there, batch.labels > 0.5)
+        named: dict[str, Tensor] = {}
+        if features:
+            named |= {f"encoder.{m}": x for m, x in encoded.items()}
+            named |= {f"attention.{m}": x[:, None] for m, x in attention.items()}
+            parts = {"label": label, "decoded": decoded, "prototype": prototype}
+            parts |= {"first": first, "second": second}
+            parts |= {f"latent.{name}": x for name, x in latents.items()}
+            for k, m in enumerate(self.modalities):
+                named |= {f"{name}.{m}": x[:, k] for name, x in parts.items()}
+            named |= {f"logits.{name}": x for name, x in logits.items()}
+        return ModelOutput(output, losses, named)
+
+    def _encode(
+        self, batch: Batch
+    ) -> tuple[
+        dict[Modality, Bool[Tensor, "batch _"]], dict[Modality, Float[Tensor, "batch _ size"]]
+    ]:
+        self.check_batch(batch)
+        masks, encoded = {}, {}
+        for m in self.modalities:
+            mask = batch.masks[m]
+            x = batch.values[m].masked_fill(~mask[..., None], 0.0)
+            # DIVERGENCE (attend_to_padding): the program's masks are all ones, over max_steps steps
+            if self.config.attend_to_padding:
+                x = F.pad(x, (0, 0, 0, self.config.max_steps - x.shape[1]))
+                mask = mask.new_ones(x.shape[:2])
+            masks[m], encoded[m] = mask, self.encoders[m](self.enter(m, x), mask)
+        return masks, encoded
+
+    def _nearest_prototypes(
+        self,
+        latent: Float[Tensor, "batch modalities labels latent"],
+        there: Bool[Tensor, "batch modalities"],
+    ) -> Float[Tensor, "batch modalities labels latent"]:
+        """The prototypes of each label, mixed by their similarity; evenly where missing."""
+        prototypes = self.prototypes.clone()  # the buffer moves before the gradient is computed
+        unit = F.normalize(latent.float(), dim=-1)
+        scores = torch.einsum("bmlp,mslp->bmls", unit, prototypes)
+        if self.training:
+            shares = scores.softmax(-1)
+        else:  # the closer one; positive only if strictly closer
+            closer = scores[..., 0] > scores[..., 1]
+            shares = torch.stack([closer, ~closer], -1).to(scores.dtype)
+        shares = torch.where(there[..., None, None], shares, 0.5)
+        return torch.einsum("bmls,mslp->bmlp", shares, prototypes)
+
+    def _rebuild(
+        self,
+        parts: Float[Tensor, "batch modalities labels size"],
+        own: Float[Tensor, "batch modalities labels size"] | None = None,
+    ) -> Float[Tensor, "batch modalities labels size"]:
+        """Map all parts, end to end, to each modality; ``own`` replaces the part of that one."""
+        rebuilt = []
+        for k, m in enumerate(self.modalities):
+            pieces = list(parts.unbind(1))
+            if own is not None:
+                pieces[k] = own[:, k]
+            rebuilt.append(self.rebuilders[m](torch.cat(pieces, -1)))
+        return torch.stack(rebuilt, 1)
+
+    def _classify(
+        self,
+        x: Float[Tensor, "batch modalities labels size"],
+        there: Bool[Tensor, "batch modalities"] | None = None,
+    ) -> Float[Tensor, "batch labels"]:
+        """The largest logit over modalities (those that are there; 0 where none is)."""
+        logits = torch.einsum("bmld,mld->bml", x, self.classifiers).float()
+        if there is None:
+            return logits.amax(1)
+        logits = logits.masked_fill(~there[..., None], -torch.inf)
+        return torch.where(there.any(1, keepdim=True), logits.amax(1), 0.0)
+
+    def _classification_losses(
+        self,
+        logits: Mapping[str, Float[Tensor, "batch *_ labels"]],
+        labels: Float[Tensor, "batch labels"],
+        shuffled: Float[Tensor, "batch modalities labels"],
+    ) -> dict[str, Float[Tensor, ""]]:
+        same = labels[:, None].expand_as(shuffled)
+        pairs = {
+            "classification": ("second", labels),
+            "label_classification": ("label", labels),
+            "first_classification": ("first", labels),
+            "aggregation": ("aggregation", same),
+            "shuffled_aggregation": ("shuffled_aggregation", shuffled),
+        }
+        return {
+            loss: F.binary_cross_entropy_with_logits(logits[name], target)
+            for loss, (name, target) in pairs.items()
+        }
+
+    def draw_shuffle(
+        self, samples: int
+    ) -> tuple[Int64[Tensor, "batch modalities labels"], Int64[Tensor, "batch modalities labels"]]:
+        """Draw a permutation of the samples for each modality and label, and vice versa.
+
+        From torch's random state in training; always the same ones in evaluation.
+        """
+        source = None if self.training else torch.Generator().manual_seed(0)
+        shape = (samples, len(self.modalities), self.num_labels)
+        by_sample = torch.rand(shape, generator=source).argsort(0)
+        return by_sample, torch.rand(shape, generator=source).argsort(1)
+
+    def _shuffle(
+        self,
+        x: Float[Tensor, "batch modalities labels size"],
+        labels: Float[Tensor, "batch labels"],
+    ) -> tuple[
+        Float[Tensor, "batch modalities labels size"], Float[Tensor, "batch modalities labels"]
+    ]:
+        """Fill every place of each label with another feature; the targets move along.
+
+        The features of a label are exchanged among samples, then among modalities: place b, k takes
+        the feature of modality ``modalities[b, k]``, from the sample that was put there.
+        """
+        samples, modalities = (index.to(x.device) for index in self.draw_shuffle(len(x)))
+        # DIVERGENCE (shuffle): the program takes the sample drawn for place k, not for its source,
+        # so that some features occur twice and others not at all
+        if self.config.shuffle == "in_turn":
+            samples = samples.gather(1, modalities)
+        own = torch.arange(x.shape[2], device=x.device)
+        return x[samples, modalities, own], labels[samples, own]
+
+    def _contrast(
+        self,
+        latents: Mapping[str, Float[Tensor, "batch modalities labels latent"]],
+        there: Bool[Tensor, "batch modalities"],
+        held: Bool[Tensor, "batch labels"],
+    ) -> Float[Tensor, ""]:
+        """The contrastive loss; in training, prototypes and queue move on afterwards.
+
+        A class is a modality, a label and whether the label holds.
+        """
+        count, labels = len(self.modalities), self.num_labels
+        unit = F.normalize(torch.stack(list(latents.values()), 1).float(), dim=-1)
+        first = 2 * labels * torch.arange(count, device=held.device)[:, None]
+        classes = first + torch.arange(labels, device=held.device) + labels * ~held[:, None]
+        classes = classes[:, None].expand(unit.shape[:-1])  # (B, 3, M, L)
+        used = torch.ones_like(unit[..., 0], dtype=torch.bool)
+        used[:, 0] = there[..., None]
+        rows, classes = unit[used], classes[used]
+        loss = supervised_contrast(rows, classes, self.queue, self.config.temperature)
+        if self.training:
+            self._move_prototypes(unit[:, 0].detach(), there, held)
+            self.queue.add(rows.detach(), classes)
+        return loss
+
+    def _move_prototypes(
+        self,
+        unit: Float[Tensor, "batch modalities labels latent"],
+        there: Bool[Tensor, "batch modalities"],
+        held: Bool[Tensor, "batch labels"],
+    ) -> None:
+        """Move by p <- m p + (1 - m) u for one sample after the other, in closed form."""
+        momentum = self.config.prototype_momentum
+        for sign, match in enumerate((held, ~held)):
+            moves = (match[:, None] & there[..., None]).long()
+            later = moves.flip(0).cumsum(0).flip(0) - moves
+            shares = (1 - momentum) * moves * momentum**later
+            stays = (momentum ** moves.sum(0))[..., None]
+            moved = torch.einsum("bml,bmlp->mlp", shares, unit)
+            self.prototypes[:, sign] = stays * self.prototypes[:, sign] + moved
+
+
+def _head(inputs: int, inner: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, inner), nn.ReLU(), nn.Linear(inner, outputs))
+
+
+def _each(
+    maps: nn.ModuleDict, x: Float[Tensor, "batch modalities labels _"]
+) -> Float[Tensor, "batch modalities labels _"]:
+    """Apply the map of each modality to its slice."""
+    return torch.stack([f(x[:, k]) for k, f in enumerate(maps.values())], 1)
+
+
+def _mean_square(
+    x: Float[Tensor, "batch modalities labels size"], real: Bool[Tensor, "batch modalities 1 1"]
+) -> Float[Tensor, ""]:
+    """The mean square over samples, labels and width, summed over modalities."""
+    size = x.shape[2] * x.shape[3]
+    counts = real.sum((0, 2, 3)).clamp(min=1) * size
+    return ((x.square() * real).sum((0, 2, 3)) / counts).sum()

@@ -1,0 +1,367 @@
+"""BR, LP and CC: what multi-label classification was before neural networks.
+
+Binary relevance: Boutell, Luo, Shen and Brown. Learning Multi-Label Scene Classification. Pattern
+Recognition 2004. Label powerset: Tsoumakas and Katakis. Multi-Label Classification: An Overview.
+IJDWM 2007. Classifier chain: Read, Pfahringer, Holmes and Frank. Classifier Chains for Multi-Label
+Classification. Machine Learning 2011.
+
+Notable:
+
+- ``BinaryRelevance`` is one independent logistic regression per label.
+- ``LabelPowerset`` is one softmax regression over the label sets seen in training. A label's
+  probability is its marginal, the sum over the sets that contain it.
+- ``ClassifierChain`` predicts one label after the other; each link also sees the labels before it,
+  the true ones in training and its own decisions afterwards.
+- The optimum of each regression is unique, so a fit depends on nothing but the data.
+- scikit-learn fits; prediction is a few lines of torch, in double precision and on the CPU.
+
+Symbols: x pooled features, w ``coef``, b ``intercept``, C inverse strength of the penalty; see
+``models/classic/logistic.py`` for the regressions.
+
+Adapted to sequences of several modalities: x is the mean and the standard deviation over the real
+steps of each modality, concatenated and standardised over the training samples that have the
+modality. A missing modality enters as the training mean, which is 0 then. The TAILOR paper says
+neither which features nor which base learner its BR, LP and CC rows have; this choice is ours.
+
+DIVERGENCE (constant_labels): a label that is constant in training is predicted as this constant,
+where a regression has no solution.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emotailor.data.batching import Batch
+from emotailor.data.sample import Modality
+from emotailor.errors import ModelError
+from emotailor.models.base import FittedModel, LabelStatistics
+from emotailor.models.classic.config import (
+    BinaryRelevanceConfig,
+    ClassifierChainConfig,
+    LabelPowersetConfig,
+    LogisticConfig,
+)
+from emotailor.models.classic.logistic import fit_logistic, fit_softmax
+from emotailor.nn.sequence import masked_mean
+
+LARGEST_LOGIT = 36.0
+"""Bound of what a model yields: a probability within 2.4e-16 of 0 or 1."""
+
+
+class PooledModel(FittedModel):
+    """Base of the three: features pooled over the steps, and where they are computed.
+
+    Args:
+        config: what all of them share.
+        dims: modality -> feature width.
+        num_labels: L.
+
+    Attributes:
+        mean: (F,), of the pooled features in training.
+        inverse_std: (F,), one over their deviation; 0 where a feature is constant in training.
+        fitted: whether ``fit`` has been called.
+    """
+
+    takes_unaligned = True
+    mean: Tensor
+    inverse_std: Tensor
+    fitted: Tensor
+
+    def __init__(
+        self, config: LogisticConfig, dims: Mapping[Modality, int], num_labels: int
+    ) -> None:
+        super().__init__(dims, num_labels)
+        self.deviation, self.strength = config.deviation, config.C
+        self.width = sum(dims.values()) * (2 if config.deviation else 1)
+        self.register_buffer("mean", torch.zeros(self.width, dtype=torch.float64))
+        self.register_buffer("inverse_std", torch.zeros(self.width, dtype=torch.float64))
+        self.register_buffer("fitted", torch.tensor(False))
+
+    @abstractmethod
+    def learn(
+        self, x: Float64[Tensor, "samples features"], labels: UInt8[Tensor, "samples labels"]
+    ) -> None:
+        """Fit the regressions on features as they are."""
+
+    @abstractmethod
+    def logits_of(
+        self, x: Float64[Tensor, "samples features"]
+    ) -> Float64[Tensor, "samples labels"]:
+        """Return the logit of each label from features as they are; it may be infinite."""
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Pool, standardise and fit the regressions.
+
+        Raises:
+            ModelError: there are no samples, or some without labels or with values that are not
+                finite, or a regression does not converge.
+        """
+        pooled, present, labels = [], [], []
+        for batch in batches:
+            if batch.labels is None:
+                raise ModelError("training samples without labels", expected="labels for all")
+            x, there = self.pool(batch)
+            if not (finite := torch.isfinite(x).all(1)).all():
+                raise ModelError(
+                    f"sample {batch.ids[int((~finite).nonzero()[0])]!r} has values that are not "
+                    "finite",
+                    expected="finite values; converting data replaces others by 0 and says so",
+                )
+            pooled.append(x)
+            present.append(there)
+            labels.append(batch.labels.cpu().to(torch.uint8))
+        if not pooled:
+            raise ModelError("no samples to train on")
+        x, there = torch.cat(pooled), torch.cat(present)
+        count = there.sum(0).clamp(min=1)  # a modality that nobody has: mean 0, and never used
+        mean = (x * there).sum(0) / count
+        std = (((x - mean) * there).square().sum(0) / count).sqrt()
+        real = std > 1e-6 * mean.abs()  # what differs by rounding alone is constant
+        self.mean.copy_(mean)
+        self.inverse_std.copy_(torch.where(real, 1 / std, 0.0))
+        self.learn(self._standardised(x, there), torch.cat(labels))
+        self.fitted.fill_(True)
+
+    def predict_logits(self, batch: Batch) -> Float[Tensor, "batch labels"]:
+        """Return the logit of each label, within ±36.
+
+        Raises:
+            ModelError: the model has not been fitted.
+        """
+        if not self.fitted:
+            raise ModelError(f"{type(self).__name__} has not been trained", fix="call fit first")
+        logits = self.logits_of(self._standardised(*self.pool(batch)))
+        device = batch.values[next(iter(self.dims))].device
+        return logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).float().to(device)
+
+    def pool(
+        self, batch: Batch
+    ) -> tuple[Float64[Tensor, "batch features"], Bool[Tensor, "batch features"]]:
+        """Return mean and deviation over the real steps, and where the modality is present."""
+        batch = batch.to("cpu")
+        pooled, present = [], []
+        for m in self.dims:
+            mask = batch.masks[m]
+            values = batch.values[m].double().masked_fill(~mask[..., None], 0.0)
+            parts = [masked_mean(values, mask)]
+            if self.deviation:
+                parts.append(masked_mean((values - parts[0][:, None]).square(), mask).sqrt())
+            pooled += parts
+            present += [mask.any(1, keepdim=True).expand_as(part) for part in parts]
+        return torch.cat(pooled, 1), torch.cat(present, 1)
+
+    def _standardised(
+        self, x: Float64[Tensor, "samples features"], present: Bool[Tensor, "samples features"]
+    ) -> Float64[Tensor, "samples features"]:
+        return ((x - self.mean) * self.inverse_std).masked_fill(~present, 0.0)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PooledModel":
+        """Stay on the CPU and in double precision wherever the model is sent: MPS has none."""
+        return self
+
+
+class BinaryRelevance(PooledModel):
+    """One logistic regression per label.
+
+    Args:
+        config: of the base learner and its features.
+        dims: modality -> feature width.
+        num_labels: L.
+
+    Attributes:
+        coef: (L, F).
+        intercept: (L,); minus or plus infinity for a constant label.
+    """
+
+    def __init__(
+        self, config: BinaryRelevanceConfig, dims: Mapping[Modality, int], num_labels: int
+    ) -> None:
+        super().__init__(config, dims, num_labels)
+        self.coef = learned(num_labels, self.width)
+        self.intercept = learned(num_labels)
+
+    def learn(
+        self, x: Float64[Tensor, "samples features"], labels: UInt8[Tensor, "samples labels"]
+    ) -> None:
+        """Fit one regression per label."""
+        coef, intercept = fit_logistic(x.numpy(), labels.numpy(), self.strength)
+        self.coef.data, self.intercept.data = torch.from_numpy(coef), torch.from_numpy(intercept)
+
+    def logits_of(
+        self, x: Float64[Tensor, "samples features"]
+    ) -> Float64[Tensor, "samples labels"]:
+        """Return x w + b of each label."""
+        return x @ self.coef.T + self.intercept
+
+
+class LabelPowerset(PooledModel):
+    """One softmax regression over the S label sets seen in training.
+
+    Args:
+        config: of the base learner, its features and the scores.
+        dims: modality -> feature width.
+        num_labels: L.
+
+    Attributes:
+        sets: (S, L), 0 or 1, in lexicographic order; S is 0 before ``fit``.
+        coef: (S, F).
+        intercept: (S,).
+    """
+
+    sets: Tensor
+
+    def __init__(
+        self, config: LabelPowersetConfig, dims: Mapping[Modality, int], num_labels: int
+    ) -> None:
+        super().__init__(config, dims, num_labels)
+        self.scores = config.scores
+        self._allocate(0)
+
+    def _allocate(self, sets: int) -> None:
+        self.register_buffer("sets", torch.zeros(sets, self.num_labels, dtype=torch.uint8))
+        self.coef, self.intercept = learned(sets, self.width), learned(sets)
+
+    def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        """Make room for as many label sets as were stored."""
+        self._allocate((shapes.get("sets") or (0,))[0])
+
+    def learn(
+        self, x: Float64[Tensor, "samples features"], labels: UInt8[Tensor, "samples labels"]
+    ) -> None:
+        """Fit the regression; a set seen once is still a class, the empty set is one like any."""
+        sets, classes = np.unique(labels.numpy(), axis=0, return_inverse=True)
+        coef, intercept = fit_softmax(x.numpy(), classes.reshape(-1), self.strength)
+        self.sets = torch.from_numpy(sets)
+        self.coef.data, self.intercept.data = torch.from_numpy(coef), torch.from_numpy(intercept)
+
+    def log_set_probabilities(
+        self, x: Float64[Tensor, "samples features"]
+    ) -> Float64[Tensor, "samples sets"]:
+        """Return log P(set | x)."""
+        return (x @ self.coef.T + self.intercept).log_softmax(1)
+
+    def logits_of(
+        self, x: Float64[Tensor, "samples features"]
+    ) -> Float64[Tensor, "samples labels"]:
+        """Return the logit of each marginal, or ±inf for the labels in and out of the best set.
+
+        A marginal above 0.5 need not mean that the most probable set contains the label.
+        """
+        log_p = self.log_set_probabilities(x)
+        held = self.sets.bool()
+        if self.scores == "best_set":
+            return torch.where(held[log_p.argmax(1)], torch.inf, -torch.inf).double()
+        each = log_p[..., None]
+        inside = each.masked_fill(~held, -torch.inf).logsumexp(1)
+        outside = each.masked_fill(held, -torch.inf).logsumexp(1)
+        return inside - outside
+
+
+class ClassifierChain(PooledModel):
+    """Logistic regressions in a chain, or several chains that are averaged.
+
+    The mean over several chains is that of their probabilities; each is trained on all samples.
+
+    Args:
+        config: of the base learner, its features and the chains.
+        dims: modality -> feature width.
+        num_labels: L.
+
+    Attributes:
+        orders: (K, L), the labels of each chain from its first link to its last.
+        coef: (K, L, F), by label, not by link.
+        label_coef: (K, L, L), weight of each (last axis) earlier label; 0 for those not earlier.
+        intercept: (K, L); minus or plus infinity for a constant label.
+    """
+
+    orders: Tensor
+
+    def __init__(
+        self, config: ClassifierChainConfig, dims: Mapping[Modality, int], num_labels: int
+    ) -> None:
+        super().__init__(config, dims, num_labels)
+        self.config = config
+        chains = config.chains
+        self.register_buffer("orders", torch.full((chains, num_labels), -1))
+        self.coef = learned(chains, num_labels, self.width)
+        self.label_coef = learned(chains, num_labels, num_labels)
+        self.intercept = learned(chains, num_labels)
+
+    def prepare(self, statistics: LabelStatistics) -> None:
+        """Find the labels of a given order.
+
+        Raises:
+            ModelError: the order does not name every label once.
+        """
+        order = self.config.order
+        if order is None:
+            return
+        if sorted(order) != sorted(statistics.names):
+            raise ModelError(
+                f"model.order = {', '.join(order)}",
+                expected=f"each of {', '.join(statistics.names)}, once",
+            )
+        self.orders[0] = torch.tensor([list(statistics.names).index(name) for name in order])
+
+    def learn(
+        self, x: Float64[Tensor, "samples features"], labels: UInt8[Tensor, "samples labels"]
+    ) -> None:
+        """Choose the orders and fit every link on the true labels before it.
+
+        Random orders come from torch's random state, which a run sets from its seed.
+
+        Raises:
+            ModelError: an order is given, and ``prepare`` has not been called.
+        """
+        if self.config.chains > 1:
+            self.orders = torch.stack([torch.randperm(self.num_labels) for _ in self.orders])
+        elif self.config.order is None:
+            counts = labels.sum(0)
+            self.orders = torch.argsort(counts, descending=True, stable=True)[None]
+        elif (self.orders < 0).any():
+            raise ModelError("the names of the labels are unknown", fix="call prepare before fit")
+        everything = np.concatenate([x.numpy(), labels.numpy()], 1)
+        features = list(range(self.width))
+        self.label_coef.zero_()
+        for chain, order in enumerate(self.orders.tolist()):
+            for link, label in enumerate(order):
+                earlier = order[:link]
+                columns = features + [self.width + j for j in earlier]
+                coef, intercept = fit_logistic(
+                    everything[:, columns], labels[:, [label]].numpy(), self.strength
+                )
+                weights = torch.from_numpy(coef[0])
+                self.coef[chain, label] = weights[: self.width]
+                self.label_coef[chain, label, earlier] = weights[self.width :]
+                self.intercept[chain, label] = float(intercept[0])
+
+    def logits_of(
+        self, x: Float64[Tensor, "samples features"]
+    ) -> Float64[Tensor, "samples labels"]:
+        """Return the logit of the mean probability over the chains."""
+        logits = torch.stack([self._follow(x, chain) for chain in range(len(self.orders))])
+        # log of sums: exact in the tails, and for one chain the logit itself
+        return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
+
+    def _follow(
+        self, x: Float64[Tensor, "samples features"], chain: int
+    ) -> Float64[Tensor, "samples labels"]:
+        """Return the logits of one chain; each link is fed what the earlier ones said."""
+        logits = x @ self.coef[chain].T + self.intercept[chain]
+        said, soft = torch.zeros_like(logits), self.config.feed == "probabilities"
+        for label in self.orders[chain].tolist():
+            logits[:, label] += said @ self.label_coef[chain, label]
+            z = logits[:, label]
+            said[:, label] = z.sigmoid() if soft else (z > 0).double()
+        return logits
+
+
+def learned(*shape: int) -> nn.Parameter:
+    """Return a parameter that is fitted, and that no gradient trains."""
+    return nn.Parameter(torch.zeros(shape, dtype=torch.float64), requires_grad=False)

@@ -1,0 +1,1 @@
+"""LSAN: its settings, its model and its row in the table of systems."""

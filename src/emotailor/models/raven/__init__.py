@@ -1,0 +1,1 @@
+"""RAVEN: its settings, its model and its row in the table of systems."""

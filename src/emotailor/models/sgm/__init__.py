@@ -1,0 +1,1 @@
+"""SGM: its settings, its model and its row in the table of systems."""

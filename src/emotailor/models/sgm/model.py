@@ -1,0 +1,399 @@
+"""SGM: multi-label classification as the generation of a label sequence (COLING 2018).
+
+Notable:
+- a bidirectional LSTM reads the words; a decoder LSTM writes one label per step until the end
+  token, and each step attends to the words;
+- labels are written by their frequency in training, the most frequent first, so that every label
+  set is one sequence; a sample without labels is the end token alone;
+- no label is written twice: in decoding, those of the hypothesis are masked (I_t);
+- global embedding: the decoder reads not the label it wrote alone but, through a gate, the average
+  of all label embeddings under the previous step's distribution, so that a wrong label weighs less.
+
+Yang, Sun, Li, Ma, Wu and Wang: SGM: Sequence Generation Model for Multi-Label Classification.
+COLING 2018. Symbols: B batch, T words, L labels, N hypotheses, V outputs (end token and labels).
+
+    h = BiLSTM(x),  a_t = softmax(h W s_t),  c_t = sum_i a_ti h_i
+    s_t = LSTM(s_{t-1}, g(y_{t-1})),  o_t = W_o tanh(W_d s_t + V_d c_t),  y_t = softmax(o_t + I_t)
+    g = (1 - H) e + H ē,  H = sigmoid(W_1 e + W_2 ē),  ē = sum_l y_{t-1,l} e_l
+
+Adapted to emotions: word vectors take the place of learned word embeddings. The paper yields label
+sets alone; here a label's probability is that of all sequences that contain it, divided by that of
+all sequences, and its logit the log-odds. All ordered subsets of the labels are summed (1,957 of
+six labels), level by level of their prefix tree; a prefix less probable than ``least_prefix``
+counts as if it ended there. Where there are more than ``exact_limit`` subsets, the ``beam`` most
+probable prefixes of each length are continued, and the others count as if they ended. In training
+mode logits are cheap: the largest of the taught steps. ``decode`` is the paper's beam search. A
+sample without words has zero states and contexts: the decoder writes what it knows of labels.
+
+Every place where program and paper depart is a switch of ``SGMConfig``, marked DIVERGENCE here.
+These hold for both faces:
+DIVERGENCE (slots): in the beam search of 2018, label masks and previous distributions stay with a
+slot of the beam; here they follow their hypothesis.
+DIVERGENCE (finished): the program's finished samples search on while their batch mates do; here
+each stops by itself.
+DIVERGENCE (gru start): with several GRU layers, the program's decoder starts from the interleaved
+states of both directions; here from each layer's own.
+DIVERGENCE (biases): the maps of the attention and the output layer have biases, as in the program.
+DIVERGENCE (gate roles): the program of today exchanges H and 1 - H, which is the same function with
+the signs of the gate's weights exchanged.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emotailor.data.batching import Batch
+from emotailor.data.sample import Modality
+from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput, logit_of
+from emotailor.models.sgm.config import SGMConfig
+from emotailor.models.sgm.decoding import (
+    END,
+    IGNORED,
+    NEVER,
+    beam_search,
+    label_probabilities,
+    label_sequences,
+    label_targets,
+    number_within,
+)
+from emotailor.nn.dropout import Dropout
+from emotailor.nn.recurrent import RecurrentEncoder
+from emotailor.nn.sequence import masked_softmax
+
+# token ids: END = 0, 1 + k is label k, 1 + L begins a sequence; then, if asked, padding and unknown
+SCORED_TOGETHER = 16  # samples whose prefix trees are in memory at once
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the decoder reads of B samples: states, what they are scored by, and where it looks."""
+
+    states: Float[Tensor, "batch steps size"]
+    keys: Float[Tensor, "batch steps size"]
+    mask: Bool[Tensor, "batch steps"]
+
+    def part(self, start: int, count: int) -> "Memory":
+        """Return the samples from ``start`` on, at most ``count``."""
+        end = start + count
+        return Memory(self.states[start:end], self.keys[start:end], self.mask[start:end])
+
+
+@dataclass(frozen=True)
+class State:
+    """The decoder after a step of N hypotheses; ``logits`` is None before the first."""
+
+    hidden: Float[Tensor, "layers rows size"]
+    cells: Float[Tensor, "layers rows size"] | None
+    context: Float[Tensor, "rows size"]
+    logits: Float[Tensor, "rows outputs"] | None
+
+    def rows(self, chosen: Int64[Tensor, "chosen"]) -> "State":
+        """Return the chosen hypotheses."""
+        cells = None if self.cells is None else self.cells[:, chosen]
+        logits = None if self.logits is None else self.logits[chosen]
+        return State(self.hidden[:, chosen], cells, self.context[chosen], logits)
+
+
+class Attention(nn.Module):
+    """Contexts c of the states h, and the layer that reads them together with s."""
+
+    def __init__(self, config: SGMConfig) -> None:
+        super().__init__()
+        self.config, size, rate = config, config.decoder_size, config.attention_dropout
+        self.key: nn.Linear | None = None
+        # DIVERGENCE (attention): printed v·tanh(W s + U h); in 2018 h·(W s), today h·selu(W selu(W'
+        # s)) with dropout on scores, and likewise two SELU layers after it instead of tanh
+        if config.attention == "selu":
+            self.query = nn.Sequential(*self._selu(size, size, rate), *self._selu(size, size, rate))
+            self.combine = nn.Sequential(
+                *self._selu(2 * size, size, rate), *self._selu(size, size, rate)
+            )
+        else:
+            self.query = nn.Sequential(nn.Linear(size, size))
+            self.combine = nn.Sequential(nn.Linear(2 * size, size), nn.Tanh(), Dropout(rate))
+        if config.attention == "additive":
+            self.key = nn.Linear(size, size, bias=False)
+            self.score = nn.Linear(size, 1, bias=False)
+        self.score_dropout = Dropout(rate if config.attention == "selu" else 0.0)
+
+    @staticmethod
+    def _selu(dim: int, size: int, rate: float) -> list[nn.Module]:
+        return [nn.Linear(dim, size), nn.SELU(), Dropout(rate)]
+
+    def remember(
+        self, states: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
+    ) -> Memory:
+        """Prepare encoder states (0 where masked) for being read many times."""
+        # DIVERGENCE (attend_to_padding): the program's softmax runs over padding too
+        shown = torch.ones_like(mask) if self.config.attend_to_padding else mask
+        return Memory(states, states if self.key is None else self.key(states), shown)
+
+    def forward(
+        self, s: Float[Tensor, "rows size"], sample: Int64[Tensor, "rows"], memory: Memory
+    ) -> tuple[Float[Tensor, "rows size"], Float[Tensor, "rows size"], Float[Tensor, "rows steps"]]:
+        """Return what the output layer reads, the contexts and the attention weights.
+
+        Args:
+            s: (N, d), decoder states.
+            sample: (N,), the sample of each, sorted.
+            memory: of B samples.
+        """
+        samples, slot = len(memory.mask), number_within(sample, len(memory.mask))
+        q = self.query(s)
+        grouped = q.new_zeros(samples, int(slot.max()) + 1, q.shape[1])
+        grouped = grouped.index_put((sample, slot), q)  # (B, rows of a sample, d)
+        keys = memory.keys.to(q.dtype)
+        if self.config.attention == "additive":
+            parts = [
+                self.score(torch.tanh(part[:, :, None] + keys[:, None])).squeeze(-1)
+                for part in grouped.split(32, 1)
+            ]
+            scores = torch.cat(parts, 1)
+        else:
+            scores = grouped @ keys.transpose(1, 2)
+        weights = masked_softmax(self.score_dropout(scores), memory.mask)
+        context = (weights @ memory.states.to(weights.dtype))[sample, slot]
+        attended = self.combine(torch.cat([context, s.to(context.dtype)], 1))
+        return attended, context, weights[sample, slot]
+
+
+class Decoder(nn.Module):
+    """One step: embedded label, recurrent cells, attention, logits."""
+
+    def __init__(self, config: SGMConfig, num_labels: int) -> None:
+        super().__init__()
+        self.config, k, size = config, config.label_size, config.decoder_size
+        self.begin = 1 + num_labels
+        # DIVERGENCE (special_outputs): the program's outputs and averages include the begin,
+        # padding and unknown tokens; here only what can follow
+        self.outputs = num_labels + (4 if config.special_outputs else 1)
+        self.embedding = nn.Embedding(max(self.outputs, num_labels + 2), k)
+        width = 2 * k if config.global_embedding == "beside" else k
+        if config.global_embedding != "off":
+            # DIVERGENCE (gate): the paper's H = W1 e + W2 ē has neither sigmoid nor bias
+            self.gate_label = nn.Linear(k, k, bias=config.gate == "sigmoid")
+            self.gate_average = nn.Linear(k, k, bias=config.gate == "sigmoid")
+        if config.feed_context:
+            width += size
+        kind = nn.LSTM if config.cell == "lstm" else nn.GRU
+        layers = config.decoder_layers
+        dropout = config.dropout if layers > 1 else 0.0
+        self.rnn = kind(width, size, layers, batch_first=True, dropout=dropout)
+        self.attention = Attention(config)
+        self.output = nn.Linear(size, self.outputs)
+
+    def read(self, ids: Int64[Tensor, "rows"], state: State) -> Float[Tensor, "rows width"]:
+        """Embed the previous tokens: g(y_{t-1}), and c_{t-1} where it is fed."""
+        config, label = self.config, self.embedding(ids)
+        x = label
+        # the first token is certain: nothing to average. DIVERGENCE (global_embedding): the program
+        # starts from the mean embedding, and puts the mix beside the label's embedding
+        if config.global_embedding == "beside" or (
+            config.global_embedding == "mixed" and state.logits is not None
+        ):
+            table = self.embedding.weight[: self.outputs]
+            if state.logits is None:
+                average = table.mean(0).expand_as(label)
+            else:
+                # DIVERGENCE (temperature): not in the paper
+                average = (state.logits / config.temperature).softmax(-1) @ table
+            gate = self.gate_label(label) + self.gate_average(average)
+            if config.gate == "sigmoid":
+                gate = gate.sigmoid()
+            x = gate * average + (1 - gate) * label
+        if config.global_embedding == "beside":
+            x = torch.cat([label, x], 1)
+        # DIVERGENCE (feed_context): s_t = LSTM(s_{t-1}, [g(y_{t-1}); c_{t-1}]) in the paper
+        return torch.cat([x, state.context.to(x.dtype)], 1) if config.feed_context else x
+
+    def forward(
+        self,
+        memory: Memory,
+        ids: Int64[Tensor, "rows"],
+        state: State,
+        sample: Int64[Tensor, "rows"],
+        banned: Bool[Tensor, "rows outputs"] | None = None,
+    ) -> tuple[Float[Tensor, "rows outputs"], State, Float[Tensor, "rows steps"]]:
+        """Return the logits of the next token, the new state and the attention weights.
+
+        Args:
+            memory: of B samples.
+            ids: (N,), previous tokens.
+            state: before they are read.
+            sample: (N,), the sample of each hypothesis, sorted.
+            banned: (N, V), I_t: tokens that must not follow.
+        """
+        x = self.read(ids, state)[:, None]
+        start = state.hidden if state.cells is None else (state.hidden, state.cells)
+        out, final = self.rnn(x, start)
+        hidden, cells = final if isinstance(final, tuple) else (final, None)
+        attended, context, weights = self.attention(out[:, 0], sample, memory)
+        logits = self.output(attended).float()
+        if banned is not None:
+            logits = logits.masked_fill(banned, NEVER)
+        return logits, State(hidden, cells, context, logits), weights
+
+
+class SGM(EmotionModel):
+    """The SGM model.
+
+    Args:
+        config: settings.
+        dims: ``text`` -> width of its word vectors.
+        num_labels: L.
+
+    The buffer ``order`` holds the labels as they are written, the most frequent first.
+    """
+
+    sample_means = False  # the loss is a mean over tokens
+    takes_unaligned = True
+    order: Int64[Tensor, "labels"]
+
+    def __init__(self, config: SGMConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
+        super().__init__(dims, num_labels)
+        self.config = config
+        self.encoder = RecurrentEncoder(
+            dims["text"],
+            config.encoder_size,
+            layers=config.encoder_layers,
+            bidirectional=True,
+            cell=config.cell,
+            dropout=config.dropout,
+        )
+        self.decoder = Decoder(config, num_labels)
+        self.register_buffer("order", torch.arange(num_labels))
+        self._labels = slice(1, 1 + num_labels)  # among the outputs
+        subsets = sum(math.perm(num_labels, n) for n in range(num_labels + 1))
+        self._enumerable = subsets <= config.exact_limit
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """The cross-entropy of the label sequence alone."""
+        return {"sequence": 1.0}
+
+    def prepare(self, statistics: LabelStatistics) -> None:
+        """Order the labels by their frequency in training, ties by index."""
+        found = torch.sort(statistics.counts, descending=True, stable=True).indices
+        self.order.copy_(found)
+
+    def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
+        """Compute logits, the loss and, if asked, features.
+
+        Features:
+            ``encoder.text``: h, (B, T, d), 0 at masked steps.
+            ``attention.text``: each label's attention to the words, (B, 1, L, T): the mean over
+            the steps that may write it, weighted by their probability of doing so.
+        """
+        memory, state = self.encode(batch)
+        losses: dict[str, Float[Tensor, ""]] = {}
+        logits = None
+        if batch.labels is not None:
+            targets = label_targets(batch.labels, self.order)
+            taught = self.teach(memory, state, targets)
+            losses["sequence"] = F.cross_entropy(
+                taught.flatten(0, 1), targets.flatten(), ignore_index=IGNORED
+            )
+            if self.training:
+                logits = taught[..., self._labels].amax(1)
+        named: dict[str, Tensor] = {}
+        if logits is None or features:
+            held, mass, attention = self.score(memory, state, need_attention=features)
+            logits = logit_of(held / mass[:, None].clamp(min=1e-30)) if logits is None else logits
+            if attention is not None:
+                named = {"encoder.text": memory.states, "attention.text": attention[:, None]}
+        return ModelOutput(logits, losses, named)
+
+    def encode(self, batch: Batch) -> tuple[Memory, State]:
+        """Read the words, h = BiLSTM(x), and start the decoder of each sample."""
+        x, mask = batch.values["text"], batch.masks["text"]
+        # DIVERGENCE (reversed_text): the program turns each text round
+        axes = [1] if self.config.reversed_text else []
+        states, hidden, cells = self.encoder(x.flip(axes), mask.flip(axes), cells=True)
+        states = states.flip(axes) * mask[..., None]
+        summed = self.config.directions == "summed"
+
+        def start(final: Tensor) -> Tensor:
+            """(layers, directions, B, size) -> (decoder layers, B, decoder size)."""
+            final = final[: self.config.decoder_layers]
+            # DIVERGENCE (directions): the program adds them, and starts from the forward one
+            return final[:, 0] if summed else torch.cat([final[:, 0], final[:, 1]], -1)
+
+        if summed:
+            states = torch.stack(states.chunk(2, -1)).sum(0)
+        context = torch.zeros_like(states[:, 0])
+        state = State(start(hidden), None if cells is None else start(cells), context, None)
+        return self.decoder.attention.remember(states, mask), state
+
+    def teach(
+        self, memory: Memory, state: State, targets: Int64[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch length outputs"]:
+        """Return the logits of every step after the right previous labels."""
+        sample = torch.arange(len(targets), device=targets.device)
+        ids = torch.full_like(sample, self.decoder.begin)
+        seen = torch.zeros(len(sample), self.decoder.outputs, dtype=torch.bool, device=ids.device)
+        steps = []
+        for target in targets.unbind(1):
+            # DIVERGENCE (mask_training): as printed, y_t = softmax(o_t + I_t) in training too
+            banned = seen if self.config.mask_training else None
+            logits, state, _ = self.decoder(memory, ids, state, sample, banned)
+            steps.append(logits)
+            ids = target.clamp(min=END)  # what follows the end is ignored
+            seen = seen.scatter(1, ids[:, None], True)
+        return torch.stack(steps, 1)
+
+    def score(
+        self, memory: Memory, state: State, *, need_attention: bool = False
+    ) -> tuple[
+        Float[Tensor, "batch labels"],
+        Float[Tensor, "batch"],
+        Float[Tensor, "batch labels steps"] | None,
+    ]:
+        """Sum the probabilities of label sequences: see :func:`label_probabilities`."""
+        held, mass, attention = [], [], []
+        for first in range(0, len(memory.mask), SCORED_TOGETHER):
+            part = memory.part(first, SCORED_TOGETHER)
+            begin = self._begin(part)
+            levels = label_sequences(
+                partial(self.decoder, part),
+                state.rows(first + torch.arange(len(begin), device=begin.device)),
+                begin,
+                self.num_labels,
+                least=self.config.least_prefix,
+                width=None if self._enumerable else self.config.beam,
+            )
+            found = label_probabilities(levels, len(begin), need_attention=need_attention)
+            held.append(found[0])
+            mass.append(found[1])
+            if found[2] is not None:
+                attention.append(found[2])
+        return torch.cat(held), torch.cat(mass), torch.cat(attention) if attention else None
+
+    @torch.no_grad()
+    def decode(self, batch: Batch) -> list[list[int]]:
+        """Return each sample's most probable label sequence, as label indices, by beam search.
+
+        With ``search="program"`` and a beam above 1, labels may repeat, as in the program.
+        """
+        config = self.config
+        memory, state = self.encode(batch)
+        # DIVERGENCE (search): the program's beams neither mask labels nor search to the end
+        # DIVERGENCE (length_norm): the program ranks by log-probability per token
+        found = beam_search(
+            partial(self.decoder, memory),
+            state,
+            self._begin(memory),
+            beam=config.beam,
+            max_steps=config.max_steps or self.num_labels + 1,
+            distinct=config.search == "masked" or config.beam == 1,
+            length_norm=config.length_norm,
+        )
+        return [[t - 1 for t in tokens if 1 <= t <= self.num_labels] for tokens in found]
+
+    def _begin(self, memory: Memory) -> Int64[Tensor, "batch"]:
+        return torch.full((len(memory.mask),), self.decoder.begin, device=memory.mask.device)

@@ -1,0 +1,102 @@
+"""What the table of systems knows of one system; nothing heavy is imported until one is built."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from emotailor.config import Config
+from emotailor.data.sample import MODALITIES, Modality
+from emotailor.errors import ConfigError
+
+Preset = Literal["paper", "authors"]
+Setting = Literal["aligned", "unaligned"]
+Settings = Mapping[str, Any]
+Recipes = Mapping[Preset, Settings]
+
+PUBLISHED_METRICS = ("accuracy", "micro_precision", "micro_recall", "micro_f1")
+"""The columns of Table 2 of TAILOR (AAAI 2022)."""
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of the table.
+
+    Attributes:
+        name: as given on the command line.
+        title: as in the paper's Table 2.
+        paper: citation.
+        config: its settings; ``paper()`` and ``authors()`` are its presets.
+        model: ``module:class`` of the model.
+        recipes: preset -> training settings in which it departs from the defaults.
+        modalities: what it can take, and takes by default.
+        required: those it cannot do without.
+        at_least: how many it needs.
+        unaligned: preset -> training settings that unaligned data change further.
+        reads_unaligned: takes unaligned sequences itself by the protocol of the paper's Table 2,
+            where the others have a CTC alignment module before them.
+        published: setting -> its numbers in Table 2 of TAILOR, in the order of
+            ``PUBLISHED_METRICS``; empty where it is not in that table.
+        search: settings of the model worth trying; a search draws one of each list.
+        tiny: settings that make the smallest model for a quick trial; sizes are all different.
+    """
+
+    name: str
+    title: str
+    paper: str
+    config: type[Config]
+    model: str
+    recipes: Recipes = field(default_factory=dict)
+    modalities: tuple[Modality, ...] = MODALITIES
+    required: tuple[Modality, ...] = ()
+    at_least: int = 1
+    unaligned: Recipes = field(default_factory=dict)
+    reads_unaligned: bool = False
+    published: Mapping[Setting, tuple[float, ...]] = field(default_factory=dict)
+    search: Sequence[Sequence[Settings]] = ()
+    tiny: Settings = field(default_factory=dict)
+
+    def choose(
+        self, there: Mapping[Modality, int], wanted: tuple[Modality, ...] | None
+    ) -> dict[Modality, int]:
+        """Return the modalities to use, with their widths, in the order v, a, t.
+
+        Args:
+            there: modality -> feature width, of a data set.
+            wanted: by the user; None for all that data set and system share.
+
+        Raises:
+            ConfigError: they are not there, or the system cannot work with them.
+        """
+        chosen = wanted or tuple(m for m in self.modalities if m in there)
+        absent = [m for m in chosen if m not in there]
+        if absent:
+            raise ConfigError(
+                f"the data set has no {', '.join(absent)}",
+                expected=f"some of its modalities: {', '.join(there)}",
+                fix="choose others with --modalities",
+            )
+        refused = [m for m in chosen if m not in self.modalities]
+        missing = [m for m in self.required if m not in chosen]
+        if refused or missing or len(chosen) < self.at_least:
+            found = ", ".join(chosen) or "none of them"
+            need = f"at least {self.at_least} of {', '.join(self.modalities)}"
+            if self.required:
+                need += f", with {', '.join(self.required)}"
+            raise ConfigError(
+                f"{self.title} is to take {found} (the data set has {', '.join(there)})",
+                expected=need,
+                fix="choose other --modalities, data that have them, or another system",
+            )
+        return {m: there[m] for m in MODALITIES if m in chosen}
+
+
+def transformer_sizes(width: int, layers: int) -> Settings:
+    """Return sizes of a system that encodes each modality by a Transformer, for a search."""
+    names = ("visual_layers", "audio_layers", "text_layers")
+    return {
+        "hidden_size": width,
+        "feedforward_size": 2 * width,
+        "heads": 4,
+        "initial_std": 0.1 if width < 128 else 0.05,
+        **dict.fromkeys(names, layers),
+    }

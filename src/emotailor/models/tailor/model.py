@@ -1,0 +1,393 @@
+"""TAILOR: versatile multi-modal learning for multi-label emotion recognition (AAAI 2022).
+
+Notable:
+- three uni-modal Transformer encoders yield V, A, T;
+- adversarial refinement splits each into a common part C^m (one generator G for all modalities,
+  trained against a modality discriminator D through gradient reversal) and a private part P^m
+  (its own extractor f_m), kept apart by an orthogonality loss;
+- a hierarchical cross-modal encoder fuses P^v, P^a, P^t and C = C^v + C^a + C^t from fine to
+  coarse granularity (Eq. 8);
+- a label-guided decoder lets label embeddings attend to each other and then to the fused sequence,
+  so that each label reads its own representation and has its own classifier;
+- ``refinement``, ``refinement_losses``, ``label_decoder`` and ``modality_tokens`` take parts away,
+  as Table 3 does: what a setting does not need is not built, and its losses are not there.
+
+Zhang, Chen, Shen and Wang: Tailor Versatile Multi-Modal Learning for Multi-Label Emotion
+Recognition. AAAI 2022. Symbols: B batch, T steps (tau), d width, L labels (l), m modality.
+
+Every place where the authors' program departs from the paper is a switch of ``TailorConfig``,
+marked DIVERGENCE here; an unmarked departure is a bug. These hold for both faces:
+DIVERGENCE (reduction): Eq. 6, 7 and 16 sum over samples where Eq. 4 and 5 divide by n. All terms
+are means over the samples (and labels, and each sample's steps), as in the program: only so do
+alpha, beta and gamma not depend on the batch size.
+DIVERGENCE (three encoders): the paper writes one CME; each fusion has its own weights.
+DIVERGENCE (discriminator bias): b of Eq. 2 has a row per step; here, as in the program, one bias
+per class serves all steps.
+DIVERGENCE (one layer): the fully connected networks G and f_m are one linear layer, dropout, tanh.
+DIVERGENCE (padding in front): data are stored without padding, so a sequence that a file pads in
+front starts at step 0 here, and behind its padding in the program.
+DIVERGENCE (label dropout): the program repeats the labels for every sample, so that each sample
+drops out other parts of them; here label self-attention runs once per batch, since nothing in it
+depends on the sample. Without dropout the two are equal.
+DIVERGENCE (unaligned): a sum of C^v, C^a and C^t needs equal lengths, so paper and program align by
+CTC first. ``common="concatenate"`` is ours: C is the three end to end, and the last fusion finds by
+its attention what belongs together.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emotailor.data.batching import Batch
+from emotailor.data.sample import Modality
+from emotailor.models.base import ModelOutput
+from emotailor.models.encoding import EncodedModel
+from emotailor.models.tailor.config import Block, TailorConfig
+from emotailor.models.tailor.pooled_decoder import PooledDecoderLayer
+from emotailor.nn.adversarial import reverse_gradient, squared_overlap, step_cross_entropy
+from emotailor.nn.dropout import Dropout
+from emotailor.nn.encoder import (
+    CrossModalEncoder,
+    DecoderLayer,
+    Stream,
+    TransformerShape,
+)
+from emotailor.nn.sequence import masked_mean
+
+Representations = dict[Modality, Float[Tensor, "batch steps size"]]
+Masks = dict[Modality, Bool[Tensor, "batch steps"]]
+Decoded = tuple[
+    Float[Tensor, "batch labels size"],
+    Float[Tensor, "_ heads labels labels"] | None,
+    Float[Tensor, "batch heads labels steps"] | None,
+]
+
+
+class Extractor(nn.Sequential):
+    """G or f_m of Eq. 1: linear map, dropout, tanh; (B, T, d) -> (B, T, d)."""
+
+    def __init__(self, size: int, dropout: float) -> None:
+        super().__init__(nn.Linear(size, size), Dropout(dropout), nn.Tanh())
+
+
+class LabelDecoder(nn.Module):
+    """Label embeddings, their self-attention (Eq. 9-12), attention to modalities (Eq. 13-14)."""
+
+    def __init__(self, config: TailorConfig, shape: TransformerShape, num_labels: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_labels, shape.size)
+        # DIVERGENCE (label_norm): the program normalises and drops out the label embedding
+        self.norm = nn.LayerNorm(shape.size, shape.eps) if config.label_norm else None
+        self.dropout = Dropout(shape.dropout if config.label_norm else 0.0)
+        self.layers = nn.ModuleList(
+            DecoderLayer(shape)
+            if config.label_decoder == "full"
+            else PooledDecoderLayer(shape, correlation=config.label_decoder == "correlation")
+            for _ in range(config.decoder_layers)
+        )
+
+    def label_states(self) -> Float[Tensor, "1 labels size"]:
+        """The embedded labels, the same for every sample."""
+        labels = self.embedding.weight[None]
+        return self.dropout(labels if self.norm is None else self.norm(labels))
+
+    def forward(self, memory: Stream, *, need_weights: bool = False) -> Decoded:
+        """Return H and the weights of the last layer's two attentions, if there are any."""
+        labels = self.label_states()
+        correlation, attention = None, None
+        for layer in self.layers:
+            labels, correlation, attention = layer(
+                labels, memory.values, memory.mask, need_weights=need_weights
+            )
+        return labels, correlation, attention
+
+
+class Tailor(EncodedModel):
+    """The TAILOR model.
+
+    Args:
+        config: settings.
+        dims: modality -> feature width; a subset of the three works too.
+        num_labels: L.
+    """
+
+    parts_in_threads = True
+
+    config: TailorConfig
+    # each is there where the settings need it
+    generator: Extractor
+    discriminator: nn.Module
+    common_classifier: nn.Linear
+    decoder: LabelDecoder
+
+    def __init__(self, config: TailorConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
+        # DIVERGENCE (input_norm): the program layer-normalises the raw features, and decays the
+        # weights of that
+        super().__init__(config, dims, num_labels)
+        self.takes_unaligned = config.takes_unaligned
+        d, shape = config.hidden_size, self.shape
+        self.loss_names = list(config.loss_weights)[1:]  # beside that of the classification
+        if config.has_common:
+            self.generator = Extractor(d, config.dropout)
+        self.extractors = nn.ModuleDict(
+            {
+                m: Extractor(d, config.refinement_dropout)
+                for m in self.modalities
+                if config.has_private
+            }
+        )
+        if any(name.startswith("adversarial") for name in self.loss_names):
+            self.discriminator = self._build_discriminator()
+        if "common_semantics" in self.loss_names:
+            self.common_classifier = nn.Linear(d, num_labels)
+        self.fusion_order = [
+            b
+            for b in config.fusion_order
+            if (config.refinement == "full" if b == "common" else b in self.modalities)
+        ]
+        slots = sum(self._slots(b) for b in self.fusion_order)
+        self.fusion = nn.ModuleList(
+            CrossModalEncoder(shape, config.cross_layers, slots, tokens=config.modality_tokens)
+            for _ in self.fusion_order[1:]
+        )
+        # Table 3 (9): one representation for all labels, and a dense layer
+        self.identical = config.label_decoder == "identical"
+        if not self.identical:
+            self.decoder = LabelDecoder(config, shape, num_labels)
+        # DIVERGENCE (classifier): Eq. 15 has weights per label; the program shares them
+        shared = config.classifier == "shared" and not self.identical
+        self.classifier = nn.Linear(d, 1 if shared else num_labels)
+        # DIVERGENCE (logit_dropout): the program drops out logits, not in the paper
+        self.logit_dropout = Dropout(config.logit_dropout)
+        self.apply(self._initialise)
+
+    def _build_discriminator(self) -> nn.Module:
+        d, classes = self.config.hidden_size, len(self.modalities)
+        # DIVERGENCE (discriminator): Eq. 2 is one linear map; the program has a hidden layer
+        if self.config.discriminator == "linear":
+            return nn.Linear(d, classes)
+        return nn.Sequential(
+            nn.Linear(d, d // 2),
+            Dropout(self.config.refinement_dropout),
+            nn.ReLU(),
+            nn.Linear(d // 2, classes),
+        )
+
+    def _slots(self, block: Block) -> int:
+        """Places reserved for a block in the position tables of the fusions."""
+        if block != "common":
+            return self.config.steps_of(block)
+        if self.config.common == "sum":
+            return self.config.max_steps
+        return sum(self.config.steps_of(m) for m in self.modalities)
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """Alpha, beta and gamma of Eq. 17, for the losses there are."""
+        return self.config.loss_weights
+
+    def most_steps(self, modality: Modality) -> tuple[str, int]:
+        """Return the setting that bounds the steps of a modality, and its value."""
+        own = modality in self.config.modality_max_steps
+        name = f"modality_max_steps.{modality}" if own else "max_steps"
+        return name, self.config.steps_of(modality)
+
+    def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
+        """Compute logits, the losses of Eq. 17 and, if asked, features.
+
+        Features, by name (m a modality), as far as the settings leave them:
+            ``encoder.m``, ``private.m``, ``common.m``: (B, T, d).
+            ``discriminator.private.m``, ``discriminator.common.m``: probabilities (B, T, M) over
+            the modalities, in the order v, a, t.
+            ``label_correlation``: softmax(r) of Eq. 11 per head, (heads, L, L), rows are queries.
+            ``attention.m``, ``attention.common``: each label's attention to the steps of a block,
+            per head, (B, heads, L, T); over all blocks it sums to 1. A C that is not summed has a
+            block ``attention.common.m`` for each modality.
+            ``label_representations``: H of Eq. 14, (B, L, d).
+            ``loss.<name>.<part>``: what each loss is the sum of.
+
+        Raises:
+            ModelError: a sequence is longer than ``max_steps``, or the modalities differ in length
+                and C is their sum.
+        """
+        values, masks = self._prepare(batch)
+        encoded: Representations = {m: self.encoders[m](values[m], masks[m]) for m in values}
+        private: Representations = {m: f(encoded[m]) for m, f in self._extractors()}
+        common: Representations = {}
+        if self.config.has_common:
+            common = {m: self.generator(x) for m, x in encoded.items()}
+        memory = self._fuse(private or common or encoded, common, masks)
+        if self.identical:
+            logits = self.classifier(masked_mean(memory.values, memory.mask))
+            decoded = None
+        else:
+            decoded = self.decoder(memory, need_weights=features)
+            logits = self._classify(decoded[0])
+
+        named: dict[str, Tensor] = {}
+        losses: dict[str, Float[Tensor, ""]] = {}
+        if batch.labels is not None:
+            losses["classification"] = F.binary_cross_entropy_with_logits(
+                self.logit_dropout(logits), batch.labels
+            )
+            for name in self.loss_names:
+                terms = self._loss_terms(name, private, common, masks, batch.labels)
+                losses[name] = torch.stack(list(terms.values())).sum()
+                if features:
+                    named |= {f"loss.{name}.{part}": term for part, term in terms.items()}
+        if features:
+            named |= self._representations(encoded, private, common)
+            named |= self._label_features(decoded, memory)
+        return ModelOutput(logits, losses, named)
+
+    def _extractors(self) -> list[tuple[Modality, nn.Module]]:
+        return [(m, self.extractors[m]) for m in self.modalities if m in self.extractors]
+
+    def _representations(
+        self, encoded: Representations, private: Representations, common: Representations
+    ) -> dict[str, Tensor]:
+        named: dict[str, Tensor] = {}
+        for kind, parts in {"encoder": encoded, "private": private, "common": common}.items():
+            for m, x in parts.items():
+                named[f"{kind}.{m}"] = x
+                if f"adversarial_{kind}" in self.loss_names:
+                    named[f"discriminator.{kind}.{m}"] = self.discriminator(x).softmax(-1)
+        return named
+
+    @staticmethod
+    def _label_features(decoded: Decoded | None, memory: Stream) -> dict[str, Tensor]:
+        if decoded is None:
+            return {}
+        tailored, correlation, attention = decoded
+        named: dict[str, Tensor] = {"label_representations": tailored}
+        if correlation is not None:
+            named["label_correlation"] = correlation.mean(0)  # deeper layers differ by sample
+        if attention is not None:
+            shares = torch.split(attention, [steps for _, steps in memory.blocks], -1)
+            for (block, _), share in zip(memory.blocks, shares, strict=True):
+                named[f"attention.{block}"] = share
+        return named
+
+    def _prepare(
+        self, batch: Batch
+    ) -> tuple[dict[Modality, Float[Tensor, "batch steps _"]], Masks]:
+        config = self.config
+        self.check_batch(batch)
+        values, masks = {}, {}
+        for m in self.modalities:
+            x, mask = batch.values[m], batch.masks[m]
+            # DIVERGENCE (pad_to_max_steps): the program pads everything to 60 steps
+            pad = config.steps_of(m) - x.shape[1] if config.pad_to_max_steps else 0
+            masks[m] = F.pad(mask, (0, pad))
+            # DIVERGENCE (attend_to_padding): the program's masks are all ones
+            if config.attend_to_padding:
+                masks[m] = torch.ones_like(masks[m])
+            values[m] = self.enter(m, F.pad(x, (0, 0, 0, pad)))
+        return values, masks
+
+    def _fuse(self, parts: Representations, common: Representations, masks: Masks) -> Stream:
+        """Hierarchical cross-modal encoder, Eq. 8: M = CME(CME(CME(P^v, P^a), P^t), C)."""
+        joint: dict[Block, Stream] = {
+            m: Stream.start(m, x, masks[m], self._slots(m)) for m, x in parts.items()
+        }
+        order = self.fusion_order
+        if "common" in order:
+            joint["common"] = self._join_common(common, masks)
+        fused = joint[order[0]]
+        for name, encoder in zip(order[1:], self.fusion, strict=True):
+            pair = (fused, joint[name])
+            # DIVERGENCE (concatenation): the program puts audio before visual, and text before both
+            if self.config.concatenation == "program" and name != "common":
+                pair = (joint[name], fused)
+            fused = encoder(*pair)
+        return fused
+
+    def _join_common(self, common: Representations, masks: Masks) -> Stream:
+        """C of Eq. 8: the sum of C^v, C^a and C^t."""
+        shown = masks
+        if not self.config.mask_common:
+            # DIVERGENCE (mask_common): the program sums padding too, and never masks the sum
+            shown = {m: torch.ones_like(mask) for m, mask in masks.items()}
+        if self.config.common == "sum":
+            total = torch.stack([x * shown[m][..., None] for m, x in common.items()]).sum(0)
+            mask = torch.stack([shown[m] for m in common]).any(0)
+            return Stream.start("common", total, mask, self._slots("common"))
+        # DIVERGENCE (unaligned): end to end, each part from the first of its own places on
+        return Stream.joined(
+            [Stream.start(f"common.{m}", x, shown[m], self._slots(m)) for m, x in common.items()]
+        )
+
+    def _classify(
+        self, tailored: Float[Tensor, "batch labels size"]
+    ) -> Float[Tensor, "batch labels"]:
+        """Eq. 15: one linear function per label."""
+        if self.config.classifier == "shared":
+            return self.classifier(tailored).squeeze(-1)
+        return (tailored * self.classifier.weight).sum(-1) + self.classifier.bias
+
+    def _loss_mask(self, mask: Bool[Tensor, "batch steps"]) -> Bool[Tensor, "batch steps"] | None:
+        # DIVERGENCE (mask_losses): the program counts padding in its losses
+        return mask if self.config.mask_losses else None
+
+    def _loss_terms(
+        self,
+        name: str,
+        private: Representations,
+        common: Representations,
+        masks: Masks,
+        labels: Float[Tensor, "batch labels"],
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Return what a loss is the sum of."""
+        match name:
+            case "adversarial_common":
+                reversed_ = {m: reverse_gradient(x) for m, x in common.items()}
+                return self._adversarial(reversed_, masks)
+            case "adversarial_private":
+                return self._adversarial(private, masks)
+            case "orthogonality":
+                return self._orthogonality(private, common, masks)
+            case _:
+                return self._common_semantics(common, masks, labels)
+
+    def _adversarial(
+        self, representations: Representations, masks: Masks
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Eq. 4 and 5: the discriminator names the modality of every step."""
+        terms: dict[str, Float[Tensor, ""]] = {}
+        for k, (m, x) in enumerate(representations.items()):
+            terms[m] = step_cross_entropy(self.discriminator(x), k, self._loss_mask(masks[m]))
+        return terms
+
+    def _orthogonality(
+        self, private: Representations, common: Representations, masks: Masks
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Eq. 6: the overlap of the common and the private part of each modality."""
+        if self.config.mask_losses:
+            private = {m: x * masks[m][..., None] for m, x in private.items()}
+            common = {m: x * masks[m][..., None] for m, x in common.items()}
+        terms = {f"common_private_{m}": squared_overlap(common[m], private[m]) for m in private}
+        # DIVERGENCE (orthogonality): the program also separates the private parts pairwise
+        if self.config.orthogonality == "all_pairs":
+            for a, b in combinations(private, 2):
+                terms[f"private_{a}_{b}"] = squared_overlap(private[a], private[b])
+        return terms
+
+    def _common_semantics(
+        self, common: Representations, masks: Masks, labels: Float[Tensor, "batch labels"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Eq. 7: the labels, predicted from C^m alone for each modality."""
+        # DIVERGENCE (common_semantics): the program predicts once, from step 0 of the summed C
+        if self.config.common_semantics == "sum_first_step":
+            first = torch.stack([x[:, 0] for x in common.values()]).sum(0)
+            logits = self.logit_dropout(self.common_classifier(first))
+            return {"sum": F.binary_cross_entropy_with_logits(logits, labels)}
+        terms: dict[str, Float[Tensor, ""]] = {}
+        for m, x in common.items():
+            logits = self.logit_dropout(self.common_classifier(masked_mean(x, masks[m])))
+            loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+            terms[m] = (loss * masks[m].any(-1, keepdim=True)).mean()
+        return terms

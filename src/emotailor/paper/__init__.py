@@ -1,0 +1,1 @@
+"""The whole paper as one job."""

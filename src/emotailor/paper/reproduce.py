@@ -1,0 +1,289 @@
+"""The paper's results as one job: Table 2 in both settings, Table 3, the figures, and a report.
+
+Every stage is a comparison of runs as ``emotailor benchmark`` makes it, so a failed run costs
+nothing but itself and a stopped job goes on where it was. Runs that two stages need lie in the
+folder of the first of them and are trained once::
+
+    OUT/report.html           our numbers beside the published ones
+    OUT/reproduction.json     stages, expected and taken time, what is missing
+    OUT/speed.json            seconds of each kind of run on this device
+    OUT/table2-aligned/       a benchmark; likewise table2-unaligned
+    OUT/table3/               an ablation; its full models are the TAILOR of table2-aligned
+    OUT/figure6/              TAILOR with and without adversarial and orthogonality terms
+    OUT/figures/              of the first full TAILOR
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from emotailor import __version__
+from emotailor.comparison.plan import REFERENCE, wait_for_others
+from emotailor.comparison.runner import run_plan
+from emotailor.errors import ConfigError, DataError, EmotailorError, InterruptedRunError
+from emotailor.evaluation.tables import duration
+from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.files import write_json
+from emotailor.paper.page import paper_page
+from emotailor.paper.plan import (
+    KIND,
+    WITHOUT_TERMS,
+    Reproduction,
+    Stage,
+    plan_paper,
+)
+from emotailor.paper.time import Expected, early_stopping, expect, trained_with
+from emotailor.report.benchmark import read_benchmark
+
+THRESHOLDS: ThresholdMode = "tuned"
+
+
+@dataclass
+class Outcome:
+    """How a reproduction ended.
+
+    Attributes:
+        report: the page.
+        missing: what failed, and why.
+        time: sentence on the expected and the taken time, if anything was trained.
+    """
+
+    report: Path
+    missing: list[str] = field(default_factory=list)
+    time: str = ""
+
+
+def reproduce_paper(
+    data: str | Path,
+    out: str | Path,
+    *,
+    console: Console | None = None,
+    resamples: int = 2000,
+    **options: Any,
+) -> Outcome:
+    """Train, test and report everything, or go on where an earlier call was stopped.
+
+    Args:
+        data: stored data set.
+        out: folder of everything.
+        console: where to print what happens; by default nowhere.
+        resamples: of the paired tests; 0 for none.
+        options: of :func:`plan_paper`.
+
+    Raises:
+        EmotailorError: as :func:`plan_paper` and :func:`run_paper`.
+    """
+    return run_paper(
+        plan_paper(Path(data), Path(out), **options),
+        console or Console(quiet=True),
+        resamples=resamples,
+    )
+
+
+def check_free(out: Path) -> None:
+    """Refuse a folder in which another process works.
+
+    Raises:
+        ConfigError: one does.
+    """
+    from emotailor.training.run_folder import RunFolder
+
+    if RunFolder(out).is_held():
+        raise ConfigError(f"another process works in {out}", fix="wait for it to end")
+
+
+def run_paper(
+    reproduction: Reproduction,
+    console: Console,
+    *,
+    resamples: int = 2000,
+    expected: Expected | None = None,
+) -> Outcome:
+    """Train what is not trained yet, test it, draw the figures and write the report.
+
+    Args:
+        reproduction: of :func:`plan_paper`.
+        console: where to print what happens.
+        resamples: of the paired tests; 0 for none.
+        expected: of :func:`expect`; by default it is asked.
+
+    Raises:
+        InterruptedRunError: SIGINT or SIGTERM arrived; every run under way has been stopped.
+        ConfigError: another process works in the folder.
+    """
+    from emotailor.training.run_folder import RunFolder
+
+    out = reproduction.out
+    check_free(out)
+    wait_for_others(reproduction.left, console)
+    expected = expected or expect(reproduction, console)
+    missing: list[str] = []
+    spent: dict[str, float] = {}
+    with RunFolder(out).held():
+        for number, stage in enumerate(reproduction.stages):
+            if _is_stored(stage, resamples):
+                continue
+            console.print(Text(stage.title, "bold"))
+            plan = reproduction.again().stages[number].plan  # what is done by now
+            began = time.monotonic()
+            try:
+                result = run_plan(plan, console, thresholds=THRESHOLDS, resamples=resamples)
+                missing += [
+                    f"{stage.title}: {name} seed {seed} failed, {why.splitlines()[0]}"
+                    for (name, seed), why in result.failed.items()
+                ]
+            except InterruptedRunError:
+                raise
+            except EmotailorError as error:
+                missing.append(f"{stage.title}: {error.found}")
+            spent[stage.name] = time.monotonic() - began
+            _report(reproduction.again(), missing, expected, spent)  # a job of days has one soon
+        reproduction = reproduction.again()
+        missing += _figures(reproduction, console)
+        return _report(reproduction, missing, expected, spent, ended=True)
+
+
+def _report(
+    reproduction: Reproduction,
+    missing: list[str],
+    expected: Expected,
+    spent: Mapping[str, float],
+    *,
+    ended: bool = False,
+) -> Outcome:
+    """Store everything, and write the page."""
+    out = reproduction.out
+    outcome = Outcome(out / "report.html", missing, _how_wrong(expected, spent))
+    content = _content(reproduction, outcome, expected, spent)
+    paper_page(out, content).write(outcome.report)
+    if not ended:  # what is stored of calls is of those that ended
+        content["calls"] = content["calls"][: len(read_paper(out).get("calls", []))]
+    write_json(out / KIND.file, content)
+    return outcome
+
+
+def _is_stored(stage: Stage, resamples: int) -> bool:
+    """Whether all runs of a stage are trained, and tested as it is asked now."""
+    try:
+        found = read_benchmark(stage.plan.out / stage.plan.kind.file)
+    except DataError:
+        return False
+    tested = {(run.folder, run.failed) for system in found.systems.values() for run in system.runs}
+    return (
+        stage.complete
+        and found.emotailor == __version__
+        and found.thresholds == THRESHOLDS
+        and (found.test.resamples if found.test else 0) == resamples
+        and tested == {(str(run.folder), None) for run in stage.plan.runs.values()}
+    )
+
+
+def _figures(reproduction: Reproduction, console: Console) -> list[str]:
+    """Draw the figures, unless they are there; return what is missing."""
+    from emotailor.figures.make import make_figures
+
+    stage = next((s for s in reproduction.stages if s.name == "figure6"), None)
+    if stage is None:
+        return []
+    runs = {key[0]: run for key, run in stage.plan.runs.items()}
+    full = [run for s in reproduction.stages[0].plan.systems if s.row.name == REFERENCE
+            for run in s.runs]  # fmt: skip
+    trained = [run for run in full if (run.folder / "model" / "model.json").exists()]
+    if not trained:
+        return ["Figures: no TAILOR could be trained"]
+    other = runs[WITHOUT_TERMS].folder
+    against = other if (other / "model" / "model.json").exists() else None
+    missing = [] if against else ["Figure 6: TAILOR without the two terms could not be trained"]
+    folder, run = reproduction.out / "figures", trained[0].folder
+    made_of = [x / "model" / "model.json" for x in (run, against) if x is not None]
+    if _is_newer(folder / "index.json", made_of):
+        return missing
+    console.print(Text("Figures", "bold"))
+    try:
+        make_figures(
+            run,
+            out=folder,
+            against=against,
+            data=stage.plan.data,
+            split=stage.plan.split,
+            device=trained[0].config.training.device,
+        )
+    except Exception as error:  # the tables are not lost for a figure
+        missing.append(f"Figures: {type(error).__name__}: {error}")
+    return missing
+
+
+def _is_newer(file: Path, others: Sequence[Path]) -> bool:
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+        whole = all((file.parent / name).is_file() for name in index["written"])
+        against = index["against"] is not None
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    then = file.stat().st_mtime
+    return whole and against == (len(others) > 1) and all(x.stat().st_mtime < then for x in others)
+
+
+def _how_wrong(expected: Expected, spent: Mapping[str, float]) -> str:
+    """Say how the expected time and the taken one differ."""
+    known = {k: v for k, v in expected.training.items() if k in spent and v > 0}
+    if not known:
+        return ""
+    wanted = sum(v + expected.testing.get(k, 0.0) for k, v in known.items())
+    taken = sum(spent[k] for k in known)
+    off = abs(taken / wanted - 1)
+    side = "more" if taken > wanted else "less"
+    return (
+        f"Training and testing took {duration(taken)}; expected were {duration(wanted)}"
+        f"{early_stopping(expected)}: {off:.0%} {side} than expected."
+    )
+
+
+def _content(
+    reproduction: Reproduction, outcome: Outcome, expected: Expected, spent: Mapping[str, float]
+) -> dict[str, Any]:
+    """Everything for the file."""
+    old = read_paper(reproduction.out)
+    call = {
+        "expected": {k: v + expected.testing.get(k, 0.0) for k, v in expected.training.items()},
+        "taken": dict(spent),
+        "runs": expected.rows,
+        "summary": outcome.time,
+    }
+    return {
+        "format": KIND.format,
+        "emotailor": __version__,
+        "stages": {
+            stage.name: {
+                "title": stage.title,
+                "kind": stage.plan.kind.name,
+                "data": str(stage.plan.data),
+                "paper": bool(stage.plan.kind.published),
+                "runs": len(stage.own),
+                "done": stage.count("done"),
+            }
+            for stage in reproduction.stages
+        },
+        "options": {
+            k: str(v) if isinstance(v, Path) else v for k, v in reproduction.options.items()
+        },
+        "device": trained_with(next(iter(reproduction.stages[0].plan.runs.values())).config),
+        "left_out": list(reproduction.left_out),
+        "missing": outcome.missing,
+        "calls": [*old.get("calls", []), *([call] if outcome.time else [])],
+    }
+
+
+def read_paper(out: Path) -> dict[str, Any]:
+    """Return what is stored of a reproduction; empty where there is nothing yet."""
+    try:
+        content = json.loads((out / KIND.file).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,1 @@
+"""Pages to mail about a run or a comparison."""

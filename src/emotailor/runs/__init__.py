@@ -1,0 +1,1 @@
+"""One run: planning, training, evaluating and predicting."""

@@ -1,0 +1,86 @@
+"""Settings of a run: which data, which system, how it is trained."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from emotailor.config import Config, merge
+from emotailor.data.sample import MODALITIES, Modality
+from emotailor.models.alignment.config import AlignmentConfig
+from emotailor.models.system import Preset
+from emotailor.models.table import find_system
+from emotailor.training.config import TrainingConfig
+
+
+def recipe(system: str, preset: Preset = "paper", *, aligned: bool = True) -> TrainingConfig:
+    """Return how a system is trained, on aligned or unaligned data, unless told otherwise."""
+    row = find_system(system)
+    further = {} if aligned else row.unaligned.get(preset, {})
+    return TrainingConfig().replace(**{**row.recipes.get(preset, {}), **further})
+
+
+class DataConfig(Config):
+    """What a system is trained on."""
+
+    path: str = Field(min_length=1)  # of a stored data set
+    modalities: tuple[Modality, ...] | None = None  # a subset; None for all the data set has
+    label_vectors: str | None = None  # file with a word vector per label (LSAN, ML-GCN)
+    standardize: bool = True  # features to mean 0 and deviation 1 of the training split
+    train_split: str = "train"
+    valid_split: str = "valid"
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        chosen = self.modalities
+        if chosen is not None and (not chosen or len(set(chosen)) != len(chosen)):
+            raise ValueError(f"modalities must be some of {', '.join(MODALITIES)}, each once")
+        return self
+
+
+class RunConfig(Config):
+    """Everything that determines a run (``config.json``)."""
+
+    system: str = "tailor"
+    data: DataConfig
+    model: Annotated[Config, SerializeAsAny()]
+    training: TrainingConfig = TrainingConfig()
+    alignment: AlignmentConfig = AlignmentConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse_model(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and not isinstance(values.get("model"), Config):
+            wanted = find_system(str(values.get("system", "tailor"))).config
+            model = wanted.parse(values.get("model", {}), prefix="model.")
+            return {**values, "model": model}
+        return values
+
+    @classmethod
+    def build(
+        cls,
+        *layers: Mapping[str, Any],
+        system: str = "tailor",
+        preset: Preset = "paper",
+        aligned: bool = True,
+    ) -> "RunConfig":
+        """Start from a preset and lay nested settings over it; later layers win.
+
+        Args:
+            layers: nested settings.
+            system: name of the system.
+            preset: where settings that no layer has come from.
+            aligned: whether the data are word-aligned; some recipes differ where they are not.
+
+        Raises:
+            ConfigError: unknown system or key, or a value out of range.
+        """
+        row = find_system(system)
+        base = {
+            "system": system,
+            "model": getattr(row.config, preset)().to_json(),
+            "training": recipe(system, preset, aligned=aligned).to_json(),
+            "alignment": getattr(AlignmentConfig, preset)().to_json(),
+            "data": {"standardize": preset == "paper"},
+        }
+        return cls.parse(merge(base, *layers))

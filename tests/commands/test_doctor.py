@@ -1,0 +1,49 @@
+"""The doctor says what is there, and what would be missing."""
+
+import io
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+import torch
+from rich.console import Console
+
+from emotailor.commands import doctor
+
+
+def shown() -> tuple[bool, str]:
+    healthy, table = doctor.examine()
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return healthy, console.file.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    rate = doctor.matmul_rate
+    monkeypatch.setattr(doctor, "matmul_rate", lambda dtype, device: rate(dtype, device, 8, 1))
+
+
+def test_a_healthy_machine() -> None:
+    healthy, text = shown()
+    assert healthy
+    assert version("torch") in text
+    assert "matrix product on cpu" in text
+    assert "missing" not in text
+    assert "…" not in text
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(name: str) -> str:
+        if name == "h5py":
+            raise PackageNotFoundError
+        return version(name)
+
+    monkeypatch.setattr(doctor, "version", lacking)
+    healthy, text = shown()
+    assert not healthy
+    assert "missing: pip install emotailor" in text
+
+
+def test_rates_are_positive() -> None:
+    assert doctor.matmul_rate(torch.float32, "cpu") > 0

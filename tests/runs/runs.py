@@ -1,0 +1,96 @@
+"""A tiny trained run, and the command line called in this process, for many tests."""
+
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emotailor.training.run_config import RunConfig
+from tests.helpers import SMALL
+
+MODEL = {**SMALL.to_json(), "initial_std": 0.2}
+TRAINING = {"epochs": 2, "batch_size": 8, "learning_rate": 3e-3, "device": "cpu", "seed": 5}
+
+TOML = "\n".join(
+    f"{table}\n"
+    + "\n".join(
+        f"{k} = {str(v).lower() if isinstance(v, bool) else v!r}" for k, v in values.items()
+    )
+    for table, values in (("[model]", MODEL), ("[training]", TRAINING))
+)
+"""The same settings as a file for ``--config``."""
+
+
+def tiny_config(data: Path, **training: Any) -> RunConfig:
+    return RunConfig.build(
+        {"data": {"path": str(data)}, "model": MODEL, "training": {**TRAINING, **training}}
+    )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Tiny models lose much time where more threads than free cores wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def train_tiny(data: Path, run: Path, **training: Any) -> Path:
+    from emotailor.training.run import train
+
+    with one_thread():
+        train(tiny_config(data, **training), run)
+    return run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    def failed(self, code: int, *parts: str) -> None:
+        """Check that the command ended in one clear message and printed no result."""
+        assert self.code == code, self.out + self.err
+        assert "Traceback" not in self.err
+        assert self.err.startswith("error: ")
+        assert self.err.count("error: ") == 1
+        for part in parts:
+            assert part in self.err, self.err
+
+
+def run_cli(*arguments: str | Path, width: int = 80) -> Outcome:
+    """Call ``emotailor ARGUMENTS`` in this process, as in a terminal ``width`` columns wide."""
+    from emotailor import cli
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        one_thread(),
+    ):
+        warnings.simplefilter("default")
+        patch.setattr(sys, "argv", ["emotailor", *map(str, arguments)])
+        patch.setenv("COLUMNS", str(width))
+        patch.setattr(cli.out, "_width", width)
+        patch.setattr(cli.err, "_width", width)
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return Outcome(code, out.getvalue(), err.getvalue())

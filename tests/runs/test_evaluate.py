@@ -1,0 +1,297 @@
+"""Evaluation of runs: the numbers, what is stored, and labels matched by name."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console, RenderableType
+
+from emotailor.data.sample import Sample
+from emotailor.data.store import open_dataset, write_dataset
+from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.evaluation.metrics import evaluate
+from emotailor.runs import evaluate as module
+from emotailor.runs.evaluate import (
+    RunEvaluation,
+    evaluate_run,
+    find_runs,
+    render_evaluations,
+    trained_on,
+    why_not_resampled,
+)
+from tests.helpers import DIMS, LABELS, random_samples
+from tests.runs.runs import train_tiny
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_tiny(data, tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "ä run"))
+
+
+def relabelled(data: Path, path: Path, names: tuple[str, ...], columns: list[int]) -> Path:
+    """A copy of the data set whose label columns are ``columns`` of the old, named ``names``."""
+    old = open_dataset(data)
+    splits = {}
+    for split, part in old.splits.items():
+        splits[split] = [
+            Sample(s.id, s.sequences, part.labels[i, columns]) for i, s in enumerate(part)
+        ]
+    write_dataset(path, splits, name="copy", label_names=names, dims=DIMS, aligned=True)
+    return path
+
+
+def shown(renderable: RenderableType, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_metrics_are_those_of_the_stored_predictions(data: Path, run: Path) -> None:
+    result = evaluate_run(run, resamples=50)
+    part = open_dataset(data)["test"]
+    np.testing.assert_array_equal(result.labels, part.labels)
+    assert result.mode == "tuned"
+    assert [path.name for path in result.stored] == ["evaluation-test.json", "predictions-test.csv"]
+    with (run / "predictions-test.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == list(part.ids)
+    truth = np.array([[int(row[f"true:{n}"]) for n in LABELS] for row in rows], np.uint8)
+    scores = np.array([[float(row[f"p:{n}"]) for n in LABELS] for row in rows])
+    decided = np.array([[int(row[n]) for n in LABELS] for row in rows])
+    np.testing.assert_array_equal(truth, part.labels)
+    np.testing.assert_allclose(scores, result.probabilities, atol=1e-6)
+    card = json.loads((run / "model" / "model.json").read_text())
+    threshold = [card["thresholds"]["tuned"]["values"][n] for n in LABELS]
+    np.testing.assert_array_equal(decided, result.probabilities > np.array(threshold))
+    again = evaluate(truth, result.probabilities, LABELS, np.array(threshold))
+    assert again == result.metrics
+    stored = json.loads((run / "evaluation-test.json").read_text())
+    assert stored["metrics"]["tuned"]["micro_f1"] == result.metrics.micro_f1
+    assert set(stored["metrics"]) == {"fixed", "tuned", "per_label"}
+    low, high = (stored["intervals"]["micro_f1"][k] for k in ("low", "high"))
+    assert low <= result.metrics.micro_f1 <= high
+    assert stored["data"]["fingerprint"] == open_dataset(data).card.fingerprint
+
+
+def test_thresholds_are_chosen_by_name(run: Path) -> None:
+    fixed = evaluate_run(run, thresholds="fixed", resamples=0, store=False)
+    assert fixed.metrics == fixed.by_mode["fixed"]
+    assert fixed.intervals == {}
+    assert fixed.stored == ()
+    assert not list(run.glob("evaluation*"))
+    decided = fixed.probabilities > 0.35
+    assert fixed.metrics.micro_recall == pytest.approx(
+        (decided & (fixed.labels == 1)).sum() / fixed.labels.sum()
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "what"), [(5, "5 samples of one video"), (1, "one sample")], ids=["video", "sample"]
+)
+def test_a_single_video_has_no_intervals(run: Path, tmp_path: Path, count: int, what: str) -> None:
+    samples = [
+        Sample(f"v[{i}]", s.sequences, s.labels) for i, s in enumerate(random_samples(count))
+    ]
+    options = {"name": "one", "label_names": LABELS, "dims": DIMS, "aligned": True}
+    write_dataset(tmp_path / "one", {"test": samples}, **options)
+    result = evaluate_run(run, data=tmp_path / "one", resamples=20)
+    assert result.intervals == {}
+    why = f"no intervals: the split has {what}, so all resamples of videos are alike"
+    assert result.notes[0] == why
+    assert why_not_resampled(["a[0]", "b[0]"]) is None
+    stored = json.loads((run / "evaluation-test.json").read_text())
+    assert (stored["intervals"], stored["notes"]) == ({}, result.notes)
+    text = shown(render_evaluations([result]), 120)
+    assert f"note: {why}" in text
+    assert "95 %" not in text
+    unasked = evaluate_run(run, data=tmp_path / "one", resamples=0, store=False)
+    assert len(unasked.notes) == 1
+
+
+def test_labels_in_another_order_are_matched_by_name(data: Path, run: Path, tmp_path: Path) -> None:
+    names = ("angry", "happy", "sad")
+    other = relabelled(data, tmp_path / "other", names, [LABELS.index(n) for n in names])
+    here = evaluate_run(run, resamples=0)
+    there = evaluate_run(run, data=other, resamples=0)
+    np.testing.assert_array_equal(here.labels, there.labels)
+    np.testing.assert_array_equal(here.probabilities, there.probabilities)
+    assert here.metrics == there.metrics
+    assert there.notes == [f"{other} is not the data set the model was trained on"]
+    assert here.notes == []
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (("happy", "sad", "bored"), [0, 1, 2]),
+        (("happy", "sad"), [0, 1]),
+        (("happy", "sad", "angry", "bored"), [0, 1, 2, 2]),
+    ],
+)
+def test_other_labels_are_refused_by_name(
+    data: Path, run: Path, tmp_path: Path, names: tuple[str, ...], columns: list[int]
+) -> None:
+    other = relabelled(data, tmp_path / "other", names, columns)
+    expected = rf"labels {', '.join(names)}\n.*those of the model: happy, sad, angry"
+    with pytest.raises(DataError, match=expected):
+        evaluate_run(run, data=other)
+    assert not list(run.glob("evaluation*"))
+
+
+def test_other_features_are_refused(run: Path, tmp_path: Path) -> None:
+    wide = [
+        Sample(s.id, {m: np.repeat(x, 2, axis=1) for m, x in s.sequences.items()}, s.labels)
+        for s in random_samples(3)
+    ]
+    dims = {m: 2 * d for m, d in DIMS.items()}
+    options = {"name": "x", "label_names": LABELS}
+    write_dataset(tmp_path / "w", {"test": wide}, **options, dims=dims, aligned=True)
+    with pytest.raises(ModelError, match=r"visual of width 10[\s\S]*visual of width 5"):
+        evaluate_run(run, data=tmp_path / "w")
+    unaligned = [
+        Sample(
+            s.id,
+            {m: x[: max(1, len(x) - k)] for k, (m, x) in enumerate(s.sequences.items())},
+            s.labels,
+        )
+        for s in random_samples(3)
+    ]
+    write_dataset(tmp_path / "u", {"test": unaligned}, **options, dims=DIMS, aligned=False)
+    with pytest.raises(ModelError, match="not aligned"):
+        evaluate_run(run, data=tmp_path / "u")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"split": "tst"}, DataError, r"no split 'tst'[\s\S]*test, train, valid"),
+        ({"data": "/nowhere"}, DataError, "no data set at /nowhere"),
+        ({"device": "toaster"}, ConfigError, "toaster"),
+    ],
+)
+def test_wrong_options(
+    run: Path, options: dict[str, str], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        evaluate_run(run, **options)  # type: ignore[arg-type]
+
+
+def test_what_was_seen_in_training_is_noted(run: Path) -> None:
+    assert evaluate_run(run, split="train", resamples=0, store=False).notes == [
+        "these samples were trained on"
+    ]
+    assert evaluate_run(run, split="valid", resamples=0, store=False).notes == [
+        "epoch and thresholds were chosen on these samples"
+    ]
+    state = run / "checkpoint" / "state.json"
+    progress = json.loads(state.read_text())
+    progress["progress"] |= {"finished": False, "epoch": 1}
+    state.write_text(json.dumps(progress))
+    assert evaluate_run(run, resamples=0, store=False).notes == [
+        f"the training of {run} is not finished: 1 epochs are done"
+    ]
+    state.write_text("{")
+    damaged = evaluate_run(run, resamples=0, store=False)
+    assert damaged.notes == [f"the checkpoint of {run} is damaged"]
+
+
+def test_a_read_only_model_can_still_be_evaluated(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "x")
+
+    monkeypatch.setattr(module, "write_json", forbidden)
+    result = evaluate_run(run, resamples=0)
+    assert result.notes == [f"nothing is stored in {run}: Permission denied"]
+    assert result.stored == ()
+    assert f"note: nothing is stored in {run}" in shown(render_evaluations([result]), 200)
+
+
+def test_a_model_folder_alone_needs_to_be_told_the_data(data: Path, run: Path) -> None:
+    with pytest.raises(DataError, match=r"does not say which data[\s\S]*--data"):
+        evaluate_run(run / "model", resamples=0)
+    result = evaluate_run(run / "model", data=data, resamples=0)
+    assert result.metrics == evaluate_run(run, resamples=0).metrics
+
+
+def test_data_that_went_away_are_named(data: Path, run: Path) -> None:
+    assert trained_on(run) == data
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["data"]["path"] = "gone/data"
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match=r"gone/data, on which .* is not there[\s\S]*--data"):
+        trained_on(run)
+    (run / "config.json").write_text("{")
+    with pytest.raises(DataError, match="does not say"):
+        trained_on(run)
+
+
+def test_the_runs_in_a_folder(trained: Path, tmp_path: Path) -> None:
+    for name in ("seed10", "seed9", "notes"):
+        (tmp_path / name).mkdir()
+    for name in ("seed10", "seed9"):
+        shutil.copytree(trained / "model", tmp_path / name / "model")
+    assert [path.name for path in find_runs(tmp_path)] == ["seed9", "seed10"]
+    assert find_runs(tmp_path / "seed9") == [tmp_path / "seed9"]
+    (tmp_path / "seed11").mkdir()
+    (tmp_path / "seed11" / "config.json").write_text("{}")
+    with pytest.warns(UserWarning, match="seed11 in .*: no trained model yet, left out"):
+        assert [path.name for path in find_runs(tmp_path)] == ["seed9", "seed10"]
+    for nothing in (tmp_path / "notes", tmp_path / "absent"):
+        with pytest.raises(ModelError, match="no trained model"):
+            find_runs(nothing)
+
+
+# ---------------------------------------------------------------------- what is shown
+
+
+def with_path(result: RunEvaluation, path: str) -> RunEvaluation:
+    return RunEvaluation(**{**vars(result), "run": Path(path)})
+
+
+def test_one_evaluation_as_tables(run: Path) -> None:
+    result = evaluate_run(run, resamples=20)
+    text = shown(render_evaluations([result], paper="aligned"))
+    assert " ".join(text.split()).startswith(f"{run}: split test, thresholds tuned")
+    assert f"{result.metrics.micro_f1:.3f}" in text
+    assert "0.569" in text  # the paper's
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_several_evaluations_as_mean_and_deviation(run: Path) -> None:
+    result = evaluate_run(run, resamples=0, store=False)
+    low, high = result.metrics, result.metrics.model_copy(update={"accuracy": 1.0})
+    results = [
+        RunEvaluation(**{**vars(result), "run": Path(f"seed{i}"), "metrics": m})
+        for i, m in enumerate((low, high))
+    ]
+    text = shown(render_evaluations(results))
+    mean, std = (low.accuracy + 1) / 2, (1 - low.accuracy) / np.sqrt(2)
+    assert f"{mean:.3f}±{std:.3f}" in text
+    assert "seed0" in text
+    assert "seed1" in text
+    assert "…" not in text
+
+
+def test_runs_of_the_same_name_are_told_apart(run: Path) -> None:
+    result = evaluate_run(run, resamples=0, store=False)
+    text = shown(render_evaluations([with_path(result, "a/run"), with_path(result, "b/run")]))
+    assert "a/run" in text
+    assert "b/run" in text
+
+
+def test_paths_are_no_markup(run: Path) -> None:
+    result = with_path(evaluate_run(run, resamples=0, store=False), "runs/[red]x")
+    assert "[red]x" in shown(render_evaluations([result]))
+    assert "[red]x" in shown(render_evaluations([result, with_path(result, "b/run")]))

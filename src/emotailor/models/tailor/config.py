@@ -18,7 +18,7 @@ class TailorConfig(Config):
 
     Fields from ``refinement`` to ``modality_tokens`` take parts of the model away, as the rows of
     Table 3 do (``ablations.py``). Fields from ``classifier`` on are the places where the authors'
-    program departs from the paper; in ``model.py`` each is marked with ``DIVERGENCE`` where it acts.
+    program departs from the paper; ``model.py`` marks each with ``DIVERGENCE`` where it acts.
     """
 
     hidden_size: int = Field(256, ge=1)  # d, width of every representation

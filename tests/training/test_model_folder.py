@@ -21,8 +21,10 @@ from emotailor.training import model_folder
 from emotailor.training.model_folder import (
     find_model_folder,
     load_model,
+    load_tensors,
     read_model_card,
     save_model,
+    save_tensors,
 )
 from emotailor.training.setup import device_name
 from tests.helpers import DIMS, SMALL
@@ -50,6 +52,15 @@ def edit(folder: Path, **changes: Any) -> None:
     card = json.loads((folder / "model.json").read_text())
     card = {k: v for k, v in {**card, **changes}.items() if v is not None}
     (folder / "model.json").write_text(json.dumps(card))
+
+
+def test_every_loaded_tensor_has_aligned_memory_of_its_own(tmp_path: Path) -> None:
+    saved = {name: torch.arange(size) / 7 for name, size in (("a", 3), ("b", 5), ("c", 11))}
+    save_tensors(saved, tmp_path / "odd.safetensors")
+    loaded = load_tensors(tmp_path / "odd.safetensors")
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in saved.items())
+    assert [tensor.data_ptr() % 64 for tensor in loaded.values()] == [0, 0, 0]
+    assert len({tensor.untyped_storage().data_ptr() for tensor in loaded.values()}) == 3
 
 
 def test_saved_and_loaded_predicts_the_same_bits(data: Path, trained: Path, tmp_path: Path) -> None:

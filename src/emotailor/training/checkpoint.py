@@ -13,13 +13,12 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from emotailor.errors import ModelError
 from emotailor.files import remove_others, sha256_of, write_hashed, write_json
-from emotailor.training.model_folder import load_model, save_tensors
+from emotailor.training.model_folder import load_model, load_tensors, save_tensors
 
 STATE_FILE = "state.json"
 
@@ -139,7 +138,7 @@ def load_checkpoint(
     try:
         if sha256_of(file) != state["sha256"]:
             raise ValueError("its SHA-256 differs from the recorded one")
-        tensors = load_file(file)
+        tensors = load_tensors(file)
         for key, model in models.items():
             prefix = f"{key}."
             model.load_state_dict(

@@ -97,6 +97,19 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
 
 
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; every tensor has aligned memory of its own.
+
+    The library returns views into the file, at any address. Matrix products may then take another
+    kernel than they did for the tensors that were saved, and differ in the last bit.
+
+    Raises:
+        OSError: the file cannot be read.
+        SafetensorError: its content is damaged.
+    """
+    return {name: tensor.clone() for name, tensor in load_file(path).items()}
+
+
 def find_model_folder(path: Path) -> Path:
     """Return the model folder at ``path``: itself, or the ``model`` folder of a run.
 
@@ -179,7 +192,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
     card, file = check_model(path)
     folder = file.parent
     try:
-        tensors = load_file(file)
+        tensors = load_tensors(file)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{file} cannot be read: {error}", fix=_remedy(folder)) from None
     try:

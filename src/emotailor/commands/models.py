@@ -156,7 +156,7 @@ def describe(name: str, data: Path | None = None) -> Card:
             wanted: AlignmentConfig = getattr(AlignmentConfig, preset)()
             alignment = resolve_alignment(wanted, row, dims, dataset, dataset["train"])
         with torch.device("meta"):  # shapes alone: nothing is drawn, no memory is used
-            model = build_model(name, getattr(row.config, preset)(), dims, labels, alignment)
+            model = build_model(name, row.preset(preset), dims, labels, alignment)
         parameters[preset] = sum(p.numel() for p in model.parameters())
         losses[preset] = dict(model.loss_weights)
     aligned = dataset is None or dataset.aligned

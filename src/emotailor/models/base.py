@@ -8,15 +8,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emotailor.config import Config
 from emotailor.data.batching import Batch
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ModelError
+from emotailor.models.system import Variant
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,36 @@ class EmotionModel(nn.Module, ABC):
     Attributes:
         modalities: those of ``dims``, in the order in which the model goes through them.
     """
+
+    # What a system from outside the package says of itself: its row of the table is made of it.
+    # The systems of the package have their rows in ``models/<name>/system.py``.
+
+    config_class: ClassVar[type[Config]] = Config
+    """The class of its settings; ``Config`` itself has none."""
+
+    title: ClassVar[str] = ""
+    """The name in tables; by default the name of the class."""
+
+    paper: ClassVar[str] = ""
+    """The citation, where there is one."""
+
+    recipe: ClassVar[Mapping[str, Any]] = {}
+    """Training settings that differ from the defaults, such as ``{"learning_rate": 1e-3}``."""
+
+    can_take: ClassVar[tuple[Modality, ...]] = MODALITIES
+    """The modalities it can take, and takes by default."""
+
+    must_have: ClassVar[tuple[Modality, ...]] = ()
+    """The modalities it cannot do without."""
+
+    at_least: ClassVar[int] = 1
+    """The number of modalities it needs."""
+
+    variants: ClassVar[Mapping[str, Variant]] = {}
+    """Name -> what `emotailor ablate` switches in it."""
+
+    search: ClassVar[Sequence[Sequence[Mapping[str, Any]]]] = ()
+    """Settings worth trying: a search draws one of each list."""
 
     sample_means: bool = True
     """Whether every loss is a mean over samples, so that a batch may be computed in parts."""

@@ -13,7 +13,10 @@ from emotailor.models.table import find_system
 
 def model_class(name: str) -> type[EmotionModel]:
     """Return the class of a system's model."""
-    module, _, attribute = find_system(name).model.partition(":")
+    model = find_system(name).model
+    if not isinstance(model, str):
+        return model
+    module, _, attribute = model.partition(":")
     found: type[EmotionModel] = getattr(import_module(module), attribute)
     return found
 

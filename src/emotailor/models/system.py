@@ -1,5 +1,6 @@
 """What the table of systems knows of one system; nothing heavy is imported until one is built."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,6 +19,25 @@ PUBLISHED_METRICS = ("accuracy", "micro_precision", "micro_recall", "micro_f1")
 
 
 @dataclass(frozen=True)
+class Variant:
+    """One row of a table of ablations: a system with something switched.
+
+    Attributes:
+        name: the name on the command line.
+        title: the title in the table.
+        changes: the settings that it changes; empty for the full model.
+        why: what is left, where the title alone does not say it.
+        published: metric -> the number that a paper printed; empty where there is none.
+    """
+
+    name: str
+    title: str
+    changes: Settings = field(default_factory=dict)
+    why: str = ""
+    published: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class System:
     """One row of the table.
 
@@ -26,7 +46,7 @@ class System:
         title: as in the paper's Table 2.
         paper: citation.
         config: its settings; ``paper()`` and ``authors()`` are its presets.
-        model: ``module:class`` of the model.
+        model: the class of the model, or where it stands as ``module:class``.
         recipes: preset -> training settings in which it departs from the defaults.
         modalities: what it can take, and takes by default.
         required: those it cannot do without.
@@ -38,13 +58,16 @@ class System:
             ``PUBLISHED_METRICS``; empty where it is not in that table.
         search: settings of the model worth trying; a search draws one of each list.
         tiny: settings that make the smallest model for a quick trial; sizes are all different.
+        variants: name -> what `emotailor ablate` switches in the model.
+        code: for a system from outside the package, what a new process is told to load it:
+            ``module:class`` or ``path/to/file.py:class``. None for all others.
     """
 
     name: str
     title: str
     paper: str
     config: type[Config]
-    model: str
+    model: str | type[Any]
     recipes: Recipes = field(default_factory=dict)
     modalities: tuple[Modality, ...] = MODALITIES
     required: tuple[Modality, ...] = ()
@@ -54,6 +77,20 @@ class System:
     published: Mapping[Setting, tuple[float, ...]] = field(default_factory=dict)
     search: Sequence[Sequence[Settings]] = ()
     tiny: Settings = field(default_factory=dict)
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    code: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name as a folder: ``my_package.my_module:MyModel`` becomes ``MyModel``."""
+        last = self.name.rpartition(":")[2]
+        return re.sub(r"[^\w.-]", "_", last)
+
+    def preset(self, preset: Preset) -> Config:
+        """Return the settings of a preset; a system without presets has its defaults."""
+        make = getattr(self.config, preset, self.config)
+        settings: Config = make()
+        return settings
 
     def choose(
         self, there: Mapping[Modality, int], wanted: tuple[Modality, ...] | None

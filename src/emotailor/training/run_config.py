@@ -7,9 +7,10 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from emotailor.config import Config, merge
 from emotailor.data.sample import MODALITIES, Modality
+from emotailor.errors import ConfigError
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.system import Preset
-from emotailor.models.table import find_system
+from emotailor.models.table import find_system, use_system
 from emotailor.training.config import TrainingConfig
 
 
@@ -50,17 +51,25 @@ class RunConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _parse_model(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and not isinstance(values.get("model"), Config):
-            wanted = find_system(str(values.get("system", "tailor"))).config
-            model = wanted.parse(values.get("model", {}), prefix="model.")
-            return {**values, "model": model}
-        return values
+        if not isinstance(values, Mapping):
+            return values
+
+        row = find_system(str(values.get("system", "tailor")))
+        model = values.get("model", {})
+        if not isinstance(model, Config):
+            model = row.config.parse(model, prefix="model.")
+        elif not isinstance(model, row.config):
+            raise ConfigError(
+                f"model: settings of the class {type(model).__name__}",
+                expected=f"a {row.config.__name__}, or a table of settings, for {row.title}",
+            )
+        return {**values, "model": model}
 
     @classmethod
     def build(
         cls,
         *layers: Mapping[str, Any],
-        system: str = "tailor",
+        system: str | type[Any] = "tailor",
         preset: Preset = "paper",
         aligned: bool = True,
     ) -> "RunConfig":
@@ -68,18 +77,18 @@ class RunConfig(Config):
 
         Args:
             layers: nested settings.
-            system: name of the system.
+            system: name of the system, or the class of a system of your own.
             preset: where settings that no layer has come from.
             aligned: whether the data are word-aligned; some recipes differ where they are not.
 
         Raises:
             ConfigError: unknown system or key, or a value out of range.
         """
-        row = find_system(system)
+        row = find_system(system) if isinstance(system, str) else use_system(system)
         base = {
-            "system": system,
-            "model": getattr(row.config, preset)().to_json(),
-            "training": recipe(system, preset, aligned=aligned).to_json(),
+            "system": row.name,
+            "model": row.preset(preset).to_json(),
+            "training": recipe(row.name, preset, aligned=aligned).to_json(),
             "alignment": getattr(AlignmentConfig, preset)().to_json(),
             "data": {"standardize": preset == "paper"},
         }

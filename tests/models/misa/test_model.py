@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -9,8 +10,8 @@ from torch import nn
 
 from emotailor.data.batching import Batch
 from emotailor.errors import ConfigError
-from emotailor.models.misa.config import MISAConfig
-from emotailor.models.misa.model import MISA
+from emotailor.models.misa.config import Activation, MISAConfig
+from emotailor.models.misa.model import ACTIVATIONS, MISA
 from emotailor.training.run_config import recipe
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.systems import batch_of
@@ -63,6 +64,68 @@ def test_the_two_faces() -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ConfigError, match="hidden_size 14 must be a multiple of heads 3"):
         build(heads=3)
+
+
+X0 = [-2.0, -0.25, 0.25, 2.0]
+ACTIVATED = {
+    "elu": [math.exp(-2) - 1, math.exp(-0.25) - 1, 0.25, 2.0],
+    "hardshrink": [-2.0, 0.0, 0.0, 2.0],
+    "hardtanh": [-1.0, -0.25, 0.25, 1.0],
+    "leaky_relu": [-0.02, -0.0025, 0.25, 2.0],
+    "prelu": [-0.5, -0.0625, 0.25, 2.0],
+    "relu": [0.0, 0.0, 0.25, 2.0],
+    "rrelu": [-2 * 11 / 48, -0.25 * 11 / 48, 0.25, 2.0],  # the mean of 1/8 and 1/3
+    "tanh": [math.tanh(x) for x in X0],
+}
+
+
+def test_every_activation_of_the_settings_has_numbers() -> None:
+    assert set(ACTIVATED) == set(get_args(Activation)) == set(ACTIVATIONS)
+    assert MISAConfig().activation == MISAConfig.authors().activation == "relu"
+    with pytest.raises(ConfigError, match="swish"):
+        build(activation="swish")
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATED))
+def test_activation_by_hand_in_all_three_places(name: str) -> None:
+    model = build(activation=name, similarity="adversarial", head="mlp")
+    layers = [x.activation for x in model.encoders.values()]
+    layers += [model.discriminator[1], model.head[2]]
+    for layer in layers:
+        torch.testing.assert_close(layer(torch.tensor(X0)), torch.tensor(ACTIVATED[name]))
+
+    encoder = model.encoders["visual"]
+    with torch.no_grad():
+        encoder.projection.weight *= 20  # some values below -1
+    seen: list[torch.Tensor] = []
+    encoder.projection.register_forward_hook(lambda _m, _x, y: seen.append(y))
+    encoder.projection_norm.register_forward_pre_hook(lambda _m, x: seen.append(x[0]))
+    model(batch())
+    before, after = seen
+    torch.testing.assert_close(after, layers[0](before))
+    assert not torch.equal(after, before)
+
+
+def test_prelu_learns_one_slope_in_each_place() -> None:
+    model = build(activation="prelu", similarity="adversarial", head="mlp").train()
+    places = [f"encoders.{m}.activation.weight" for m in DIMS]
+    places += ["discriminator.1.weight", "head.2.weight"]
+    stored = model.state_dict()
+    assert all(stored[place].tolist() == [0.25] for place in places)
+    model.total_loss(model(batch())).backward()
+    assert all(model.get_parameter(place).grad.abs() > 1e-8 for place in places)
+
+
+def test_rrelu_draws_slopes_in_training_alone() -> None:
+    model, views = build(activation="rrelu", dropout=0.0, fusion_dropout=0.0), batch()
+    assert torch.equal(model(views).logits, model(views).logits)
+    model.train()
+    first, second = model(views).logits, model(views).logits
+    assert not torch.equal(first, second)
+    torch.manual_seed(5)
+    first = model(views).logits
+    torch.manual_seed(5)
+    assert torch.equal(model(views).logits, first)
 
 
 def test_recurrent_weights_start_orthogonal() -> None:
@@ -259,13 +322,14 @@ def test_utterance_norm_is_of_visual_and_audio() -> None:
         assert not torch.allclose(model(text).logits, first, atol=1e-3)
 
 
-def test_half_precision_is_finite() -> None:
-    for dtype in (torch.bfloat16, torch.float16):
-        model, views = build().train(), batch()
-        with torch.autocast("cpu", dtype):
-            total = model.total_loss(model(views))
-        total.backward()
-        assert torch.isfinite(total)
-        for name, parameter in model.named_parameters():
-            assert parameter.grad is not None, name
-            assert torch.isfinite(parameter.grad).all(), name
+@pytest.mark.parametrize("activation", ["relu", "prelu", "tanh"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_finite(dtype: torch.dtype, activation: str) -> None:
+    model, views = build(activation=activation).train(), batch()
+    with torch.autocast("cpu", dtype):
+        total = model.total_loss(model(views))
+    total.backward()
+    assert torch.isfinite(total)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name

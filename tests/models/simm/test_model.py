@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from emotailor.data.batching import Batch
+from emotailor.data.sample import Modality
 from emotailor.models.simm.config import SIMMConfig
 from emotailor.models.simm.model import SIMM
 from emotailor.training.run_config import recipe
@@ -123,6 +124,62 @@ def test_shared_labels_are_predicted_from_each_view() -> None:
         terms.append(-(y * p.log() + (1 - y) * (1 - p).log()).mean())
     expected = torch.stack(terms).mean()
     torch.testing.assert_close(output.losses["shared_classification"], expected)
+
+
+TWO: dict[Modality, int] = {"audio": 2, "text": 3}
+
+
+def two_views(**changes: object) -> tuple[SIMM, Batch]:
+    """A model of two views of width 2, with weights by hand, and two samples of one step each."""
+    model = SIMM(SIMMConfig().replace(hidden_size=2, **changes), TWO, 1).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.specific["audio"].weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        model.specific["text"].weight.copy_(torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
+        model.entry["audio"].weight.copy_(torch.tensor([[2.0, 0.0], [0.0, 2.0]]))
+        model.entry["text"].weight.copy_(torch.tensor([[0.0, 2.0, 0.0], [2.0, 0.0, 0.0]]))
+        model.shared.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
+    values: dict[Modality, torch.Tensor] = {
+        "audio": torch.tensor([[[1.0, 2.0]], [[3.0, -1.0]]]),
+        "text": torch.tensor([[[0.0, 1.0, 3.0]], [[1.0, 2.0, -4.0]]]),
+    }
+    masks = {m: torch.ones(2, 1, dtype=torch.bool) for m in TWO}
+    return model, Batch(values, masks, torch.tensor([[1.0], [0.0]]), ["a", "b"])
+
+
+# s^audio = [1 2], [3 0]; s^text = [0 3], [1 0]
+# c^audio = [2 -4], [6 0]; c^text = [2 0], [4 -2]; c = [2 -2], [5 -1]
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("squared", (2**2 + 6**2 + 15**2 + 5**2) / 4),  # s.c: -2, -6; 15, 5
+        ("absolute", (2 + 6 + 15 + 5) / 4),
+        ("all_pairs", (2**2 + 6**2 + 15**2 + 5**2 + 3**2 + 3**2 + 6**2 + 2**2) / 8),
+    ],
+)
+def test_two_views_by_hand(kind: str, expected: float) -> None:
+    model, views = two_views(orthogonality=kind)
+    output = model(views, features=True)
+    torch.testing.assert_close(output.features["shared"], torch.tensor([[2.0, -2], [5, -1]]))
+    torch.testing.assert_close(output.features["specific.text"], torch.tensor([[0.0, 3], [1, 0]]))
+    assert output.losses["orthogonality"].item() == pytest.approx(expected)
+    assert output.losses["adversarial"].item() == pytest.approx(1 / 2)  # a blind D, two classes
+    assert output.losses["classification"].item() == pytest.approx(math.log(2))
+    assert model.loss_weights["orthogonality"] == 0.01
+
+
+def test_two_views_have_two_parts_and_two_classes() -> None:
+    model, views = two_views()
+    assert model.classifier.weight.shape == (1, 3 * 2)
+    assert model.discriminator.weight.shape == (2, 2)
+    with torch.no_grad():
+        # reads [s^audio; s^text; c]
+        model.classifier.weight.copy_(torch.tensor([[1.0, 10.0, 100.0, 0.0, 0.5, 0.0]]))
+        model.discriminator.bias[0] = math.log(3)  # probabilities 3/4 and 1/4
+    output = model(views)
+    torch.testing.assert_close(output.logits, torch.tensor([[22.0], [105.5]]))
+    assert output.losses["adversarial"].item() == pytest.approx((3 / 4 * 1 / 4) ** (1 / 2))
 
 
 def test_missing_views_are_left_out() -> None:

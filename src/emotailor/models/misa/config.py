@@ -7,6 +7,10 @@ from pydantic import Field, model_validator
 
 from emotailor.config import Config
 
+Activation = Literal[
+    "elu", "hardshrink", "hardtanh", "leaky_relu", "prelu", "relu", "rrelu", "tanh"
+]
+
 
 class MISAConfig(Config):
     """MISA (ACM MM 2020). Defaults follow the paper; see :meth:`authors` for the program's.
@@ -19,7 +23,7 @@ class MISAConfig(Config):
     heads: int = Field(2, ge=1)  # of the fusion Transformer; the program's
     feedforward_size: int = Field(2048, ge=1)  # inner width of the fusion Transformer; program
     cell: Literal["lstm", "gru"] = "lstm"  # sLSTM of the paper
-    activation: Literal["relu", "leaky_relu"] = "relu"  # of u_m, head, discriminator; program
+    activation: Activation = "relu"  # of u_m, head and discriminator; the program's
     dropout: float = Field(0.5, ge=0, lt=1)  # head, discriminator; the program's
     fusion_dropout: float = Field(0.1, ge=0, lt=1)  # of the fusion Transformer; the program's
     layer_norm_eps: float = Field(1e-5, gt=0)  # the program's

@@ -30,6 +30,7 @@ DIVERGENCE (batch of one): CMD has gradient 0 where two moments agree; the progr
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 
 import torch
@@ -49,6 +50,299 @@ from emotailor.nn.recurrent import RecurrentEncoder
 from emotailor.nn.sequence import masked_mean, mean_present
 
 
+@dataclass(frozen=True)
+class ModalityVectors:
+    """The vectors of every modality; 0 where it is missing, except ``rebuilt``.
+
+    Attributes:
+        utterance: u_m, (B, M, H).
+        shared: h_m^c, (B, M, H).
+        private: h_m^p, (B, M, H).
+        rebuilt: D(h_m^c + h_m^p), (B, M, H).
+        present: (B, M), True where the modality is there.
+    """
+
+    utterance: Float[Tensor, "batch modalities size"]
+    shared: Float[Tensor, "batch modalities size"]
+    private: Float[Tensor, "batch modalities size"]
+    rebuilt: Float[Tensor, "batch modalities size"]
+    present: Bool[Tensor, "batch modalities"]
+
+
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+    "elu": nn.ELU,
+    "hardshrink": nn.Hardshrink,
+    "hardtanh": nn.Hardtanh,
+    "leaky_relu": nn.LeakyReLU,
+    "prelu": nn.PReLU,
+    "relu": nn.ReLU,
+    "rrelu": nn.RReLU,
+    "tanh": nn.Tanh,
+}
+"""Name in the settings -> layer, with torch's own constants.
+
+``prelu`` learns one slope in each place where it is used. ``rrelu`` draws its slopes in training
+and takes their mean in evaluation.
+"""
+
+
+class MISA(EmotionModel):
+    """The MISA model.
+
+    Args:
+        config: settings.
+        dims: modality -> feature width; two or more.
+        num_labels: L.
+    """
+
+    sample_means = False  # CMD and the difference loss are of the batch as a whole
+    takes_unaligned = True
+
+    def __init__(self, config: MISAConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
+        super().__init__(dims, num_labels)
+        self.config = config
+        h = config.hidden_size
+        count = len(self.modalities)
+
+        self.encoders = nn.ModuleDict()
+        for m in self.modalities:
+            self.encoders[m] = UtteranceEncoder(config, dims[m])
+
+        self.private = nn.ModuleDict()  # E_p, one per modality
+        for m in self.modalities:
+            self.private[m] = nn.Linear(h, h)
+        self.shared = nn.Linear(h, h)  # E_c, one for all
+
+        # DIVERGENCE (decoder): the paper has one decoder D, the program one per modality
+        decoders = 1 if config.decoder == "shared" else count
+        self.decoders = nn.ModuleList(nn.Linear(h, h) for _ in range(decoders))
+
+        self.discriminator: nn.Sequential | None = None
+        if config.similarity == "adversarial":
+            self.discriminator = nn.Sequential(
+                nn.Linear(h, h),
+                activation(config),
+                Dropout(config.dropout),
+                nn.Linear(h, count),
+            )
+
+        shape = TransformerShape(
+            size=h,
+            feedforward=config.feedforward_size,
+            heads=config.heads,
+            dropout=config.fusion_dropout,
+            eps=config.layer_norm_eps,
+        )
+        self.fusion = FusionLayer(shape)
+        self.head = self._head(2 * count * h, count * h)
+
+    def _head(self, width: int, hidden: int) -> nn.Sequential:
+        """The layers that read all fused tokens, (B, 2M * H)."""
+        config = self.config
+        # DIVERGENCE (head): the paper projects the joint vector, the program has a hidden layer
+        if config.head == "linear":
+            return nn.Sequential(
+                Dropout(config.dropout),
+                nn.Linear(width, self.num_labels),
+            )
+        return nn.Sequential(
+            nn.Linear(width, hidden),
+            Dropout(config.dropout),
+            activation(config),
+            nn.Linear(hidden, self.num_labels),
+        )
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """Alpha, beta and gamma of the objective."""
+        config = self.config
+        return {
+            "classification": 1.0,
+            "similarity": config.similarity_weight,
+            "difference": config.difference_weight,
+            "reconstruction": config.reconstruction_weight,
+        }
+
+    def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
+        """Compute logits, the four losses and, if asked, features.
+
+        Features, by name (m a modality):
+            ``utterance.m``: u_m; ``shared.m``: h_m^c; ``private.m``: h_m^p; ``reconstruction.m``:
+            u_m, rebuilt from both; each (B, H), 0 where the modality is missing.
+            ``fused``: the tokens after the Transformer, (B, 2M, H); shared then private, v, a, t.
+            ``fusion_attention``: the attention of the tokens to each other, (B, heads, 2M, 2M),
+            rows are queries.
+            ``discriminator.m``: in the adversarial variant, probabilities (B, M) over modalities.
+        """
+        vectors = self._vectors(batch)
+
+        tokens = torch.cat([vectors.shared, vectors.private], 1)  # (B, 2M, H)
+        real = vectors.present.repeat(1, 2)  # (B, 2M)
+        fused, attention = self.fusion(
+            tokens,
+            real,
+            need_weights=features,
+        )
+        fused = fused * real[..., None]
+        logits = self.head(fused.flatten(1))
+
+        losses: dict[str, Float[Tensor, ""]] = {}
+        if batch.labels is not None:
+            losses = self._losses(logits, vectors, batch.labels)
+
+        named: dict[str, Tensor] = {}
+        if features:
+            assert attention is not None
+            named = self._features(vectors)
+            named["fused"] = fused
+            named["fusion_attention"] = attention
+        return ModelOutput(logits, losses, named)
+
+    def _vectors(self, batch: Batch) -> ModalityVectors:
+        """Encode every modality, and split u_m into what is shared and what is its own."""
+        masks = [batch.masks[m].any(1) for m in self.modalities]
+        present = torch.stack(masks, 1)  # (B, M)
+        here = present[..., None]
+
+        encoded = []
+        for m in self.modalities:
+            values = self._values(batch, m)
+            encoded.append(self.encoders[m](values, batch.masks[m]))
+        utterance = torch.stack(encoded, 1) * here  # (B, M, H)
+
+        own = []
+        for m, u in zip(self.modalities, utterance.unbind(1), strict=True):
+            own.append(self.private[m](u))
+        private = torch.stack(own, 1).sigmoid() * here
+        shared = self.shared(utterance).sigmoid() * here
+
+        return ModalityVectors(
+            utterance=utterance,
+            shared=shared,
+            private=private,
+            rebuilt=self._reconstruct(private + shared),
+            present=present,
+        )
+
+    def _losses(
+        self,
+        logits: Float[Tensor, "batch labels"],
+        vectors: ModalityVectors,
+        labels: Float[Tensor, "batch labels"],
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The task loss, L_sim, L_diff and L_recon, unweighted."""
+        present = vectors.present
+        error = (vectors.rebuilt - vectors.utterance).square()
+        return {
+            "classification": F.binary_cross_entropy_with_logits(logits, labels),
+            "similarity": self._similarity(vectors.shared, present),
+            "difference": self._difference(
+                vectors.private,
+                vectors.shared,
+                present,
+            ),
+            "reconstruction": mean_present(error.mean(-1), present),
+        }
+
+    def _features(self, vectors: ModalityVectors) -> dict[str, Tensor]:
+        rebuilt = vectors.rebuilt * vectors.present[..., None]
+        named: dict[str, Tensor] = {}
+        for k, m in enumerate(self.modalities):
+            shared = vectors.shared[:, k]
+            named[f"utterance.{m}"] = vectors.utterance[:, k]
+            named[f"shared.{m}"] = shared
+            named[f"private.{m}"] = vectors.private[:, k]
+            named[f"reconstruction.{m}"] = rebuilt[:, k]
+            if self.discriminator is not None:
+                named[f"discriminator.{m}"] = self.discriminator(shared).softmax(-1)
+        return named
+
+    def _values(self, batch: Batch, m: Modality) -> Float[Tensor, "batch steps dim"]:
+        """Return the sequences of a modality, 0 at masked steps unless normalised."""
+        mask = batch.masks[m]
+        values = batch.values[m].masked_fill(~mask[..., None], 0.0)
+        # DIVERGENCE (utterance_norm): the program z-normalises what is not text in each utterance
+        if m == "text" or not self.config.utterance_norm:
+            return values
+
+        mean = masked_mean(values, mask)  # (B, dim)
+        centred = values - mean[:, None]
+        variance = masked_mean(centred.square(), mask)
+        deviation = (variance + 1e-12).sqrt()
+        return centred / deviation[:, None]
+
+    def _reconstruct(
+        self, total: Float[Tensor, "batch modalities size"]
+    ) -> Float[Tensor, "batch modalities size"]:
+        """D(h_m^c + h_m^p) of each modality."""
+        if len(self.decoders) == 1:
+            return self.decoders[0](total)
+
+        rebuilt = []
+        for decoder, x in zip(self.decoders, total.unbind(1), strict=True):
+            rebuilt.append(decoder(x))
+        return torch.stack(rebuilt, 1)
+
+    def _similarity(
+        self,
+        shared: Float[Tensor, "batch modalities size"],
+        present: Bool[Tensor, "batch modalities"],
+    ) -> Float[Tensor, ""]:
+        """L_sim: mean over the pairs of CMD, or the modality discriminator's cross-entropy."""
+        if self.discriminator is not None:
+            reversed_shared = scaled_reversal(shared, self.config.reversal_weight)
+            logits = self.discriminator(reversed_shared)  # (B, M, M)
+            log_probabilities = F.log_softmax(logits, -1)
+            truth = log_probabilities.diagonal(dim1=1, dim2=2)  # modality k is class k
+            return -mean_present(truth, present)
+
+        by_modality = shared.transpose(0, 1)  # (M, B, H)
+        moments = central_moments(by_modality, present.T, self.config.moments)  # (M, K, H)
+        left, right = pairs(present.shape[1])
+        distances = moment_distance(moments[left], moments[right])
+
+        seen = present.any(0)
+        both_seen = seen[left] & seen[right]
+        return mean_present(distances, both_seen)
+
+    def _difference(
+        self,
+        private: Float[Tensor, "batch modalities size"],
+        shared: Float[Tensor, "batch modalities size"],
+        present: Bool[Tensor, "batch modalities"],
+    ) -> Float[Tensor, ""]:
+        """L_diff: overlap of h_m^p with h_m^c, and of the private vectors with each other."""
+        left, right = pairs(present.shape[1])
+        # P pairs: (private, shared) of each modality, then every two private ones
+        a = torch.cat([private, private[:, left]], 1)  # (B, P, H)
+        b = torch.cat([shared, private[:, right]], 1)
+        both_there = present[:, left] & present[:, right]
+        rows = torch.cat([present, both_there], 1)[..., None]
+
+        a = self._unit_rows(a, rows).transpose(0, 1)  # (P, B, H)
+        b = self._unit_rows(b, rows).transpose(0, 1)
+        overlap = a.mT @ b  # (P, H, H)
+        return overlap.square().mean((1, 2)).sum()
+
+    def _unit_rows(
+        self, x: Float[Tensor, "batch pairs size"], rows: Bool[Tensor, "batch pairs 1"]
+    ) -> Float[Tensor, "batch pairs size"]:
+        """Centre over the batch, then scale each sample's vector to length 1."""
+        count = rows.sum(0).clamp(min=1)
+        mean = (x * rows).sum(0) / count
+        centred = (x - mean) * rows
+
+        norms = torch.linalg.vector_norm(
+            centred,
+            dim=-1,
+            keepdim=True,
+        )
+        # DIVERGENCE (detach_norms): the program takes the norms as constants
+        if self.config.detach_norms:
+            norms = norms.detach()
+        return centred / (norms + 1e-6)
+
+
 class UtteranceEncoder(nn.Module):
     """u_m of a sequence: two bidirectional recurrent layers, then a dense layer.
 
@@ -61,12 +355,24 @@ class UtteranceEncoder(nn.Module):
 
     def __init__(self, config: MISAConfig, dim: int) -> None:
         super().__init__()
-        self.first = RecurrentEncoder(dim, dim, bidirectional=True, cell=config.cell)
+        self.first = RecurrentEncoder(
+            dim,
+            dim,
+            bidirectional=True,
+            cell=config.cell,
+        )
         self.norm = nn.LayerNorm(2 * dim, config.layer_norm_eps)
-        self.second = RecurrentEncoder(2 * dim, dim, bidirectional=True, cell=config.cell)
+        self.second = RecurrentEncoder(
+            2 * dim,
+            dim,
+            bidirectional=True,
+            cell=config.cell,
+        )
+
         self.projection = nn.Linear(4 * dim, config.hidden_size)
         self.activation = activation(config)
         self.projection_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+
         for name, parameter in self.named_parameters():
             if "weight_hh" in name:  # the stacked gates as one matrix, as in the program
                 nn.init.orthogonal_(parameter)
@@ -75,11 +381,14 @@ class UtteranceEncoder(nn.Module):
         self, values: Float[Tensor, "batch steps dim"], mask: Bool[Tensor, "batch steps"]
     ) -> Float[Tensor, "batch size"]:
         """Return (B, H) from the real steps of (B, T, dim); arbitrary where there are none."""
-        states, first, _ = self.first(values, mask)
+        states, first, _ = self.first(values, mask)  # first: (1, 2, B, dim)
         _, second, _ = self.second(self.norm(states), mask)
+        finals = torch.cat([first, second])  # (layers, directions, B, dim)
         # in the program's order: forward of both layers, then backward of both
-        both = torch.cat([first, second]).permute(2, 1, 0, 3).flatten(1)
-        return self.projection_norm(self.activation(self.projection(both)))
+        vector = finals.permute(2, 1, 0, 3).flatten(1)  # (B, 4 dim)
+
+        projected = self.activation(self.projection(vector))
+        return self.projection_norm(projected)
 
 
 class FusionLayer(nn.Module):
@@ -108,187 +417,18 @@ class FusionLayer(nn.Module):
     ]:
         """Return the new state of the tokens and, if asked, the attention weights."""
         x, weights = self.attention(x, None, mask, need_weights=need_weights)
-        inner = self.dropout(self.inner(x).relu())
-        return self.norm(x + self.dropout(self.outer(inner))), weights
-
-
-class MISA(EmotionModel):
-    """The MISA model.
-
-    Args:
-        config: settings.
-        dims: modality -> feature width; two or more.
-        num_labels: L.
-    """
-
-    sample_means = False  # CMD and the difference loss are of the batch as a whole
-    takes_unaligned = True
-
-    def __init__(self, config: MISAConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
-        super().__init__(dims, num_labels)
-        self.config = config
-        h, count = config.hidden_size, len(self.modalities)
-        self.encoders = nn.ModuleDict(
-            {m: UtteranceEncoder(config, dims[m]) for m in self.modalities}
-        )
-        self.private = nn.ModuleDict({m: nn.Linear(h, h) for m in self.modalities})  # E_p
-        self.shared = nn.Linear(h, h)  # E_c
-        # DIVERGENCE (decoder): the paper has one decoder D, the program one per modality
-        decoders = 1 if config.decoder == "shared" else count
-        self.decoders = nn.ModuleList(nn.Linear(h, h) for _ in range(decoders))
-        self.discriminator = (
-            nn.Sequential(
-                nn.Linear(h, h), activation(config), Dropout(config.dropout), nn.Linear(h, count)
-            )
-            if config.similarity == "adversarial"
-            else None
-        )
-        self.fusion = FusionLayer(
-            TransformerShape(
-                h,
-                config.feedforward_size,
-                config.heads,
-                config.fusion_dropout,
-                config.layer_norm_eps,
-            )
-        )
-        # DIVERGENCE (head): the paper projects the joint vector, the program has a hidden layer
-        self.head = (
-            nn.Sequential(Dropout(config.dropout), nn.Linear(2 * count * h, num_labels))
-            if config.head == "linear"
-            else nn.Sequential(
-                nn.Linear(2 * count * h, count * h),
-                Dropout(config.dropout),
-                activation(config),
-                nn.Linear(count * h, num_labels),
-            )
-        )
-
-    @property
-    def loss_weights(self) -> Mapping[str, float]:
-        """Alpha, beta and gamma of the objective."""
-        return {
-            "classification": 1.0,
-            "similarity": self.config.similarity_weight,
-            "difference": self.config.difference_weight,
-            "reconstruction": self.config.reconstruction_weight,
-        }
-
-    def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
-        """Compute logits, the four losses and, if asked, features.
-
-        Features, by name (m a modality):
-            ``utterance.m``: u_m; ``shared.m``: h_m^c; ``private.m``: h_m^p; ``reconstruction.m``:
-            of u_m from both; each (B, H), 0 where the modality is missing.
-            ``fused``: the tokens after the Transformer, (B, 2M, H); shared then private, v, a, t.
-            ``fusion_attention``: of the tokens to each other, (B, heads, 2M, 2M), rows are queries.
-            ``discriminator.m``: of the adversarial variant, probabilities (B, M) over modalities.
-        """
-        masks = batch.masks
-        present = torch.stack([masks[m].any(1) for m in self.modalities], 1)
-        here = present[..., None]
-        encoded = [self.encoders[m](self._values(batch, m), masks[m]) for m in self.modalities]
-        utterance = torch.stack(encoded, 1) * here
-        private = torch.stack(
-            [self.private[m](utterance[:, k]) for k, m in enumerate(self.modalities)], 1
-        )
-        private, shared = private.sigmoid() * here, self.shared(utterance).sigmoid() * here
-        rebuilt = self._reconstruct(private + shared)
-        tokens = present.repeat(1, 2)
-        fused, attention = self.fusion(
-            torch.cat([shared, private], 1), tokens, need_weights=features
-        )
-        fused = fused * tokens[..., None]
-        logits = self.head(fused.flatten(1))
-
-        losses: dict[str, Float[Tensor, ""]] = {}
-        if batch.labels is not None:
-            losses = {
-                "classification": F.binary_cross_entropy_with_logits(logits, batch.labels),
-                "similarity": self._similarity(shared, present),
-                "difference": self._difference(private, shared, present),
-                "reconstruction": mean_present((rebuilt - utterance).square().mean(-1), present),
-            }
-        named: dict[str, Tensor] = {}
-        if features:
-            assert attention is not None
-            named["fused"], named["fusion_attention"] = fused, attention
-            rebuilt = rebuilt * here
-            for k, m in enumerate(self.modalities):
-                named[f"utterance.{m}"], named[f"shared.{m}"] = utterance[:, k], shared[:, k]
-                named[f"private.{m}"], named[f"reconstruction.{m}"] = private[:, k], rebuilt[:, k]
-                if self.discriminator is not None:
-                    named[f"discriminator.{m}"] = self.discriminator(shared[:, k]).softmax(-1)
-        return ModelOutput(logits, losses, named)
-
-    def _values(self, batch: Batch, m: Modality) -> Float[Tensor, "batch steps dim"]:
-        mask = batch.masks[m]
-        values = batch.values[m].masked_fill(~mask[..., None], 0.0)
-        # DIVERGENCE (utterance_norm): the program z-normalises what is not text in each utterance
-        if self.config.utterance_norm and m != "text":
-            centred = values - masked_mean(values, mask)[:, None]
-            variance = masked_mean(centred.square(), mask)[:, None]
-            values = centred / (variance + 1e-12).sqrt()
-        return values
-
-    def _reconstruct(
-        self, total: Float[Tensor, "batch modalities size"]
-    ) -> Float[Tensor, "batch modalities size"]:
-        """D(h_m^c + h_m^p) of each modality."""
-        if len(self.decoders) == 1:
-            return self.decoders[0](total)
-        return torch.stack([decoder(total[:, k]) for k, decoder in enumerate(self.decoders)], 1)
-
-    def _similarity(
-        self,
-        shared: Float[Tensor, "batch modalities size"],
-        present: Bool[Tensor, "batch modalities"],
-    ) -> Float[Tensor, ""]:
-        """L_sim: mean over the pairs of CMD, or the modality discriminator's cross-entropy."""
-        if self.discriminator is not None:
-            logits = self.discriminator(scaled_reversal(shared, self.config.reversal_weight))
-            truth = F.log_softmax(logits, -1).diagonal(dim1=1, dim2=2)  # modality k is class k
-            return -mean_present(truth, present)
-        moments = central_moments(shared.transpose(0, 1), present.T, self.config.moments)
-        left, right = pairs(present.shape[1])
-        seen = present.any(0)
-        distances = moment_distance(moments[left], moments[right])
-        return mean_present(distances, seen[left] & seen[right])
-
-    def _difference(
-        self,
-        private: Float[Tensor, "batch modalities size"],
-        shared: Float[Tensor, "batch modalities size"],
-        present: Bool[Tensor, "batch modalities"],
-    ) -> Float[Tensor, ""]:
-        """L_diff: overlap of h_m^p with h_m^c, and of the private vectors with each other."""
-        left, right = pairs(present.shape[1])
-        rows = torch.cat([present, present[:, left] & present[:, right]], 1)[..., None]
-        a = torch.cat([private, private[:, left]], 1)
-        b = torch.cat([shared, private[:, right]], 1)
-        a, b = (self._unit_rows(x, rows).transpose(0, 1) for x in (a, b))
-        return (a.mT @ b).square().mean((1, 2)).sum()
-
-    def _unit_rows(
-        self, x: Float[Tensor, "batch pairs size"], rows: Bool[Tensor, "batch pairs 1"]
-    ) -> Float[Tensor, "batch pairs size"]:
-        """Centre over the batch, then scale each sample's vector to length 1."""
-        mean = (x * rows).sum(0) / rows.sum(0).clamp(min=1)
-        centred = (x - mean) * rows
-        norms = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
-        # DIVERGENCE (detach_norms): the program takes the norms as constants
-        if self.config.detach_norms:
-            norms = norms.detach()
-        return centred / (norms + 1e-6)
+        inner = self.inner(x).relu()
+        outer = self.outer(self.dropout(inner))
+        return self.norm(x + self.dropout(outer)), weights
 
 
 def activation(config: MISAConfig) -> nn.Module:
-    """The activation of dense layers."""
-    return nn.ReLU() if config.activation == "relu" else nn.LeakyReLU()
+    """Return a new layer of the chosen activation, for u_m, head and discriminator."""
+    return ACTIVATIONS[config.activation]()
 
 
 def pairs(count: int) -> tuple[list[int], list[int]]:
-    """Return the first and the second of every unordered pair."""
+    """Return the first and the second of every unordered pair of ``range(count)``."""
     found = list(combinations(range(count), 2))
     return [a for a, _ in found], [b for _, b in found]
 

@@ -26,6 +26,7 @@ recipe ``authors``, and no part of the model.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -38,6 +39,28 @@ from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.models.simm.config import SIMMConfig
 from emotailor.nn.adversarial import reverse_gradient, squared_overlap
 from emotailor.nn.sequence import masked_mean, mean_present
+
+
+@dataclass(frozen=True)
+class ViewVectors:
+    """What the views of a batch hold, each on its own and together.
+
+    Attributes:
+        specific: s^v, (B, V, d); 0 where the view is missing.
+        by_view: c^v, (B, V, d); 0 where the view is missing.
+        shared: c, the mean of c^v over the views that are there, (B, d).
+        present: (B, V), True where the view is there.
+    """
+
+    specific: Float[Tensor, "batch views size"]
+    by_view: Float[Tensor, "batch views size"]
+    shared: Float[Tensor, "batch size"]
+    present: Bool[Tensor, "batch views"]
+
+    @property
+    def joint(self) -> Float[Tensor, "batch width"]:
+        """[s^1; ...; s^V; c], (B, (V + 1) d)."""
+        return torch.cat([self.specific.flatten(1), self.shared], 1)
 
 
 class SIMM(EmotionModel):
@@ -55,13 +78,22 @@ class SIMM(EmotionModel):
     def __init__(self, config: SIMMConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
         super().__init__(dims, num_labels)
         self.config = config
-        d, views = config.hidden_size, len(self.modalities)
-        self.specific = nn.ModuleDict({m: nn.Linear(dims[m], d) for m in self.modalities})
-        self.entry = nn.ModuleDict({m: nn.Linear(dims[m], d) for m in self.modalities})
-        self.shared = nn.Linear(d, d)  # one for all views
+        d = config.hidden_size
+        views = len(self.modalities)
+
+        self.specific = self._layer_per_view(d)  # x^v -> s^v
+        self.entry = self._layer_per_view(d)  # x^v -> what ``shared`` reads
+        self.shared = nn.Linear(d, d)  # -> c^v; one for all views
+
         self.classifier = nn.Linear((views + 1) * d, num_labels)
         self.shared_classifier = nn.Linear(d, num_labels)
-        self.discriminator = nn.Linear(d, views)
+        self.discriminator = nn.Linear(d, views)  # D
+
+    def _layer_per_view(self, size: int) -> nn.ModuleDict:
+        layers = nn.ModuleDict()
+        for m in self.modalities:
+            layers[m] = nn.Linear(self.dims[m], size)
+        return layers
 
     @property
     def loss_weights(self) -> Mapping[str, float]:
@@ -78,42 +110,83 @@ class SIMM(EmotionModel):
 
         Features, by name (m a modality):
             ``specific.m``: s^v, (B, d); 0 where the modality is missing.
-            ``shared.m``: c^v, (B, d); ``shared``: their mean c, (B, d).
-            ``shared_logits.m``: of the labels, from c^v alone, (B, L).
+            ``shared.m``: c^v, (B, d); ``shared``: the mean c of all c^v, (B, d).
+            ``shared_logits.m``: logits of the labels, from c^v alone, (B, L).
             ``discriminator.m``: probabilities (B, V) over the modalities, in the order v, a, t.
         """
-        present = torch.stack([batch.masks[m].any(1) for m in self.modalities], 1)
-        pooled = {m: self._pool(batch.values[m], batch.masks[m]) for m in self.modalities}
-        here = present[..., None]
-        specific = torch.stack([self.specific[m](x).relu() for m, x in pooled.items()], 1) * here
-        entered = torch.stack([self.entry[m](x).relu() for m, x in pooled.items()], 1)
-        by_view = self.shared(entered) * here
-        shared = masked_mean(by_view, present)
-        logits = self.classifier(torch.cat([specific.flatten(1), shared], 1))
+        vectors = self._vectors(batch)
+        logits = self.classifier(vectors.joint)
 
         losses: dict[str, Float[Tensor, ""]] = {}
         if batch.labels is not None:
-            losses = {
-                "classification": F.binary_cross_entropy_with_logits(logits, batch.labels),
-                "shared_classification": self._shared_labels(by_view, present, batch.labels),
-                "adversarial": self._confusion(by_view, present),
-                "orthogonality": self._orthogonality(specific, shared, present),
-            }
+            losses = self._losses(logits, vectors, batch.labels)
+
         named: dict[str, Tensor] = {}
         if features:
-            named["shared"] = shared
-            for k, m in enumerate(self.modalities):
-                named[f"specific.{m}"], named[f"shared.{m}"] = specific[:, k], by_view[:, k]
-                named[f"shared_logits.{m}"] = self.shared_classifier(by_view[:, k])
-                named[f"discriminator.{m}"] = self.discriminator(by_view[:, k]).softmax(-1)
+            named = self._features(vectors)
         return ModelOutput(logits, losses, named)
 
-    @staticmethod
-    def _pool(
-        values: Float[Tensor, "batch steps dim"], mask: Bool[Tensor, "batch steps"]
-    ) -> Float[Tensor, "batch dim"]:
-        """The vector of a view; whatever padding holds, even NaN, is not read."""
-        return masked_mean(values.masked_fill(~mask[..., None], 0.0), mask)
+    def _vectors(self, batch: Batch) -> ViewVectors:
+        """Map every view into its specific space and into the shared one."""
+        specific = []
+        entered = []
+        present = []
+        for m in self.modalities:
+            mask = batch.masks[m]
+            x = view_vector(batch.values[m], mask)  # (B, dim)
+            specific.append(self.specific[m](x).relu())
+            entered.append(self.entry[m](x).relu())
+            present.append(mask.any(1))
+
+        there = torch.stack(present, 1)  # (B, V)
+        here = there[..., None]
+        # a missing view is zeros to all that follows, whatever the biases say
+        by_view = self.shared(torch.stack(entered, 1)) * here
+        return ViewVectors(
+            specific=torch.stack(specific, 1) * here,
+            by_view=by_view,
+            shared=masked_mean(by_view, there),
+            present=there,
+        )
+
+    def _losses(
+        self,
+        logits: Float[Tensor, "batch labels"],
+        vectors: ViewVectors,
+        labels: Float[Tensor, "batch labels"],
+    ) -> dict[str, Float[Tensor, ""]]:
+        """L_ml, L_sml, L_adv and L_specific, unweighted."""
+        by_view = vectors.by_view
+        present = vectors.present
+        return {
+            "classification": F.binary_cross_entropy_with_logits(logits, labels),
+            "shared_classification": self._shared_labels(
+                by_view,
+                present,
+                labels,
+            ),
+            "adversarial": self._confusion(by_view, present),
+            "orthogonality": self._orthogonality(
+                vectors.specific,
+                vectors.shared,
+                present,
+            ),
+        }
+
+    def _features(self, vectors: ViewVectors) -> dict[str, Tensor]:
+        named = {"shared": vectors.shared}
+        views = zip(
+            self.modalities,
+            vectors.specific.unbind(1),
+            vectors.by_view.unbind(1),
+            strict=True,
+        )
+        for m, specific, shared in views:
+            named[f"specific.{m}"] = specific
+            named[f"shared.{m}"] = shared
+            named[f"shared_logits.{m}"] = self.shared_classifier(shared)
+            named[f"discriminator.{m}"] = self.discriminator(shared).softmax(-1)
+        return named
 
     def _shared_labels(
         self,
@@ -122,9 +195,13 @@ class SIMM(EmotionModel):
         labels: Float[Tensor, "batch labels"],
     ) -> Float[Tensor, ""]:
         """L_sml: the labels, predicted from each c^v alone."""
-        logits = self.shared_classifier(by_view)
+        logits = self.shared_classifier(by_view)  # (B, V, L)
         target = labels[:, None].expand_as(logits)
-        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        loss = F.binary_cross_entropy_with_logits(
+            logits,
+            target,
+            reduction="none",
+        )
         return mean_present(loss.mean(-1), present)
 
     def _confusion(
@@ -136,8 +213,11 @@ class SIMM(EmotionModel):
         # DIVERGENCE (adversary): the program lets D minimise L_adv too, so that D learns to be
         # wrong; reversing the gradient of D's own parameters makes it learn to be right
         if self.config.adversary == "reversal":
-            weight, bias = reverse_gradient(weight), reverse_gradient(bias)
-        log_probabilities = F.log_softmax(F.linear(by_view, weight, bias), -1)
+            weight = reverse_gradient(weight)
+            bias = reverse_gradient(bias)
+
+        named = F.linear(by_view, weight, bias)  # (B, V, V)
+        log_probabilities = F.log_softmax(named, -1)
         right = log_probabilities.diagonal(dim1=1, dim2=2)  # view v is class v
         return mean_present(right, present).exp()
 
@@ -148,13 +228,33 @@ class SIMM(EmotionModel):
         present: Bool[Tensor, "batch views"],
     ) -> Float[Tensor, ""]:
         """L_specific: the overlap of s^v and c."""
-        specific, shared = specific.float(), shared.float()  # squares overflow half precision
+        kind = self.config.orthogonality
+        # squares overflow half precision
+        specific = specific.float()
+        shared = shared.float()
+
         # DIVERGENCE (orthogonality): the program also makes s^v of one sample orthogonal to c of
         # every other, so that the loss depends on the batch
-        if self.config.orthogonality == "all_pairs":
+        if kind == "all_pairs":
             views = present.shape[1]
-            total = views * squared_overlap(specific.transpose(0, 1), shared.expand(views, -1, -1))
-            return total / (present.sum() * present.any(1).sum()).clamp(min=1)
-        overlap = (specific * shared[:, None]).sum(-1)
-        squared = self.config.orthogonality == "squared"
-        return mean_present(overlap.square() if squared else overlap.abs(), present)
+            by_view = specific.transpose(0, 1)  # (V, B, d)
+            repeated = shared.expand(views, -1, -1)  # (V, B, d)
+            total = views * squared_overlap(by_view, repeated)
+            pairs = present.sum() * present.any(1).sum()
+            return total / pairs.clamp(min=1)
+
+        overlap = (specific * shared[:, None]).sum(-1)  # (B, V)
+        if kind == "squared":
+            return mean_present(overlap.square(), present)
+        return mean_present(overlap.abs(), present)
+
+
+def view_vector(
+    values: Float[Tensor, "batch steps dim"], mask: Bool[Tensor, "batch steps"]
+) -> Float[Tensor, "batch dim"]:
+    """Return the mean of a view over its real steps.
+
+    Padding is not read, whatever it holds, even NaN.
+    """
+    real = mask[..., None]
+    return masked_mean(values.masked_fill(~real, 0.0), mask)

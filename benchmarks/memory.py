@@ -1,6 +1,8 @@
-"""How much memory this process holds, in bytes; needs nothing but the standard library."""
+"""How much memory this process holds, in bytes.
 
-import resource
+Linux and macOS need the standard library alone; Windows needs psutil, which accelerate brings.
+"""
+
 import sys
 from pathlib import Path
 
@@ -33,5 +35,13 @@ def peak() -> int:
     high_water = _status("VmHWM")
     if high_water is not None:
         return high_water
+
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+
+    import resource
+
     maximum = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return maximum if sys.platform == "darwin" else maximum * 1024

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from emotailor.data.batching import Batch, split_by_steps
@@ -509,13 +510,12 @@ def test_a_damaged_checkpoint_is_one_message(data: Path, tmp_path: Path) -> None
 
 
 def test_two_processes_cannot_share_a_run_folder(data: Path, tmp_path: Path) -> None:
-    import fcntl
-
     (tmp_path / "run").mkdir()
-    with (tmp_path / "run" / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another process"):
-            train(config(data), tmp_path / "run")
+    with (
+        FileLock(tmp_path / "run" / ".lock"),
+        pytest.raises(ConfigError, match="another process"),
+    ):
+        train(config(data), tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,9 @@ from pathlib import Path
 from emotailor.training.run_folder import stop_requests
 
 POLL_SECONDS = 0.05
+
+# Windows can ask a process to stop only where it began a group of its own
+_CREATION_FLAGS = subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class _Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=dict(environment),
+                creationflags=_CREATION_FLAGS,
             )
 
     def result(self) -> Ended:
@@ -149,5 +154,12 @@ def run_jobs(
 
 def _end(children: Sequence[_Child], *, kill: bool = False) -> None:
     for child in children:
-        if child.process.poll() is None:
-            child.process.kill() if kill else child.process.terminate()
+        if child.process.poll() is not None:
+            continue
+
+        if kill:
+            child.process.kill()
+        elif sys.platform == "win32":
+            child.process.send_signal(signal.CTRL_BREAK_EVENT)
+        else:
+            child.process.terminate()

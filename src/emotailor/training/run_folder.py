@@ -1,13 +1,15 @@
 """The folder of a run: who may write it, whose it is, and what a stop leaves in it."""
 
-import fcntl
 import json
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from emotailor.errors import ConfigError
 from emotailor.files import remove_temporaries, write_json, write_text
@@ -16,6 +18,11 @@ from emotailor.training.run_config import RunConfig
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
+LOCK_FILE = ".lock"
+
+STOP_SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if sys.platform == "win32":
+    STOP_SIGNALS.append(signal.SIGBREAK)  # Windows has no SIGTERM between processes
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,11 @@ class RunFolder:
         """The folder of the selected model."""
         return self.path / "model"
 
+    @property
+    def _lock(self) -> FileLock:
+        """The lock of the folder; the system releases it when the process ends, however it ends."""
+        return FileLock(self.path / LOCK_FILE)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder: two processes must not write the same one.
@@ -61,26 +73,35 @@ class RunFolder:
             ConfigError: another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConfigError(
-                    f"another process works in {self.path}",
-                    fix="wait for it to end, or choose another --out",
-                ) from None
+        lock = self._lock
+        try:
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            raise ConfigError(
+                f"another process works in {self.path}",
+                fix="wait for it to end, or choose another --out",
+            ) from error
+
+        try:
             remove_temporaries(self.path)
             yield
+        finally:
+            lock.release()
 
     def is_held(self) -> bool:
         """Whether a process holds the folder."""
-        try:
-            with (self.path / ".lock").open("r") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # there is no such folder yet
+        if not (self.path / LOCK_FILE).is_file():
             return False
+
+        lock = self._lock
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return True
+        except OSError:  # a folder that may only be read: no run of ours can be in it
+            return False
+
+        lock.release()
         return False
 
     def claim(self, config: RunConfig, fingerprint: str) -> None:
@@ -96,7 +117,7 @@ class RunFolder:
         file = self.path / CONFIG_FILE
         identity = {"config": config.to_json(), "fingerprint": fingerprint}
         if not (self.checkpoint / STATE_FILE).is_file() and not self.model.exists():
-            strange = {p.name for p in self.path.iterdir()} - {".lock", METRICS_FILE}
+            strange = {p.name for p in self.path.iterdir()} - {LOCK_FILE, METRICS_FILE}
             if strange and not _is_ours(file):
                 raise ConfigError(
                     f"{self.path} is no run folder, and not empty: it holds {min(strange)!r}",
@@ -135,12 +156,12 @@ class RunFolder:
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying in the middle of a step."""
+    """Collect the signals that ask to stop, instead of dying in the middle of a step."""
     received: list[int] = []
     try:
         old = {
             number: signal.signal(number, lambda signum, _: received.append(signum))
-            for number in (signal.SIGINT, signal.SIGTERM)
+            for number in STOP_SIGNALS
         }
     except ValueError:  # only the main thread may set handlers
         old = {}

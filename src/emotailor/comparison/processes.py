@@ -16,7 +16,9 @@ from emotailor.training.run_folder import stop_requests
 POLL_SECONDS = 0.05
 
 # Windows can ask a process to stop only where it began a group of its own
-_CREATION_FLAGS = subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0
+_CREATION_FLAGS = 0
+if sys.platform == "win32":
+    _CREATION_FLAGS = subprocess.CREATE_NEW_PROCESS_GROUP
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,13 @@ def data_convert(
     ],
     out_path: NewDataPath,
     format_name: Annotated[
-        str | None, typer.Option("--format", help="One of the formats above; by default found out.")
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="A format above, or a reader of your own as package.module:name or "
+            "path/to/file.py:name; by default found out.",
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the data set; by default the source's.")] = (
         None
@@ -212,6 +218,9 @@ def data_convert(
     npz: one .npz with a row per sample
 
     pom: the folder of POM .h5 files of MFN
+
+    A reader of your own is a function that takes a path and options and returns a Reading; see
+    the page about data. Installed packages may offer more formats.
     """
     from emotailor.data.convert import convert
     from emotailor.data.inspect import inspect_dataset, render

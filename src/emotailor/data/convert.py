@@ -1,14 +1,23 @@
 """Turning the files people have into a stored data set."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emotailor.data.dataset import EmotionDataset
-from emotailor.data.readers import ConvertOptions, Reading, detect, open_source
+from emotailor.data.readers import (
+    FORMATS,
+    ConvertOptions,
+    Format,
+    Reading,
+    detect,
+    find_format,
+    open_source,
+)
+from emotailor.data.readers._own import source_file
 from emotailor.data.sample import EMOTIONS, MODALITIES, Modality, Sample, canonical_label, video_of
 from emotailor.data.store import CARD_FILE, DatasetWriter, open_dataset
 from emotailor.errors import DataError
@@ -22,7 +31,7 @@ def convert(
     source: str | Path | Mapping[str, str | Path],
     output: str | Path,
     *,
-    format: str | None = None,  # noqa: A002 - the command's option has this name
+    format: str | Format | Callable[..., Any] | None = None,  # noqa: A002 - the command's option has this name
     name: str | None = None,
     labels: str | Path | None = None,
     label_names: Sequence[str] | None = None,
@@ -43,7 +52,9 @@ def convert(
         source: a file or folder; for ``.csd`` files also a path per role (visual, audio, text,
             labels).
         output: folder to create.
-        format: one of ``emotailor.data.readers.FORMATS``; found out by default.
+        format: name of a format (see ``emotailor.data.readers``), a reader of one's own as
+            ``package.module:name`` or ``path/to/file.py:name``, or the function itself; found out
+            by default.
         name: of the data set; by default that of the source.
         labels: file with emotion labels, for formats that lack them.
         label_names: of the label columns, or which columns to take.
@@ -57,7 +68,9 @@ def convert(
 
     Raises:
         DataError: the source is missing, damaged or not of the format, or ``output`` exists.
-        ConfigError: an option is out of range or of no use for the format.
+        ConfigError: an option is out of range or of no use for the format, or there is no such
+            format.
+        EmotailorError: a reader of one's own fails.
     """
     options = ConvertOptions(
         labels=Path(labels) if labels is not None else None,
@@ -74,11 +87,12 @@ def convert(
     paths: Path | dict[str, Path]
     if isinstance(source, Mapping):
         paths = {role: Path(path) for role, path in source.items()}
-        first, known = next(iter(paths.values()), Path()), format or "csd"
+        first = next(iter(paths.values()), Path())
+        chosen = find_format(format or "csd")
     else:
         paths = first = Path(source)
-        known = format or detect(first)
-    reading = open_source(paths, known, options)
+        chosen = find_format(format or detect(first))
+    reading = open_source(paths, chosen, options)
     names, order = stored_labels(reading.label_names)
     with DatasetWriter(
         output,
@@ -86,7 +100,7 @@ def convert(
         label_names=names,
         dims=reading.dims,
         aligned=reading.aligned,
-        provenance=_provenance(known, reading, options),
+        provenance=_provenance(chosen, reading, options),
         overwrite=overwrite,
     ) as writer:
         _write(writer, reading, order, options.limit, first)
@@ -115,17 +129,22 @@ def _refuse_existing(output: Path, overwrite: bool) -> None:
         )
 
 
-def _provenance(format_name: str, reading: Reading, options: ConvertOptions) -> dict[str, Any]:
-    sources = [
-        {"file": f.name, "sha256": sha256_of(f) if f.stat().st_size <= HASH_LIMIT else None}
-        for f in reading.files
-    ]
-    chosen = {
-        key: value.name if isinstance(value, Path) else value
-        for key, value in vars(options).items()
-        if value is not None
-    }
-    return {"format": format_name, "sources": sources, "options": chosen}
+def _provenance(chosen: Format, reading: Reading, options: ConvertOptions) -> dict[str, Any]:
+    sources = []
+    for file in reading.files:
+        small = file.stat().st_size <= HASH_LIMIT
+        sources.append({"file": file.name, "sha256": sha256_of(file) if small else None})
+
+    told = {key: value for key, value in vars(options).items() if value is not None}
+    named = {key: v.name if isinstance(v, Path) else v for key, v in told.items()}
+    provenance: dict[str, Any] = {"format": chosen.name, "sources": sources, "options": named}
+
+    if FORMATS.get(chosen.name) is not chosen:
+        # the version of this package does not say what a reader of somebody else does
+        written_in = source_file(chosen)
+        if written_in is not None:
+            provenance["reader"] = {"file": written_in.name, "sha256": sha256_of(written_in)}
+    return provenance
 
 
 def _write(
@@ -146,7 +165,9 @@ def _write(
             continue
         present.update(list(sequences))
         finite |= {m for m, s in sequences.items() if m not in finite and np.isfinite(s).any()}
-        labels = None if sample.labels is None else sample.labels[order]
+        labels = sample.labels
+        if labels is not None and labels.shape == (len(order),):
+            labels = labels[order]  # other shapes are refused by the writer
         writer.add(split, Sample(sample.id, sequences, labels))
         taken[split] += 1
         splits_of_video[video_of(sample.id)].add(split)

@@ -1,13 +1,26 @@
-"""Readers: one file per foreign format, and the table of them."""
+"""Readers: one file per foreign format, the table of them, and the way in for others.
+
+A reader is a function that takes a path and a :class:`ConvertOptions` and returns a
+:class:`Reading`. One that is not in the table is named by ``package.module:name`` or
+``path/to/file.py:name``, is offered by an installed package in the group ``emotailor.readers``,
+or is given as the function itself. :func:`reader` declares the options it understands.
+"""
 
 import pickletools
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotailor.data.readers._common import ConvertOptions, Reading, require_file, unreadable
+from emotailor.data.readers._common import (
+    ConvertOptions,
+    Reading,
+    canonical_split,
+    require_file,
+    unreadable,
+)
+from emotailor.data.readers._format import Format, as_format, reader
+from emotailor.data.readers._own import read_own
 from emotailor.data.readers._pickle import LEGACY_TORCH
 from emotailor.data.readers.csd import read_csd
 from emotailor.data.readers.mmsa import read_mmsa
@@ -16,56 +29,71 @@ from emotailor.data.readers.npz import read_npz
 from emotailor.data.readers.pom import read_pom
 from emotailor.data.readers.table import read_table
 from emotailor.data.readers.tailor import read_tailor
+from emotailor.data.sample import Sample
 from emotailor.errors import ConfigError, DataError
+from emotailor.loading import REFERENCE, installed, is_reference, load_object
 
-__all__ = ["FORMATS", "ConvertOptions", "Format", "Reading", "detect", "open_source"]
+__all__ = [
+    "FORMATS",
+    "ConvertOptions",
+    "Format",
+    "Reading",
+    "Sample",
+    "canonical_split",
+    "detect",
+    "find_format",
+    "open_source",
+    "reader",
+    "require_file",
+    "unreadable",
+]
 
-
-@dataclass(frozen=True)
-class Format:
-    """A format that can be converted.
-
-    Attributes:
-        what: what it is, in a line.
-        read: opens a source.
-        options: names of the ``ConvertOptions`` it understands, besides ``limit``.
-    """
-
-    what: str
-    read: Callable[[Any, ConvertOptions], Reading]
-    options: frozenset[str]
-
+GROUP = "emotailor.readers"
+"""The group of entry points in which an installed package offers readers, by format name."""
 
 _RULE = {"label_names", "label_threshold", "label_rule", "align"}
-FORMATS: dict[str, Format] = {
-    "tailor": Format(
+_BUILT_IN = (
+    Format(
+        "tailor",
         "train_valid_test.pt of TAILOR, HHMPN and CARAT (aligned or not)",
         read_tailor,
         frozenset({"label_names", "align"}),
     ),
-    "mult": Format(
+    Format(
+        "mult",
         "mosei_senti_data.pkl or _noalign.pkl of MulT, with a label file",
         read_mult,
         frozenset(_RULE | {"labels"}),
     ),
-    "mmsa": Format(
+    Format(
+        "mmsa",
         "aligned_50.pkl or unaligned_50.pkl of MMSA, with a label file",
         read_mmsa,
         frozenset(_RULE | {"labels"}),
     ),
-    "csd": Format(
+    Format(
+        "csd",
         "a folder of CMU-MultimodalSDK .csd files, with a fold file",
         read_csd,
         frozenset(_RULE | {"labels", "folds", "split_by_hash"}),
+        by_role=True,
     ),
-    "table": Format(
-        "a CSV with id, split and labels, and .npy files beside it", read_table, frozenset(_RULE)
+    Format(
+        "table",
+        "a CSV with id, split and labels, and .npy files beside it",
+        read_table,
+        frozenset(_RULE),
     ),
-    "npz": Format("one .npz with a row per sample", read_npz, frozenset(_RULE)),
-    "pom": Format(
-        "the folder of POM .h5 files of MFN", read_pom, frozenset({"label_names", "align"})
+    Format("npz", "one .npz with a row per sample", read_npz, frozenset(_RULE)),
+    Format(
+        "pom",
+        "the folder of POM .h5 files of MFN",
+        read_pom,
+        frozenset({"label_names", "align"}),
     ),
-}
+)
+FORMATS: dict[str, Format] = {known.name: known for known in _BUILT_IN}
+"""The formats of this package, by name."""
 
 _MMSA_KEYS = {"raw_text", "text_bert", "regression_labels", "audio_lengths", "vision_lengths"}
 
@@ -131,35 +159,90 @@ def _detect_pickle(path: Path) -> str | None:
     return None
 
 
-def open_source(source: Path | Mapping[str, Path], name: str, options: ConvertOptions) -> Reading:
-    """Open ``source`` as the format ``name``; damage found later, in its samples, is an error too.
+def find_format(wanted: str | Format | Callable[..., Any]) -> Format:
+    """Return a format.
+
+    Args:
+        wanted: name in ``FORMATS`` or in the group ``emotailor.readers``, reference
+            ``module:name`` or ``file.py:name``, ``Format``, or the function that reads.
 
     Raises:
-        ConfigError: there is no such format, or it does not understand an option given.
-        DataError: the source is missing, damaged or not of this format.
+        ConfigError: there is no such format, or it cannot be loaded.
     """
-    if name not in FORMATS:
-        raise ConfigError(f"format {name!r}", expected=f"one of {', '.join(FORMATS)}")
-    defaults = ConvertOptions()
-    given = {k for k, v in vars(options).items() if v != getattr(defaults, k)}
-    if unused := sorted(given - FORMATS[name].options - {"limit"}):
+    if isinstance(wanted, Format):
+        return wanted
+    if not isinstance(wanted, str):
+        return as_format(wanted, _name_of(wanted))
+    if wanted in FORMATS:
+        return FORMATS[wanted]
+    if is_reference(wanted):
+        place, _, attribute = wanted.rpartition(":")
+        # the folders of one machine mean nothing in a stored data set
+        name = f"{Path(place).name}:{attribute}" if place.endswith(".py") else wanted
+        return as_format(load_object(wanted, "reader"), name)
+
+    others = installed(GROUP)
+    if wanted in others:
+        return as_format(load_object(others[wanted], "reader"), wanted)
+    raise ConfigError(
+        f"format {wanted!r}",
+        expected=f"one of {', '.join([*FORMATS, *others])}, or a reader as {REFERENCE}",
+    )
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Name a function as a reference to it would."""
+    called = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{function.__module__}:{called}"
+
+
+def open_source(
+    source: Path | Mapping[str, Path], chosen: Format, options: ConvertOptions
+) -> Reading:
+    """Open ``source`` as the format ``chosen``.
+
+    Raises:
+        ConfigError: the format does not understand an option given.
+        DataError: the source is missing, damaged or not of this format; damage in samples is
+            found when they are read.
+        EmotailorError: a reader that is not of this package fails.
+    """
+    own = FORMATS.get(chosen.name) is not chosen
+    _refuse_unused(chosen, options, own)
+    if isinstance(source, Mapping) and not chosen.by_role:
         raise ConfigError(
-            f"the format {name} has no use for {', '.join(unused)}",
-            expected=f"some of {', '.join(sorted(FORMATS[name].options))}",
+            f"one path per role given for the format {chosen.name}", expected="one path"
         )
-    if isinstance(source, Mapping) and name != "csd":
-        raise ConfigError(f"one path per role given for the format {name}", expected="one path")
+    if isinstance(source, Path) and not source.exists():
+        raise DataError(f"{source} does not exist", expected=chosen.what, fix="check the path")
+    if own:
+        return read_own(source, chosen, options)
+
     where = source if isinstance(source, Path) else next(iter(source.values()), Path())
-    expected = FORMATS[name].what
-    with unreadable(where, expected):
-        if isinstance(source, Path) and not source.exists():
-            raise DataError(f"{source} does not exist", expected=expected, fix="check the path")
-        reading = FORMATS[name].read(source, options)
+    with unreadable(where, chosen.what):
+        reading = chosen.read(source, options)
     inner = reading.samples
 
     def samples() -> Any:
-        with unreadable(where, expected):
+        with unreadable(where, chosen.what):
             yield from inner
 
     reading.samples = samples()
     return reading
+
+
+def _refuse_unused(chosen: Format, options: ConvertOptions, own: bool) -> None:
+    """Refuse options that the reader would ignore."""
+    defaults = vars(ConvertOptions())
+    given = {key for key, value in vars(options).items() if value != defaults[key]}
+    unused = sorted(given - chosen.options - {"limit"})
+    if not unused:
+        return
+
+    understood = ", ".join(sorted(chosen.options))
+    declaration = ", ".join(f'"{key}"' for key in sorted({*unused, *chosen.options}))
+    raise ConfigError(
+        f"the format {chosen.name} has no use for {', '.join(unused)}",
+        expected=f"some of {understood}" if understood else "no such option",
+        fix=f"if the reader uses them, declare it: @reader({declaration})" if own else None,
+    )

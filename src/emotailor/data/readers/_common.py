@@ -1,7 +1,7 @@
 """What every reader takes, returns and checks."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,15 +84,15 @@ class Reading:
         aligned: whether all modalities of a sample share their steps.
         samples: (split, sample) one by one; to be gone through once. A sample may turn out to have
             no modality.
-        files: what was read, for provenance.
+        files: what was read, for provenance; by default the source, where it is one file.
         notes: what was dropped, assumed or unmatched; complete only after ``samples`` ended.
     """
 
     label_names: tuple[str, ...]
     dims: dict[Modality, int]
     aligned: bool
-    samples: Iterator[tuple[str, Sample]]
-    files: list[Path]
+    samples: Iterable[tuple[str, Sample]]
+    files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 

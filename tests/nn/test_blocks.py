@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from emotailor.nn import attention as attention_module
+from emotailor.nn import dropout_attention
 from emotailor.nn.adversarial import reverse_gradient, squared_overlap, step_cross_entropy
 from emotailor.nn.attention import MultiHeadAttention, additive, attendable, split_heads
 from emotailor.nn.dropout import KeepWeights, draw_seed
@@ -73,7 +73,7 @@ def test_attention_with_dropout_and_its_written_out_gradient(
     chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same masks, drawn again, in plain operations."""
-    monkeypatch.setattr(attention_module, "CHUNK", chunk)
+    monkeypatch.setattr(dropout_attention, "CHUNK", chunk)
     torch.manual_seed(0)
     attention = MultiHeadAttention(12, 3, 0.4)
     x = torch.randn(2, 5, 12, requires_grad=True)

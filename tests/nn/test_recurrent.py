@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from emotailor.nn.recurrent import Cell, RecurrentEncoder
+from emotailor.nn.recurrent import Cell, RecurrentEncoder, run_layer
 from emotailor.nn.sequence import carried
 from tests.parity.recurrent import block_name
 
@@ -139,6 +139,41 @@ def test_half_precision(cells: bool) -> None:
     assert states.dtype == h.dtype == torch.float32
     exact = ours(x.bfloat16().float(), MASK)
     torch.testing.assert_close(h, exact[1])
+
+
+@pytest.mark.parametrize("cells", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_parameters_in_half_precision(cell: Cell, cells: bool) -> None:
+    """On CPUs without kernels for it too: the steps are computed in single precision."""
+    ours, _ = build(2, True, cell)
+    ours.bfloat16()
+    x = torch.randn(len(MASK), STEPS, DIM).bfloat16().requires_grad_()
+    states, h, c = ours(x, MASK, cells=cells)
+    (states * MASK[..., None]).sum().backward()
+    assert states.dtype == h.dtype == x.grad.dtype == torch.bfloat16  # type: ignore[union-attr]
+    assert all(p.grad is not None and p.grad.dtype == torch.bfloat16 for p in ours.parameters())
+
+    exact = ours.float()(x.float(), MASK, cells=cells)
+    torch.testing.assert_close(h.float(), exact[1], atol=0.01, rtol=0.02)
+    assert (c is None) == (exact[2] is None)
+    if c is not None:
+        torch.testing.assert_close(c.float(), exact[2], atol=0.01, rtol=0.02)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_one_layer_of_torch_runs_under_autocast(kind: type[nn.Module], layers: int) -> None:
+    torch.manual_seed(0)
+    rnn = kind(DIM, SIZE, layers)
+    x = torch.randn(STEPS, 2, DIM)
+    zeros = torch.zeros(layers, 2, SIZE)
+    start = (zeros, zeros) if kind is nn.LSTM else (zeros,)
+    expected, last = rnn(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        out, state = run_layer(rnn, x, tuple(part.bfloat16() for part in start))
+    assert torch.equal(out, expected)
+    assert torch.equal(state[0], last[0] if kind is nn.LSTM else last)
+    assert len(state) == len(start)
 
 
 def test_carried_values_by_hand() -> None:

@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from emotailor.nn.plain import is_plain
+
 
 class _ReverseGradient(torch.autograd.Function):
     @staticmethod
@@ -33,10 +35,13 @@ def step_cross_entropy(
     Averaged over the steps of each sample, then over the samples (the 1/n of the equations); a
     sample without any real step adds nothing.
     """
-    loss = -F.log_softmax(logits, -1)[..., target]
+    loss = -F.log_softmax(logits, -1)[..., target]  # (B, T)
     if mask is None:
         return loss.mean()
-    return ((loss * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
+
+    steps = mask.sum(1).clamp(min=1)
+    of_samples = (loss * mask).sum(1) / steps
+    return of_samples.mean()
 
 
 def squared_overlap(
@@ -46,8 +51,10 @@ def squared_overlap(
 
     ||X Y^T||_F^2 = <X^T X, Y^T Y>: whichever product is smaller is formed.
     """
-    if x.shape[2] < min(x.shape[1], y.shape[1]):
-        overlap = (x.mT @ x) * (y.mT @ y)
-    else:
-        overlap = (x @ y.mT).square()
-    return overlap.sum((1, 2)).mean()
+    narrow = x.shape[2] < min(x.shape[1], y.shape[1])
+    if narrow and not is_plain():
+        products = (x.mT @ x) * (y.mT @ y)  # (B, d, d)
+        return products.sum((1, 2)).mean()
+
+    overlap = x @ y.mT  # (B, Tx, Ty)
+    return overlap.square().sum((1, 2)).mean()

@@ -1,22 +1,21 @@
 """Multi-head attention (Vaswani et al. 2017) with one fused projection, key masks or biases.
 
-Three ways to compute the same thing, chosen by what is fastest: torch's fused kernel; on the CPU in
-training, where that kernel has no dropout and torch's own dropout is slow, a function with its
-gradient written out; and, where all rows of the batch share few queries (labels), one that never
-projects the memory.
+Notable:
+- :meth:`MultiHeadAttention._attend_plainly` is the definition; the other ways give the same numbers
+  and are chosen where they are fastest, unless ``nn.plain`` asks for the definition;
+- torch's fused kernel, wherever there is no dropout or no CPU;
+- on a CPU in training, self-attention whose gradient is written out (``dropout_attention.py``);
+- where all samples share few queries, such as labels, attention that never projects the memory.
 """
-
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from emotailor.nn.dropout import KeepWeights, draw_seed, dropout
-
-CHUNK = 2**18  # attention weights computed at once on a CPU: what its second-level cache holds
+from emotailor.nn.dropout import dropout
+from emotailor.nn.dropout_attention import dropout_attention
+from emotailor.nn.plain import is_plain
 
 
 def attendable(mask: Bool[Tensor, "batch keys"]) -> Bool[Tensor, "batch keys"]:
@@ -39,79 +38,9 @@ def split_heads(
     return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
-class _DropoutAttention(torch.autograd.Function):
-    """Self-attention with dropout on its weights, on the CPU.
-
-    Written out for speed: heads are taken apart and put together by one copy each way, everything
-    between happens in chunks that fit the cache, and the gradient needs no dropout mask: with
-    weights P, dropped-out weights D and the gradient G of D, the gradient of the scores is
-    D G - P sum(D G).
-    """
-
-    @staticmethod
-    def forward(  # noqa: PLR0917
-        ctx: Any, qkv: Tensor, bias: Tensor | None, heads: int, rate: float, seed: int
-    ) -> Tensor:
-        batch, steps, width = qkv.shape
-        size = width // 3 // heads
-        # a copy always: with one sample of one step, contiguous() would be the input itself
-        parts = qkv.view(batch, steps, 3, heads, size).permute(2, 0, 3, 1, 4)
-        parts = parts.clone(memory_format=torch.contiguous_format)
-        parts = parts.view(3, batch * heads, steps, size)
-        q, k, v = parts.unbind(0)
-        q.mul_(size**-0.5)
-        weights = qkv.new_empty(batch * heads, steps, steps)
-        kept, out = torch.empty_like(weights), torch.empty_like(q)
-        source = KeepWeights(rate, seed)
-        rows = None if bias is None else bias.repeat_interleave(heads, 0)[:, None, :]
-        for part in _chunks(weights):
-            p, d = weights[part], kept[part]
-            torch.bmm(q[part], k[part].mT, out=p)
-            if rows is not None:
-                p += rows[part]
-            torch.softmax(p, -1, out=p)
-            source.draw(tuple(p.shape), out=d).mul_(p)
-            torch.bmm(d, v[part], out=out[part])
-        ctx.save_for_backward(parts, weights, kept)
-        return out.view(batch, heads, steps, size).transpose(1, 2).flatten(2)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        parts, weights, kept = ctx.saved_tensors
-        _, rows, steps, size = parts.shape
-        batch, heads = len(gradient), rows // len(gradient)
-        q, k, v = parts.unbind(0)
-        grads = torch.empty_like(parts)
-        gq, gk, gv = grads.unbind(0)
-        g = gradient.reshape(batch, steps, heads, size).transpose(1, 2).reshape(rows, steps, size)
-        for part in _chunks(weights):
-            d = kept[part]
-            torch.bmm(d.mT, g[part], out=gv[part])
-            scores = torch.bmm(g[part], v[part].mT).mul_(d)
-            scores.addcmul_(weights[part], scores.sum(-1, keepdim=True), value=-1)
-            torch.bmm(scores, k[part], out=gq[part])
-            torch.bmm(scores.mT, q[part], out=gk[part])
-        gq.mul_(size**-0.5)
-        whole = grads.view(3, batch, heads, steps, size).permute(1, 3, 0, 2, 4)
-        return whole.reshape(batch, steps, 3 * heads * size), None, None, None, None
-
-
-def _dropout_attention(
-    qkv: Float[Tensor, "batch steps _"],
-    bias: Float[Tensor, "batch steps"] | None,
-    heads: int,
-    rate: float,
-) -> Float[Tensor, "batch steps size"]:
-    out: Tensor = _DropoutAttention.apply(  # type: ignore[no-untyped-call]
-        qkv, bias, heads, rate, draw_seed()
-    )
-    return out
-
-
-def _chunks(weights: Tensor) -> list[slice]:
-    size = max(1, CHUNK // weights[0].numel())
-    return [slice(i, i + size) for i in range(0, len(weights), size)]
+def join_heads(x: Float[Tensor, "batch heads steps _"]) -> Float[Tensor, "batch steps _"]:
+    """Undo :func:`split_heads`."""
+    return x.transpose(1, 2).flatten(2)
 
 
 class MultiHeadAttention(nn.Module):
@@ -120,14 +49,21 @@ class MultiHeadAttention(nn.Module):
     Args:
         size: width d of queries, memory and output.
         heads: number of heads; divides ``size``.
-        dropout: on the attention weights.
+        dropout: dropout rate of the attention weights.
     """
 
     def __init__(self, size: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.size, self.heads, self.dropout = size, heads, dropout
+        self.size = size
+        self.heads = heads
+        self.dropout = dropout
         self.in_proj = nn.Linear(size, 3 * size)  # query, key, value stacked in this order
         self.out_proj = nn.Linear(size, size)
+
+    @property
+    def _rate(self) -> float:
+        """The dropout rate at this moment: 0 in evaluation."""
+        return self.dropout if self.training else 0.0
 
     def forward(
         self,
@@ -150,26 +86,78 @@ class MultiHeadAttention(nn.Module):
             need_weights: also return the weights (B, heads, Q, S), without dropout.
         """
         shown = None if mask is None else attendable(mask)
+
         weights: Tensor | None
-        if memory is not None and len(queries) == 1 and bias is None:
-            out, weights = self._shared_queries(queries[0], memory, shown)
-        elif memory is not None:
-            weight, offset = self.in_proj.weight, self.in_proj.bias
-            q = F.linear(queries, weight[: self.size], offset[: self.size])
-            k, v = F.linear(memory, weight[self.size :], offset[self.size :]).chunk(2, -1)
-            out, weights = self._attend(q, k, v, shown, bias, need_weights=need_weights)
+        if is_plain():
+            out, weights = self._attend_plainly(queries, memory, shown, bias)
+        elif memory is None:
+            out, weights = self._attend_itself(queries, shown, bias, need_weights=need_weights)
+        elif len(queries) == 1 and bias is None:
+            out, weights = self._share_queries(queries[0], memory, shown)
         else:
-            qkv = self.in_proj(queries)
-            cpu = qkv.device.type == "cpu" and qkv.dtype == torch.float32
-            if self.training and self.dropout and cpu and bias is None and not need_weights:
-                hidden = shown is not None and not bool(shown.all())
-                barred = additive(shown, qkv.dtype) if shown is not None and hidden else None
-                out = _dropout_attention(qkv, barred, self.heads, self.dropout)
-                weights = None
-            else:
-                q, k, v = qkv.chunk(3, -1)
-                out, weights = self._attend(q, k, v, shown, bias, need_weights=need_weights)
+            q, k, v = self._project(queries, memory)
+            out, weights = self._attend(q, k, v, shown, bias, need_weights=need_weights)
+
         return self.out_proj(out), weights if need_weights else None
+
+    def _project(
+        self,
+        queries: Float[Tensor, "qbatch queries size"],
+        memory: Float[Tensor, "batch keys size"],
+    ) -> tuple[
+        Float[Tensor, "qbatch queries size"],
+        Float[Tensor, "batch keys size"],
+        Float[Tensor, "batch keys size"],
+    ]:
+        """Return projected queries, keys and values."""
+        weight, offset = self.in_proj.weight, self.in_proj.bias
+        q = F.linear(queries, weight[: self.size], offset[: self.size])
+        kv = F.linear(memory, weight[self.size :], offset[self.size :])
+        k, v = kv.chunk(2, -1)
+        return q, k, v
+
+    def _attend_plainly(
+        self,
+        queries: Float[Tensor, "qbatch queries size"],
+        memory: Float[Tensor, "batch keys size"] | None,
+        shown: Bool[Tensor, "batch keys"] | None,
+        bias: Float[Tensor, "batch 1 _ keys"] | None,
+    ) -> tuple[Float[Tensor, "batch queries size"], Float[Tensor, "batch heads queries keys"]]:
+        """Attend as the definition says: softmax(Q K^T / sqrt(d / heads) + bias) V."""
+        q, k, v = self._project(queries, queries if memory is None else memory)
+        q = split_heads(q, self.heads)  # (B or 1, heads, Q, d / heads)
+        k = split_heads(k, self.heads)  # (B, heads, S, d / heads)
+        v = split_heads(v, self.heads)
+
+        scores = q @ k.mT / q.shape[-1] ** 0.5  # (B, heads, Q, S)
+        added = _score_bias(shown, bias, scores.dtype)
+        if added is not None:
+            scores = scores + added
+        weights = scores.softmax(-1)
+
+        out = dropout(weights, self._rate) @ v
+        return join_heads(out), weights
+
+    def _attend_itself(
+        self,
+        x: Float[Tensor, "batch steps size"],
+        shown: Bool[Tensor, "batch steps"] | None,
+        bias: Float[Tensor, "batch 1 _ steps"] | None,
+        *,
+        need_weights: bool,
+    ) -> tuple[Float[Tensor, "batch steps size"], Float[Tensor, "batch heads steps steps"] | None]:
+        """Let every step attend to every step."""
+        qkv = self.in_proj(x)  # (B, T, 3 d)
+
+        on_cpu = qkv.device.type == "cpu" and qkv.dtype == torch.float32
+        if not on_cpu or not self._rate or bias is not None or need_weights:
+            q, k, v = qkv.chunk(3, -1)
+            return self._attend(q, k, v, shown, bias, need_weights=need_weights)
+
+        hidden = None
+        if shown is not None and not bool(shown.all()):
+            hidden = additive(shown, qkv.dtype)
+        return dropout_attention(qkv, hidden, self.heads, self._rate), None
 
     def _attend(
         self,
@@ -183,48 +171,71 @@ class MultiHeadAttention(nn.Module):
     ) -> tuple[
         Float[Tensor, "batch queries size"], Float[Tensor, "batch heads queries keys"] | None
     ]:
-        """Attend with the projected queries, keys and values."""
-        q, k, v = (split_heads(x, self.heads) for x in (q, k, v))
-        if shown is not None:
-            bias = additive(shown, q.dtype)[:, None, None, :]
-        elif bias is not None:
-            bias = bias.to(q.dtype)
-        rate = self.dropout if self.training else 0.0
-        explicit = rate > 0 and q.device.type == "cpu"  # torch's own dropout is slow there
+        """Attend with projected queries, keys and values, by torch's fused kernel if possible."""
+        q = split_heads(q, self.heads)
+        k = split_heads(k, self.heads)
+        v = split_heads(v, self.heads)
+        bias = _score_bias(shown, bias, q.dtype)
+        own_dropout = self._rate > 0 and q.device.type == "cpu"  # torch's own is slow there
+
         weights = None
-        if need_weights or explicit:
+        if need_weights or own_dropout:
             scores = (q * q.shape[-1] ** -0.5) @ k.mT
             if bias is not None:
                 scores += bias
             weights = scores.softmax(-1)
-        if explicit and weights is not None:
-            out = dropout(weights, rate) @ v
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=rate)
-        return out.transpose(1, 2).flatten(2), weights
 
-    def _shared_queries(
+        if weights is not None and own_dropout:
+            out = dropout(weights, self._rate) @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=self._rate)
+        return join_heads(out), weights
+
+    def _share_queries(
         self,
         queries: Float[Tensor, "queries size"],
         memory: Float[Tensor, "batch keys size"],
         shown: Bool[Tensor, "batch keys"] | None,
     ) -> tuple[Float[Tensor, "batch queries size"], Float[Tensor, "batch heads queries keys"]]:
-        """Attend from the same few queries to every memory.
+        """Attend from the same few queries to every memory, without projecting the memory.
 
-        q (W_k m + b_k) = (W_k^T q) m + const, and the constant does not change a softmax; likewise
-        W_v is applied to the weighted mean of the memory. So heads * Q vectors meet the memory
-        instead of 2 d.
+        Keys: q (W_k m + b_k) = (W_k^T q) m + q b_k, and the last term, the same for all keys, does
+        not change a softmax. So W_k is applied to the queries. Values: the weighted mean of
+        W_v m + b_v is W_v applied to the weighted mean of m, plus b_v times the sum of the weights
+        (1 without dropout). So heads * Q vectors meet the memory instead of 2 d.
         """
-        h, size = self.heads, self.size // self.heads
-        wq, wk, wv = self.in_proj.weight.chunk(3)
-        bq, _, bv = self.in_proj.bias.chunk(3)
-        q = F.linear(queries, wq, bq).view(-1, h, size).transpose(0, 1) * size**-0.5
-        folded = (q @ wk.view(h, size, -1)).flatten(0, 1)  # (heads * Q, d)
-        scores = (folded @ memory.mT).view(len(memory), h, len(queries), -1)
+        batch, heads = len(memory), self.heads
+        count = len(queries)
+        size = self.size // heads  # width of a head
+        query_weight, key_weight, value_weight = self.in_proj.weight.chunk(3)
+        query_bias, _, value_bias = self.in_proj.bias.chunk(3)
+
+        q = F.linear(queries, query_weight, query_bias)  # (Q, d)
+        q = q.view(count, heads, size).transpose(0, 1)  # (heads, Q, size)
+        q = q * size**-0.5
+        folded = q @ key_weight.view(heads, size, -1)  # (heads, Q, d), to meet the memory itself
+        folded = folded.flatten(0, 1)  # (heads * Q, d)
+
+        scores = folded @ memory.mT  # (B, heads * Q, S)
+        scores = scores.view(batch, heads, count, -1)
         if shown is not None:
             scores = scores + additive(shown, scores.dtype)[:, None, None, :]
         weights = scores.softmax(-1)
-        kept = dropout(weights, self.dropout if self.training else 0.0)
-        mixed = (kept.flatten(1, 2) @ memory).view(len(memory), h, len(queries), -1)
-        out = mixed @ wv.view(h, size, -1).mT + kept.sum(-1, keepdim=True) * bv.view(h, 1, size)
-        return out.transpose(1, 2).flatten(2), weights
+        dropped = dropout(weights, self._rate)
+
+        mixed = dropped.flatten(1, 2) @ memory  # (B, heads * Q, d)
+        mixed = mixed.view(batch, heads, count, -1)
+        projected = mixed @ value_weight.view(heads, size, -1).mT  # (B, heads, Q, size)
+        offset = dropped.sum(-1, keepdim=True) * value_bias.view(heads, 1, size)
+        return join_heads(projected + offset), weights
+
+
+def _score_bias(
+    shown: Bool[Tensor, "batch keys"] | None,
+    bias: Float[Tensor, "batch 1 _ keys"] | None,
+    dtype: torch.dtype,
+) -> Float[Tensor, "batch 1 _ keys"] | None:
+    """Return what is added to the scores (B, heads, Q, S): a mask's bias, or the given one."""
+    if shown is not None:
+        return additive(shown, dtype)[:, None, None, :]
+    return None if bias is None else bias.to(dtype)

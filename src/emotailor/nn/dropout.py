@@ -3,7 +3,7 @@
 torch draws dropout masks on the CPU with one thread and a slow generator: 35 to 45 % of a training
 step of TAILOR. Here NumPy's SFC64 yields 16 random bits per element, some twenty times faster. Its
 seed comes from torch's own random state, so seeding and checkpoints work as ever. The rate is exact
-to 1/65536. On other devices torch's dropout is used.
+to 1/65536. On other devices, and where ``nn.plain`` asks for it, torch's dropout is used.
 """
 
 import math
@@ -17,8 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LEVELS = 2**16
+from emotailor.nn.plain import is_plain
 
+LEVELS = 2**16  # numbers that 16 random bits can be
 
 _local = threading.local()
 
@@ -64,9 +65,13 @@ class KeepWeights:
     ) -> Float[Tensor, "*shape"]:
         """Return the next weights, in ``out`` where given."""
         count = math.prod(shape)
-        raw = self.generator.random_raw(-(-count // 4))
-        bits = torch.from_numpy(np.asarray(raw).view(np.int16))[:count].view(shape)
-        weights = bits.to(torch.float32) if out is None else out.copy_(bits)
+        words = -(-count // 4)  # of 64 bits, four draws each
+        raw = np.asarray(self.generator.random_raw(words))
+        draws = torch.from_numpy(raw.view(np.int16))  # from -LEVELS / 2 on
+        draws = draws[:count].view(shape)
+
+        weights = torch.empty(shape, dtype=torch.float32) if out is None else out
+        weights.copy_(draws)
         return weights.ge_(self.threshold).mul_(self.scale)
 
 
@@ -74,9 +79,11 @@ def dropout(x: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*shape"]:
     """Set elements to zero with probability ``rate`` and scale the others up, as in training."""
     if not rate:
         return x
-    if x.device.type != "cpu":
+    if is_plain() or x.device.type != "cpu":
         return F.dropout(x, rate)
-    return x * KeepWeights(rate, draw_seed()).draw(tuple(x.shape)).to(x.dtype)
+
+    kept = KeepWeights(rate, draw_seed()).draw(tuple(x.shape))
+    return x * kept.to(x.dtype)
 
 
 class Dropout(nn.Module):

@@ -64,6 +64,12 @@ def carried(
     return F.pad(x, (0, 0, 1, 0)).gather(1, last[..., None].expand(-1, -1, x.shape[2]))
 
 
+def has_gaps(mask: Bool[Tensor, "batch steps"]) -> bool:
+    """Return whether a real step of some row comes after a masked one."""
+    late = mask[:, 1:] & ~mask[:, :-1]
+    return bool(late.any())
+
+
 def compact(
     x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
 ) -> tuple[

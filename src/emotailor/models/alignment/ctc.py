@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from emotailor.errors import ModelError
 from emotailor.nn.recurrent import RecurrentEncoder
-from emotailor.nn.sequence import compact, scatter_back
+from emotailor.nn.sequence import compact, has_gaps, scatter_back
 
 BLANK = 0
 
@@ -105,9 +105,11 @@ class CTCAlignment(nn.Module):
                 self.target_steps,
                 torch.full_like(target_lengths, self.target_steps),
             )
-        values, order = values.masked_fill(~mask[..., None], 0.0), None
-        if (mask[:, 1:] & ~mask[:, :-1]).any():  # steps are hidden, or come late
+        values = values.masked_fill(~mask[..., None], 0.0)
+        order = None
+        if has_gaps(mask):
             values, mask, order = compact(values, mask)
+
         activations, _, _ = self.lstm(values, mask)
         activations = activations[..., : longest + 1]
         activations = activations.to(torch.promote_types(activations.dtype, torch.float32))

@@ -1,10 +1,17 @@
-"""Supervised contrastive loss over a batch and a queue, without the matrix of all pairs."""
+"""Supervised contrastive loss over a batch and a queue.
+
+Notable:
+- the matrix of all pairs never exists: its rows are computed in parts, in the gradient once more;
+- the plain way of ``nn.plain`` forms it, as the equation does.
+"""
 
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+
+from emotailor.nn.plain import is_plain
 
 CHUNK = 128
 """Rows of the matrix of similarities that exist at a time."""
@@ -14,7 +21,8 @@ def _scores(
     features: Float[Tensor, "rows size"], start: int, end: int, temperature: float
 ) -> Float[Tensor, "part rows"]:
     """At most CHUNK rows, from ``start`` to ``end``, of F F^T / tau, -inf on its diagonal."""
-    scores = (features[start : min(start + CHUNK, end)] / temperature) @ features.T
+    end = min(start + CHUNK, end)
+    scores = (features[start:end] / temperature) @ features.T
     scores.diagonal(start).fill_(-torch.inf)
     return scores
 
@@ -29,32 +37,53 @@ class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, temperature: float, learned: int) -> Tensor:
         size = len(features)
-        starts = range(0, size, CHUNK)
-        sums = torch.cat([_scores(features, i, size, temperature).logsumexp(1) for i in starts])
+        parts = [
+            _scores(features, start, size, temperature).logsumexp(1)
+            for start in range(0, size, CHUNK)
+        ]
+        sums = torch.cat(parts)
+
         ctx.save_for_backward(features, sums)
-        ctx.temperature, ctx.learned = temperature, learned
+        ctx.temperature = temperature
+        ctx.learned = learned
         return sums
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient of row i is sum_k (s_ik g_i + s_ki g_k) f_k / tau.
+
+        Here g is the incoming gradient and s_ik the softmax of row i at k.
+        """
         features, sums = ctx.saved_tensors
         found = torch.zeros_like(features)
+
         for start in range(0, ctx.learned, CHUNK):
             scores = _scores(features, start, ctx.learned, ctx.temperature)
             rows = slice(start, start + len(scores))
+            # s_ik g_i, then s_ki g_k, of the same scores
             weights = (scores - sums[rows, None]).exp_().mul_(gradient[rows, None])
             weights += scores.sub_(sums).exp_().mul_(gradient)
             found[rows] = weights @ features
+
         return found / ctx.temperature, None, None
+
+
+def _plain_log_sum_exp(
+    features: Float[Tensor, "rows size"], temperature: float
+) -> Float[Tensor, "rows"]:
+    """The same sums from the matrix of all pairs, for all rows."""
+    scores = features @ features.T / temperature  # (N, N)
+    itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    return scores.masked_fill(itself, -torch.inf).logsumexp(1)
 
 
 class ContrastiveQueue(nn.Module):
     """The last rows of earlier batches with their classes, without gradients.
 
-    All of it is in buffers, so that a resumed training goes on with the same rows.
+    Everything is in buffers, so that a resumed training has the same rows.
 
     Args:
-        start: (Q, p), the rows it holds at first; their class is -1, which is none.
+        start: (Q, p), the first rows; their class is -1, which means none.
     """
 
     rows: Float[Tensor, "queued size"]
@@ -70,9 +99,12 @@ class ContrastiveQueue(nn.Module):
     def add(self, rows: Float[Tensor, "rows size"], classes: Int64[Tensor, "rows"]) -> None:
         """Write rows from the pointer on, around the end; of too many the last ones stay."""
         size = len(self.rows)
-        places = (self.pointer + torch.arange(len(rows), device=rows.device)) % size
-        self.rows[places[-size:]] = rows[-size:].detach()
-        self.classes[places[-size:]] = classes[-size:]
+        offsets = torch.arange(len(rows), device=rows.device)
+        places = (self.pointer + offsets) % size
+        places = places[-size:]
+
+        self.rows[places] = rows[-size:].detach()
+        self.classes[places] = classes[-size:]
         self.pointer.add_(len(rows)).remainder_(size)
 
 
@@ -94,17 +126,26 @@ def supervised_contrast(
         queue: rows of earlier batches.
         temperature: tau.
     """
-    features = torch.cat([rows, queue.rows])
-    owners = torch.cat([classes, queue.classes])
-    known, index = owners >= 0, owners.clamp(min=0)
-    members = torch.bincount(index[known], minlength=int(index.amax()) + 1)
-    others = members[index] - 1
+    features = torch.cat([rows, queue.rows])  # (N, p)
+    owners = torch.cat([classes, queue.classes])  # (N,)
+    known = owners >= 0
+    index = owners.clamp(min=0)
+    members = torch.bincount(index[known], minlength=int(index.amax()) + 1)  # of each class
+    others = members[index] - 1  # |P(i)|
+
     # the sum of f_i . f_j over a class is f_i . (sum of its rows): no matrix of pairs is needed
     zeros = features.new_zeros(len(members), features.shape[1])
-    total = zeros.index_add(0, index[known], features[known])[index]
-    positive = ((total - features) * features).sum(1) / temperature
-    sums: Tensor = _LogSumExp.apply(  # type: ignore[no-untyped-call]
-        features, temperature, len(rows)
-    )
+    class_sums = zeros.index_add(0, index[known], features[known])
+    rest = class_sums[index] - features
+    positive = (rest * features).sum(1) / temperature
+
+    sums: Tensor
+    if is_plain():
+        sums = _plain_log_sum_exp(features, temperature)
+    else:
+        sums = _LogSumExp.apply(  # type: ignore[no-untyped-call]
+            features, temperature, len(rows)
+        )
     loss = sums - positive / others.clamp(min=1)
-    return torch.where(known & (others > 0), loss, 0.0).mean()
+    counted = known & (others > 0)
+    return torch.where(counted, loss, 0.0).mean()

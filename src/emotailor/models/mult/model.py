@@ -34,7 +34,7 @@ learned message, a missing target the summary 0.
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,6 +44,7 @@ from emotailor.models.base import EmotionModel, ModelOutput, classification_loss
 from emotailor.models.mult.config import MulTConfig
 from emotailor.nn.cross_attention import CrossModalNetwork, CrossShape
 from emotailor.nn.dropout import Dropout
+from emotailor.nn.plain import is_plain
 from emotailor.nn.sequence import compact, last_real
 
 
@@ -134,26 +135,18 @@ class MulT(EmotionModel):
             ``cross_attention.a_from_b``: of the last layer, (B, heads, T of a, T of b).
             ``summary``: the last step of each memory, t, a, v end to end, (B, M (M - 1) d).
         """
-        streams, masks = {}, {}
-        for m in self.modalities:
-            mask = batch.masks[m]
-            values = batch.values[m].masked_fill(~mask[..., None], 0)
-            # DIVERGENCE (attend_to_padding): the program takes padding for real steps
-            if self.config.attend_to_padding:
-                mask = torch.ones_like(mask)
-            values, masks[m], _ = compact(values, mask)
-            if m == "text":
-                values = self.text_dropout(values)
-            streams[m] = self.projections[m](values) if m in self.projections else values
-        memories, weights = self.network(
-            streams, masks, need_weights=features, last_only=not features
-        )
-        if features:
-            last = [last_real(memories[m], masks[m]) for m in self.modalities]
-        else:  # the memories hold nothing else
+        streams, masks = self._project(batch)
+        # the memories are read at their last step, and need not compute the others
+        last_only = not features and not is_plain()
+        memories, weights = self.network(streams, masks, need_weights=features, last_only=last_only)
+
+        if last_only:
             last = [memories[m][:, 0] * masks[m].any(1, keepdim=True) for m in self.modalities]
-        summary = torch.cat(last, -1)
+        else:
+            last = [last_real(memories[m], masks[m]) for m in self.modalities]
+        summary = torch.cat(last, -1)  # (B, M (M - 1) d)
         logits = self.classifier(summary + self.block(summary))
+
         losses = classification_loss(logits, batch)
         named: dict[str, Tensor] = {}
         if features:
@@ -162,3 +155,23 @@ class MulT(EmotionModel):
             named |= {f"memory.{m}": x for m, x in memories.items()}
             named |= {f"cross_attention.{name}": x for name, x in weights.items()}
         return ModelOutput(logits, losses, named)
+
+    def _project(
+        self, batch: Batch
+    ) -> tuple[
+        dict[Modality, Float[Tensor, "batch _ size"]], dict[Modality, Bool[Tensor, "batch _"]]
+    ]:
+        """Return the convolved sequences (B, T, d), real steps first, and their masks."""
+        streams, masks = {}, {}
+        for m in self.modalities:
+            mask = batch.masks[m]
+            values = batch.values[m].masked_fill(~mask[..., None], 0)
+            # DIVERGENCE (attend_to_padding): the program takes padding for real steps
+            if self.config.attend_to_padding:
+                mask = torch.ones_like(mask)
+            values, masks[m], _ = compact(values, mask)
+
+            if m == "text":
+                values = self.text_dropout(values)
+            streams[m] = self.projections[m](values) if m in self.projections else values
+        return streams, masks

@@ -63,7 +63,7 @@ from emotailor.models.sgm.decoding import (
     number_within,
 )
 from emotailor.nn.dropout import Dropout
-from emotailor.nn.recurrent import RecurrentEncoder
+from emotailor.nn.recurrent import RecurrentEncoder, run_layer
 from emotailor.nn.sequence import masked_softmax
 
 # token ids: END = 0, 1 + k is label k, 1 + L begins a sequence; then, if asked, padding and unknown
@@ -230,9 +230,9 @@ class Decoder(nn.Module):
             banned: (N, V), I_t: tokens that must not follow.
         """
         x = self.read(ids, state)[:, None]
-        start = state.hidden if state.cells is None else (state.hidden, state.cells)
-        out, final = self.rnn(x, start)
-        hidden, cells = final if isinstance(final, tuple) else (final, None)
+        start = (state.hidden,) if state.cells is None else (state.hidden, state.cells)
+        out, final = run_layer(self.rnn, x, start)
+        hidden, cells = final if len(final) > 1 else (final[0], None)
         attended, context, weights = self.attention(out[:, 0], sample, memory)
         logits = self.output(attended).float()
         if banned is not None:

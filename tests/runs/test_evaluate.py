@@ -14,15 +14,15 @@ from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.metrics import evaluate
-from emotailor.runs import evaluate as module
+from emotailor.runs import stored as module
 from emotailor.runs.evaluate import (
     RunEvaluation,
     evaluate_run,
     find_runs,
     render_evaluations,
-    trained_on,
     why_not_resampled,
 )
+from emotailor.runs.run import trained_on
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.runs.runs import train_tiny
 

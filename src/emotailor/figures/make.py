@@ -36,7 +36,7 @@ from emotailor.figures.representations import (
     POINTS,
 )
 from emotailor.files import names_in, replacing_file, write_json
-from emotailor.runs.evaluate import trained_on
+from emotailor.runs.run import trained_on
 
 INDEX_FILE = "index.json"
 FORMAT = "emotailor-figures"

@@ -24,7 +24,7 @@ from emotailor.figures.representations import (
     collect,
     probe_accuracy,
 )
-from emotailor.runs.evaluate import matching_labels, trained_on
+from emotailor.runs.run import matching_labels, trained_on
 from emotailor.serving.predictor import Predictor
 from emotailor.training.run_folder import CONFIG_FILE, METRICS_FILE
 

@@ -15,7 +15,8 @@ from emotailor.evaluation.comparison import Interval
 from emotailor.evaluation.metrics import Metrics, decide, evaluate
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.models.table import find_system
-from emotailor.runs.evaluate import evaluate_run, matching_labels, trained_on
+from emotailor.runs.evaluate import evaluate_run
+from emotailor.runs.run import matching_labels, trained_on
 from emotailor.serving.predictor import Predictor
 from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import CONFIG_FILE

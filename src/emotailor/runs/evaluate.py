@@ -1,8 +1,5 @@
 """Evaluation of trained runs: metrics, intervals and predictions, stored beside the model."""
 
-import csv
-import io
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +11,6 @@ from rich.text import Text
 
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.sample import video_of
-from emotailor.data.store import open_dataset
 from emotailor.errors import DataError, ModelError
 from emotailor.evaluation.comparison import Interval, bootstrap, summarise_seeds
 from emotailor.evaluation.metrics import Metrics, decide, evaluate
@@ -26,8 +22,16 @@ from emotailor.evaluation.report import (
     seeds_table,
 )
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.files import write_json, write_text
-from emotailor.serving.predictor import Predictor
+from emotailor.runs.run import Run, matching_labels
+from emotailor.runs.stored import (
+    VERSION,
+    StoredEvaluation,
+    StoredPredictions,
+    StoredSummary,
+    write_evaluation,
+    write_predictions,
+    write_summary,
+)
 from emotailor.training.checkpoint import read_progress
 from emotailor.training.model_folder import find_model_folder
 
@@ -41,44 +45,54 @@ class RunEvaluation:
     Attributes:
         run: run or model folder.
         split: name of the split.
+        data: name and fingerprint of the data set.
         mode: how the thresholds were chosen, on validation data.
-        metrics: with those thresholds.
+        metrics: metrics with those thresholds.
         intervals: 95 % bootstrap intervals; the segments of a video are drawn together. None
             where the split has a single video, which a note says.
-        by_mode: the metrics under every kind of threshold the model has.
+        by_mode: metrics under every kind of threshold the model has.
+        ids: ids of the n samples.
         labels: (n, L), as the model orders them.
         probabilities: (n, L).
+        decisions: (n, L), which labels are predicted.
         notes: what a reader of the numbers should know.
         stored: the files written.
     """
 
     run: Path
     split: str
+    data: dict[str, str]
     mode: ThresholdMode
     metrics: Metrics
     intervals: dict[str, Interval]
     by_mode: dict[ThresholdMode, Metrics]
+    ids: tuple[str, ...]
     labels: np.ndarray
     probabilities: np.ndarray
+    decisions: np.ndarray
     notes: list[str]
     stored: tuple[Path, ...] = ()
 
-
-def matching_labels(
-    dataset: EmotionDataset, split: Split, label_names: Sequence[str]
-) -> np.ndarray:
-    """Return the labels of a split in the order of ``label_names``, matched by name, (n, L).
-
-    Raises:
-        DataError: the data set has other labels.
-    """
-    if set(dataset.label_names) != set(label_names):
-        raise DataError(
-            f"the data set {dataset.card.name!r} has the labels {', '.join(dataset.label_names)}",
-            expected=f"those of the model: {', '.join(label_names)}",
-            fix="evaluate on data with the same labels, in any order",
+    def to_stored(self) -> tuple[StoredEvaluation, StoredPredictions]:
+        """Return what is written of it; the probabilities are rounded to six digits."""
+        evaluation = StoredEvaluation(
+            version=VERSION,
+            split=self.split,
+            data=self.data,
+            thresholds=self.mode,
+            metrics=self.by_mode,
+            intervals=self.intervals,
+            notes=self.notes,
         )
-    return split.labels[:, [dataset.label_names.index(name) for name in label_names]]
+        rounded = [[float(f"{p:.6f}") for p in row] for row in self.probabilities]
+        predictions = StoredPredictions(
+            ids=self.ids,
+            label_names=tuple(self.metrics.labels),
+            labels=self.labels,
+            probabilities=np.array(rounded),
+            decisions=self.decisions,
+        )
+        return evaluation, predictions
 
 
 def find_runs(path: Path) -> list[Path]:
@@ -89,16 +103,16 @@ def find_runs(path: Path) -> list[Path]:
     Raises:
         ModelError: there is none.
     """
-    inside = sorted(
-        (p.parent.parent for p in path.glob("*/model/model.json")), key=lambda p: (len(p.name), p)
-    )
+    found = [file.parent.parent for file in path.glob("*/model/model.json")]
+    inside = sorted(found, key=lambda run: (len(run.name), run))  # seed9 before seed10
     try:
         find_model_folder(path)
     except ModelError:
         if not inside:
             raise
-        started = {p.parent for p in path.glob("*/config.json")}
-        if waiting := sorted(p.name for p in started - set(inside)):
+        started = {file.parent for file in path.glob("*/config.json")}
+        waiting = sorted(run.name for run in started - set(inside))
+        if waiting:
             warnings.warn(
                 f"{', '.join(waiting)} in {path}: no trained model yet, left out", stacklevel=2
             )
@@ -106,34 +120,14 @@ def find_runs(path: Path) -> list[Path]:
     return [path]
 
 
-def trained_on(run: Path) -> Path:
-    """Return the path of the data set a run was trained on.
-
-    Raises:
-        DataError: the run does not say, as an imported model, or the data set is gone.
-    """
-    try:
-        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        path = Path(config["config"]["data"]["path"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DataError(
-            f"{run} does not say which data it was trained on", fix="name a data set with --data"
-        ) from None
-    if not path.exists():
-        raise DataError(
-            f"the data set {path}, on which {run} was trained, is not there",
-            fix="name it with --data, or start where the training was started",
-        )
-    return path
-
-
 def why_not_resampled(ids: Sequence[str]) -> str | None:
     """Say why there are no intervals and tests on these samples; None where there are.
 
     Args:
-        ids: of the samples, which tell their videos.
+        ids: ids of the samples, which tell their videos.
     """
-    if len({video_of(sample_id) for sample_id in ids}) > 1:
+    videos = {video_of(sample_id) for sample_id in ids}
+    if len(videos) > 1:
         return None
     what = "one sample" if len(ids) == 1 else f"{len(ids)} samples of one video"
     return f"the split has {what}, so all resamples of videos are alike"
@@ -154,10 +148,10 @@ def evaluate_run(
     Args:
         run: run folder or model folder.
         data: stored data set; by default the one the run was trained on.
-        split: its name.
+        split: name of the split.
         thresholds: ``fixed``, ``tuned`` or ``per_label``; all were chosen on validation data.
-        resamples: of the bootstrap; 0 for no intervals.
-        device: to compute on.
+        resamples: number of bootstrap resamples; 0 for no intervals.
+        device: device for the model.
         store: write ``evaluation-<split>.json`` and ``predictions-<split>.csv`` into ``run``; where
             that is forbidden, a note says so.
 
@@ -165,53 +159,64 @@ def evaluate_run(
         ModelError: there is no model, or the data do not fit it.
         DataError: there is no such data set or split, or it has other labels.
     """
-    run = Path(run)
-    predictor = Predictor.load(run, device=device, thresholds=thresholds)
-    path = Path(data) if data is not None else trained_on(run)
-    dataset = open_dataset(path)
+    opened = Run.open(run)
+    predictor = opened.predictor(device=device, thresholds=thresholds)
+    path = Path(data) if data is not None else opened.data_path
+    dataset = opened.dataset(path)
     part = dataset[split]
     if not len(part):
         raise DataError(f"split {split!r} of {path} is empty", expected="at least one sample")
-    names = predictor.label_names
+
+    names = opened.label_names
     labels = matching_labels(dataset, part, names)
     probabilities = predictor.predict_proba(part)
     by_mode = {
         mode: evaluate(labels, probabilities, names, chosen.array(names))
-        for mode, chosen in predictor.card.thresholds.items()
+        for mode, chosen in opened.model.thresholds.items()
     }
+
     intervals = {}
     if resamples:
         groups = np.array([video_of(sample_id) for sample_id in part.ids])
         intervals = bootstrap(
             labels, probabilities, predictor.thresholds, groups=groups, resamples=resamples
         )
-    notes = _state(run)
-    if resamples and (why := why_not_resampled(part.ids)):
+
+    card = dataset.card
+    result = RunEvaluation(
+        run=opened.folder,
+        split=split,
+        data={"name": card.name, "fingerprint": card.fingerprint},
+        mode=predictor.mode,
+        metrics=by_mode[predictor.mode],
+        intervals=intervals,
+        by_mode=by_mode,
+        ids=tuple(part.ids),
+        labels=labels,
+        probabilities=probabilities,
+        decisions=decide(probabilities, predictor.thresholds),
+        notes=_notes(opened, path, dataset, part, resampled=resamples > 0),
+    )
+    return _stored(result) if store else result
+
+
+def _notes(
+    run: Run, path: Path, dataset: EmotionDataset, part: Split, *, resampled: bool
+) -> list[str]:
+    """What a reader of the numbers should know."""
+    notes = _state(run.folder)
+    why = why_not_resampled(part.ids)
+    if resampled and why:
         notes.append(f"no intervals: {why}")
-    known = predictor.card.data.get("fingerprint")
+
+    known = run.model.data.get("fingerprint")
     if known is not None and known != dataset.card.fingerprint:
         notes.append(f"{path} is not the data set the model was trained on")
-    if split == "train":
+    if part.name == "train":
         notes.append("these samples were trained on")
-    elif split == "valid":
+    elif part.name == "valid":
         notes.append("epoch and thresholds were chosen on these samples")
-    result = RunEvaluation(
-        run,
-        split,
-        predictor.mode,
-        by_mode[predictor.mode],
-        intervals,
-        by_mode,
-        labels,
-        probabilities,
-        notes,
-    )
-    if not store:
-        return result
-    try:
-        return replace(result, stored=_store(result, predictor, part, dataset))
-    except PermissionError as error:  # the model of a colleague, whose folder is read-only
-        return replace(result, notes=[*notes, f"nothing is stored in {run}: {error.strerror}"])
+    return notes
 
 
 def _state(run: Path) -> list[str]:
@@ -225,57 +230,29 @@ def _state(run: Path) -> list[str]:
     return [f"the training of {run} is not finished: {progress.epoch} epochs are done"]
 
 
-def _store(
-    result: RunEvaluation, predictor: Predictor, split: Split, dataset: EmotionDataset
-) -> tuple[Path, Path]:
-    summary = result.run / f"evaluation-{result.split}.json"
-    table = result.run / f"predictions-{result.split}.csv"
-    write_json(
-        summary,
-        {
-            "split": result.split,
-            "data": {"name": dataset.card.name, "fingerprint": dataset.card.fingerprint},
-            "thresholds": result.mode,
-            "metrics": {
-                m: metrics.model_dump(mode="json") for m, metrics in result.by_mode.items()
-            },
-            "intervals": {k: v.model_dump(mode="json") for k, v in result.intervals.items()},
-            "notes": result.notes,
-        },
-    )
-    names = predictor.label_names
-    decided = decide(result.probabilities, predictor.thresholds)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", *(f"true:{n}" for n in names), *(f"p:{n}" for n in names), *names])
-    for i, sample_id in enumerate(split.ids):
-        writer.writerow(
-            [
-                sample_id,
-                *result.labels[i].tolist(),
-                *(f"{p:.6f}" for p in result.probabilities[i]),
-                *decided[i].astype(int).tolist(),
-            ]
-        )
-    write_text(table, text.getvalue())
-    return summary, table
+def _stored(result: RunEvaluation) -> RunEvaluation:
+    """Write an evaluation into its run folder; where that is forbidden, note it."""
+    evaluation, predictions = result.to_stored()
+    try:
+        summary = write_evaluation(result.run, evaluation)
+        table = write_predictions(result.run, result.split, predictions)
+    except PermissionError as error:  # the model of a colleague, whose folder is read-only
+        note = f"nothing is stored in {result.run}: {error.strerror}"
+        return replace(result, notes=[*result.notes, note])
+    return replace(result, stored=(summary, table))
 
 
 def store_summary(results: Sequence[RunEvaluation], folder: Path) -> Path:
     """Write mean and standard deviation over runs beside them; return the file."""
     first = results[0]
-    summary = summarise_seeds([result.metrics for result in results])
-    file = folder / f"evaluation-{first.split}.json"
-    write_json(
-        file,
-        {
-            "split": first.split,
-            "thresholds": first.mode,
-            "runs": [str(result.run.name) for result in results],
-            "summary": summary.model_dump(mode="json"),
-        },
+    summary = StoredSummary(
+        version=VERSION,
+        split=first.split,
+        thresholds=first.mode,
+        runs=[result.run.name for result in results],
+        summary=summarise_seeds([result.metrics for result in results]),
     )
-    return file
+    return write_summary(folder, summary)
 
 
 def render_evaluations(

@@ -1,0 +1,53 @@
+"""What a notebook shows: HTML tables, and data frames where pandas is installed."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import import_module
+from typing import Any
+
+from emotailor.errors import ConfigError
+
+
+def html_table(
+    header: Sequence[object], rows: Sequence[Sequence[object]], *, caption: str = ""
+) -> str:
+    """Return an HTML table; everything in it is text, not markup.
+
+    Args:
+        header: titles of the columns; empty for a table without them.
+        rows: cells; the first cell of a row is its title.
+        caption: text above the table.
+    """
+    lines = ["<table>"]
+    if caption:
+        lines.append(f"<caption>{escape(caption)}</caption>")
+    if header:
+        cells = "".join(f"<th>{escape(str(title))}</th>" for title in header)
+        lines.append(f"<thead><tr>{cells}</tr></thead>")
+
+    lines.append("<tbody>")
+    for title, *values in rows:
+        cells = "".join(f"<td>{escape(str(value))}</td>" for value in values)
+        lines.append(f"<tr><th>{escape(str(title))}</th>{cells}</tr>")
+    lines.append("</tbody></table>")
+    return "\n".join(lines)
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]], *, index: str) -> Any:
+    """Return rows as a ``pandas.DataFrame``; pandas is optional, so it is no type here.
+
+    Args:
+        rows: column -> value of each row.
+        index: the column that becomes the index.
+
+    Raises:
+        ConfigError: pandas is not installed.
+    """
+    try:
+        pandas = import_module("pandas")
+    except ImportError as error:
+        raise ConfigError(
+            "a data frame needs pandas, which is not installed",
+            fix="install it with `pip install pandas`",
+        ) from error
+    return pandas.DataFrame(list(rows)).set_index(index)

@@ -1,0 +1,347 @@
+"""A trained run: one object over its folder, from which everything else is asked.
+
+Everything is read when it is asked for, and then kept. A bare model folder (an imported
+checkpoint, a model sent by mail) is a run too: it has no settings of a training and no history.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emotailor.data.dataset import EmotionDataset, Split
+from emotailor.data.store import open_dataset
+from emotailor.errors import ConfigError, DataError, EmotailorError
+from emotailor.evaluation.metrics import evaluate
+from emotailor.evaluation.notebook import html_table
+from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.models.table import find_system
+from emotailor.runs.stored import (
+    StoredEvaluation,
+    StoredPredictions,
+    read_evaluation,
+    read_predictions,
+)
+from emotailor.serving.predictor import Predictor
+from emotailor.training.checkpoint import read_progress
+from emotailor.training.model_folder import ModelCard, find_model_folder, read_model_card
+from emotailor.training.run_config import RunConfig
+from emotailor.training.run_folder import CONFIG_FILE, METRICS_FILE
+
+if TYPE_CHECKING:
+    from emotailor.runs.evaluate import RunEvaluation
+
+SPOT_CHECKS = 8  # samples on which stored predictions are compared with the model's
+ROUNDING = 0.002  # what rounded probabilities may change in micro-F1
+SAME = 1e-4  # what two devices may differ in a probability
+
+
+class Run:
+    """A trained model with all that is stored around it.
+
+    Use :meth:`open`.
+
+    Attributes:
+        folder: run folder, or bare model folder.
+        model: card of the trained model: system, labels, dims, thresholds, versions.
+    """
+
+    def __init__(self, folder: Path, model: ModelCard) -> None:
+        self.folder = folder
+        self.model = model
+        self._predictors: dict[tuple[str, ThresholdMode | None], Predictor] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """Open a run folder or a model folder.
+
+        Raises:
+            ModelError: there is no trained model, or its card is damaged.
+        """
+        folder = Path(path)
+        return cls(folder, read_model_card(find_model_folder(folder)))
+
+    # ------------------------------------------------------------------ what it is
+
+    @property
+    def system(self) -> str:
+        """The name of the system, such as ``tailor``."""
+        return self.model.system
+
+    @property
+    def title(self) -> str:
+        """The system as papers write it; its name where this version does not know it."""
+        try:
+            return find_system(self.system).title
+        except ConfigError:
+            return self.system
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels, in the order of the model's outputs."""
+        return self.model.label_names
+
+    @property
+    def data_name(self) -> str:
+        """The name of the training data, as far as the model knows it."""
+        return str(self.model.data.get("name", "unknown data"))
+
+    @cached_property
+    def config(self) -> RunConfig | None:
+        """The settings of the training; None for a bare model folder.
+
+        Raises:
+            ConfigError: ``config.json`` is damaged.
+        """
+        file = self.folder / CONFIG_FILE
+        if not file.is_file():
+            return None
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))["config"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{file} is damaged: {error}",
+                expected="the file that the training wrote",
+                fix="put it back from a copy (the model still works)",
+            ) from error
+        return RunConfig.parse(stored, str(file))
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the training; None for a bare model folder."""
+        return None if self.config is None else self.config.training.seed
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training is done; a model without a checkpoint is.
+
+        Raises:
+            ModelError: the checkpoint is damaged.
+        """
+        progress = read_progress(self.folder / "checkpoint")
+        return progress is None or progress.finished
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """One record per epoch: losses, validation scores, seconds; empty where none is stored.
+
+        Raises:
+            DataError: ``metrics.jsonl`` is damaged.
+        """
+        file = self.folder / METRICS_FILE
+        if not file.is_file():
+            return []
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+            return [json.loads(line) for line in lines if line.strip()]
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{file} is damaged: {error}", expected="one JSON object per epoch"
+            ) from error
+
+    # ------------------------------------------------------------------ model and data
+
+    def predictor(
+        self, *, device: str = "auto", thresholds: ThresholdMode | None = None
+    ) -> Predictor:
+        """Return the trained model, ready to predict; it is loaded once.
+
+        Raises:
+            ModelError: the model is damaged.
+            ConfigError: unknown device or thresholds.
+        """
+        key = (device, thresholds)
+        if key not in self._predictors:
+            self._predictors[key] = Predictor.load(
+                self.folder, device=device, thresholds=thresholds
+            )
+        return self._predictors[key]
+
+    @property
+    def data_path(self) -> Path:
+        """The path of the data set that the run was trained on.
+
+        Raises:
+            DataError: the run does not say, as an imported model, or the data set is gone.
+        """
+        return trained_on(self.folder)
+
+    def dataset(self, path: str | Path | None = None) -> EmotionDataset:
+        """Open a data set; by default the one that the run was trained on.
+
+        Raises:
+            DataError: the run does not name it, it is gone, or it is damaged.
+        """
+        return open_dataset(self.data_path if path is None else Path(path))
+
+    # ------------------------------------------------------------------ evaluation
+
+    def evaluation(self, split: str = "test") -> StoredEvaluation | None:
+        """Return the stored evaluation on a split; None where there is none of this model.
+
+        Raises:
+            DataError: the stored file is damaged.
+        """
+        found = read_evaluation(self.folder, split)
+        return found if found is not None and self._has_thresholds_of(found) else None
+
+    def predictions(self, split: str = "test") -> StoredPredictions | None:
+        """Return the stored predictions on a split; None where there are none for these labels.
+
+        Raises:
+            DataError: the stored file is damaged.
+        """
+        found = read_predictions(self.folder, split)
+        return found if found is not None and found.label_names == self.label_names else None
+
+    def evaluate(self, split: str = "test", **options: Any) -> "RunEvaluation":
+        """Evaluate the model on a split now, and store the result.
+
+        Args:
+            split: name of the split.
+            options: as for :func:`emotailor.runs.evaluate.evaluate_run`.
+
+        Raises:
+            EmotailorError: as ``evaluate_run``.
+        """
+        from emotailor.runs.evaluate import evaluate_run  # it works on a Run itself
+
+        return evaluate_run(self.folder, split=split, **options)
+
+    def stored_results(
+        self,
+        split: str = "test",
+        *,
+        dataset: EmotionDataset | None = None,
+        device: str = "auto",
+    ) -> tuple[StoredEvaluation, StoredPredictions] | None:
+        """Return stored evaluation and predictions if they are surely those of this model.
+
+        The metrics are computed again from the predictions. With a data set, the data must be the
+        same, and the model must predict some of the samples as stored.
+
+        Args:
+            split: name of the split.
+            dataset: data set to check against; None to check without one.
+            device: device for the model.
+
+        Returns:
+            None where nothing is stored, or something else, or a damaged file.
+        """
+        try:
+            evaluation = self.evaluation(split)
+            predictions = self.predictions(split)
+        except DataError:
+            return None
+        if evaluation is None or predictions is None:
+            return None
+        if not self._fit_together(evaluation, predictions):
+            return None
+        if dataset is not None:
+            part = dataset[split]
+            same_data = evaluation.data.get("fingerprint") == dataset.card.fingerprint
+            if not same_data or predictions.ids != tuple(part.ids):
+                return None
+            if not self._predicts(part, predictions, device):
+                return None
+        return evaluation, predictions
+
+    def _has_thresholds_of(self, evaluation: StoredEvaluation) -> bool:
+        """Whether an evaluation used this model's thresholds, which another model has not."""
+        used = {
+            mode: {name: label.threshold for name, label in metrics.labels.items()}
+            for mode, metrics in evaluation.metrics.items()
+        }
+        own = {mode: thresholds.values for mode, thresholds in self.model.thresholds.items()}
+        return used == own and evaluation.thresholds in own
+
+    def _fit_together(self, evaluation: StoredEvaluation, predictions: StoredPredictions) -> bool:
+        """Whether stored metrics are those of the stored predictions."""
+        metrics = evaluation.metrics[evaluation.thresholds]
+        cuts = self.model.thresholds[evaluation.thresholds].array(self.label_names)
+        again = evaluate(predictions.labels, predictions.probabilities, self.label_names, cuts)
+        same_size = again.samples == metrics.samples
+        # in the table of predictions, probabilities have six digits
+        return same_size and abs(again.micro_f1 - metrics.micro_f1) <= ROUNDING
+
+    def _predicts(self, part: Split, predictions: StoredPredictions, device: str) -> bool:
+        """Whether the model predicts some samples as stored."""
+        predictor = self.predictor(device=device)
+        step = max(1, len(part) // SPOT_CHECKS)
+        rows = []
+        samples = []
+        for row in range(0, len(part), step):
+            sample = part.sample(row)
+            if predictor.can_see(sample):
+                rows.append(row)
+                samples.append(sample)
+        if not samples:
+            return False
+
+        found = predictor.predict(samples)
+        values = [[one.probabilities[name] for name in self.label_names] for one in found]
+        difference = np.abs(np.array(values) - predictions.probabilities[rows])
+        return bool(difference.max() < SAME)
+
+    # ------------------------------------------------------------------ how it is shown
+
+    def __repr__(self) -> str:
+        parts = [str(self.folder), *(value for name, value in self._facts() if name != "folder")]
+        return f"Run({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        return html_table((), self._facts(), caption="Run")
+
+    def _facts(self) -> Sequence[tuple[str, str]]:
+        """What is shown of the run; damaged files show as such."""
+        facts = [("folder", str(self.folder)), ("system", self.title), ("data", self.data_name)]
+        try:
+            if self.seed is not None:
+                facts.append(("seed", f"seed {self.seed}"))
+            facts.append(("training", "finished" if self.finished else "not finished"))
+        except EmotailorError as error:
+            facts.append(("damaged", error.found))
+        return facts
+
+
+def trained_on(folder: Path) -> Path:
+    """Return the path of the data set that a run was trained on.
+
+    Raises:
+        DataError: the run does not say, as an imported model, or the data set is gone.
+    """
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        path = Path(config["config"]["data"]["path"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder} does not say which data it was trained on",
+            fix="name a data set with --data",
+        ) from error
+    if not path.exists():
+        raise DataError(
+            f"the data set {path}, on which {folder} was trained, is not there",
+            fix="name it with --data, or start where the training was started",
+        )
+    return path
+
+
+def matching_labels(
+    dataset: EmotionDataset, split: Split, label_names: Sequence[str]
+) -> np.ndarray:
+    """Return the labels of a split in the order of ``label_names``, matched by name, (n, L).
+
+    Raises:
+        DataError: the data set has other labels.
+    """
+    if set(dataset.label_names) != set(label_names):
+        raise DataError(
+            f"the data set {dataset.card.name!r} has the labels {', '.join(dataset.label_names)}",
+            expected=f"those of the model: {', '.join(label_names)}",
+            fix="evaluate on data with the same labels, in any order",
+        )
+    columns = [dataset.label_names.index(name) for name in label_names]
+    return split.labels[:, columns]

@@ -1,0 +1,250 @@
+"""The files that an evaluation leaves: the one place that writes and reads them.
+
+- ``evaluation-<split>.json`` of a run: metrics under every kind of threshold, with intervals.
+- ``predictions-<split>.csv`` of a run: labels, probabilities and decisions, one sample a row.
+- ``evaluation-<split>.json`` of a folder of runs: mean and standard deviation over seeds.
+
+Version 1 of the JSON files has no field ``version`` and no metrics of others; it is still read.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from emotailor.errors import DataError
+from emotailor.evaluation.comparison import Interval, SeedSummary
+from emotailor.evaluation.metrics import Metrics
+from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.files import write_json, write_text
+
+VERSION = 2
+"""The version of the JSON files written."""
+
+AGAIN = "evaluate again with `emotailor evaluate`"
+
+StoredT = TypeVar("StoredT", bound=BaseModel)
+
+
+class StoredEvaluation(BaseModel):
+    """What ``evaluation-<split>.json`` holds of a run.
+
+    Attributes:
+        version: version of the file; 1 where the file does not say.
+        split: name of the split.
+        data: name and fingerprint of the data set.
+        thresholds: kind of threshold that was asked for; the intervals belong to it.
+        metrics: kind of threshold -> metrics.
+        intervals: metric -> bootstrap interval; empty where there are none.
+        notes: what a reader of the numbers should know.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = Field(1, ge=1, le=VERSION)
+    split: str
+    data: dict[str, str]
+    thresholds: ThresholdMode
+    metrics: dict[ThresholdMode, Metrics]
+    intervals: dict[str, Interval]
+    notes: list[str]
+
+
+class StoredSummary(BaseModel):
+    """What ``evaluation-<split>.json`` holds of a folder of runs.
+
+    Attributes:
+        version: version of the file; 1 where the file does not say.
+        split: name of the split.
+        thresholds: kind of threshold.
+        runs: names of the run folders.
+        summary: mean and standard deviation of each metric over the runs.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = Field(1, ge=1, le=VERSION)
+    split: str
+    thresholds: ThresholdMode
+    runs: list[str]
+    summary: SeedSummary
+
+
+@dataclass(frozen=True)
+class StoredPredictions:
+    """What ``predictions-<split>.csv`` holds.
+
+    Attributes:
+        ids: ids of the n samples.
+        label_names: names of the L labels.
+        labels: (n, L), 0 or 1, the truth.
+        probabilities: (n, L); in the file they have six digits after the point.
+        decisions: (n, L), whether the label was predicted.
+    """
+
+    ids: tuple[str, ...]
+    label_names: tuple[str, ...]
+    labels: Shaped[np.ndarray, "n labels"]
+    probabilities: Float[np.ndarray, "n labels"]
+    decisions: Bool[np.ndarray, "n labels"]
+
+
+def evaluation_file(folder: Path, split: str) -> Path:
+    """Return where a run, or a folder of runs, keeps its evaluation on a split."""
+    return folder / f"evaluation-{split}.json"
+
+
+def predictions_file(folder: Path, split: str) -> Path:
+    """Return where a run keeps its predictions on a split."""
+    return folder / f"predictions-{split}.csv"
+
+
+# ---------------------------------------------------------------------- evaluations
+
+
+def write_evaluation(folder: Path, evaluation: StoredEvaluation) -> Path:
+    """Write the evaluation of a run into its folder; return the file."""
+    return _write(evaluation_file(folder, evaluation.split), evaluation)
+
+
+def read_evaluation(folder: Path, split: str) -> StoredEvaluation | None:
+    """Return the evaluation that a run folder holds on a split; None where it holds none.
+
+    Raises:
+        DataError: the file is damaged, or a later version wrote it.
+    """
+    return _read(evaluation_file(folder, split), StoredEvaluation)
+
+
+def write_summary(folder: Path, summary: StoredSummary) -> Path:
+    """Write the summary over seeds into the folder of the runs; return the file."""
+    return _write(evaluation_file(folder, summary.split), summary)
+
+
+def read_summary(folder: Path, split: str) -> StoredSummary | None:
+    """Return the summary over seeds that a folder of runs holds; None where it holds none.
+
+    Raises:
+        DataError: the file is damaged, or a later version wrote it.
+    """
+    return _read(evaluation_file(folder, split), StoredSummary)
+
+
+def _write(file: Path, content: BaseModel) -> Path:
+    values = {**content.model_dump(mode="json"), "version": VERSION}
+    write_json(file, values)
+    return file
+
+
+def _read(file: Path, kind: type[StoredT]) -> StoredT | None:
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}", fix=AGAIN) from error
+
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        detail = f"{where}: {problem['msg']}" if where else problem["msg"]
+        raise DataError(
+            f"{file} is damaged or of a later version: {detail}",
+            expected=f"an evaluation of version {VERSION} or before",
+            fix=AGAIN,
+        ) from error
+
+
+# ---------------------------------------------------------------------- predictions
+
+
+def write_predictions(folder: Path, split: str, predictions: StoredPredictions) -> Path:
+    """Write the predictions of a run on a split into its folder; return the file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_header(predictions.label_names))
+    for row, sample_id in enumerate(predictions.ids):
+        labels = predictions.labels[row].tolist()
+        probabilities = [f"{p:.6f}" for p in predictions.probabilities[row]]
+        decisions = predictions.decisions[row].astype(int).tolist()
+        writer.writerow([sample_id, *labels, *probabilities, *decisions])
+
+    file = predictions_file(folder, split)
+    write_text(file, text.getvalue())
+    return file
+
+
+def read_predictions(folder: Path, split: str) -> StoredPredictions | None:
+    """Return the predictions that a run folder holds on a split; None where it holds none.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    file = predictions_file(folder, split)
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}", fix=AGAIN) from error
+
+    try:
+        text = content.decode()
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _damaged(file, str(error)) from error
+    return _parse(file, rows)
+
+
+def _header(label_names: Sequence[str]) -> list[str]:
+    true = [f"true:{name}" for name in label_names]
+    probable = [f"p:{name}" for name in label_names]
+    return ["id", *true, *probable, *label_names]
+
+
+def _parse(file: Path, rows: list[list[str]]) -> StoredPredictions:
+    """Return the table of a file, checked."""
+    if len(rows) < 2:
+        raise _damaged(file, "it has no samples")
+
+    # three columns per label, after the id
+    header = rows[0]
+    count = (len(header) - 1) // 3
+    names = tuple(header[1 + 2 * count :])
+    if not names or header != _header(names):
+        raise _damaged(file, "its header is not that of a table of predictions")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(header):
+            raise _damaged(file, f"line {number} has {len(row)} cells instead of {len(header)}")
+
+    cells = np.array([row[1:] for row in rows[1:]])
+    labels, probabilities, decisions = np.split(cells, 3, axis=1)
+    for values in (labels, decisions):
+        if not np.isin(values, ("0", "1")).all():
+            raise _damaged(file, "a label or a decision is neither 0 nor 1")
+    try:
+        numbers = probabilities.astype(np.float64)
+    except ValueError as error:
+        raise _damaged(file, str(error)) from error
+    if not ((numbers >= 0) & (numbers <= 1)).all():
+        raise _damaged(file, "a probability is not in [0, 1]")
+
+    return StoredPredictions(
+        ids=tuple(row[0] for row in rows[1:]),
+        label_names=names,
+        labels=labels.astype(np.uint8),
+        probabilities=numbers,
+        decisions=decisions == "1",
+    )
+
+
+def _damaged(file: Path, why: str) -> DataError:
+    return DataError(f"{file} is damaged: {why}", expected="predictions as written", fix=AGAIN)

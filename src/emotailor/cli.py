@@ -411,6 +411,7 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Evaluate trained runs; prints and stores metrics, intervals and predictions."""
+    from emotailor.comparison.published import published_numbers
     from emotailor.runs.evaluate import (
         evaluate_run,
         find_runs,
@@ -433,7 +434,8 @@ def evaluate(
     stored = [f"stored: {path}" for result in results for path in result.stored]
     if len(run) == 1 and len(results) > 1:
         stored.append(f"stored: {store_summary(results, run[0])}")
-    _print(render_evaluations(results, paper="aligned" if paper else None), *stored)
+    beside = published_numbers("aligned") if paper else None
+    _print(render_evaluations(results, published=beside), *stored)
 
 
 def _several(names: str | None) -> list[str] | None:

@@ -22,8 +22,8 @@ from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError
 from emotailor.evaluation.comparison import summarise_seeds
+from emotailor.evaluation.display import TITLES, number
 from emotailor.evaluation.metrics import OVERALL, Metrics, evaluate
-from emotailor.evaluation.report import TITLES, number
 from emotailor.evaluation.tables import COLUMNS, short, spread
 from emotailor.figures import make as figures
 from emotailor.models.table import SYSTEMS

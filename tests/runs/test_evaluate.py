@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
+from emotailor.comparison.published import published_numbers
 from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
@@ -262,7 +263,7 @@ def with_path(result: RunEvaluation, path: str) -> RunEvaluation:
 
 def test_one_evaluation_as_tables(run: Path) -> None:
     result = evaluate_run(run, resamples=20)
-    text = shown(render_evaluations([result], paper="aligned"))
+    text = shown(render_evaluations([result], published=published_numbers("aligned")))
     assert " ".join(text.split()).startswith(f"{run}: split test, thresholds tuned")
     assert f"{result.metrics.micro_f1:.3f}" in text
     assert "0.569" in text  # the paper's

@@ -12,8 +12,8 @@ from emotailor.data.inspect import inspect_dataset, render
 from emotailor.data.store import open_dataset, read_card
 from emotailor.data.synthetic import SyntheticConfig, synthesize
 from emotailor.errors import DataError
+from emotailor.evaluation.display import comparison_table, metrics_table
 from emotailor.evaluation.metrics import Metrics, evaluate
-from emotailor.evaluation.report import comparison_table, metrics_table
 from emotailor.evaluation.thresholds import Thresholds
 from emotailor.models.baseline import LabelFrequency
 from emotailor.models.classic.config import BinaryRelevanceConfig

@@ -2,6 +2,7 @@
 
 from emotailor.data.card import DatasetCard
 from emotailor.data.sample import EMOTIONS
+from emotailor.evaluation.display import Published
 from emotailor.models.system import PUBLISHED_METRICS, Setting
 from emotailor.models.table import SYSTEMS
 
@@ -40,3 +41,13 @@ def published_setting(card: DatasetCard) -> Setting | None:
     if drawn or set(card.label_names) != set(EMOTIONS) or sizes != MOSEI_SPLITS:
         return None
     return "aligned" if card.aligned else "unaligned"
+
+
+def published_numbers(setting: Setting, system: str = "tailor") -> Published:
+    """Return the published numbers of a system, to show beside others.
+
+    Args:
+        setting: half of the table.
+        system: name of the system; without numbers in the table, there are none to show.
+    """
+    return Published(f"paper, {setting}", TABLE_2[setting].get(system, {}), NOTE)

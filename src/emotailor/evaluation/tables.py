@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emotailor.evaluation.comparison import PairedDifference, Spread
-from emotailor.evaluation.report import TITLES
+from emotailor.evaluation.display import TITLES
 
 COLUMNS = (
     "accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1", "mean_average_precision",

@@ -8,7 +8,7 @@ from typing import Any
 
 from emotailor.comparison.published import TABLE_2
 from emotailor.errors import DataError
-from emotailor.evaluation.report import TITLES
+from emotailor.evaluation.display import TITLES
 from emotailor.evaluation.tables import TESTED, duration, short, signed, spread
 from emotailor.models.system import PUBLISHED_METRICS
 from emotailor.report.benchmark import (

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field, ValidationError
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError
 from emotailor.evaluation.comparison import PairedDifference, SeedSummary
+from emotailor.evaluation.display import TITLES, number
 from emotailor.evaluation.metrics import Metrics
-from emotailor.evaluation.report import TITLES, number
 from emotailor.evaluation.tables import COLUMNS, TESTED, duration, short, signed, spread
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.models.system import Preset

@@ -15,7 +15,7 @@ from emotailor.config import shown
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.inspect import DatasetReport, inspect_dataset
 from emotailor.evaluation.comparison import Interval
-from emotailor.evaluation.report import number
+from emotailor.evaluation.display import number
 from emotailor.models.system import Preset
 from emotailor.report.page import Block, Code, Facts, Folded, Items, Section, Table, Text
 from emotailor.training.run_config import RunConfig

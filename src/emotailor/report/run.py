@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from emotailor.comparison import published
+from emotailor.evaluation.display import TITLES, number
 from emotailor.evaluation.metrics import OVERALL
-from emotailor.evaluation.report import TITLES, number
 from emotailor.evaluation.tables import duration
 from emotailor.models.table import find_system
 from emotailor.report.figures import figure_sections

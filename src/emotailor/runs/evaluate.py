@@ -13,14 +13,14 @@ from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.sample import video_of
 from emotailor.errors import DataError, ModelError
 from emotailor.evaluation.comparison import Interval, bootstrap, summarise_seeds
-from emotailor.evaluation.metrics import Metrics, decide, evaluate
-from emotailor.evaluation.report import (
-    Setting,
+from emotailor.evaluation.display import (
+    Published,
     comparison_table,
     label_table,
     metrics_table,
     seeds_table,
 )
+from emotailor.evaluation.metrics import Metrics, decide, evaluate
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.runs.run import Run, matching_labels
 from emotailor.runs.stored import (
@@ -256,32 +256,50 @@ def store_summary(results: Sequence[RunEvaluation], folder: Path) -> Path:
 
 
 def render_evaluations(
-    results: Sequence[RunEvaluation], *, paper: Setting | None = None
+    results: Sequence[RunEvaluation], *, published: Published | None = None
 ) -> RenderableType:
-    """Tables of one evaluation, or of several runs with their mean and standard deviation."""
+    """Return tables of one evaluation, or of several runs with their mean and deviation.
+
+    Args:
+        results: evaluations on one split.
+        published: numbers to show beside.
+    """
     notes = sorted({note for result in results for note in result.notes})
     lines = [Text(f"note: {note}", style="yellow") for note in notes]
-    first = results[0]
     if len(results) == 1:
-        modes = {
-            f"thresholds {mode.replace('_', ' ')}": metrics
-            for mode, metrics in first.by_mode.items()
-        }
-        heading = f"{first.run}: split {first.split}, thresholds {first.mode.replace('_', ' ')}"
-        return Group(
-            Text(heading, style="bold"),
-            metrics_table(first.metrics, first.intervals, title="All labels", paper=paper),
-            label_table(first.metrics),
-            comparison_table(modes, title="By how thresholds were chosen (on validation data)"),
-            *lines,
-        )
-    runs = {f"{len(results)} runs": summarise_seeds([r.metrics for r in results])}
-    unique = len({result.run.name for result in results}) == len(results)
-    each = {result.run.name if unique else str(result.run): result.metrics for result in results}
-    return Group(
-        comparison_table(
-            each, title=f"Split {first.split}, thresholds {first.mode.replace('_', ' ')}"
+        return Group(*_tables_of_one(results[0], published), *lines)
+    return Group(*_tables_of_several(results, published), *lines)
+
+
+def _tables_of_one(result: RunEvaluation, published: Published | None) -> list[RenderableType]:
+    heading = f"{result.run}: split {result.split}, thresholds {_plain(result.mode)}"
+    modes = {f"thresholds {_plain(mode)}": metrics for mode, metrics in result.by_mode.items()}
+    return [
+        Text(heading, style="bold"),
+        metrics_table(result.metrics, result.intervals, title="All labels", published=published),
+        label_table(result.metrics),
+        comparison_table(modes, title="By how thresholds were chosen (on validation data)"),
+    ]
+
+
+def _tables_of_several(
+    results: Sequence[RunEvaluation], published: Published | None
+) -> list[RenderableType]:
+    first = results[0]
+    names = [result.run.name for result in results]
+    if len(set(names)) < len(names):
+        names = [str(result.run) for result in results]
+    each = {name: result.metrics for name, result in zip(names, results, strict=True)}
+    summary = summarise_seeds([result.metrics for result in results])
+    return [
+        comparison_table(each, title=f"Split {first.split}, thresholds {_plain(first.mode)}"),
+        seeds_table(
+            {f"{len(results)} runs": summary},
+            title="Mean and standard deviation",
+            published=published,
         ),
-        seeds_table(runs, title="Mean and standard deviation", paper=paper),
-        *lines,
-    )
+    ]
+
+
+def _plain(mode: ThresholdMode) -> str:
+    return mode.replace("_", " ")

@@ -88,7 +88,7 @@ def metrics_table(
         level = next(iter(intervals.values())).level
         table.add_column(f"{100 * level:g} % interval", justify="right")
     if published:
-        table.add_column(published.title, justify="right")
+        table.add_column(Text(published.title), justify="right")
 
     for name, value in metrics.overall().items():
         row = [title_of(name), number(value)]

@@ -179,6 +179,18 @@ class EmotionModel(nn.Module, ABC):
             ModelError: the labels, or the word vectors given for them, cannot be used.
         """
 
+    def hand_over_input_norms(self, modalities: Iterable[Modality]) -> nn.ModuleDict:
+        """Give away the normalisation of raw features, to be done before the model.
+
+        Args:
+            modalities: whose features come normalised from now on.
+
+        Returns:
+            Modality -> its normalisation, which the model no longer holds; nothing for a modality
+            that the model does not normalise, and by default.
+        """
+        return nn.ModuleDict()
+
     def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Give tensors whose sizes come from the training data the shapes of stored ones.
 

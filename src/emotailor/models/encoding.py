@@ -1,6 +1,6 @@
 """What TAILOR and CARAT start with: a Transformer encoder for each modality."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -47,21 +47,20 @@ class EncodedModel(EmotionModel):
             "audio": config.audio_layers,
             "text": config.text_layers,
         }
-        self.input_norms = nn.ModuleDict(
-            {m: nn.LayerNorm(dims[m], config.layer_norm_eps) for m in self.modalities}
-            if config.input_norm
-            else {}
-        )
+
+        self.input_norms = nn.ModuleDict()
+        if config.input_norm:
+            for m in self.modalities:
+                self.input_norms[m] = nn.LayerNorm(dims[m], config.layer_norm_eps)
         self.input_dropout = Dropout(config.input_dropout)
-        self.encoders = nn.ModuleDict(
-            {
-                m: SequenceEncoder(dims[m], self.shape, layers[m], self.most_steps(m)[1])
-                for m in self.modalities
-            }
-        )
+
+        self.encoders = nn.ModuleDict()
+        for m in self.modalities:
+            _, max_steps = self.most_steps(m)
+            self.encoders[m] = SequenceEncoder(dims[m], self.shape, layers[m], max_steps)
 
     def _initialise(self, module: nn.Module) -> None:
-        """Draw the weights of a linear map or an embedding; to be applied to modules."""
+        """Draw the weights of a linear map or an embedding (for ``nn.Module.apply``)."""
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=self.config.initial_std)
         if isinstance(module, nn.Linear):
@@ -71,6 +70,14 @@ class EncodedModel(EmotionModel):
     def always_decayed(self) -> set[str]:
         """The weights of the input normalisation, as in both programs."""
         return {f"input_norms.{m}.weight" for m in self.input_norms}
+
+    def hand_over_input_norms(self, modalities: Iterable[Modality]) -> nn.ModuleDict:
+        """Give away the normalisation of some modalities; see the base class."""
+        given = nn.ModuleDict()
+        for m in modalities:
+            if m in self.input_norms:
+                given[m] = self.input_norms.pop(m)
+        return given
 
     def most_steps(self, modality: Modality) -> tuple[str, int]:
         """Return the setting that bounds the steps of a modality, and its value."""
@@ -83,7 +90,10 @@ class EncodedModel(EmotionModel):
             ModelError: they are too long, or need aligning first.
         """
         super().check_lengths(longest, aligned=aligned)
-        for m, steps in sorted(longest.items(), key=lambda item: -item[1]):
+
+        longest_first = sorted(longest, key=lambda m: -longest[m])
+        for m in longest_first:
+            steps = longest[m]
             name, most = self.most_steps(m)
             if steps > most:
                 raise ModelError(
@@ -95,7 +105,7 @@ class EncodedModel(EmotionModel):
     def enter(
         self, modality: Modality, values: Float[Tensor, "batch steps dim"]
     ) -> Float[Tensor, "batch steps dim"]:
-        """Normalise raw features, where the settings say so, and drop out."""
+        """Normalise raw features, where there is a normalisation, and drop out."""
         if modality in self.input_norms:
             values = self.input_norms[modality](values)
         return self.input_dropout(values)

@@ -6,7 +6,7 @@ from importlib import import_module
 from emotailor.config import Config
 from emotailor.data.sample import Modality
 from emotailor.models.alignment.config import AlignmentConfig
-from emotailor.models.alignment.model import CTCAligned
+from emotailor.models.alignment.model import align_before
 from emotailor.models.base import EmotionModel
 from emotailor.models.table import find_system
 
@@ -31,14 +31,16 @@ def build_model(
     """Build a model with fresh parameters (from torch's global random state).
 
     Args:
-        name: of the system.
-        config: its settings.
+        name: name of the system.
+        config: settings of the system.
         dims: modality -> feature width.
-        num_labels: L.
-        alignment: of kind ``ctc`` for a model behind alignment modules.
+        num_labels: L, number of labels.
+        alignment: settings of the alignment modules before the model; None, or a kind other than
+            ``ctc``, for a model without them.
     """
     build = model_class(name)
     model: EmotionModel = build(config, dims, num_labels)  # type: ignore[call-arg, arg-type]
-    if alignment is not None and alignment.kind == "ctc":
-        return CTCAligned(alignment, model)
-    return model
+
+    if alignment is None or alignment.kind != "ctc":
+        return model
+    return align_before(alignment, model)

@@ -353,6 +353,52 @@ def test_the_program_aligns_what_is_normalised() -> None:
     assert plain.always_decayed == {f"model.input_norms.{m}.weight" for m in MODALITIES}
 
 
+def test_the_constructor_leaves_the_system_as_it_is() -> None:
+    config = TailorConfig.parse({**TINY["tailor"], "input_norm": True})
+    system = Tailor(config, DIMS, len(LABELS))
+    names = list(system.state_dict())
+    model = CTCAligned(ALIGNMENT.replace(norm_first=True), system)
+    assert list(system.state_dict()) == names
+    assert len(model.norms) == 0
+
+
+def test_a_normalisation_is_handed_over_once() -> None:
+    config = TailorConfig.parse({**TINY["tailor"], "input_norm": True})
+    system = Tailor(config, DIMS, len(LABELS))
+    norms = dict(system.input_norms)
+    given = system.hand_over_input_norms(("visual", "audio"))
+    assert dict(given) == {"visual": norms["visual"], "audio": norms["audio"]}
+    assert set(system.input_norms) == {"text"}
+    assert system.always_decayed == {"input_norms.text.weight"}
+    x = torch.randn(2, 3, DIMS["visual"])
+    assert torch.equal(system.eval().enter("visual", x), x)
+    assert len(system.hand_over_input_norms(("visual", "audio"))) == 0
+    assert len(Seen(DIMS, 3).hand_over_input_norms(MODALITIES)) == 0  # by default there are none
+
+
+def test_stored_names_are_what_they_were() -> None:
+    """Runs stored by earlier versions have these names, in this order."""
+    config = TailorConfig.parse({**TINY["tailor"], "input_norm": True})
+    model = wrapped("tailor", ALIGNMENT.replace(norm_first=True), config)
+    names = list(model.state_dict())
+    outside = [name for name in names if not name.startswith("model.")]
+    parts = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    aligners = [
+        f"aligners.{m}.lstm.ahead.{layer}.{part}"
+        for m in ("visual", "audio")
+        for layer in range(2)
+        for part in parts
+    ]
+    norms = [f"norms.{m}.{kind}" for m in ("visual", "audio") for kind in ("weight", "bias")]
+    assert outside == [*aligners, *norms]
+    inner = Tailor(config, DIMS, len(LABELS)).state_dict()
+    kept = [
+        f"model.{name}" for name in inner if not name.startswith(("input_norms.v", "input_norms.a"))
+    ]
+    assert names == [*kept, *outside]
+    assert [name for name, _ in model.named_parameters()] == names
+
+
 def test_presets() -> None:
     paper, authors = AlignmentConfig.paper(), AlignmentConfig.authors()
     assert paper == AlignmentConfig()

@@ -51,10 +51,10 @@ class CTCAlignment(nn.Module):
     Args:
         dim: width of the source.
         target_steps: L, the longest target.
-        layers: of the LSTM.
+        layers: number of layers of the LSTM.
         frames: ``all`` real steps enter the loss, or the ``first``, as many as there are positions.
-        positions: a sample has its ``own`` target positions, or ``all`` L whatever its target's
-            length is.
+        positions: a sample has its ``own`` target positions, or ``all`` L whatever the length of
+            its target is.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class CTCAlignment(nn.Module):
     ) -> None:
         super().__init__()
         self.target_steps = target_steps
-        self.frames, self.positions = frames, positions
+        self.frames = frames
+        self.positions = positions
         self.lstm = RecurrentEncoder(dim, target_steps + 1, layers=layers)
 
     def forward(
@@ -101,29 +102,33 @@ class CTCAlignment(nn.Module):
             )
         # DIVERGENCE (positions): the program's targets have L positions each, padding among them
         if self.positions == "all":
-            longest, target_lengths = (
-                self.target_steps,
-                torch.full_like(target_lengths, self.target_steps),
-            )
+            longest = self.target_steps
+            target_lengths = torch.full_like(target_lengths, longest)
+
         values = values.masked_fill(~mask[..., None], 0.0)
         order = None
         if has_gaps(mask):
             values, mask, order = compact(values, mask)
 
-        activations, _, _ = self.lstm(values, mask)
-        activations = activations[..., : longest + 1]
+        activations, _, _ = self.lstm(values, mask)  # (B, T, L + 1)
+        activations = activations[..., : longest + 1]  # (B, T, S + 1)
         activations = activations.to(torch.promote_types(activations.dtype, torch.float32))
-        classes = torch.arange(longest + 1, device=mask.device)
         # what is beyond the sample's own target is no position: it gets no probability
-        absent = (classes > target_lengths[:, None])[:, None]
+        classes = torch.arange(longest + 1, device=mask.device)
+        absent = classes > target_lengths[:, None]  # (B, S + 1)
         lowest = torch.finfo(activations.dtype).min
-        log_probabilities = activations.masked_fill(absent, lowest).log_softmax(-1)
-        weights = log_probabilities[..., BLANK + 1 :].exp() * mask[..., None]
-        return Aligned(
-            weights.mT.to(values.dtype) @ values,
-            (weights if order is None else scatter_back(weights, order)).mT,
-            self._loss(log_probabilities, mask.sum(1), target_lengths) if loss else None,
-        )
+        activations = activations.masked_fill(absent[:, None], lowest)
+        log_probabilities = activations.log_softmax(-1)
+
+        weights = log_probabilities[..., BLANK + 1 :].exp() * mask[..., None]  # (B, T, S)
+        aligned = weights.mT.to(values.dtype) @ values  # (B, S, dim)
+        if order is not None:
+            weights = scatter_back(weights, order)
+
+        losses = None
+        if loss:
+            losses = self._loss(log_probabilities, mask.sum(1), target_lengths)
+        return Aligned(aligned, weights.mT, losses)
 
     def _loss(
         self,
@@ -133,17 +138,18 @@ class CTCAlignment(nn.Module):
     ) -> Float[Tensor, "batch"]:
         """CTC of the positions 1..target over each sample's real steps, which come first.
 
-        There is none where the source has fewer steps than the target: no alignment exists.
+        The loss is 0 where the source has fewer steps than the target: no alignment exists.
         """
         # DIVERGENCE (frames): the program takes the lengths of what it has aligned already, so that
         # one path is left: source step 1 to position 1, step 2 to position 2, and so on
         if self.frames == "first":
             steps = torch.minimum(steps, targets)
         possible = (steps >= targets) & (targets > 0)
+
         classes = log_probabilities.shape[2]
         places = torch.arange(1, classes, device=steps.device).expand(len(steps), -1)
         loss = F.ctc_loss(
-            log_probabilities.transpose(0, 1),
+            log_probabilities.transpose(0, 1),  # (T, B, S + 1)
             places,
             torch.where(possible, steps, 1),
             torch.where(possible, targets, 0),

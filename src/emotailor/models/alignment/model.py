@@ -2,19 +2,20 @@
 
 Notable:
 - visual and audio sequences, each at its own rate, become sequences of as many steps as the text
-  has, and the system behind sees word-aligned data;
-- the modules are trained with the system, by its own losses through what is aligned and by the CTC
-  loss ``ctc``, the sum over the modalities.
+  has, and the system behind the modules sees word-aligned data;
+- the modules are trained with the system: by the system's losses, through the aligned sequences,
+  and by the CTC loss ``ctc``, the sum over the modalities;
+- the length of the target is the length of the text; where the text is missing, it is estimated
+  from the shortest other modality: its steps over ``steps_per_target``;
+- a missing modality stays missing.
 
-Zhang et al. (TAILOR, AAAI 2022) put it before every system but MulT, from whose paper it comes
-(Tsai et al., ACL 2019); neither says more of it than that. See ``ctc.py`` for the equations.
-Symbols: B batch, T steps of a source, S of the target, m modality.
+Zhang et al. (TAILOR, AAAI 2022) put the module before every system but MulT, from whose paper it
+comes (Tsai et al., ACL 2019). Neither paper says more about it. The equations are in ``ctc.py``.
 
-The target's length is that of the text. Where the text is missing, it is what the shortest of the
-other modalities lets expect: its steps over ``steps_per_target``. A missing modality stays missing.
+Symbols: B batch, T steps of a source, S steps of the target, m modality.
 
 Departures of the authors' program are switches of ``AlignmentConfig``, marked DIVERGENCE here and
-in ``models/alignment/ctc.py``; these hold for both faces:
+in ``models/alignment/ctc.py``; these hold for both presets:
 DIVERGENCE (short sources): CTC has no solution where a source has fewer steps than its target; such
 a sample has no CTC loss here. The program pads every source to 500 steps.
 DIVERGENCE (gradient): of the program's two possible bindings of warp-ctc one ignores the weight of
@@ -24,7 +25,7 @@ the loss in the gradient; here the gradient is that of the weighted loss.
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,20 +38,52 @@ from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput
 from emotailor.nn.sequence import span
 
 
+def align_before(config: AlignmentConfig, model: EmotionModel) -> "CTCAligned":
+    """Put alignment modules before a system.
+
+    With ``norm_first`` the system hands over the normalisation of what is aligned: those parameters
+    then belong to the aligned model, and the system takes these modalities as they come.
+
+    Raises:
+        ModelError: see :class:`CTCAligned`.
+    """
+    # DIVERGENCE (norm_first): the program aligns what its layer normalisation yields
+    norms = None
+    if config.norm_first:
+        norms = model.hand_over_input_norms(_sources(config, model))
+    return CTCAligned(config, model, norms)
+
+
+def _sources(config: AlignmentConfig, model: EmotionModel) -> tuple[Modality, ...]:
+    """Return the modalities to align: all that the system takes, beside the target."""
+    return tuple(m for m in MODALITIES if m in model.dims and m != config.target)
+
+
 class CTCAligned(EmotionModel):
     """A system behind alignment modules.
 
     Args:
         config: settings; ``target_steps`` must be known by now.
         model: the system, of at least one modality that is not the target.
+        norms: modality -> normalisation of its raw features before they are aligned, which the
+            system then does not do itself (see :func:`align_before`).
+
+    Raises:
+        ModelError: nothing is to be aligned, or the number of target steps is not known.
     """
 
     takes_unaligned = True
 
-    def __init__(self, config: AlignmentConfig, model: EmotionModel) -> None:
+    def __init__(
+        self,
+        config: AlignmentConfig,
+        model: EmotionModel,
+        norms: nn.ModuleDict | None = None,
+    ) -> None:
         super().__init__(model.dims, model.num_labels)
-        self.config, self.model = config, model
-        self.sources = tuple(m for m in MODALITIES if m in model.dims and m != config.target)
+        self.config = config
+        self.model = model
+        self.sources = _sources(config, model)
         if config.target_steps is None or not self.sources:
             raise ModelError(
                 f"alignment of {', '.join(model.dims)} to {config.target_steps} steps",
@@ -58,41 +91,31 @@ class CTCAligned(EmotionModel):
                 fix="set alignment.kind=none, or alignment.target_steps",
             )
         self.target_steps: int = config.target_steps
-        self.aligners = nn.ModuleDict(
-            {
-                m: CTCAlignment(
-                    model.dims[m],
-                    self.target_steps,
-                    layers=config.layers,
-                    frames=config.frames,
-                    positions=config.positions,
-                )
-                for m in self.sources
-            }
-        )
-        # DIVERGENCE (norm_first): the program aligns what its layer normalisation yields; taken out
-        # of the system, which would normalise what is aligned
-        self.norms = nn.ModuleDict()
-        norms = getattr(model, "input_norms", {})
-        for m in self.sources if config.norm_first else ():
-            if m in norms:
-                self.norms[m], norms[m] = norms[m], nn.Identity()
+
+        self.aligners = nn.ModuleDict()
+        for m in self.sources:
+            self.aligners[m] = CTCAlignment(
+                model.dims[m],
+                self.target_steps,
+                layers=config.layers,
+                frames=config.frames,
+                positions=config.positions,
+            )
+        self.norms = nn.ModuleDict() if norms is None else norms
+
         self.parts_in_threads = model.parts_in_threads
         self.sample_means = model.sample_means and config.reduction != "sum"
 
     @property
     def loss_weights(self) -> Mapping[str, float]:
-        """The system's, and that of the CTC loss."""
+        """The system's weights, and the weight of the CTC loss."""
         return {**self.model.loss_weights, "ctc": self.config.weight}
 
     @property
     def always_decayed(self) -> set[str]:
-        """The system's, under their names here."""
-        moved = {f"input_norms.{m}.{kind}" for m in self.norms for kind in ("weight", "bias")}
-        decayed = self.model.always_decayed
-        return {f"model.{name}" for name in decayed - moved} | {
-            name.replace("input_norms.", "norms.", 1) for name in decayed & moved
-        }
+        """The system's, under their names here, and the weights of the normalisation."""
+        of_system = {f"model.{name}" for name in self.model.always_decayed}
+        return of_system | {f"norms.{m}.weight" for m in self.norms}
 
     def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
         """Require a target that the modules can take, and a system that can take its length.
@@ -115,7 +138,12 @@ class CTCAligned(EmotionModel):
 
     def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Resize the system's tensors."""
-        inner = {k.removeprefix("model."): x for k, x in shapes.items() if k.startswith("model.")}
+        prefix = "model."
+        inner = {
+            name.removeprefix(prefix): shape
+            for name, shape in shapes.items()
+            if name.startswith(prefix)
+        }
         self.model.resize(inner)
 
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
@@ -133,7 +161,9 @@ class CTCAligned(EmotionModel):
         lengths = self.target_lengths(batch)
         found = self._align(batch, lengths)
         output = self.model(self._aligned_batch(batch, lengths, found), features=features)
-        losses, named = dict(output.losses), dict(output.features)
+
+        losses = dict(output.losses)
+        named = dict(output.features)
         if batch.labels is not None:
             parts = {m: self._reduce(x, batch.masks[m]) for m, x in found.items()}
             losses["ctc"] = torch.stack(list(parts.values())).sum()
@@ -142,29 +172,32 @@ class CTCAligned(EmotionModel):
         if features:
             for m, x in found.items():
                 named[f"alignment.{m}"] = x.weights
-                shares = x.weights / x.weights.sum(-1, keepdim=True).clamp(min=1e-12)
-                for name in (f"attention.{m}", f"attention.common.{m}"):
-                    if (attention := named.get(name)) is not None:
-                        # a system may pad further; padding consists of no source step
-                        named[name] = attention[..., : shares.shape[1]] @ shares[:, None]
+                _spread_attention(named, m, x.weights)
         return ModelOutput(output.logits, losses, named)
 
     def target_lengths(self, batch: Batch) -> Int64[Tensor, "batch"]:
         """Return how many steps the target of each sample has; 0 for a sample of nothing."""
-        estimates = []
-        for m in self.sources:
-            steps = batch.masks[m].sum(1) / self.config.steps_per_target.get(m, 1.0)
-            steps = steps.round().clamp(1, self.target_steps)
-            estimates.append(torch.where(batch.masks[m].any(1), steps, torch.inf))
-        shortest = torch.stack(estimates).amin(0)
-        expected = torch.where(shortest.isinf(), 0.0, shortest).long()
+        expected = self._expected_lengths(batch)
         mask = batch.masks.get(self.config.target)
         if mask is None:
             return expected
         # up to the last real step: a step hidden in the middle keeps its place
         return torch.where(mask.any(1), span(mask), expected)
 
+    def _expected_lengths(self, batch: Batch) -> Int64[Tensor, "batch"]:
+        """Estimate the length of the target from the shortest source; 0 without any source."""
+        estimates = []
+        for m in self.sources:
+            mask = batch.masks[m]
+            steps = mask.sum(1) / self.config.steps_per_target.get(m, 1.0)
+            steps = steps.round().clamp(1, self.target_steps)
+            estimates.append(torch.where(mask.any(1), steps, torch.inf))
+
+        shortest = torch.stack(estimates).amin(0)  # (B,)
+        return torch.where(shortest.isinf(), 0.0, shortest).long()
+
     def _align(self, batch: Batch, lengths: Int64[Tensor, "batch"]) -> dict[Modality, Aligned]:
+        """Bring every source to the steps of the target."""
         found: dict[Modality, Aligned] = {}
         for m in self.sources:
             values, mask = batch.values[m], batch.masks[m]
@@ -177,23 +210,52 @@ class CTCAligned(EmotionModel):
         self, batch: Batch, lengths: Int64[Tensor, "batch"], found: Mapping[Modality, Aligned]
     ) -> Batch:
         """The batch that the system sees: all modalities of S steps."""
-        steps = max(1, next(iter(found.values())).values.shape[1])
-        real = torch.arange(steps, device=lengths.device) < lengths[:, None]
+        first = next(iter(found.values()))
+        steps = max(1, first.values.shape[1])
+        real = torch.arange(steps, device=lengths.device) < lengths[:, None]  # (B, S)
+
         values, masks = {}, {}
         for m in self.model.dims:
-            x, mask = batch.values[m], batch.masks[m]
             if m in found:
-                x, mask = found[m].values, real & mask.any(1, keepdim=True)
-            # a batch may be padded to more steps than any target has
-            values[m] = F.pad(x, (0, 0, 0, steps - x.shape[1]))
+                x = found[m].values
+                mask = real & batch.masks[m].any(1, keepdim=True)
+            else:
+                x = batch.values[m]
+                mask = batch.masks[m]
+            # negative where a batch is padded to more steps than any target has
+            missing = steps - x.shape[1]
+            values[m] = F.pad(x, (0, 0, 0, missing))
             masks[m] = F.pad(mask, (0, steps - mask.shape[1]))
         return Batch(values, masks, batch.labels, batch.ids)
 
-    def _reduce(self, aligned: Aligned, mask: Tensor) -> Float[Tensor, ""]:
+    def _reduce(self, aligned: Aligned, mask: Bool[Tensor, "batch steps"]) -> Float[Tensor, ""]:
+        """Return one loss for the losses of the samples."""
         assert aligned.loss is not None
         # DIVERGENCE (reduction): the program adds up the batch, beside losses that are means
         if self.config.reduction == "sum":
             return aligned.loss.sum()
         if self.config.reduction == "step_mean":
-            return (aligned.loss / mask.sum(1).clamp(min=1)).mean()
+            steps = mask.sum(1).clamp(min=1)
+            return (aligned.loss / steps).mean()
         return aligned.loss.mean()
+
+
+def _spread_attention(
+    named: dict[str, Tensor],
+    modality: Modality,
+    weights: Float[Tensor, "batch positions steps"],
+) -> None:
+    """Replace attention to target positions by attention to the source steps they consist of.
+
+    Args:
+        named: features of the system; those of the modality's attention change.
+        modality: m.
+        weights: (B, S, T), the share of each source step in each position.
+    """
+    shares = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)  # each position sums to 1
+    positions = shares.shape[1]
+    for name in (f"attention.{modality}", f"attention.common.{modality}"):
+        if name in named:
+            # a system may pad further; padding consists of no source step
+            attention = named[name][..., :positions]  # (B, heads, L, S)
+            named[name] = attention @ shares[:, None]  # (B, heads, L, T)

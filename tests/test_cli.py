@@ -235,7 +235,7 @@ def test_synthesize_replaces_nothing_but_data_sets(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "1.jpg").touch()
     done = run_cli("data", "synthesize", "-o", tmp_path / "photos", "--overwrite")
-    done.failed(4, "not an emotailor data set")
+    done.failed(4, "photos is no data set", "1.jpg")
     assert names(tmp_path / "photos") == {"1.jpg"}
 
 

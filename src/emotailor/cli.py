@@ -586,8 +586,9 @@ def reproduce_paper(
     Shows the plan and the time it is expected to take on this device, and ends with one page: our
     numbers beside the published ones. Exits with 1 where a run failed; the others are not lost.
     """
+    from emotailor.folders import check_free
     from emotailor.paper.plan import plan_paper
-    from emotailor.paper.reproduce import check_free, run_paper
+    from emotailor.paper.reproduce import run_paper
     from emotailor.paper.time import describe_plan, expect, render_plan
 
     if not dry_run:

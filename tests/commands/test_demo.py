@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from emotailor.commands.demo import baselines, demo_data
-from emotailor.data.store import open_dataset, read_card
+from emotailor.data.store import open_dataset, read_card, write_dataset
 from emotailor.data.synthetic import SyntheticConfig
 from emotailor.errors import DataError
+from tests.helpers import DIMS, LABELS, random_samples
 from tests.runs.runs import run_cli
 
 
@@ -60,7 +61,7 @@ def test_the_data_are_made_once_and_again_when_they_should_differ(tmp_path: Path
 def test_what_is_no_data_set_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "thesis.txt").write_text("dear")
-    with pytest.raises(DataError, match="not an emotailor data set"):
+    with pytest.raises(DataError, match=r"no synthetic data set.*thesis.txt"):
         demo_data(tmp_path / "data", SyntheticConfig(train=2, valid=0, test=0))
     assert (tmp_path / "data" / "thesis.txt").read_text() == "dear"
 
@@ -82,3 +83,19 @@ def test_the_example_file_is_what_the_demo_trains() -> None:
 
     example = read_toml(Path(__file__).resolve().parents[2] / "examples" / "small.toml")
     assert example == {"model": MODEL, "training": TRAINING}
+
+
+def test_data_that_were_not_drawn_are_not_replaced(tmp_path: Path) -> None:
+    """A folder ``data`` may be somebody's own."""
+    write_dataset(
+        tmp_path / "data",
+        {"train": random_samples(3)},
+        name="mine",
+        label_names=LABELS,
+        dims=DIMS,
+        aligned=True,
+    )
+    before = modified(tmp_path)
+    with pytest.raises(DataError, match=r"data is no synthetic data set.*dataset.json"):
+        demo_data(tmp_path / "data", SyntheticConfig(train=2, valid=0, test=0))
+    assert modified(tmp_path) == before

@@ -163,7 +163,7 @@ def test_an_existing_output_is_refused_before_reading(tmp_path: Path, name: str)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
     refused(tmp_path / "absent", tmp_path / "out", "out already exists", format=name)
-    message = "already exists and is not a data set"
+    message = "out is no data set, and not empty: it holds 'thesis.txt'"
     refused(tmp_path / "absent", tmp_path / "out", message, format=name, overwrite=True)
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
 

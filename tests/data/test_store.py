@@ -262,8 +262,8 @@ def test_only_data_sets_are_overwritten(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"meow")
     (tmp_path / "file").write_bytes(b"text")
-    for name in ("photos", "file"):
-        with pytest.raises(DataError, match="is not an emotailor data set"):
+    for name, found in (("photos", "photos is no data set.*'cat.jpg'"), ("file", "file is a file")):
+        with pytest.raises(DataError, match=found):
             write(tmp_path / name, "a", overwrite=True)
     assert content(tmp_path / "photos") == {"cat.jpg": b"meow"}
     assert (tmp_path / "file").read_bytes() == b"text"

@@ -270,14 +270,14 @@ def test_a_folder_of_something_else_is_not_written_into(
     with pytest.raises(ConfigError) as caught:
         figures(run, data)
     assert str(caught.value) == (
-        f"{data} holds no figures, and is not empty: it holds {there[0]!r}\n"
-        "  expected: the folder of earlier figures, or a path that is free\n"
-        "  to fix it: name another one with --out"
+        f"{data} is no folder of figures, and not empty: it holds {there[0]!r}\n"
+        "  expected: an earlier folder of figures, or a path that is free\n"
+        "  to fix it: choose another --out"
     )
     assert sorted(file.name for file in data.iterdir()) == there
     for content in ('{"format": "other"}', "[1]", '{"written": []}'):
         (tmp_path / "index.json").write_text(content)
-        with pytest.raises(ConfigError, match="holds no figures"):
+        with pytest.raises(ConfigError, match="is no folder of figures"):
             figures(run, tmp_path)
         assert (tmp_path / "index.json").read_text() == content
 
@@ -364,7 +364,7 @@ def test_what_is_not_there_is_one_message(data: Path, run: Path, tmp_path: Path)
         figures(run, tmp_path / "out", data=empty)
     assert not (tmp_path / "out").exists()  # nothing is left of a command that failed
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be made"):
+    with pytest.raises(ConfigError, match="file is a file"):
         figures(run, tmp_path / "file")
 
 

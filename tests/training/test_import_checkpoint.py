@@ -229,7 +229,7 @@ def test_what_is_there_is_not_overwritten_by_accident(state: State, tmp_path: Pa
     assert len(list(model.iterdir())) == 2
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "1.jpg").write_text("dear")
-    with pytest.raises(DataError, match="not a model folder"):
+    with pytest.raises(DataError, match=r"photos is no model folder.*1.jpg"):
         import_checkpoint(file, tmp_path / "photos", overwrite=True)
     assert (tmp_path / "photos" / "1.jpg").read_text() == "dear"
 

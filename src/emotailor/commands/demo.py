@@ -1,12 +1,15 @@
 """The demo: from nothing to a trained, tested and explained model in about two minutes."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from emotailor.data.batching import batches
+from emotailor.data.card import FOLDER
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.inspect import inspect_dataset, render
 from emotailor.data.store import open_dataset, read_card
@@ -47,6 +50,17 @@ TRAINING = {
 }
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2)  # of the regression, the best of them on validation
 
+
+def _is_drawn(card: Any) -> bool:
+    """Return whether a ``dataset.json`` is of data that were drawn, and can be drawn again."""
+    if not FOLDER.recognises(card):
+        return False
+    source = card.get("provenance", {}).get("source", "")
+    return str(source).startswith("synthetic")
+
+
+DRAWN = replace(FOLDER, name="synthetic data set", recognises=_is_drawn)
+
 Scores = tuple[np.ndarray, np.ndarray]  # of the validation and of the test split
 
 
@@ -56,8 +70,11 @@ def demo_data(folder: Path, config: SyntheticConfig) -> None:
         made_with = read_card(folder).provenance.get("config")
     except DataError:
         made_with = None
-    if made_with != config.to_json():
-        synthesize(config, folder, overwrite=folder.exists())
+    if made_with == config.to_json():
+        return
+
+    DRAWN.check_new(folder, overwrite=True)
+    synthesize(config, folder, overwrite=folder.exists())
 
 
 def regression_scores(dataset: EmotionDataset, strength: float) -> Scores:

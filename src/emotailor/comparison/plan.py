@@ -20,7 +20,7 @@ from rich.text import Text
 from emotailor.data.dataset import EmotionDataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.comparison import PairedDifference
-from emotailor.files import names_in
+from emotailor.folders import FolderKind, has_format, is_held
 from emotailor.models.system import System
 from emotailor.models.table import find_system
 from emotailor.runs.train import PlannedRun
@@ -29,6 +29,10 @@ from emotailor.training.run_config import RunConfig
 REFERENCE = "tailor"
 FIRST_SEED = 42
 POLL_SECONDS = 0.5
+
+TABLES = ("table.md", "table.csv", "table.tex")
+RUNS = ("*/seed*/config.json", "*/seed*.json", "*/seed*.log")
+"""What a folder of a comparison holds of a run: its folder, its settings, and what it printed."""
 
 State = Literal["done", "started", "new"]
 RunKey = tuple[str, int]  # system and seed
@@ -64,6 +68,17 @@ class Kind:
     def file(self) -> str:
         """Name of the file with everything."""
         return f"{self.name}.json"
+
+    @property
+    def folder(self) -> FolderKind:
+        """How a folder of such a comparison is known."""
+        return FolderKind(
+            name=self.name,
+            marker=self.file,
+            recognises=has_format(self.format),
+            writes=(self.file, *TABLES, "report.html", *RUNS),
+            signs=(self.file, RUNS[0]),
+        )
 
 
 @dataclass(frozen=True)
@@ -167,7 +182,7 @@ def complete_plan(
     if all(system.skipped for system in systems):
         reasons = "; ".join(system.skipped for system in systems)
         raise ConfigError(f"none of the systems can work with {data}: {reasons}")
-    check_folder(out, kind)
+    kind.folder.check(out)
     at_once, threads = _share(systems, jobs)
     states = {
         key: _state(run, dataset.card.fingerprint)
@@ -199,31 +214,6 @@ def _why_not(dataset: EmotionDataset, config: RunConfig) -> str:
     if several and not takes:
         return "the data are unaligned, and it takes word-aligned data only"
     return ""
-
-
-def check_folder(out: Path, kind: Kind) -> None:
-    """Refuse a folder of something else: its files could bear the names of ours."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file", expected="a folder", fix="choose another --out")
-    there = names_in(out) - {".lock"}
-    if not there:
-        return
-    try:
-        found = _stored(out, kind)["format"]
-    except FileNotFoundError:
-        tables = {"table.md", "table.csv", "table.tex"}
-        runs = {path.parents[1].name for path in out.glob("*/seed*/config.json")}
-        found = kind.format if runs and there <= runs | tables else None  # it lost its file
-    except (OSError, KeyError, TypeError):
-        found = None
-    except ValueError:  # its name says what it was; the same command writes it again
-        found = kind.format
-    if found != kind.format:
-        raise ConfigError(
-            f"{out} is no {kind.name}, and not empty: it holds {min(there)!r}",
-            expected=f"the folder of an earlier {kind.name}, or a path that is free",
-            fix="choose another --out",
-        )
 
 
 def _stored(out: Path, kind: Kind) -> Any:
@@ -350,11 +340,9 @@ def wait_for_others(runs: Iterable[PlannedRun], console: Console) -> None:
         runs: that are not done.
         console: where to say that it waits.
     """
-    from emotailor.training.run_folder import RunFolder
-
-    folders = {run.folder: RunFolder(run.folder) for run in runs}
+    folders = {run.folder for run in runs}
     told = False
-    while busy := [path for path, folder in folders.items() if folder.is_held()]:
+    while busy := [folder for folder in sorted(folders) if is_held(folder)]:
         if not told:
             names = ", ".join(map(str, busy))
             console.print(

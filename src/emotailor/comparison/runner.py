@@ -42,6 +42,7 @@ from emotailor.evaluation.tables import (
 )
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import write_json, write_text
+from emotailor.folders import held
 from emotailor.runs.train import PlannedRun
 
 
@@ -98,12 +99,9 @@ def run_plan(
         InterruptedRunError: SIGINT or SIGTERM arrived; every run under way has been stopped.
         ConfigError: another process works in the folder.
     """
-    from emotailor.training.run_folder import RunFolder
-
-    with RunFolder(plan.out).held():
+    with held(plan.out):
         file = plan.out / plan.kind.file
-        if not file.exists():  # from here on the folder is known as ours
-            write_json(file, {"format": plan.kind.format, "data": _data(plan)})
+        plan.kind.folder.mark(plan.out, {"format": plan.kind.format, "data": _data(plan)})
         records = {key: RunRecord(run) for key, run in plan.runs.items()}
         _train(plan, records, console)
         _evaluate(plan, records, console, thresholds)

@@ -7,8 +7,20 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from emotailor.data.sample import Modality
+from emotailor.errors import DataError
+from emotailor.folders import FolderKind, has_format
 
 SCHEMA_VERSION = 1
+CARD_FILE = "dataset.json"
+
+FOLDER = FolderKind(
+    name="data set",
+    marker=CARD_FILE,
+    recognises=has_format("emotailor-dataset"),
+    writes=(CARD_FILE, "*.safetensors"),
+    signs=(CARD_FILE,),
+    error=DataError,
+)
 
 
 class FileCard(BaseModel):

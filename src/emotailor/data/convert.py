@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from emotailor.data.card import FOLDER
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.readers import (
     FORMATS,
@@ -19,7 +20,7 @@ from emotailor.data.readers import (
 )
 from emotailor.data.readers._own import source_file
 from emotailor.data.sample import EMOTIONS, MODALITIES, Modality, Sample, canonical_label, video_of
-from emotailor.data.store import CARD_FILE, DatasetWriter, open_dataset
+from emotailor.data.store import DatasetWriter, open_dataset
 from emotailor.errors import DataError
 from emotailor.files import sha256_of
 
@@ -83,7 +84,7 @@ def convert(
         limit=limit,
     )
     output = Path(output)
-    _refuse_existing(output, overwrite)
+    FOLDER.check_new(output, overwrite=overwrite)  # before hours of reading
     paths: Path | dict[str, Path]
     if isinstance(source, Mapping):
         paths = {role: Path(path) for role, path in source.items()}
@@ -116,17 +117,6 @@ def stored_labels(names: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
     if sorted(canonical) == sorted(EMOTIONS):
         return EMOTIONS, [canonical.index(name) for name in EMOTIONS]
     return tuple(canonical), list(range(len(canonical)))
-
-
-def _refuse_existing(output: Path, overwrite: bool) -> None:
-    """Refuse before hours of reading what the writer would refuse after them."""
-    if output.exists() and not (overwrite and (output / CARD_FILE).is_file()):
-        raise DataError(
-            f"{output} already exists" + " and is not a data set" * overwrite,
-            expected="a path that is free",
-            fix="choose another output path"
-            + (", or pass --overwrite to replace it" if not overwrite else ""),
-        )
 
 
 def _provenance(chosen: Format, reading: Reading, options: ConvertOptions) -> dict[str, Any]:

@@ -26,7 +26,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from emotailor import __version__
-from emotailor.data.card import SCHEMA_VERSION, DatasetCard, FileCard, SplitCard
+from emotailor.data.card import (
+    CARD_FILE,
+    FOLDER,
+    SCHEMA_VERSION,
+    DatasetCard,
+    FileCard,
+    SplitCard,
+)
 from emotailor.data.checker import DataWarning, SampleChecker
 from emotailor.data.dataset import EmotionDataset, Ragged, Shard, Split
 from emotailor.data.sample import Modality, Sample
@@ -35,7 +42,6 @@ from emotailor.files import replacing_folder, sha256_of, write_json, write_share
 
 SHARD_BYTES = 256 * 2**20
 MOMENT_ROWS = 2**14
-CARD_FILE = "dataset.json"
 STATISTICS_FILE = "statistics.safetensors"
 
 _SPLIT_NAME = re.compile(r"\w[\w-]*", re.ASCII)
@@ -85,7 +91,8 @@ class DatasetWriter:
         shard_bytes: size at which a shard is closed.
 
     Raises:
-        DataError: ``path`` exists and ``overwrite`` is false, or a sample does not fit.
+        DataError: ``path`` exists and ``overwrite`` is false or it is no data set, or a sample
+            does not fit.
     """
 
     def __init__(
@@ -101,12 +108,7 @@ class DatasetWriter:
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
         self._path = Path(path)
-        if overwrite and self._path.exists() and not (self._path / CARD_FILE).is_file():
-            raise DataError(
-                f"{self._path} exists and is not an emotailor data set",
-                expected="a data set to overwrite, or a free path",
-                fix="choose another output path",
-            )
+        FOLDER.check_new(self._path, overwrite=overwrite)
         self._checker = SampleChecker(name, label_names, dims, aligned)
         self._provenance = dict(provenance or {})
         self._shard_bytes = shard_bytes

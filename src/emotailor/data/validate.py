@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from emotailor.data.card import DatasetCard, FileCard
+from emotailor.data.card import CARD_FILE, DatasetCard, FileCard
 from emotailor.data.sample import Modality, canonical_label, video_of
-from emotailor.data.store import CARD_FILE, map_tensors, read_card
+from emotailor.data.store import map_tensors, read_card
 from emotailor.errors import DataError
 from emotailor.files import sha256_of
 

@@ -4,7 +4,6 @@ Each figure is written as ``NAME.svg`` and ``NAME.png`` beside the numbers behin
 A figure that the run, the system or the data cannot give is skipped with its reason.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from emotailor.errors import ConfigError
 from emotailor.figures import drawing
 from emotailor.figures.claims import Claim, check_claims, planted_together, render_claims
 from emotailor.figures.numbers import (
@@ -35,7 +33,8 @@ from emotailor.figures.numbers import (
 from emotailor.figures.representations import (
     POINTS,
 )
-from emotailor.files import names_in, replacing_file, write_json
+from emotailor.files import replacing_file, write_json
+from emotailor.folders import FolderKind
 from emotailor.runs.run import trained_on
 
 INDEX_FILE = "index.json"
@@ -57,6 +56,27 @@ FIGURES: dict[str, tuple[Callable[[Subject], Numbers], Draw]] = {
     "attention": (attention_numbers, drawing.attention),
 }
 """Name -> numbers of a run, and the drawing of these numbers."""
+
+
+def _is_index(index: Any) -> bool:
+    """Return whether an ``index.json`` is one of ours."""
+    if not isinstance(index, dict):
+        return False
+    if "format" not in index:  # as earlier versions wrote it
+        return {"against", "skipped"} <= set(index)
+    return bool(index["format"] == FORMAT)
+
+
+FOLDER = FolderKind(
+    name="folder of figures",
+    marker=INDEX_FILE,
+    recognises=_is_index,
+    writes=(
+        INDEX_FILE,
+        CLAIMS_FILE,
+        *(f"{name}.{ending}" for name in FIGURES for ending in ("svg", "png", "json")),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -113,21 +133,13 @@ def make_figures(
     """
     run, path = Path(run), None if data is None else Path(data)
     folder = run / "figures" if out is None else Path(out)
-    _check_folder(folder)
+    FOLDER.check(folder)
     settings: dict[str, Any] = {"split": split, "device": device, "points": points, "seed": seed}
     subject = Subject(run, data=path, **settings)
     other = None
     if against is not None:
         other = Subject(Path(against), data=path or trained_on(run), **settings)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise ConfigError(
-            f"the folder {folder} cannot be made: {error.strerror}",
-            fix="name another one with --out",
-        ) from None
-    if not (folder / INDEX_FILE).exists():  # from here on the folder is known as ours
-        write_json(folder / INDEX_FILE, {"format": FORMAT})
+    FOLDER.mark(folder, {"format": FORMAT})
     figures = dict(FIGURES)
     figures["figure6-tsne"] = (lambda s: tsne_numbers(s, other), drawing.tsne)
     written: list[Path] = []
@@ -180,28 +192,6 @@ def make_figures(
     return FigureReport(
         folder, tuple(written), skipped, tuple(claims), split, planted, tuple(notes)
     )
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder of something else: its files could bear the names of ours."""
-    there = names_in(folder)
-    if not there:
-        return
-    own = {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "json")}
-    try:
-        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
-        # folders of earlier versions have no format
-        ours = index.get("format", FORMAT if {"against", "skipped"} <= set(index) else None)
-    except (OSError, ValueError):  # lost or truncated: the other names tell, and it is made again
-        ours = FORMAT if there <= own | {INDEX_FILE, CLAIMS_FILE} else None
-    except AttributeError:
-        ours = None
-    if ours != FORMAT:
-        raise ConfigError(
-            f"{folder} holds no figures, and is not empty: it holds {min(there)!r}",
-            expected="the folder of earlier figures, or a path that is free",
-            fix="name another one with --out",
-        )
 
 
 def _claims(subject: Subject) -> tuple[list[Claim], bool]:

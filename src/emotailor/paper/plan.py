@@ -13,13 +13,13 @@ from emotailor.comparison.plan import (
     Kind,
     Plan,
     RunKey,
-    check_folder,
     complete_plan,
 )
 from emotailor.comparison.published import TABLE_2, published_setting
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError
+from emotailor.folders import FolderKind, has_format
 from emotailor.models.system import Preset
 from emotailor.models.table import find_system
 from emotailor.models.tailor.ablations import ABLATIONS, FULL
@@ -27,7 +27,15 @@ from emotailor.models.tailor.config import TailorConfig
 from emotailor.report.benchmark import find_benchmark
 from emotailor.runs.train import PlannedRun
 
-KIND = Kind(name="reproduction", reference=FULL)
+FORMAT = "emotailor-reproduction"
+FILE = "reproduction.json"
+FOLDER = FolderKind(
+    name="reproduction",
+    marker=FILE,
+    recognises=has_format(FORMAT),
+    writes=(FILE, "report.html", "speed.json", "figures", "table2-*", "table3", "figure6"),
+    signs=(FILE,),
+)
 SYSTEMS = (*TABLE_2["aligned"], "carat")
 """The systems of Table 2, and one that is newer than it."""
 
@@ -124,7 +132,7 @@ def plan_paper(
     """
     options = dict(locals())
     sets = _data_sets(data, unaligned)
-    check_folder(out, KIND)
+    FOLDER.check(out)
     _check_stages(out, sets)
     stages: list[Stage] = []
     full: dict[str, tuple[PlannedRun, ...]] = {}

@@ -26,13 +26,15 @@ from rich.text import Text
 from emotailor import __version__
 from emotailor.comparison.plan import REFERENCE, wait_for_others
 from emotailor.comparison.runner import run_plan
-from emotailor.errors import ConfigError, DataError, EmotailorError, InterruptedRunError
+from emotailor.errors import DataError, EmotailorError, InterruptedRunError
 from emotailor.evaluation.tables import duration
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import write_json
+from emotailor.folders import check_free, held
 from emotailor.paper.page import paper_page
 from emotailor.paper.plan import (
-    KIND,
+    FILE,
+    FORMAT,
     WITHOUT_TERMS,
     Reproduction,
     Stage,
@@ -86,18 +88,6 @@ def reproduce_paper(
     )
 
 
-def check_free(out: Path) -> None:
-    """Refuse a folder in which another process works.
-
-    Raises:
-        ConfigError: one does.
-    """
-    from emotailor.training.run_folder import RunFolder
-
-    if RunFolder(out).is_held():
-        raise ConfigError(f"another process works in {out}", fix="wait for it to end")
-
-
 def run_paper(
     reproduction: Reproduction,
     console: Console,
@@ -117,15 +107,13 @@ def run_paper(
         InterruptedRunError: SIGINT or SIGTERM arrived; every run under way has been stopped.
         ConfigError: another process works in the folder.
     """
-    from emotailor.training.run_folder import RunFolder
-
     out = reproduction.out
     check_free(out)
     wait_for_others(reproduction.left, console)
     expected = expected or expect(reproduction, console)
     missing: list[str] = []
     spent: dict[str, float] = {}
-    with RunFolder(out).held():
+    with held(out):
         for number, stage in enumerate(reproduction.stages):
             if _is_stored(stage, resamples):
                 continue
@@ -164,7 +152,7 @@ def _report(
     paper_page(out, content).write(outcome.report)
     if not ended:  # what is stored of calls is of those that ended
         content["calls"] = content["calls"][: len(read_paper(out).get("calls", []))]
-    write_json(out / KIND.file, content)
+    write_json(out / FILE, content)
     return outcome
 
 
@@ -257,7 +245,7 @@ def _content(
         "summary": outcome.time,
     }
     return {
-        "format": KIND.format,
+        "format": FORMAT,
         "emotailor": __version__,
         "stages": {
             stage.name: {
@@ -283,7 +271,7 @@ def _content(
 def read_paper(out: Path) -> dict[str, Any]:
     """Return what is stored of a reproduction; empty where there is nothing yet."""
     try:
-        content = json.loads((out / KIND.file).read_text(encoding="utf-8"))
+        content = json.loads((out / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

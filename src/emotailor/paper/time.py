@@ -18,7 +18,8 @@ from emotailor.comparison.plan import Plan, wait_for_others
 from emotailor.errors import EmotailorError, InterruptedRunError
 from emotailor.evaluation.tables import duration
 from emotailor.files import write_json
-from emotailor.paper.plan import KIND, Reproduction
+from emotailor.folders import held
+from emotailor.paper.plan import FOLDER, FORMAT, Reproduction
 from emotailor.runs.train import PlannedRun
 from emotailor.training.run_config import RunConfig
 
@@ -68,8 +69,6 @@ def expect(reproduction: Reproduction, console: Console) -> Expected:
         InterruptedRunError: SIGINT or SIGTERM arrived.
         ConfigError: another process works in the folder.
     """
-    from emotailor.training.run_folder import RunFolder
-
     open_stages = [stage for stage in reproduction.stages if not stage.complete]
     expected = Expected({}, {}, {}, {}, may_stop=False)
     if not open_stages:
@@ -83,10 +82,8 @@ def expect(reproduction: Reproduction, console: Console) -> Expected:
     ]
     if todo := speeds.unknown(kinds):
         wait_for_others(reproduction.left, console)  # what is timed beside them would take longer
-        with RunFolder(reproduction.out).held():
-            file = reproduction.out / KIND.file
-            if not file.exists():  # from here on the folder is known as ours
-                write_json(file, {"format": KIND.format})
+        with held(reproduction.out):
+            FOLDER.mark(reproduction.out, {"format": FORMAT})
             speeds.measure(todo)
     may_stop = False
     for stage in open_stages:

@@ -8,11 +8,11 @@ several benchmarks takes their sections::
     Page("Title", sections=[Section(folder.name, sections), ...]).write(file)
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotailor.errors import ConfigError, ModelError
+from emotailor.errors import ModelError
+from emotailor.folders import check_file
 from emotailor.report.benchmark import benchmark_page, find_benchmark
 
 FILE = "report.html"
@@ -59,7 +59,7 @@ def write_report(
     """
     path = Path(path)
     file = path / FILE if out is None else Path(out)
-    _check_replaceable(file)
+    check_file(file, "HTML page", b"<!doctype html>")
     if find_benchmark(path) is not None:
         page, missing = benchmark_page(path)
     else:
@@ -70,26 +70,6 @@ def write_report(
             path, data=None if data is None else Path(data), split=split, device=device
         )
     return Report(page.write(file), tuple(missing))
-
-
-def _check_replaceable(file: Path) -> None:
-    """Refuse to write over what is no page, as a data set's card, and where one may not write."""
-    folder = next(path for path in file.absolute().parents if path.exists())
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(
-            f"{folder} cannot be written to", expected="a place for the page", fix="choose --out"
-        )
-    if file.is_dir():
-        raise ConfigError(f"{file} is a folder", expected="a file", fix="choose another --out")
-    if file.is_file():
-        with file.open("rb") as stream:
-            start = stream.read(len(b"<!DOCTYPE html>"))
-        if start.lower() != b"<!doctype html>":
-            raise ConfigError(
-                f"{file} exists and is no HTML page",
-                expected="an earlier report, or a path that is free",
-                fix="choose another --out",
-            )
 
 
 def _is_table(file: Path) -> bool:

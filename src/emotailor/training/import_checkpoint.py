@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.errors import ConfigError, ModelError
 from emotailor.evaluation.thresholds import Thresholds
 from emotailor.files import replacing_folder, sha256_of
 from emotailor.models.factory import build_model
 from emotailor.models.tailor.checkpoint import LABELS, convert_state, dims_of, infer_config
-from emotailor.training.model_folder import ModelCard, save_model
+from emotailor.training.model_folder import FOLDER, ModelCard, save_model
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -83,11 +83,10 @@ def import_checkpoint(
     Raises:
         ModelError: the file is not their checkpoint; the message says what is missing.
         ConfigError: the width of the model is no multiple of ``heads``.
-        DataError: ``output`` exists.
+        DataError: ``output`` exists and ``overwrite`` is false, or it is no model folder.
     """
     path, output = Path(path), Path(output)
-    if output.exists() and overwrite and not (output / "model.json").is_file():
-        raise DataError(f"{output} exists and is not a model folder", fix="choose another path")
+    FOLDER.check_new(output, overwrite=overwrite)
     tensors = read_state_dict(path)
     try:
         config = infer_config(tensors, heads=heads)

@@ -19,9 +19,10 @@ from emotailor import __version__
 from emotailor.data.batching import Standardizer
 from emotailor.data.card import FileCard
 from emotailor.data.sample import MODALITIES, Modality
-from emotailor.errors import ConfigError, ModelError
+from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.files import remove_others, sha256_of, write_hashed, write_json
+from emotailor.folders import FolderKind, has_format
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
@@ -29,6 +30,22 @@ from emotailor.models.table import find_system
 
 SCHEMA_VERSION = 1
 CARD_FILE = "model.json"
+FOLDER = FolderKind(
+    name="model folder",
+    marker=CARD_FILE,
+    recognises=has_format("emotailor-model"),
+    writes=(
+        CARD_FILE,
+        "weights-*.safetensors",
+        # what was made of the model since
+        "evaluation-*.json",
+        "predictions-*.csv",
+        "figures",
+        "report.html",
+    ),
+    signs=(CARD_FILE,),
+    error=DataError,
+)
 AGAIN = "run its `emotailor train` again, which makes it anew where its checkpoint can"
 
 

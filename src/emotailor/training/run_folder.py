@@ -9,20 +9,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from emotailor.errors import ConfigError
-from emotailor.files import remove_temporaries, write_json, write_text
+from emotailor.files import write_json, write_text
+from emotailor.folders import FolderKind, held, is_held
 from emotailor.training.checkpoint import STATE_FILE
 from emotailor.training.run_config import RunConfig
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
-LOCK_FILE = ".lock"
 
 STOP_SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform == "win32":
     STOP_SIGNALS.append(signal.SIGBREAK)  # Windows has no SIGTERM between processes
+
+
+def _is_identity(content: Any) -> bool:
+    """Return whether a ``config.json`` is one that a training wrote."""
+    return isinstance(content, dict) and set(content) == {"config", "fingerprint"}
+
+
+FOLDER = FolderKind(
+    name="run folder",
+    marker=CONFIG_FILE,
+    recognises=_is_identity,
+    writes=(METRICS_FILE,),  # of a run that has trained nothing yet
+)
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,6 @@ class RunFolder:
         """The folder of the selected model."""
         return self.path / "model"
 
-    @property
-    def _lock(self) -> FileLock:
-        """The lock of the folder; the system releases it when the process ends, however it ends."""
-        return FileLock(self.path / LOCK_FILE)
-
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder: two processes must not write the same one.
@@ -72,37 +78,12 @@ class RunFolder:
         Raises:
             ConfigError: another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = self._lock
-        try:
-            lock.acquire(blocking=False)
-        except Timeout as error:
-            raise ConfigError(
-                f"another process works in {self.path}",
-                fix="wait for it to end, or choose another --out",
-            ) from error
-
-        try:
-            remove_temporaries(self.path)
+        with held(self.path):
             yield
-        finally:
-            lock.release()
 
     def is_held(self) -> bool:
         """Whether a process holds the folder."""
-        if not (self.path / LOCK_FILE).is_file():
-            return False
-
-        lock = self._lock
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return True
-        except OSError:  # a folder that may only be read: no run of ours can be in it
-            return False
-
-        lock.release()
-        return False
+        return is_held(self.path)
 
     def claim(self, config: RunConfig, fingerprint: str) -> None:
         """Make the folder this run's, or find that it is already.
@@ -117,13 +98,7 @@ class RunFolder:
         file = self.path / CONFIG_FILE
         identity = {"config": config.to_json(), "fingerprint": fingerprint}
         if not (self.checkpoint / STATE_FILE).is_file() and not self.model.exists():
-            strange = {p.name for p in self.path.iterdir()} - {LOCK_FILE, METRICS_FILE}
-            if strange and not _is_ours(file):
-                raise ConfigError(
-                    f"{self.path} is no run folder, and not empty: it holds {min(strange)!r}",
-                    expected="a run folder, or a path that is free",
-                    fix="choose another --out",
-                )
+            FOLDER.check(self.path)
             write_json(file, identity)  # nothing has been trained here yet
             return
         try:
@@ -181,11 +156,3 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
             for line in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
         ]
     return [] if old == new else [f"{path}: {old!r} there, {new!r} now"]
-
-
-def _is_ours(file: Path) -> bool:
-    """Whether a ``config.json`` is one that a training wrote."""
-    try:
-        return set(json.loads(file.read_text(encoding="utf-8"))) == {"config", "fingerprint"}
-    except (OSError, ValueError, TypeError):
-        return False

@@ -1,0 +1,192 @@
+"""Whose a folder is, and whether we may write there."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emotailor import folders
+from emotailor.comparison.plan import Kind
+from emotailor.data import card as data_set
+from emotailor.errors import ConfigError, DataError
+from emotailor.figures import make as figures
+from emotailor.files import write_json
+from emotailor.folders import FolderKind
+from emotailor.paper import plan as paper
+from emotailor.training import model_folder, run_folder
+
+BENCHMARK, ABLATION = Kind().folder, Kind(name="ablation").folder
+KINDS = {
+    kind.name: kind
+    for kind in (
+        data_set.FOLDER,
+        run_folder.FOLDER,
+        model_folder.FOLDER,
+        figures.FOLDER,
+        paper.FOLDER,
+        BENCHMARK,
+        ABLATION,
+    )
+}
+CONTENT: dict[str, Any] = {
+    "data set": {"format": "emotailor-dataset"},
+    "run folder": {"config": {}, "fingerprint": ""},
+    "model folder": {"format": "emotailor-model"},
+    "folder of figures": {"format": "emotailor-figures"},
+    "reproduction": {"format": "emotailor-reproduction"},
+    "benchmark": {"format": "emotailor-benchmark"},
+    "ablation": {"format": "emotailor-ablation"},
+}
+"""What a marker says at least."""
+
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+def start(kind: FolderKind, folder: Path) -> Path:
+    write_json(folder / kind.marker, CONTENT[kind.name])
+    return folder
+
+
+@every_kind
+def test_what_is_free_may_be_written_to(kind: FolderKind, tmp_path: Path) -> None:
+    kind.check(tmp_path / "new" / "deep")
+    kind.check(tmp_path)
+    (tmp_path / folders.LOCK_FILE).touch()
+    (tmp_path / f".{kind.marker}.123-abcdef.tmp").write_text("{")  # of a process that was killed
+    kind.check(tmp_path)
+    assert not (tmp_path / "new").exists()
+
+
+@every_kind
+def test_a_folder_of_the_same_kind_is_ours(kind: FolderKind, tmp_path: Path) -> None:
+    kind.check(start(kind, tmp_path))
+    (tmp_path / "notes.txt").write_text("")
+    kind.check(tmp_path)
+    kind.mark(tmp_path, "something else")
+    assert "something else" not in (tmp_path / kind.marker).read_text()
+
+
+@every_kind
+def test_every_other_folder_is_refused(kind: FolderKind, tmp_path: Path) -> None:
+    for other in KINDS.values():
+        if other is not kind:
+            there = start(other, tmp_path / other.name)
+            with pytest.raises(kind.error) as caught:
+                kind.check(there)
+            assert str(caught.value) == (
+                f"{there} is no {kind.name}, and not empty: it holds {other.marker!r}\n"
+                f"  expected: an earlier {kind.name}, or a path that is free\n"
+                "  to fix it: choose another --out"
+            )
+    for content in ("[1]", "{}", '"text"', "null", '{"format": "emotailor-other"}'):
+        file = tmp_path / "somebody" / kind.marker
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(content)
+        with pytest.raises(kind.error, match=f"no {kind.name}"):
+            kind.check(file.parent)
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(kind.error, match="file is a file"):
+            kind.check(path)
+
+
+@every_kind
+def test_beside_other_files_a_damaged_marker_tells_nothing(
+    kind: FolderKind, tmp_path: Path
+) -> None:
+    (tmp_path / kind.marker).write_text('{"format": "emotai')
+    (tmp_path / "thesis.txt").write_text("")
+    with pytest.raises(kind.error, match=kind.marker):
+        kind.check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "ours"),
+    [
+        (BENCHMARK, ["tailor/seed1/config.json", "br/seed1.log", "table.md", "report.html"], True),
+        (BENCHMARK, ["benchmark.json", "table.md"], True),
+        (BENCHMARK, ["table.md"], False),
+        (BENCHMARK, ["tailor/seed1/config.json", "photos/1.jpg"], False),
+        (data_set.FOLDER, ["dataset.json", "train-00000.safetensors"], True),
+        (data_set.FOLDER, ["train-00000.safetensors"], False),
+        (model_folder.FOLDER, ["model.json", "weights-0123.safetensors"], True),
+        (model_folder.FOLDER, ["weights-0123.safetensors"], False),
+        (run_folder.FOLDER, ["metrics.jsonl"], True),
+        (run_folder.FOLDER, ["metrics.jsonl", "config.json"], False),
+        (figures.FOLDER, ["figure6-tsne.svg", "claims.json"], True),
+        (figures.FOLDER, ["figure8.svg"], False),
+        (paper.FOLDER, ["reproduction.json", "table2-aligned/benchmark.json"], True),
+        (paper.FOLDER, ["table2-aligned/benchmark.json"], False),
+    ],
+)
+def test_where_the_marker_is_lost_or_damaged_the_names_tell(
+    kind: FolderKind, names: list[str], ours: bool, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{")
+    assert kind.owns(tmp_path) == ours
+
+
+def test_a_whole_folder_is_replaced_only_when_asked_and_when_nothing_else_is_lost(
+    tmp_path: Path,
+) -> None:
+    kind, there = data_set.FOLDER, tmp_path / "data"
+    kind.check_new(there, overwrite=False)
+    start(kind, there)
+    with pytest.raises(DataError, match=r"data already exists[\s\S]*--overwrite"):
+        kind.check_new(there, overwrite=False)
+    kind.check_new(there, overwrite=True)
+    (there / "run").mkdir()
+    with pytest.raises(DataError, match="data is a data set, but holds 'run' too"):
+        kind.check_new(there, overwrite=True)
+    shutil.rmtree(there)
+    (there / "sub").mkdir(parents=True)
+    with pytest.raises(DataError, match="is no data set"):
+        kind.check_new(there, overwrite=True)
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may = os.access
+    # root may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and may(path, mode))
+    for ask in (
+        lambda: BENCHMARK.check(tmp_path / "deep" / "out"),
+        lambda: BENCHMARK.check(tmp_path),
+        lambda: folders.check_file(tmp_path / "page.html", "page", b"<"),
+        lambda: folders.held(tmp_path / "deep" / "out").__enter__(),
+    ):
+        with pytest.raises(ConfigError, match=f"{tmp_path} cannot be written to"):
+            ask()
+    with pytest.raises(DataError, match=f"{tmp_path} cannot be written to"):
+        data_set.FOLDER.check_new(tmp_path / "data", overwrite=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_written_over_only_by_its_like(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    folders.check_file(file, "HTML page", b"<!doctype html>")
+    file.write_text("<!DOCTYPE HTML>\n<p>")
+    folders.check_file(file, "HTML page", b"<!doctype html>")
+    for content in ("", "<!doctype", "<p>", "{}"):
+        file.write_text(content)
+        with pytest.raises(ConfigError, match=r"page.html exists and is no HTML page"):
+            folders.check_file(file, "HTML page", b"<!doctype html>")
+        assert file.read_text() == content
+    with pytest.raises(ConfigError, match="is a folder"):
+        folders.check_file(tmp_path, "HTML page", b"<!doctype html>")
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    assert not folders.is_held(folder)
+    folders.check_free(folder)
+    with folders.held(folder):
+        assert folders.is_held(folder)
+        with pytest.raises(ConfigError, match="another process works in"):
+            folders.check_free(folder)
+        with pytest.raises(ConfigError, match="another process works in"), folders.held(folder):
+            pass
+    assert not folders.is_held(folder)

@@ -1,14 +1,20 @@
 """Label sequences for and from a step-by-step decoder: targets, probabilities, beam search.
 
-Token 0 ends a sequence and 1 + k is label k; a decoder may have more tokens after these. Hypotheses
-of all samples are the rows of one tensor, sorted by their sample, so that nothing is computed for
-those that were left out.
+Notable:
+- token 0 ends a sequence and token 1 + k is label k; a decoder may have more tokens after these;
+- the hypotheses of all samples are the rows of one tensor, sorted by their sample, so that nothing
+  is computed for those that were left out;
+- two searches share this form: ``beam_search`` keeps the best few hypotheses, ``label_sequences``
+  goes through all sequences of distinct labels, level by level of their prefix tree.
+
+Symbols: B samples, N hypotheses of all samples, L labels, V outputs of the decoder (end, labels and
+what else it has), T steps that it attends to.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -28,7 +34,7 @@ class Rows(Protocol):
     """What a decoder knows of N hypotheses."""
 
     def rows(self, chosen: Int64[Tensor, "chosen"]) -> Any:
-        """Return the same of the chosen ones."""
+        """Return the same of the chosen hypotheses."""
 
 
 StateT = TypeVar("StateT", bound=Rows)
@@ -45,42 +51,121 @@ def label_targets(
 ) -> Int64[Tensor, "batch length"]:
     """Return each sample's label tokens in the given order, the end token, then IGNORED."""
     held = (labels > 0.5)[:, order]
-    places = torch.sort(~held, dim=1, stable=True).indices  # those that hold, in their order
-    ids = F.pad(1 + order[places], (0, 1))
-    count = held.sum(1, keepdim=True)
-    step = torch.arange(ids.shape[1], device=ids.device)
-    ids = ids.masked_fill(step == count, END).masked_fill(step > count, IGNORED)
-    return ids[:, : int(count.max()) + 1]
+    count = held.sum(1, keepdim=True)  # (B, 1)
+    longest = int(count.max())
+
+    # a stable sort puts the places of the labels that hold first, and keeps their order
+    places = torch.sort(~held, dim=1, stable=True).indices
+    tokens = 1 + order[places]
+    tokens = F.pad(tokens, (0, 1))  # (B, L + 1)
+
+    step = torch.arange(tokens.shape[1], device=tokens.device)
+    tokens = tokens.masked_fill(step == count, END)
+    tokens = tokens.masked_fill(step > count, IGNORED)
+    return tokens[:, : longest + 1]
 
 
 def number_within(sample: Int64[Tensor, "rows"], samples: int) -> Int64[Tensor, "rows"]:
     """Number the rows of each sample from 0; ``sample`` is sorted."""
-    counts = torch.bincount(sample, minlength=samples)
-    return torch.arange(len(sample), device=sample.device) - (counts.cumsum(0) - counts)[sample]
+    counts = torch.bincount(sample, minlength=samples)  # (B,)
+    first_row = counts.cumsum(0) - counts
+    row = torch.arange(len(sample), device=sample.device)
+    return row - first_row[sample]
 
 
 def best_of_each(
     scores: Float[Tensor, "rows"], sample: Int64[Tensor, "rows"], samples: int, count: int
 ) -> Int64[Tensor, "kept"]:
     """Return the rows with the ``count`` largest scores of each sample, the best first."""
-    order = torch.sort(scores, descending=True, stable=True).indices
-    order = order[torch.sort(sample[order], stable=True).indices]
-    return order[number_within(sample[order], samples) < count]
+    by_score = torch.sort(scores, descending=True, stable=True).indices
+    by_sample = torch.sort(sample[by_score], stable=True).indices
+    order = by_score[by_sample]  # sample by sample, the best first
+    rank = number_within(sample[order], samples)
+    return order[rank < count]
 
 
 def repeats_trigram(tokens: Int64[Tensor, "rows length"]) -> Bool[Tensor, "rows"]:
     """Return which rows hold the same three tokens in a row twice."""
-    if tokens.shape[1] < 4:
-        return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    grams = tokens.unfold(1, 3, 1)
-    same = (grams[:, :, None] == grams[:, None]).all(-1)
-    return same.tril(-1).flatten(1).any(1)
+    rows, length = tokens.shape
+    if length < 4:
+        return torch.zeros(rows, dtype=torch.bool, device=tokens.device)
+
+    grams = tokens.unfold(1, 3, 1)  # (N, G, 3)
+    same = (grams[:, :, None] == grams[:, None]).all(-1)  # (N, G, G)
+    earlier = same.tril(-1)  # a trigram is always the same as itself
+    return earlier.flatten(1).any(1)
 
 
 def is_among(tokens: Int64[Tensor, "rows length"], outputs: int) -> Bool[Tensor, "rows outputs"]:
     """Return which of the tokens 0 .. outputs - 1 each row holds."""
-    none = torch.zeros(len(tokens), outputs, dtype=torch.bool, device=tokens.device)
+    rows = len(tokens)
+    none = torch.zeros(rows, outputs, dtype=torch.bool, device=tokens.device)
     return none.scatter(1, tokens, True)
+
+
+@dataclass(frozen=True)
+class Hypotheses(Generic[StateT]):
+    """N token sequences of one length that may go on.
+
+    Attributes:
+        sample: (N,), the sample of each, ascending.
+        tokens: (N, length), what was written, in its order.
+        last: (N,), the token that the decoder reads next: the last one written, or before the
+            first the one that begins a sequence.
+        log_probs: (N,), of what was written.
+        state: of the decoder, before it reads ``last``.
+    """
+
+    sample: Int64[Tensor, "rows"]
+    tokens: Int64[Tensor, "rows length"]
+    last: Int64[Tensor, "rows"]
+    log_probs: Float[Tensor, "rows"]
+    state: StateT
+
+    @classmethod
+    def empty(cls, state: StateT, begin: Int64[Tensor, "samples"]) -> "Hypotheses[StateT]":
+        """Return one hypothesis per sample, with nothing written."""
+        samples = len(begin)
+        sample = torch.arange(samples, device=begin.device)
+        return cls(
+            sample=sample,
+            tokens=sample.new_empty(samples, 0),
+            last=begin,
+            log_probs=torch.zeros(samples, device=begin.device),
+            state=state,
+        )
+
+    def chosen(self, rows: Int64[Tensor, "chosen"]) -> "Hypotheses[StateT]":
+        """Return the hypotheses of these rows."""
+        return Hypotheses(
+            sample=self.sample[rows],
+            tokens=self.tokens[rows],
+            last=self.last[rows],
+            log_probs=self.log_probs[rows],
+            state=self.state.rows(rows),
+        )
+
+    def continued(
+        self,
+        rows: Int64[Tensor, "chosen"],
+        token: Int64[Tensor, "chosen"],
+        log_probs: Float[Tensor, "chosen"],
+    ) -> "Hypotheses[StateT]":
+        """Write one more token after each of these rows; a row may be continued many times.
+
+        Args:
+            rows: what is continued, ascending in its samples.
+            token: what is written.
+            log_probs: of the longer sequences.
+        """
+        written = self.tokens[rows]
+        return Hypotheses(
+            sample=self.sample[rows],
+            tokens=torch.cat([written, token[:, None]], 1),
+            last=token,
+            log_probs=log_probs,
+            state=self.state.rows(rows),
+        )
 
 
 @dataclass(frozen=True)
@@ -88,12 +173,12 @@ class Prefixes:
     """N label sequences of one length, which may go on.
 
     Attributes:
-        sample: (N,), that each belongs to.
+        sample: (N,), the sample of each.
         labels: (N, length), in the order they were written.
         log_probs: (N,), of the prefixes.
         following: (N, V), log-probability of each next token.
-        continued: (N, L), the labels with which it goes on at the next length; not those that are
-            left out.
+        continued: (N, L), the labels with which a prefix goes on at the next length; not those
+            that are left out.
         attention: (N, T), of the step that writes the next token.
     """
 
@@ -124,33 +209,97 @@ def label_sequences(
         least: prefixes that are less probable are left out, with all that continues them; 0: none.
         width: how many prefixes per sample and length are kept, the most probable; None for all.
     """
-    samples, shown = len(ids), slice(1, 1 + num_labels)
-    sample = torch.arange(samples, device=ids.device)
-    labels, log_probs = sample[:, None][:, :0], torch.zeros(samples, device=ids.device)
-    attention, outputs = torch.empty(0), 0
+    samples = len(ids)
+    shown = slice(1, 1 + num_labels)  # the labels among the outputs
     floor = math.log(least) if least else -math.inf
+    prefixes = Hypotheses.empty(state, ids)
+    attention = torch.empty(0)
+    outputs = 0  # V; known after the first step
+
     for length in range(num_labels + 1):
-        if length < num_labels or outputs > num_labels + 1:
-            banned = is_among(1 + labels, outputs) if length else None
-            logits, state, attention = step(ids, state, sample, banned)
-            following, outputs = logits.log_softmax(-1), logits.shape[1]
-        else:  # nothing but the end can follow all labels
+        labels = prefixes.tokens - 1
+        sample = prefixes.sample
+        log_probs = prefixes.log_probs
+
+        all_written = length == num_labels
+        if all_written and outputs <= num_labels + 1:
+            # nothing but the end can follow all labels
             following = log_probs.new_full((len(sample), outputs), NEVER)
             following[:, END] = 0
             attention = attention.new_zeros(len(sample), attention.shape[1])
-        longer = log_probs[:, None] + following[:, shown]
-        continued = (longer > floor) & ~is_among(labels, num_labels)
+        else:
+            banned = is_among(prefixes.tokens, outputs) if length else None
+            logits, state, attention = step(prefixes.last, prefixes.state, sample, banned)
+            prefixes = replace(prefixes, state=state)
+            following = logits.log_softmax(-1)
+            outputs = logits.shape[1]
+
+        longer = log_probs[:, None] + following[:, shown]  # (N, L)
+        probable = longer > floor
+        continued = probable & ~is_among(labels, num_labels)
         row, label = continued.nonzero(as_tuple=True)
+
         if width is not None:
-            best = best_of_each(longer[row, label], sample[row], samples, width)
-            row, label = row[best], label[best]
+            kept = best_of_each(longer[row, label], sample[row], samples, width)
+            row = row[kept]
+            label = label[kept]
             continued = torch.zeros_like(continued)
             continued[row, label] = True
-        yield Prefixes(sample, labels, log_probs, following, continued, attention)
+
+        yield Prefixes(
+            sample=sample,
+            labels=labels,
+            log_probs=log_probs,
+            following=following,
+            continued=continued,
+            attention=attention,
+        )
         if not len(row):
             return
-        sample, ids, log_probs = sample[row], 1 + label, longer[row, label]
-        labels, state = torch.cat([labels[row], label[:, None]], 1), state.rows(row)
+        prefixes = prefixes.continued(row, 1 + label, longer[row, label])
+
+
+class LabelSums:
+    """Sums over the sequences that contain a label, collected level by level.
+
+    Args:
+        first: the prefixes of length 0.
+        samples: B.
+
+    Attributes:
+        held: (B, L), the probability of all sequences with a label.
+        mass: (B,), the probability of all sequences.
+        looks: (B, L, T), the attention of the steps that may write a label, each weighted by the
+            probability that it does; summed, not averaged.
+    """
+
+    def __init__(self, first: Prefixes, samples: int) -> None:
+        labels = first.continued.shape[1]
+        steps = first.attention.shape[1]
+        zeros = first.log_probs.new_zeros
+        self.mass: Tensor = zeros(samples)
+        self.held: Tensor = zeros(samples, labels)
+        self.looks: Tensor = zeros(samples, labels, steps)
+
+    def add(self, level: Prefixes, *, need_attention: bool) -> None:
+        """Add the sequences that end at a level, and those that are left out there."""
+        labels = level.continued.shape[1]
+        written = level.log_probs[:, None] + level.following
+        probability = written.exp()  # (N, V)
+        of_labels = probability[:, 1 : 1 + labels]
+
+        # what is left out counts as if it ended right after its last label
+        cut = of_labels.masked_fill(level.continued, 0)  # (N, L)
+        ends = probability[:, END] + cut.sum(1)  # (N,)
+        self.mass = self.mass.index_add(0, level.sample, ends)
+
+        there = F.one_hot(level.labels, labels).sum(1)  # (N, L), 1 for the labels of the prefix
+        with_label = ends[:, None] * there + cut
+        self.held = self.held.index_add(0, level.sample, with_label)
+
+        if need_attention:
+            look = of_labels[..., None] * level.attention[:, None]  # (N, L, T)
+            self.looks = self.looks.index_add(0, level.sample, look)
 
 
 def label_probabilities(
@@ -175,24 +324,61 @@ def label_probabilities(
         where a decoder has tokens beside labels and end. The attention of the steps that may write
         a label (B, L, T), weighted by their probability of doing so.
     """
-    held, mass, looks = torch.empty(0), torch.empty(0), torch.empty(0)
-    for level in levels:
-        labels, steps = level.continued.shape[1], level.attention.shape[1]
-        if not level.labels.shape[1]:  # the first level
-            mass = level.log_probs.new_zeros(samples)
-            held, looks = mass.new_zeros(samples, labels), mass.new_zeros(samples, labels, steps)
-        writes = (level.log_probs[:, None] + level.following).exp()
-        cut = writes[:, 1 : 1 + labels].masked_fill(level.continued, 0)
-        ends = writes[:, END] + cut.sum(1)
-        mass = mass.index_add(0, level.sample, ends)
-        there = F.one_hot(level.labels, labels).sum(1)
-        held = held.index_add(0, level.sample, ends[:, None] * there + cut)
-        if need_attention:
-            look = writes[:, 1 : 1 + labels, None] * level.attention[:, None]
-            looks = looks.index_add(0, level.sample, look)
+    remaining = iter(levels)
+    first = next(remaining)
+    sums = LabelSums(first, samples)
+    sums.add(first, need_attention=need_attention)
+    for level in remaining:
+        sums.add(level, need_attention=need_attention)
+
     if not need_attention:
-        return held, mass, None
-    return held, mass, looks / looks.sum(-1, keepdim=True).clamp(min=1e-30)
+        return sums.held, sums.mass, None
+    total = sums.looks.sum(-1, keepdim=True).clamp(min=1e-30)
+    return sums.held, sums.mass, sums.looks / total
+
+
+class Answers:
+    """The best sequence of each sample so far.
+
+    Args:
+        samples: B.
+        device: where hypotheses are.
+
+    Attributes:
+        best: (B,), the score of the best ended sequence; minus infinity where none has ended.
+        tokens: that sequence of each sample, without its end; or the best open one.
+    """
+
+    def __init__(self, samples: int, device: torch.device) -> None:
+        self.best = torch.full((samples,), -math.inf, device=device)
+        self.tokens: list[list[int]] = [[] for _ in range(samples)]
+
+    def take_ended(
+        self, found: Hypotheses[Any], ended: Bool[Tensor, "rows"], score: Float[Tensor, "rows"]
+    ) -> None:
+        """Keep what has ended where it scores higher than the best so far."""
+        for row in true_rows(ended):
+            sample = int(found.sample[row])
+            if score[row] > self.best[sample]:
+                self.best[sample] = score[row]
+                self.tokens[sample] = found.tokens[row, :-1].tolist()
+
+    def take_open(self, found: Hypotheses[Any], rows: list[int]) -> None:
+        """Keep hypotheses that have not ended, where none of their sample has.
+
+        Args:
+            found: the hypotheses; the best of a sample comes first.
+            rows: those to take, ascending.
+        """
+        for row in reversed(rows):  # so that the best is the last to be written
+            sample = int(found.sample[row])
+            if self.best[sample] == -math.inf:
+                self.tokens[sample] = found.tokens[row].tolist()
+
+
+def true_rows(mask: Bool[Tensor, "rows"]) -> list[int]:
+    """Return the indices where a mask is True, ascending."""
+    return mask.nonzero().flatten().tolist()
 
 
 def beam_search(
@@ -223,40 +409,53 @@ def beam_search(
             end included, instead of the largest log-probability.
     """
     samples = len(ids)
-    sample = torch.arange(samples, device=ids.device)
-    tokens, log_probs = sample[:, None][:, :0], torch.zeros(samples, device=ids.device)
-    best = torch.full_like(log_probs, -math.inf)
-    answers: list[list[int]] = [[] for _ in range(samples)]
-    outputs = 0
-    for written in range(max_steps):
-        banned = is_among(tokens, outputs) if distinct and written else None
-        logits, state, _ = step(ids, state, sample, banned)
-        longer, outputs = log_probs[:, None] + logits.log_softmax(-1), logits.shape[1]
-        barred = repeats_trigram(tokens)[:, None].expand_as(longer) if banned is None else banned
-        for i in reversed(barred.all(1).nonzero().flatten().tolist()):  # nothing may follow
-            if best[sample[i]] == -math.inf:
-                answers[int(sample[i])] = tokens[i].tolist()
-        row, ids = (~barred).nonzero(as_tuple=True)
-        kept = best_of_each(longer[row, ids], sample[row], samples, beam)
-        row, ids = row[kept], ids[kept]
-        sample, log_probs = sample[row], longer[row, ids]
-        tokens, state = torch.cat([tokens[row], ids[:, None]], 1), state.rows(row)
-        value, ended = log_probs / (written + 2 if length_norm else 1), ids == END
-        for i in ended.nonzero().flatten().tolist():
-            if value[i] > best[sample[i]]:
-                best[sample[i]], answers[int(sample[i])] = value[i], tokens[i, :-1].tolist()
+    going = Hypotheses.empty(state, ids)
+    answers = Answers(samples, ids.device)
+    outputs = 0  # V; known after the first step
+
+    for length in range(max_steps):
+        # 1. what may follow each hypothesis, and how probable it is
+        banned = is_among(going.tokens, outputs) if distinct and length else None
+        logits, state, _ = step(going.last, going.state, going.sample, banned)
+        going = replace(going, state=state)
+        longer = going.log_probs[:, None] + logits.log_softmax(-1)  # (N, V)
+        outputs = logits.shape[1]
+
+        if banned is None:  # a hypothesis that has repeated itself ends here
+            barred = repeats_trigram(going.tokens)[:, None].expand_as(longer)
+        else:
+            barred = banned
+        stuck = barred.all(1)
+        answers.take_open(going, true_rows(stuck))
+
+        # 2. the best few continuations of each sample, the best first
+        row, token = (~barred).nonzero(as_tuple=True)
+        kept = best_of_each(longer[row, token], going.sample[row], samples, beam)
+        row = row[kept]
+        token = token[kept]
+        found = going.continued(row, token, longer[row, token])
+
+        # 3. those that have ended are answers
+        ended = found.last == END
+        score = found.log_probs
+        if length_norm:
+            score = score / (length + 2)  # the tokens written, and the one that begins
+        answers.take_ended(found, ended, score)
+
+        # 4. the others go on, where they can still become the best
+        hopeful = ~ended
         if not distinct:
-            leads = number_within(sample, samples) == 0
-            done = torch.bincount(sample[leads & ended], minlength=samples) > 0
-            hopeful = ~done[sample]
-        else:  # probabilities only fall
-            hopeful = (log_probs > best[sample]) | length_norm
-        (going,) = (hopeful & ~ended).nonzero(as_tuple=True)
-        sample, ids, log_probs = sample[going], ids[going], log_probs[going]
-        tokens, state = tokens[going], state.rows(going)
-        if not len(going):
+            leads = number_within(found.sample, samples) == 0
+            finished = found.sample[leads & ended]
+            done = torch.bincount(finished, minlength=samples) > 0  # (B,)
+            hopeful = hopeful & ~done[found.sample]
+        elif not length_norm:  # probabilities only fall
+            hopeful = hopeful & (found.log_probs > answers.best[found.sample])
+
+        (rows,) = hopeful.nonzero(as_tuple=True)
+        going = found.chosen(rows)
+        if not len(rows):
             break
-    for i in reversed(range(len(sample))):  # a sample's best comes first
-        if best[sample[i]] == -math.inf:
-            answers[int(sample[i])] = tokens[i].tolist()
-    return answers
+
+    answers.take_open(going, list(range(len(going.sample))))
+    return answers.tokens

@@ -284,22 +284,24 @@ class LabelSums:
     def add(self, level: Prefixes, *, need_attention: bool) -> None:
         """Add the sequences that end at a level, and those that are left out there."""
         labels = level.continued.shape[1]
-        written = level.log_probs[:, None] + level.following
-        probability = written.exp()  # (N, V)
-        of_labels = probability[:, 1 : 1 + labels]
+        sample = level.sample
+        log_probs = level.log_probs[:, None] + level.following
+        next_token = log_probs.exp()  # (N, V)
+        end = next_token[:, END]
+        label = next_token[:, 1 : 1 + labels]
 
         # what is left out counts as if it ended right after its last label
-        cut = of_labels.masked_fill(level.continued, 0)  # (N, L)
-        ends = probability[:, END] + cut.sum(1)  # (N,)
-        self.mass = self.mass.index_add(0, level.sample, ends)
+        cut = label.masked_fill(level.continued, 0)  # (N, L)
+        ending = end + cut.sum(1)  # (N,)
+        self.mass = self.mass.index_add(0, sample, ending)
 
-        there = F.one_hot(level.labels, labels).sum(1)  # (N, L), 1 for the labels of the prefix
-        with_label = ends[:, None] * there + cut
-        self.held = self.held.index_add(0, level.sample, with_label)
+        holds = F.one_hot(level.labels, labels).sum(1)  # (N, L)
+        with_label = ending[:, None] * holds + cut
+        self.held = self.held.index_add(0, sample, with_label)
 
         if need_attention:
-            look = of_labels[..., None] * level.attention[:, None]  # (N, L, T)
-            self.looks = self.looks.index_add(0, level.sample, look)
+            look = label[..., None] * level.attention[:, None]  # (N, L, T)
+            self.looks = self.looks.index_add(0, sample, look)
 
 
 def label_probabilities(

@@ -72,7 +72,13 @@ SCORED_TOGETHER = 16  # samples whose prefix trees are in memory at once
 
 @dataclass(frozen=True)
 class Memory:
-    """What the decoder reads of B samples: states, what they are scored by, and where it looks."""
+    """What the decoder reads of B samples.
+
+    Attributes:
+        states: h, (B, T, d), 0 at masked steps.
+        keys: what the states are scored by, (B, T, d).
+        mask: (B, T), where the attention looks.
+    """
 
     states: Float[Tensor, "batch steps size"]
     keys: Float[Tensor, "batch steps size"]
@@ -81,12 +87,23 @@ class Memory:
     def part(self, start: int, count: int) -> "Memory":
         """Return the samples from ``start`` on, at most ``count``."""
         end = start + count
-        return Memory(self.states[start:end], self.keys[start:end], self.mask[start:end])
+        return Memory(
+            states=self.states[start:end],
+            keys=self.keys[start:end],
+            mask=self.mask[start:end],
+        )
 
 
 @dataclass(frozen=True)
 class State:
-    """The decoder after a step of N hypotheses; ``logits`` is None before the first."""
+    """The decoder after a step of N hypotheses.
+
+    Attributes:
+        hidden: s of every layer, (layers, N, d).
+        cells: the cells of an LSTM, (layers, N, d); None of a GRU.
+        context: c, (N, d).
+        logits: of the next token, (N, V); None before the first step.
+    """
 
     hidden: Float[Tensor, "layers rows size"]
     cells: Float[Tensor, "layers rows size"] | None
@@ -95,149 +112,20 @@ class State:
 
     def rows(self, chosen: Int64[Tensor, "chosen"]) -> "State":
         """Return the chosen hypotheses."""
-        cells = None if self.cells is None else self.cells[:, chosen]
-        logits = None if self.logits is None else self.logits[chosen]
-        return State(self.hidden[:, chosen], cells, self.context[chosen], logits)
+        cells = self.cells
+        if cells is not None:
+            cells = cells[:, chosen]
 
+        logits = self.logits
+        if logits is not None:
+            logits = logits[chosen]
 
-class Attention(nn.Module):
-    """Contexts c of the states h, and the layer that reads them together with s."""
-
-    def __init__(self, config: SGMConfig) -> None:
-        super().__init__()
-        self.config, size, rate = config, config.decoder_size, config.attention_dropout
-        self.key: nn.Linear | None = None
-        # DIVERGENCE (attention): printed v·tanh(W s + U h); in 2018 h·(W s), today h·selu(W selu(W'
-        # s)) with dropout on scores, and likewise two SELU layers after it instead of tanh
-        if config.attention == "selu":
-            self.query = nn.Sequential(*self._selu(size, size, rate), *self._selu(size, size, rate))
-            self.combine = nn.Sequential(
-                *self._selu(2 * size, size, rate), *self._selu(size, size, rate)
-            )
-        else:
-            self.query = nn.Sequential(nn.Linear(size, size))
-            self.combine = nn.Sequential(nn.Linear(2 * size, size), nn.Tanh(), Dropout(rate))
-        if config.attention == "additive":
-            self.key = nn.Linear(size, size, bias=False)
-            self.score = nn.Linear(size, 1, bias=False)
-        self.score_dropout = Dropout(rate if config.attention == "selu" else 0.0)
-
-    @staticmethod
-    def _selu(dim: int, size: int, rate: float) -> list[nn.Module]:
-        return [nn.Linear(dim, size), nn.SELU(), Dropout(rate)]
-
-    def remember(
-        self, states: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
-    ) -> Memory:
-        """Prepare encoder states (0 where masked) for being read many times."""
-        # DIVERGENCE (attend_to_padding): the program's softmax runs over padding too
-        shown = torch.ones_like(mask) if self.config.attend_to_padding else mask
-        return Memory(states, states if self.key is None else self.key(states), shown)
-
-    def forward(
-        self, s: Float[Tensor, "rows size"], sample: Int64[Tensor, "rows"], memory: Memory
-    ) -> tuple[Float[Tensor, "rows size"], Float[Tensor, "rows size"], Float[Tensor, "rows steps"]]:
-        """Return what the output layer reads, the contexts and the attention weights.
-
-        Args:
-            s: (N, d), decoder states.
-            sample: (N,), the sample of each, sorted.
-            memory: of B samples.
-        """
-        samples, slot = len(memory.mask), number_within(sample, len(memory.mask))
-        q = self.query(s)
-        grouped = q.new_zeros(samples, int(slot.max()) + 1, q.shape[1])
-        grouped = grouped.index_put((sample, slot), q)  # (B, rows of a sample, d)
-        keys = memory.keys.to(q.dtype)
-        if self.config.attention == "additive":
-            parts = [
-                self.score(torch.tanh(part[:, :, None] + keys[:, None])).squeeze(-1)
-                for part in grouped.split(32, 1)
-            ]
-            scores = torch.cat(parts, 1)
-        else:
-            scores = grouped @ keys.transpose(1, 2)
-        weights = masked_softmax(self.score_dropout(scores), memory.mask)
-        context = (weights @ memory.states.to(weights.dtype))[sample, slot]
-        attended = self.combine(torch.cat([context, s.to(context.dtype)], 1))
-        return attended, context, weights[sample, slot]
-
-
-class Decoder(nn.Module):
-    """One step: embedded label, recurrent cells, attention, logits."""
-
-    def __init__(self, config: SGMConfig, num_labels: int) -> None:
-        super().__init__()
-        self.config, k, size = config, config.label_size, config.decoder_size
-        self.begin = 1 + num_labels
-        # DIVERGENCE (special_outputs): the program's outputs and averages include the begin,
-        # padding and unknown tokens; here only what can follow
-        self.outputs = num_labels + (4 if config.special_outputs else 1)
-        self.embedding = nn.Embedding(max(self.outputs, num_labels + 2), k)
-        width = 2 * k if config.global_embedding == "beside" else k
-        if config.global_embedding != "off":
-            # DIVERGENCE (gate): the paper's H = W1 e + W2 ē has neither sigmoid nor bias
-            self.gate_label = nn.Linear(k, k, bias=config.gate == "sigmoid")
-            self.gate_average = nn.Linear(k, k, bias=config.gate == "sigmoid")
-        if config.feed_context:
-            width += size
-        kind = nn.LSTM if config.cell == "lstm" else nn.GRU
-        layers = config.decoder_layers
-        dropout = config.dropout if layers > 1 else 0.0
-        self.rnn = kind(width, size, layers, batch_first=True, dropout=dropout)
-        self.attention = Attention(config)
-        self.output = nn.Linear(size, self.outputs)
-
-    def read(self, ids: Int64[Tensor, "rows"], state: State) -> Float[Tensor, "rows width"]:
-        """Embed the previous tokens: g(y_{t-1}), and c_{t-1} where it is fed."""
-        config, label = self.config, self.embedding(ids)
-        x = label
-        # the first token is certain: nothing to average. DIVERGENCE (global_embedding): the program
-        # starts from the mean embedding, and puts the mix beside the label's embedding
-        if config.global_embedding == "beside" or (
-            config.global_embedding == "mixed" and state.logits is not None
-        ):
-            table = self.embedding.weight[: self.outputs]
-            if state.logits is None:
-                average = table.mean(0).expand_as(label)
-            else:
-                # DIVERGENCE (temperature): not in the paper
-                average = (state.logits / config.temperature).softmax(-1) @ table
-            gate = self.gate_label(label) + self.gate_average(average)
-            if config.gate == "sigmoid":
-                gate = gate.sigmoid()
-            x = gate * average + (1 - gate) * label
-        if config.global_embedding == "beside":
-            x = torch.cat([label, x], 1)
-        # DIVERGENCE (feed_context): s_t = LSTM(s_{t-1}, [g(y_{t-1}); c_{t-1}]) in the paper
-        return torch.cat([x, state.context.to(x.dtype)], 1) if config.feed_context else x
-
-    def forward(
-        self,
-        memory: Memory,
-        ids: Int64[Tensor, "rows"],
-        state: State,
-        sample: Int64[Tensor, "rows"],
-        banned: Bool[Tensor, "rows outputs"] | None = None,
-    ) -> tuple[Float[Tensor, "rows outputs"], State, Float[Tensor, "rows steps"]]:
-        """Return the logits of the next token, the new state and the attention weights.
-
-        Args:
-            memory: of B samples.
-            ids: (N,), previous tokens.
-            state: before they are read.
-            sample: (N,), the sample of each hypothesis, sorted.
-            banned: (N, V), I_t: tokens that must not follow.
-        """
-        x = self.read(ids, state)[:, None]
-        start = (state.hidden,) if state.cells is None else (state.hidden, state.cells)
-        out, final = run_layer(self.rnn, x, start)
-        hidden, cells = final if len(final) > 1 else (final[0], None)
-        attended, context, weights = self.attention(out[:, 0], sample, memory)
-        logits = self.output(attended).float()
-        if banned is not None:
-            logits = logits.masked_fill(banned, NEVER)
-        return logits, State(hidden, cells, context, logits), weights
+        return State(
+            hidden=self.hidden[:, chosen],
+            cells=cells,
+            context=self.context[chosen],
+            logits=logits,
+        )
 
 
 class SGM(EmotionModel):
@@ -269,7 +157,10 @@ class SGM(EmotionModel):
         self.decoder = Decoder(config, num_labels)
         self.register_buffer("order", torch.arange(num_labels))
         self._labels = slice(1, 1 + num_labels)  # among the outputs
-        subsets = sum(math.perm(num_labels, n) for n in range(num_labels + 1))
+
+        subsets = 0  # ordered ones
+        for size in range(num_labels + 1):
+            subsets += math.perm(num_labels, size)
         self._enumerable = subsets <= config.exact_limit
 
     @property
@@ -291,52 +182,74 @@ class SGM(EmotionModel):
             the steps that may write it, weighted by their probability of doing so.
         """
         memory, state = self.encode(batch)
-        losses: dict[str, Float[Tensor, ""]] = {}
+
         logits = None
+        losses: dict[str, Float[Tensor, ""]] = {}
         if batch.labels is not None:
-            targets = label_targets(batch.labels, self.order)
-            taught = self.teach(memory, state, targets)
+            targets = label_targets(batch.labels, self.order)  # (B, S)
+            taught = self.teach(memory, state, targets)  # (B, S, V)
             losses["sequence"] = F.cross_entropy(
-                taught.flatten(0, 1), targets.flatten(), ignore_index=IGNORED
+                taught.flatten(0, 1),
+                targets.flatten(),
+                ignore_index=IGNORED,
             )
-            if self.training:
+            if self.training:  # nothing is decided by these logits, so they are cheap
                 logits = taught[..., self._labels].amax(1)
+
         named: dict[str, Tensor] = {}
         if logits is None or features:
             held, mass, attention = self.score(memory, state, need_attention=features)
-            logits = logit_of(held / mass[:, None].clamp(min=1e-30)) if logits is None else logits
+            if logits is None:
+                shares = held / mass[:, None].clamp(min=1e-30)
+                logits = logit_of(shares)
             if attention is not None:
-                named = {"encoder.text": memory.states, "attention.text": attention[:, None]}
+                named["encoder.text"] = memory.states
+                named["attention.text"] = attention[:, None]
         return ModelOutput(logits, losses, named)
 
     def encode(self, batch: Batch) -> tuple[Memory, State]:
         """Read the words, h = BiLSTM(x), and start the decoder of each sample."""
-        x, mask = batch.values["text"], batch.masks["text"]
+        x = batch.values["text"]
+        mask = batch.masks["text"]
         # DIVERGENCE (reversed_text): the program turns each text round
-        axes = [1] if self.config.reversed_text else []
-        states, hidden, cells = self.encoder(x.flip(axes), mask.flip(axes), cells=True)
-        states = states.flip(axes) * mask[..., None]
-        summed = self.config.directions == "summed"
+        turned = [1] if self.config.reversed_text else []
+        states, hidden, cells = self.encoder(x.flip(turned), mask.flip(turned), cells=True)
+        states = states.flip(turned) * mask[..., None]
+        # DIVERGENCE (directions): the program adds them, and starts from the forward one
+        if self.config.directions == "summed":
+            ahead, back = states.chunk(2, -1)
+            states = ahead + back
 
-        def start(final: Tensor) -> Tensor:
-            """(layers, directions, B, size) -> (decoder layers, B, decoder size)."""
-            final = final[: self.config.decoder_layers]
-            # DIVERGENCE (directions): the program adds them, and starts from the forward one
-            return final[:, 0] if summed else torch.cat([final[:, 0], final[:, 1]], -1)
+        state = State(
+            hidden=self._start(hidden),
+            cells=None if cells is None else self._start(cells),
+            context=torch.zeros_like(states[:, 0]),
+            logits=None,
+        )
+        memory = self.decoder.attention.remember(states, mask)
+        return memory, state
 
-        if summed:
-            states = torch.stack(states.chunk(2, -1)).sum(0)
-        context = torch.zeros_like(states[:, 0])
-        state = State(start(hidden), None if cells is None else start(cells), context, None)
-        return self.decoder.attention.remember(states, mask), state
+    def _start(
+        self, final: Float[Tensor, "layers directions batch size"]
+    ) -> Float[Tensor, "started batch width"]:
+        """Return what the layers of the decoder start from: (decoder layers, B, d)."""
+        final = final[: self.config.decoder_layers]
+        ahead = final[:, 0]
+        if self.config.directions == "summed":
+            return ahead
+        back = final[:, 1]
+        return torch.cat([ahead, back], -1)
 
     def teach(
         self, memory: Memory, state: State, targets: Int64[Tensor, "batch length"]
     ) -> Float[Tensor, "batch length outputs"]:
         """Return the logits of every step after the right previous labels."""
-        sample = torch.arange(len(targets), device=targets.device)
+        rows = len(targets)
+        outputs = self.decoder.outputs
+        sample = torch.arange(rows, device=targets.device)  # one hypothesis each
         ids = torch.full_like(sample, self.decoder.begin)
-        seen = torch.zeros(len(sample), self.decoder.outputs, dtype=torch.bool, device=ids.device)
+        seen = torch.zeros(rows, outputs, dtype=torch.bool, device=targets.device)
+
         steps = []
         for target in targets.unbind(1):
             # DIVERGENCE (mask_training): as printed, y_t = softmax(o_t + I_t) in training too
@@ -355,24 +268,36 @@ class SGM(EmotionModel):
         Float[Tensor, "batch labels steps"] | None,
     ]:
         """Sum the probabilities of label sequences: see :func:`label_probabilities`."""
-        held, mass, attention = [], [], []
+        width = None if self._enumerable else self.config.beam
+        held = []
+        mass = []
+        attention = []
         for first in range(0, len(memory.mask), SCORED_TOGETHER):
             part = memory.part(first, SCORED_TOGETHER)
             begin = self._begin(part)
+            samples = len(begin)
+            rows = first + torch.arange(samples, device=begin.device)
             levels = label_sequences(
                 partial(self.decoder, part),
-                state.rows(first + torch.arange(len(begin), device=begin.device)),
+                state.rows(rows),
                 begin,
                 self.num_labels,
                 least=self.config.least_prefix,
-                width=None if self._enumerable else self.config.beam,
+                width=width,
             )
-            found = label_probabilities(levels, len(begin), need_attention=need_attention)
-            held.append(found[0])
-            mass.append(found[1])
-            if found[2] is not None:
-                attention.append(found[2])
-        return torch.cat(held), torch.cat(mass), torch.cat(attention) if attention else None
+            part_held, part_mass, part_attention = label_probabilities(
+                levels,
+                samples,
+                need_attention=need_attention,
+            )
+            held.append(part_held)
+            mass.append(part_mass)
+            if part_attention is not None:
+                attention.append(part_attention)
+
+        if not attention:
+            return torch.cat(held), torch.cat(mass), None
+        return torch.cat(held), torch.cat(mass), torch.cat(attention)
 
     @torch.no_grad()
     def decode(self, batch: Batch) -> list[list[int]]:
@@ -393,7 +318,220 @@ class SGM(EmotionModel):
             distinct=config.search == "masked" or config.beam == 1,
             length_norm=config.length_norm,
         )
-        return [[t - 1 for t in tokens if 1 <= t <= self.num_labels] for tokens in found]
+        return [self._label_indices(tokens) for tokens in found]
+
+    def _label_indices(self, tokens: list[int]) -> list[int]:
+        """Return the labels among tokens; a program's beams write special tokens too."""
+        return [token - 1 for token in tokens if 1 <= token <= self.num_labels]
 
     def _begin(self, memory: Memory) -> Int64[Tensor, "batch"]:
-        return torch.full((len(memory.mask),), self.decoder.begin, device=memory.mask.device)
+        """Return the token that begins a sequence, once per sample."""
+        samples = len(memory.mask)
+        return torch.full((samples,), self.decoder.begin, device=memory.mask.device)
+
+
+class Decoder(nn.Module):
+    """One step: embedded label, recurrent cells, attention, logits."""
+
+    def __init__(self, config: SGMConfig, num_labels: int) -> None:
+        super().__init__()
+        self.config = config
+        k = config.label_size
+        size = config.decoder_size
+
+        self.begin = 1 + num_labels
+        # DIVERGENCE (special_outputs): the program's outputs and averages include the begin,
+        # padding and unknown tokens; here only what can follow
+        self.outputs = num_labels + (4 if config.special_outputs else 1)
+        tokens = max(self.outputs, num_labels + 2)  # the begin token is read, if not written
+        self.embedding = nn.Embedding(tokens, k)
+
+        if config.global_embedding != "off":
+            # DIVERGENCE (gate): the paper's H = W1 e + W2 ē has neither sigmoid nor bias
+            bias = config.gate == "sigmoid"
+            self.gate_label = nn.Linear(k, k, bias=bias)
+            self.gate_average = nn.Linear(k, k, bias=bias)
+
+        width = k  # of what the recurrent layers read
+        if config.global_embedding == "beside":
+            width += k
+        if config.feed_context:
+            width += size
+
+        recurrent = nn.LSTM if config.cell == "lstm" else nn.GRU
+        layers = config.decoder_layers
+        self.rnn = recurrent(
+            width,
+            size,
+            layers,
+            batch_first=True,
+            dropout=config.dropout if layers > 1 else 0.0,
+        )
+        self.attention = Attention(config)
+        self.output = nn.Linear(size, self.outputs)
+
+    def read(self, ids: Int64[Tensor, "rows"], state: State) -> Float[Tensor, "rows width"]:
+        """Embed the previous tokens: g(y_{t-1}), and c_{t-1} where it is fed."""
+        label = self.embedding(ids)  # (N, k)
+        x = self._mixed(label, state.logits)
+        if self.config.global_embedding == "beside":
+            x = torch.cat([label, x], 1)
+        # DIVERGENCE (feed_context): s_t = LSTM(s_{t-1}, [g(y_{t-1}); c_{t-1}]) in the paper
+        if self.config.feed_context:
+            x = torch.cat([x, state.context.to(x.dtype)], 1)
+        return x
+
+    def _mixed(
+        self, label: Float[Tensor, "rows size"], logits: Float[Tensor, "rows outputs"] | None
+    ) -> Float[Tensor, "rows size"]:
+        """Global embedding: mix a label's embedding e with the average ē of all, by the gate H."""
+        config = self.config
+        # the first token is certain: nothing to average. DIVERGENCE (global_embedding): the program
+        # starts from the mean embedding, and puts the mix beside the label's embedding
+        first = logits is None
+        if config.global_embedding == "off":
+            return label
+        if config.global_embedding == "mixed" and first:
+            return label
+
+        table = self.embedding.weight[: self.outputs]
+        if logits is None:
+            average = table.mean(0).expand_as(label)
+        else:
+            # DIVERGENCE (temperature): not in the paper
+            tempered = logits / config.temperature
+            average = tempered.softmax(-1) @ table
+
+        gate = self.gate_label(label) + self.gate_average(average)
+        if config.gate == "sigmoid":
+            gate = gate.sigmoid()
+        return gate * average + (1 - gate) * label
+
+    def forward(
+        self,
+        memory: Memory,
+        ids: Int64[Tensor, "rows"],
+        state: State,
+        sample: Int64[Tensor, "rows"],
+        banned: Bool[Tensor, "rows outputs"] | None = None,
+    ) -> tuple[Float[Tensor, "rows outputs"], State, Float[Tensor, "rows steps"]]:
+        """Return the logits of the next token, the new state and the attention weights.
+
+        Args:
+            memory: of B samples.
+            ids: (N,), previous tokens.
+            state: before they are read.
+            sample: (N,), the sample of each hypothesis, sorted.
+            banned: (N, V), I_t: tokens that must not follow.
+        """
+        x = self.read(ids, state)
+        before: tuple[Tensor, ...] = (state.hidden,)
+        if state.cells is not None:
+            before = (state.hidden, state.cells)
+
+        out, after = run_layer(self.rnn, x[:, None], before)  # (N, 1, d)
+        hidden = after[0]
+        cells = after[1] if state.cells is not None else None
+        attended, context, weights = self.attention(out[:, 0], sample, memory)
+
+        logits = self.output(attended).float()
+        if banned is not None:
+            logits = logits.masked_fill(banned, NEVER)
+        new = State(hidden, cells, context, logits)
+        return logits, new, weights
+
+
+class Attention(nn.Module):
+    """Contexts c of the states h, and the layer that reads them together with s."""
+
+    def __init__(self, config: SGMConfig) -> None:
+        super().__init__()
+        self.config = config
+        size = config.decoder_size
+        rate = config.attention_dropout
+        self.key: nn.Linear | None = None
+
+        # DIVERGENCE (attention): printed v·tanh(W s + U h); in 2018 h·(W s), today h·selu(W selu(W'
+        # s)) with dropout on scores, and likewise two SELU layers after it instead of tanh
+        if config.attention == "selu":
+            self.query = two_selu_layers(size, size, rate)
+            self.combine = two_selu_layers(2 * size, size, rate)
+            self.score_dropout = Dropout(rate)
+            return
+
+        self.query = nn.Sequential(nn.Linear(size, size))
+        self.combine = nn.Sequential(
+            nn.Linear(2 * size, size),
+            nn.Tanh(),
+            Dropout(rate),
+        )
+        if config.attention == "additive":
+            self.key = nn.Linear(size, size, bias=False)
+            self.score = nn.Linear(size, 1, bias=False)
+        self.score_dropout = Dropout(0.0)
+
+    def remember(
+        self, states: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
+    ) -> Memory:
+        """Prepare encoder states (0 where masked) for being read many times."""
+        keys = states
+        if self.key is not None:
+            keys = self.key(states)
+
+        # DIVERGENCE (attend_to_padding): the program's softmax runs over padding too
+        if self.config.attend_to_padding:
+            mask = torch.ones_like(mask)
+        return Memory(states, keys, mask)
+
+    def forward(
+        self, s: Float[Tensor, "rows size"], sample: Int64[Tensor, "rows"], memory: Memory
+    ) -> tuple[Float[Tensor, "rows size"], Float[Tensor, "rows size"], Float[Tensor, "rows steps"]]:
+        """Return what the output layer reads, the contexts and the attention weights.
+
+        Args:
+            s: (N, d), decoder states.
+            sample: (N,), the sample of each, sorted.
+            memory: of B samples.
+        """
+        samples = len(memory.mask)
+        slot = number_within(sample, samples)
+        most = int(slot.max()) + 1  # R, rows of the sample that has the most
+
+        # the rows of a sample side by side, so that its words are read once for all of them
+        query = self.query(s)  # (N, d)
+        grouped = query.new_zeros(samples, most, query.shape[1])
+        grouped = grouped.index_put((sample, slot), query)  # (B, R, d)
+
+        scores = self._scores(grouped, memory.keys.to(query.dtype))  # (B, R, T)
+        scores = self.score_dropout(scores)
+        weights = masked_softmax(scores, memory.mask)
+        contexts = weights @ memory.states.to(weights.dtype)  # (B, R, d)
+
+        context = contexts[sample, slot]  # (N, d)
+        both = torch.cat([context, s.to(context.dtype)], 1)
+        return self.combine(both), context, weights[sample, slot]
+
+    def _scores(
+        self, query: Float[Tensor, "batch rows size"], keys: Float[Tensor, "batch steps size"]
+    ) -> Float[Tensor, "batch rows steps"]:
+        """Compare every decoder state of a sample with every word of it."""
+        if self.config.attention != "additive":
+            return query @ keys.transpose(1, 2)
+
+        scores = []
+        for part in torch.split(query, 32, 1):  # (B, 32, T, d) at once would be large for more
+            sums = part[:, :, None] + keys[:, None]
+            scores.append(self.score(torch.tanh(sums)).squeeze(-1))
+        return torch.cat(scores, 1)
+
+
+def two_selu_layers(dim: int, size: int, rate: float) -> nn.Sequential:
+    """Return the two layers that the program has before and after its attention."""
+    return nn.Sequential(
+        nn.Linear(dim, size),
+        nn.SELU(),
+        Dropout(rate),
+        nn.Linear(size, size),
+        nn.SELU(),
+        Dropout(rate),
+    )

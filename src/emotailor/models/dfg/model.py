@@ -66,6 +66,187 @@ class GraphState:
     summary: Float[Tensor, "*steps size"]
 
 
+@dataclass(frozen=True)
+class MemoryState:
+    """What the memory did at every step.
+
+    Attributes:
+        memory: u, (B, T, size).
+        candidate: u^, (B, T, size).
+        retain: gamma_1, (B, T, size); only where asked for.
+        update: gamma_2, (B, T, size); only where asked for.
+    """
+
+    memory: Float[Tensor, "batch steps size"]
+    candidate: Float[Tensor, "batch steps size"]
+    retain: Float[Tensor, "batch steps size"] | None = None
+    update: Float[Tensor, "batch steps size"] | None = None
+
+
+class DFG(EmotionModel):
+    """The Graph-MFN.
+
+    Args:
+        config: settings.
+        dims: modality -> feature width, of two or three modalities.
+        num_labels: L.
+    """
+
+    parts_in_threads = True
+
+    def __init__(self, config: DFGConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
+        super().__init__(dims, num_labels)
+        self.config = config
+        self.modalities = tuple(m for m in VERTEX_ORDER if m in dims)
+        widths: dict[str, int] = {
+            "text": config.text_size,
+            "audio": config.audio_size,
+            "visual": config.visual_size,
+        }
+        sizes = {str(m): widths[m] for m in self.modalities}
+
+        self.lstms = nn.ModuleDict()
+        for m in self.modalities:
+            self.lstms[m] = RecurrentEncoder(dims[m], sizes[m])
+        self.unimodal = nn.ModuleDict()  # [h(t-1); h(t)] -> the vertex of one modality
+        for name, size in sizes.items():
+            self.unimodal[name] = nn.Linear(2 * size, size)
+
+        self.graph = DynamicFusionGraph(
+            sizes,
+            size=config.vertex_size,
+            hidden=config.vertex_hidden,
+            efficacy_sizes=(config.vertex_hidden, config.vertex_size),
+            efficacy=config.efficacy,
+            activation=config.activation,
+        )
+        self.memory = GatedMemory(config)
+        width = sum(sizes.values()) + config.memory_size
+        self.classifier = nn.Sequential(
+            nn.Linear(width, config.classifier_hidden),
+            nn.ReLU(),
+            Dropout(config.classifier_dropout),
+            nn.Linear(config.classifier_hidden, num_labels),
+        )
+
+    @property
+    def edges(self) -> tuple[tuple[str, str], ...]:
+        """(source, target) of each efficacy in the feature ``efficacies``, in order."""
+        return self.graph.edges
+
+    def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
+        """Compute logits, the loss and, if asked, features.
+
+        Features, by name; at padded steps their values mean nothing:
+            ``efficacies``: alpha of every edge, (B, T, edges), in the order of ``edges``.
+            ``vertex.<set>``: (B, T, width) for each set, such as ``vertex.text_audio``.
+            ``summary``: T, (B, T, vertex_size).
+            ``candidate``, ``retain_gate``, ``update_gate``, ``memory``: (B, T, memory_size).
+            ``representation``: what is classified, [h_l, h_a, h_v, u] at the end.
+
+        Raises:
+            ModelError: the modalities differ in length.
+        """
+        self.check_batch(batch)
+        vertices = []
+        last = []
+        for m in self.modalities:
+            hidden, vertex = self._read(m, batch)
+            vertices.append(vertex)
+            last.append(hidden[:, -1])
+
+        graph = self.graph(vertices)
+        masks = torch.stack([batch.masks[m] for m in self.modalities])
+        memory = self.memory(graph.summary, masks.any(0), gates=features)
+
+        representation = torch.cat([*last, memory.memory[:, -1]], -1)
+        logits = self.classifier(representation)
+
+        named: dict[str, Tensor] = {}
+        if features:
+            named = self._features(graph, memory)
+            named["representation"] = representation
+        return ModelOutput(logits, classification_loss(logits, batch), named)
+
+    def _read(
+        self, m: Modality, batch: Batch
+    ) -> tuple[Float[Tensor, "batch steps size"], Float[Tensor, "batch steps size"]]:
+        """Return h(t) and the vertex z of one modality at every step."""
+        mask = batch.masks[m]
+        x = batch.values[m].masked_fill(~mask[..., None], 0)
+        states, _, _ = self.lstms[m](x, mask)
+        hidden = carried(states, mask)
+
+        compared = hidden
+        # DIVERGENCE (vertex_states): the MFN before this paper compared cell memories
+        if self.config.vertex_states == "cell":
+            compared = cells(self.lstms[m], x, hidden, mask)
+        both = torch.cat([before(compared), compared], -1)
+        return hidden, self.unimodal[m](both).relu()
+
+    @staticmethod
+    def _features(graph: GraphState, memory: MemoryState) -> dict[str, Tensor]:
+        assert memory.retain is not None
+        assert memory.update is not None
+        named = {
+            "efficacies": graph.efficacies,
+            "summary": graph.summary,
+            "retain_gate": memory.retain,
+            "update_gate": memory.update,
+            "candidate": memory.candidate,
+            "memory": memory.memory,
+        }
+        for vertex, x in graph.vertices.items():
+            named[f"vertex.{vertex}"] = x
+        return named
+
+
+def before(states: Float[Tensor, "batch steps size"]) -> Float[Tensor, "batch steps size"]:
+    """Return the state before each step: that of the last step, 0 before the first."""
+    return F.pad(states[:, :-1], (0, 0, 1, 0))
+
+
+def cells(
+    lstm: nn.Module,
+    x: Float[Tensor, "batch steps dim"],
+    hidden: Float[Tensor, "batch steps size"],
+    mask: Bool[Tensor, "batch steps"],
+) -> Float[Tensor, "batch steps size"]:
+    """Return c(t) of a one-layer LSTM that yielded the hidden states h(t), carried over masks.
+
+    With all h(t) known, the gates of all steps are computed at once; the rest is elementwise.
+    """
+    weights = {}
+    for name, parameter in lstm.named_parameters():
+        weights[name.removeprefix("ahead.0.")] = parameter
+
+    from_input = F.linear(
+        x,
+        weights["weight_ih_l0"],
+        weights["bias_ih_l0"],
+    )
+    from_state = F.linear(
+        before(hidden),
+        weights["weight_hh_l0"],
+        weights["bias_hh_l0"],
+    )
+    gates = from_input + from_state  # (B, T, 4 * size)
+    entered, forgot, proposed, _ = gates.chunk(4, -1)
+
+    # c(t) = keep c(t-1) + new; a masked step keeps everything
+    real = mask[..., None]
+    kept = torch.where(real, forgot.sigmoid(), 1.0)
+    new = entered.sigmoid() * proposed.tanh()
+    added = torch.where(real, new, 0.0)
+
+    cell = torch.zeros_like(added[:, 0])
+    found = []
+    for keep, add in zip(kept.unbind(1), added.unbind(1), strict=True):
+        cell = torch.addcmul(add, keep, cell)
+        found.append(cell)
+    return torch.stack(found, 1)
+
+
 class DynamicFusionGraph(nn.Module):
     """The dynamic fusion graph over all non-empty sets of modalities.
 
@@ -96,59 +277,87 @@ class DynamicFusionGraph(nn.Module):
         activation: str,
     ) -> None:
         super().__init__()
-        names = list(sizes)
-        sets = [s for count in range(1, len(names) + 1) for s in combinations(names, count)]
-        sources = {
-            "_".join(s): ["_".join(part) for part in sets if set(part) < set(s)]
-            for s in sets
-            if len(s) > 1
-        }
-        self.vertices = tuple("_".join(s) for s in sets)
-        sources[SUMMARY] = list(self.vertices)
-        self.sources = sources
-        self.edges = tuple((i, j) for j, parts in sources.items() for i in parts)
         self.sigmoid = efficacy == "sigmoid"
-        widths = {vertex: sizes.get(vertex, size) for vertex in self.vertices}
-        self.networks = nn.ModuleDict(
-            {
-                j: self._network(activation, sum(widths[i] for i in parts), hidden, size)
-                for j, parts in sources.items()
-            }
-        )
-        self.efficacy_network = self._network(
-            activation, sum(sizes.values()), *efficacy_sizes, len(self.edges)
-        )
+        self.sources = vertex_sources(list(sizes))
+        self.vertices = tuple(self.sources[SUMMARY])
 
-    @staticmethod
-    def _network(activation: str, *sizes: int) -> nn.Sequential:
-        # DIVERGENCE (activation): in the programs every network is a product of linear maps
-        between = nn.ReLU if activation == "relu" else nn.Identity
-        layers = [layer for i, j in pairwise(sizes) for layer in (nn.Linear(i, j), between())]
-        return nn.Sequential(*layers[:-1])
+        edges: list[tuple[str, str]] = []
+        for target, sources in self.sources.items():
+            edges.extend((source, target) for source in sources)
+        self.edges = tuple(edges)
+
+        self.networks = nn.ModuleDict()  # D_j
+        for target, sources in self.sources.items():
+            width = 0
+            for source in sources:
+                width += sizes.get(source, size)
+            self.networks[target] = network(activation, width, hidden, size)
+
+        self.efficacy_network = network(  # D_alpha
+            activation,
+            sum(sizes.values()),
+            *efficacy_sizes,
+            len(self.edges),
+        )
 
     def forward(self, unimodal: Sequence[Float[Tensor, "*steps _"]]) -> GraphState:
         """Compute all vertices from the unimodal ones, each (..., width) in the order of sizes."""
-        vertices = dict(zip(self.vertices, unimodal, strict=False))
         efficacies = self.efficacy_network(torch.cat(list(unimodal), -1))
         # DIVERGENCE (efficacy): the paper's neurons are sigmoid; the programs' are not squashed
         if self.sigmoid:
             efficacies = efficacies.sigmoid()
-        edge = iter(efficacies.split(1, -1))
-        for target, parts in self.sources.items():
-            scaled = torch.cat([next(edge) * vertices[part] for part in parts], -1)
-            vertices[target] = self.networks[target](scaled)
+
+        # the unimodal vertices come first; the others follow, each after those it is computed from
+        vertices = dict(zip(self.vertices, unimodal, strict=False))
+        alphas = iter(efficacies.split(1, -1))
+        for target, sources in self.sources.items():
+            scaled = []
+            for source in sources:
+                alpha = next(alphas)  # (..., 1)
+                scaled.append(alpha * vertices[source])
+            joined = torch.cat(scaled, -1)
+            vertices[target] = self.networks[target](joined)
+
         summary = vertices.pop(SUMMARY)
         return GraphState(vertices, efficacies, summary)
 
 
-@dataclass(frozen=True)
-class MemoryState:
-    """What the memory did at every step; each (B, T, size), gates only where asked for."""
+def vertex_sources(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return what every vertex but the unimodal ones is computed from, smaller sets first.
 
-    memory: Float[Tensor, "batch steps size"]
-    candidate: Float[Tensor, "batch steps size"]
-    retain: Float[Tensor, "batch steps size"] | None = None
-    update: Float[Tensor, "batch steps size"] | None = None
+    Args:
+        names: the modalities.
+
+    Returns:
+        Vertex -> the vertices of all its proper subsets; the summary comes last and has all.
+    """
+    sets: list[tuple[str, ...]] = []
+    for count in range(1, len(names) + 1):
+        sets.extend(combinations(names, count))
+
+    sources = {}
+    for whole in sets:
+        parts = [vertex_name(part) for part in sets if set(part) < set(whole)]
+        if parts:
+            sources[vertex_name(whole)] = parts
+    sources[SUMMARY] = [vertex_name(vertex) for vertex in sets]
+    return sources
+
+
+def vertex_name(modalities: Sequence[str]) -> str:
+    """Return the name of the vertex of a set of modalities, such as ``text_audio``."""
+    return "_".join(modalities)
+
+
+def network(activation: str, *sizes: int) -> nn.Sequential:
+    """Return a deep network of linear layers; the sizes are those before and after each."""
+    # DIVERGENCE (activation): in the programs every network is a product of linear maps
+    between = nn.ReLU if activation == "relu" else nn.Identity
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes):
+        layers.append(nn.Linear(before, after))
+        layers.append(between())
+    return nn.Sequential(*layers[:-1])
 
 
 class GatedMemory(nn.Module):
@@ -159,7 +368,8 @@ class GatedMemory(nn.Module):
 
     def __init__(self, config: DFGConfig) -> None:
         super().__init__()
-        q, size = config.vertex_size, config.memory_size
+        q = config.vertex_size
+        size = config.memory_size
         self.candidate = nn.Sequential(
             nn.Linear(q, config.candidate_hidden),
             nn.ReLU(),
@@ -167,9 +377,11 @@ class GatedMemory(nn.Module):
             nn.Linear(config.candidate_hidden, size),
             nn.Tanh(),
         )
+
         self.retain_hidden = nn.Linear(q + size, config.retain_hidden)
         self.retain_dropout = Dropout(config.retain_dropout)
         self.retain = nn.Linear(config.retain_hidden, size)
+
         self.update_hidden = nn.Linear(q + size, config.update_hidden)
         self.update_dropout = Dropout(config.update_dropout)
         self.update = nn.Linear(config.update_hidden, size)
@@ -186,146 +398,63 @@ class GatedMemory(nn.Module):
         What does not depend on the memory is computed for all steps at once; a step of the loop is
         one product for the hidden layers of both gates and one for each gate.
         """
-        batch, q = len(summary), summary.shape[-1]
-        sizes = [self.retain.in_features, self.update.in_features]
-        hidden = (self.retain_hidden, self.update_hidden)
-        weight, bias = torch.cat([x.weight for x in hidden]), torch.cat([x.bias for x in hidden])
-        steps = summary.transpose(0, 1)
-        from_summary = F.linear(steps, weight[:, :q], bias)
-        candidate = self.candidate(steps)
-        keep = None
-        if self.training:
-            ones = [from_summary.new_ones(*steps.shape[:2], size) for size in sizes]
-            keep = torch.cat([self.retain_dropout(ones[0]), self.update_dropout(ones[1])], -1)
+        steps = summary.transpose(0, 1)  # (T, B, q)
+        q = summary.shape[-1]
+
+        # both hidden layers as one: their weights on T and on u(t-1)
+        weight = torch.cat([self.retain_hidden.weight, self.update_hidden.weight])
+        bias = torch.cat([self.retain_hidden.bias, self.update_hidden.bias])
+        from_summary = F.linear(steps, weight[:, :q], bias)  # (T, B, hidden of both gates)
         to_hidden = weight[:, q:].T
-        to_retain, to_update = self.retain.weight.T, self.update.weight.T
-        whole = mask.all(0).tolist()
-        memory = summary.new_zeros(batch, self.retain.out_features)
-        memories, opened = [], []
-        slices = zip(from_summary.unbind(0), candidate.unbind(0), mask.unbind(1), strict=True)
+        to_retain = self.retain.weight.T
+        to_update = self.update.weight.T
+        sizes = [self.retain.in_features, self.update.in_features]
+
+        candidate = self.candidate(steps)  # (T, B, size)
+        keep = self._dropout_weights(from_summary)
+        whole = mask.all(0).tolist()  # steps that every sample has
+
+        memory = summary.new_zeros(len(summary), self.retain.out_features)
+        memories = []
+        retains = []
+        updates = []
+        slices = zip(
+            from_summary.unbind(0),
+            candidate.unbind(0),
+            mask.unbind(1),
+            strict=True,
+        )
         for t, (given, proposed, real) in enumerate(slices):
             inner = torch.addmm(given, memory, to_hidden).relu()
             if keep is not None:
                 inner = inner * keep[t]
             for_retain, for_update = torch.split(inner, sizes, -1)
+
             retain = torch.addmm(self.retain.bias, for_retain, to_retain).sigmoid()
             update = torch.addmm(self.update.bias, for_update, to_update).sigmoid()
             new = torch.addcmul(update * proposed, retain, memory)
             memory = new if whole[t] else torch.where(real[:, None], new, memory)
+
             memories.append(memory)
             if gates:
-                opened.append((retain, update))
-        shown = [torch.stack(x, 1) for x in zip(*opened, strict=True)] if gates else [None, None]
-        return MemoryState(torch.stack(memories, 1), candidate.transpose(0, 1), *shown)
+                retains.append(retain)
+                updates.append(update)
 
-
-def before(states: Float[Tensor, "batch steps size"]) -> Float[Tensor, "batch steps size"]:
-    """Return the state before each step: that of the last step, 0 before the first."""
-    return F.pad(states[:, :-1], (0, 0, 1, 0))
-
-
-def cells(
-    lstm: nn.Module,
-    x: Float[Tensor, "batch steps dim"],
-    hidden: Float[Tensor, "batch steps size"],
-    mask: Bool[Tensor, "batch steps"],
-) -> Float[Tensor, "batch steps size"]:
-    """Return c(t) of a one-layer LSTM that yielded the hidden states h(t), carried over masks.
-
-    With all h(t) known, the gates of all steps are computed at once; the rest is elementwise.
-    """
-    given = {name.removeprefix("ahead.0."): part for name, part in lstm.named_parameters()}
-    gates = F.linear(x, given["weight_ih_l0"], given["bias_ih_l0"])
-    gates = gates + F.linear(before(hidden), given["weight_hh_l0"], given["bias_hh_l0"])
-    entered, forgot, proposed, _ = gates.chunk(4, -1)
-    real = mask[..., None]
-    kept = torch.where(real, forgot.sigmoid(), 1.0)
-    added = torch.where(real, entered.sigmoid() * proposed.tanh(), 0.0)
-    cell, found = added.new_zeros(added.shape[0], added.shape[2]), []
-    for keep, new in zip(kept.unbind(1), added.unbind(1), strict=True):
-        cell = torch.addcmul(new, keep, cell)
-        found.append(cell)
-    return torch.stack(found, 1)
-
-
-class DFG(EmotionModel):
-    """The Graph-MFN.
-
-    Args:
-        config: settings.
-        dims: modality -> feature width, of two or three modalities.
-        num_labels: L.
-    """
-
-    parts_in_threads = True
-
-    def __init__(self, config: DFGConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
-        super().__init__(dims, num_labels)
-        self.config = config
-        self.modalities = tuple(m for m in VERTEX_ORDER if m in dims)
-        widths = {"text": config.text_size, "audio": config.audio_size}
-        widths["visual"] = config.visual_size
-        sizes = {m: widths[m] for m in self.modalities}
-        self.lstms = nn.ModuleDict({m: RecurrentEncoder(dims[m], sizes[m]) for m in sizes})
-        self.unimodal = nn.ModuleDict({m: nn.Linear(2 * n, n) for m, n in sizes.items()})
-        self.graph = DynamicFusionGraph(
-            {str(m): n for m, n in sizes.items()},
-            config.vertex_size,
-            config.vertex_hidden,
-            (config.vertex_hidden, config.vertex_size),
-            efficacy=config.efficacy,
-            activation=config.activation,
-        )
-        self.memory = GatedMemory(config)
-        self.classifier = nn.Sequential(
-            nn.Linear(sum(sizes.values()) + config.memory_size, config.classifier_hidden),
-            nn.ReLU(),
-            Dropout(config.classifier_dropout),
-            nn.Linear(config.classifier_hidden, num_labels),
+        return MemoryState(
+            memory=torch.stack(memories, 1),
+            candidate=candidate.transpose(0, 1),
+            retain=torch.stack(retains, 1) if gates else None,
+            update=torch.stack(updates, 1) if gates else None,
         )
 
-    @property
-    def edges(self) -> tuple[tuple[str, str], ...]:
-        """(source, target) of each efficacy in the feature ``efficacies``, in order."""
-        return self.graph.edges
-
-    def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
-        """Compute logits, the loss and, if asked, features.
-
-        Features, by name; at padded steps their values mean nothing:
-            ``efficacies``: alpha of every edge, (B, T, edges), in the order of ``edges``.
-            ``vertex.<set>``: (B, T, width) for each set, such as ``vertex.text_audio``.
-            ``summary``: T, (B, T, vertex_size).
-            ``candidate``, ``retain_gate``, ``update_gate``, ``memory``: (B, T, memory_size).
-            ``representation``: what is classified, [h_l, h_a, h_v, u] at the end.
-
-        Raises:
-            ModelError: the modalities differ in length.
-        """
-        self.check_batch(batch)
-        vertices, last = [], []
-        for m in self.modalities:
-            mask = batch.masks[m]
-            x = batch.values[m].masked_fill(~mask[..., None], 0)
-            states = hidden = carried(self.lstms[m](x, mask)[0], mask)
-            # DIVERGENCE (vertex_states): the MFN before this paper compared cell memories
-            if self.config.vertex_states == "cell":
-                states = cells(self.lstms[m], x, hidden, mask)
-            vertices.append(self.unimodal[m](torch.cat([before(states), states], -1)).relu())
-            last.append(hidden[:, -1])
-        graph = self.graph(vertices)
-        real = torch.stack([batch.masks[m] for m in self.modalities]).any(0)
-        memory = self.memory(graph.summary, real, gates=features)
-        representation = torch.cat([*last, memory.memory[:, -1]], -1)
-        logits = self.classifier(representation)
-        losses = classification_loss(logits, batch)
-        named: dict[str, Tensor] = {}
-        if features:
-            assert memory.retain is not None
-            assert memory.update is not None
-            named = {f"vertex.{name}": x for name, x in graph.vertices.items()}
-            named |= {"efficacies": graph.efficacies, "summary": graph.summary}
-            named |= {"retain_gate": memory.retain, "update_gate": memory.update}
-            named |= {"candidate": memory.candidate, "memory": memory.memory}
-            named["representation"] = representation
-        return ModelOutput(logits, losses, named)
+    def _dropout_weights(
+        self, hidden: Float[Tensor, "steps batch hidden"]
+    ) -> Float[Tensor, "steps batch hidden"] | None:
+        """Draw the dropout of both hidden layers for all steps at once; None in evaluation."""
+        if not self.training:
+            return None
+        steps, batch, _ = hidden.shape
+        for_retain = hidden.new_ones(steps, batch, self.retain.in_features)
+        for_update = hidden.new_ones(steps, batch, self.update.in_features)
+        kept = [self.retain_dropout(for_retain), self.update_dropout(for_update)]
+        return torch.cat(kept, -1)

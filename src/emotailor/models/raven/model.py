@@ -49,103 +49,6 @@ Frames = Mapping[Modality, Float[Tensor, "batch words frames _"]]
 Counts = Mapping[Modality, Int64[Tensor, "batch words"]]
 
 
-class OneStepLSTM(nn.Module):
-    """What an LSTM computes in its first step: o tanh(i g), without a state before it."""
-
-    def __init__(self, dim: int, size: int) -> None:
-        super().__init__()
-        self.gates = nn.Linear(dim, 3 * size)
-        bound = size**-0.5  # torch's LSTM starts so
-        for parameter in self.gates.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
-
-    def forward(self, x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows size"]:
-        """Return the hidden states."""
-        entered, proposed, shown = self.gates(x).chunk(3, -1)
-        return shown.sigmoid() * (entered.sigmoid() * proposed.tanh()).tanh()
-
-
-class WordPositionNorm(nn.Module):
-    """Batch normalisation with the position of the word as channel, no running statistics.
-
-    As in the program, the statistics are those of the batch in evaluation too, padding included.
-    """
-
-    def __init__(self, words: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(words))
-        self.bias = nn.Parameter(torch.zeros(words))
-
-    def check(self, words: int) -> None:
-        """Raise a ModelError where there are more words than positions."""
-        if words > len(self.weight):
-            raise ModelError(
-                f"a sequence of {words} words",
-                expected=f"at most max_words = {len(self.weight)}",
-                fix=f"train with --set model.max_words={words}, or model.audio_norm=none",
-            )
-
-    def forward(
-        self, x: Float[Tensor, "batch words frames dim"]
-    ) -> Float[Tensor, "batch words frames dim"]:
-        """Normalise the frames of each position; ModelError where there are more words."""
-        words = x.shape[1]
-        self.check(words)
-        weight, bias = self.weight[:words], self.bias[:words]
-        return F.batch_norm(x, None, None, weight, bias, training=True, eps=1e-5)
-
-
-class NonverbalNetwork(nn.Module):
-    """Nonverbal sub-network: an LSTM over the frames of each word, and the gate of its state.
-
-    Args:
-        config: settings.
-        dim: width of the frames.
-        word_dim: width of the words.
-        norm: normalisation of the frames, or None.
-    """
-
-    def __init__(
-        self, config: RAVENConfig, dim: int, word_dim: int, norm: nn.Module | None
-    ) -> None:
-        super().__init__()
-        self.norm = norm
-        self.dropout = Dropout(config.dropout)
-        # DIVERGENCE (frame_size): the program projects frames linearly before the LSTM
-        self.project = nn.Linear(dim, config.frame_size) if config.frame_size else None
-        width = config.frame_size or dim
-        one = config.max_frames == 1
-        self.lstm: nn.Module = (
-            OneStepLSTM(width, config.cell_size)
-            if one
-            else RecurrentEncoder(width, config.cell_size)
-        )
-        self.gate = nn.Linear(config.cell_size + word_dim, 1)
-        self.sigmoid = config.gate == "sigmoid"
-
-    def forward(
-        self,
-        words: Float[Tensor, "batch words word_dim"],
-        frames: Float[Tensor, "batch words frames dim"],
-        counts: Int64[Tensor, "batch words"],
-    ) -> tuple[Float[Tensor, "batch words size"], Float[Tensor, "batch words 1"]]:
-        """Return the state of every word, zero where it has no frame, and its gate w."""
-        batch, length, most, _ = frames.shape
-        real = torch.arange(most, device=counts.device) < counts[..., None]
-        x = frames.masked_fill(~real[..., None], 0)
-        x = self.dropout(x if self.norm is None else self.norm(x))
-        if self.project is not None:
-            x = self.project(x)
-        if isinstance(self.lstm, OneStepLSTM):
-            states = self.lstm(x[:, :, 0]) * real[:, :, :1]
-        else:
-            _, last, _ = self.lstm(x.flatten(0, 1), real.flatten(0, 1))
-            states = last[-1, 0].view(batch, length, -1)
-        gate = self.gate(torch.cat([states, words], -1))
-        # DIVERGENCE (gate): the program's gates are not squashed
-        return states, gate.sigmoid() if self.sigmoid else gate
-
-
 @dataclass(frozen=True)
 class Shift:
     """What happened to the words.
@@ -179,29 +82,36 @@ class RAVEN(EmotionModel):
     def __init__(self, config: RAVENConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
         super().__init__(dims, num_labels)
         self.config = config
-        self.nonverbal: tuple[Modality, ...] = tuple(
-            m for m in MODALITIES if m in dims and m != "text"
-        )
-        by_position = config.audio_norm == "word_position"
+        others = [m for m in MODALITIES if m in dims and m != "text"]
+        self.nonverbal: tuple[Modality, ...] = tuple(others)
+
         # DIVERGENCE (audio_norm): the program normalises audio by the batch, which makes a
         # prediction depend on batch mates and padding; here features are standardised by the
         # training split before they reach the model
+        by_position = config.audio_norm == "word_position"
         if by_position:  # then a batch cannot be computed in parts
             self.sample_means = False
-        self.networks = nn.ModuleDict(
-            {
-                m: NonverbalNetwork(
-                    config,
-                    dims[m],
-                    dims["text"],
-                    WordPositionNorm(config.max_words) if by_position and m == "audio" else None,
-                )
-                for m in self.nonverbal
-            }
-        )
-        self.mixing = nn.Linear(len(self.nonverbal) * config.cell_size, dims["text"])
+
+        self.networks = nn.ModuleDict()
+        for m in self.nonverbal:
+            norm = None
+            if by_position and m == "audio":
+                norm = WordPositionNorm(config.max_words)
+            self.networks[m] = NonverbalNetwork(
+                config,
+                dims[m],
+                dims["text"],
+                norm,
+            )
+
+        states = len(self.nonverbal) * config.cell_size
+        self.mixing = nn.Linear(states, dims["text"])  # W_v, W_a and b
         self.dropout = Dropout(config.dropout)
-        self.lstm = RecurrentEncoder(dims["text"], config.hidden_size, layers=config.layers)
+        self.lstm = RecurrentEncoder(
+            dims["text"],
+            config.hidden_size,
+            layers=config.layers,
+        )
         self.classifier = nn.Linear(config.hidden_size, num_labels)
 
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
@@ -219,18 +129,25 @@ class RAVEN(EmotionModel):
                 ``max_words`` where audio is normalised by word position.
         """
         self.check_batch(batch)
+        # word-aligned: each step is the one frame of its word
         frames = {m: batch.values[m][:, :, None] for m in self.nonverbal}
         counts = {m: batch.masks[m].long() for m in self.nonverbal}
         logits, shift, last = self.classify(
-            batch.values["text"], batch.masks["text"], frames, counts
+            batch.values["text"],
+            batch.masks["text"],
+            frames,
+            counts,
         )
-        losses = classification_loss(logits, batch)
+
         named: dict[str, Tensor] = {}
         if features:
-            named = {"shift": shift.added, "words": shift.words, "representation": last}
-            named |= {f"state.{m}": x for m, x in shift.states.items()}
-            named |= {f"gate.{m}": x.squeeze(-1) for m, x in shift.gates.items()}
-        return ModelOutput(logits, losses, named)
+            named["shift"] = shift.added
+            named["words"] = shift.words
+            named["representation"] = last
+            for m in self.nonverbal:
+                named[f"state.{m}"] = shift.states[m]
+                named[f"gate.{m}"] = shift.gates[m].squeeze(-1)
+        return ModelOutput(logits, classification_loss(logits, batch), named)
 
     def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
         """Require word-aligned sequences, of at most ``max_words`` where audio is normalised."""
@@ -267,8 +184,11 @@ class RAVEN(EmotionModel):
                 expected=f"at most max_frames = {self.config.max_frames}",
                 fix=f"train with --set model.max_frames={most}",
             )
-        shift = self._shift(words.masked_fill(~mask[..., None], 0), frames, counts)
-        last = self.lstm(self.dropout(shift.words), mask)[1][-1, 0]
+
+        real_words = words.masked_fill(~mask[..., None], 0)
+        shift = self._shift(real_words, frames, counts)
+        _, finals, _ = self.lstm(self.dropout(shift.words), mask)
+        last = finals[-1, 0]  # (B, H), of the last layer
         return self.classifier(last), shift, last
 
     def _shift(
@@ -277,22 +197,167 @@ class RAVEN(EmotionModel):
         """Gated modality mixing and multimodal shifting."""
         states: dict[Modality, Tensor] = {}
         gates: dict[Modality, Tensor] = {}
+        gated = []
         for m in self.nonverbal:
-            states[m], gates[m] = self.networks[m](words, frames[m], counts[m])
+            state, gate = self.networks[m](words, frames[m], counts[m])
+            states[m] = state
+            gates[m] = gate
+            gated.append(gate * state)
+
         # h_m = w_v W_v h_v + w_a W_a h_a + b
-        raw = self.mixing(torch.cat([gates[m] * states[m] for m in self.nonverbal], -1))
+        raw = self.mixing(torch.cat(gated, -1))
         # DIVERGENCE (detach_shift): the released program cuts h_m off the graph (not |e|), so that
         # nothing that yields it is ever trained
         if self.config.detach_shift:
             raw = raw.detach()
+        added = self._scale(words, raw) * raw
+
+        return Shift(
+            states=states,
+            gates=gates,
+            raw=raw,
+            added=added,
+            words=words + added,
+        )
+
+    def _scale(
+        self, words: Float[Tensor, "batch words dim"], raw: Float[Tensor, "batch words dim"]
+    ) -> Float[Tensor, "batch words 1"]:
+        """Alpha: what keeps a shift shorter than beta times its word."""
         limit = self.config.shift_weight * words.norm(dim=-1, keepdim=True)
         length = raw.norm(dim=-1, keepdim=True)
-        if self.config.shift_limit == "word_norm":
-            # alpha = min(beta |e| / |h_m|, 1), written so that neither norm may be zero
-            alpha = limit / torch.maximum(length, limit).clamp(min=1e-6)
+        # DIVERGENCE (shift_limit): the program scales short shifts by beta |e| too, and sets
+        # in where a shift is longer than 1, not longer than beta |e|
+        if self.config.shift_limit == "unit_norm":
+            return limit / length.clamp(min=1)
+        # alpha = min(beta |e| / |h_m|, 1), written so that neither norm may be zero
+        longest = torch.maximum(length, limit)
+        return limit / longest.clamp(min=1e-6)
+
+
+class NonverbalNetwork(nn.Module):
+    """Nonverbal sub-network: an LSTM over the frames of each word, and the gate of its state.
+
+    Args:
+        config: settings.
+        dim: width of the frames.
+        word_dim: width of the words.
+        norm: normalisation of the frames, or None.
+    """
+
+    def __init__(
+        self, config: RAVENConfig, dim: int, word_dim: int, norm: nn.Module | None
+    ) -> None:
+        super().__init__()
+        self.norm = norm
+        self.dropout = Dropout(config.dropout)
+
+        # DIVERGENCE (frame_size): the program projects frames linearly before the LSTM
+        self.project: nn.Linear | None = None
+        width = dim
+        if config.frame_size:
+            self.project = nn.Linear(dim, config.frame_size)
+            width = config.frame_size
+
+        self.lstm: nn.Module
+        if config.max_frames == 1:
+            self.lstm = OneStepLSTM(width, config.cell_size)
         else:
-            # DIVERGENCE (shift_limit): the program scales short shifts by beta |e| too, and sets
-            # in where a shift is longer than 1, not longer than beta |e|
-            alpha = limit / length.clamp(min=1)
-        added = alpha * raw
-        return Shift(states, gates, raw, added, words + added)
+            self.lstm = RecurrentEncoder(width, config.cell_size)
+
+        self.gate = nn.Linear(config.cell_size + word_dim, 1)
+        self.sigmoid = config.gate == "sigmoid"
+
+    def forward(
+        self,
+        words: Float[Tensor, "batch words word_dim"],
+        frames: Float[Tensor, "batch words frames dim"],
+        counts: Int64[Tensor, "batch words"],
+    ) -> tuple[Float[Tensor, "batch words size"], Float[Tensor, "batch words 1"]]:
+        """Return the state of every word, zero where it has no frame, and its gate w."""
+        most = frames.shape[2]
+        frame = torch.arange(most, device=counts.device)
+        real = frame < counts[..., None]  # (B, N, S)
+
+        x = frames.masked_fill(~real[..., None], 0)
+        if self.norm is not None:
+            x = self.norm(x)
+        x = self.dropout(x)
+        if self.project is not None:
+            x = self.project(x)
+        states = self._states(x, real)
+
+        both = torch.cat([states, words], -1)
+        gate = self.gate(both)
+        # DIVERGENCE (gate): the program's gates are not squashed
+        if self.sigmoid:
+            gate = gate.sigmoid()
+        return states, gate
+
+    def _states(
+        self,
+        x: Float[Tensor, "batch words frames width"],
+        real: Bool[Tensor, "batch words frames"],
+    ) -> Float[Tensor, "batch words size"]:
+        """Return the state of the LSTM after the frames of each word."""
+        if isinstance(self.lstm, OneStepLSTM):
+            return self.lstm(x[:, :, 0]) * real[:, :, :1]
+
+        # every word is a sequence of its own: (B N, S, width)
+        _, last, _ = self.lstm(x.flatten(0, 1), real.flatten(0, 1))
+        states = last[-1, 0]  # (B N, C)
+        return states.unflatten(0, real.shape[:2])
+
+
+class OneStepLSTM(nn.Module):
+    """What an LSTM computes in its first step: o tanh(i g), without a state before it."""
+
+    def __init__(self, dim: int, size: int) -> None:
+        super().__init__()
+        self.gates = nn.Linear(dim, 3 * size)
+        bound = size**-0.5  # torch's LSTM starts so
+        for parameter in self.gates.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows size"]:
+        """Return the hidden states."""
+        entered, proposed, shown = self.gates(x).chunk(3, -1)
+        cell = entered.sigmoid() * proposed.tanh()
+        return shown.sigmoid() * cell.tanh()
+
+
+class WordPositionNorm(nn.Module):
+    """Batch normalisation with the position of the word as channel, no running statistics.
+
+    As in the program, the statistics are those of the batch in evaluation too, padding included.
+    """
+
+    def __init__(self, words: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(words))
+        self.bias = nn.Parameter(torch.zeros(words))
+
+    def check(self, words: int) -> None:
+        """Raise a ModelError where there are more words than positions."""
+        if words > len(self.weight):
+            raise ModelError(
+                f"a sequence of {words} words",
+                expected=f"at most max_words = {len(self.weight)}",
+                fix=f"train with --set model.max_words={words}, or model.audio_norm=none",
+            )
+
+    def forward(
+        self, x: Float[Tensor, "batch words frames dim"]
+    ) -> Float[Tensor, "batch words frames dim"]:
+        """Normalise the frames of each position; ModelError where there are more words."""
+        words = x.shape[1]
+        self.check(words)
+        return F.batch_norm(
+            x,
+            running_mean=None,
+            running_var=None,
+            weight=self.weight[:words],
+            bias=self.bias[:words],
+            training=True,
+            eps=1e-5,
+        )

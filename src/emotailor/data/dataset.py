@@ -129,11 +129,11 @@ class Split:
         """
         try:
             return list(self.ids).index(sample_id)
-        except ValueError:
+        except ValueError as error:
             raise DataError(
                 f"no sample {sample_id!r} in split {self.name!r}",
                 expected=f"one of its {len(self)} ids, such as {list(self.ids[:3])}",
-            ) from None
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -151,11 +151,11 @@ class EmotionDataset:
     def __getitem__(self, split: str) -> Split:
         try:
             return self.splits[split]
-        except KeyError:
+        except KeyError as error:
             raise DataError(
                 f"the data set {self.card.name!r} has no split {split!r}",
                 expected=f"one of {', '.join(sorted(self.splits)) or 'none: it is empty'}",
-            ) from None
+            ) from error
 
     @property
     def label_names(self) -> tuple[str, ...]:

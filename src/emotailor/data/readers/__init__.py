@@ -8,7 +8,7 @@ or is given as the function itself. :func:`reader` declares the options it under
 
 import pickletools
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,7 @@ _BUILT_IN = (
 FORMATS: dict[str, Format] = {known.name: known for known in _BUILT_IN}
 """The formats of this package, by name."""
 
+_BY_SUFFIX = {".csv": "table", ".npz": "npz"}
 _MMSA_KEYS = {"raw_text", "text_bert", "regression_labels", "audio_lengths", "vision_lengths"}
 
 
@@ -106,6 +107,7 @@ def detect(path: Path) -> str:
     """
     if not path.exists():
         raise DataError(f"{path} does not exist", expected="a file or folder", fix="check the path")
+
     name = _detect_folder(path) if path.is_dir() else _detect_file(path)
     if name is None:
         raise DataError(
@@ -126,18 +128,16 @@ def _detect_folder(path: Path) -> str | None:
 
 def _detect_file(path: Path) -> str | None:
     require_file(path, "a data file")
+    suffix = path.suffix.lower()
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+
     with path.open("rb") as file:
         head = file.read(len(LEGACY_TORCH))
-    if path.suffix.lower() in (".csv", ".npz"):
-        return {".csv": "table", ".npz": "npz"}[path.suffix.lower()]
     if head == LEGACY_TORCH:
         return "tailor"
     if head.startswith(b"PK"):
-        with unreadable(path, "a complete .npz or torch file"), zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if any(n.split("/", 1)[-1] == "data.pkl" for n in names):
-            return "tailor"
-        return "npz" if names and all(n.endswith(".npy") for n in names) else None
+        return _detect_zip(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         raise DataError(
             f"{path} is one HDF5 file",
@@ -147,16 +147,30 @@ def _detect_file(path: Path) -> str | None:
     return _detect_pickle(path) if head[:1] == b"\x80" else None
 
 
+def _detect_zip(path: Path) -> str | None:
+    with unreadable(path, "a complete .npz or torch file"), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name.split("/", 1)[-1] == "data.pkl" for name in names):
+        return "tailor"
+    all_arrays = all(name.endswith(".npy") for name in names)
+    return "npz" if names and all_arrays else None
+
+
 def _detect_pickle(path: Path) -> str | None:
     """Tell MulT's pickle from MMSA's by their keys, reading on only until one decides."""
+    for text in _texts_in_pickle(path):
+        if text in _MMSA_KEYS:
+            return "mmsa"
+        if text == "labels":
+            return "mult"
+    return None
+
+
+def _texts_in_pickle(path: Path) -> Iterator[str]:
     with unreadable(path, "a complete pickle"), path.open("rb") as file:
         for _, argument, _ in pickletools.genops(file):
-            if isinstance(argument, str) and len(argument) < 30:
-                if argument in _MMSA_KEYS:
-                    return "mmsa"
-                if argument == "labels":
-                    return "mult"
-    return None
+            if isinstance(argument, str):
+                yield argument
 
 
 def find_format(wanted: str | Format | Callable[..., Any]) -> Format:
@@ -217,18 +231,7 @@ def open_source(
         raise DataError(f"{source} does not exist", expected=chosen.what, fix="check the path")
     if own:
         return read_own(source, chosen, options)
-
-    where = source if isinstance(source, Path) else next(iter(source.values()), Path())
-    with unreadable(where, chosen.what):
-        reading = chosen.read(source, options)
-    inner = reading.samples
-
-    def samples() -> Any:
-        with unreadable(where, chosen.what):
-            yield from inner
-
-    reading.samples = samples()
-    return reading
+    return chosen.read(source, options)
 
 
 def _refuse_unused(chosen: Format, options: ConvertOptions, own: bool) -> None:

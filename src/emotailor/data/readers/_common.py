@@ -1,5 +1,6 @@
 """What every reader takes, returns and checks."""
 
+import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from jaxtyping import Float32, UInt8
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, EmotailorError
 
+_SPLITS = ("train", "valid", "test")
 _SPLIT_ALIASES = {"dev": "valid", "val": "valid", "validation": "valid"}
 _SDK_FOLD = re.compile(r"(?:standard_)?(train|valid|test)_fold")
 
@@ -47,10 +49,13 @@ class ConvertOptions:
     def __post_init__(self) -> None:
         if self.label_rule not in (">", ">="):
             raise ConfigError(f"label_rule {self.label_rule!r}", expected="'>' or '>='")
+
         if not np.isfinite(self.label_threshold):
             raise ConfigError(f"label_threshold {self.label_threshold}", expected="a finite number")
+
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"limit {self.limit}", expected="1 or more samples per split")
+
         if self.folds is not None and self.split_by_hash:
             raise ConfigError("both folds and split_by_hash are given", expected="one of them")
 
@@ -63,6 +68,7 @@ class ConvertOptions:
         numbers = np.asarray(values)
         if numbers.dtype.kind not in "fiub" or not np.isfinite(numbers).all():
             raise DataError(f"{where}: labels that are not finite numbers", expected="numbers")
+
         held = numbers > self.label_threshold
         if self.label_rule == ">=":
             held |= numbers == self.label_threshold
@@ -98,18 +104,25 @@ class Reading:
 
 @contextmanager
 def unreadable(path: Path, expected: str) -> Iterator[None]:
-    """Turn whatever a library raises over a damaged file into one ``DataError``."""
+    """Turn whatever a library raises over a damaged file into one ``DataError``.
+
+    Only calls of a library belong inside: a mistake in code of our own would be reported as damage
+    of the file.
+    """
     try:
         yield
     except EmotailorError:
         raise
     except Exception as error:  # a damaged file can make its library raise anything
         reason = " ".join(str(error).split())[:200]
+        kind = type(error).__name__
         raise DataError(
-            f"{path} cannot be read: {type(error).__name__}{': ' * bool(reason)}{reason}",
+            f"{path} cannot be read: {kind}: {reason}"
+            if reason
+            else f"{path} cannot be read: {kind}",
             expected=expected,
             fix="check that it is complete, or copy or download it again",
-        ) from None
+        ) from error
 
 
 def require_file(path: Path, what: str) -> Path:
@@ -138,14 +151,85 @@ def canonical_split(name: str) -> str | None:
     name = name.strip()
     if name.lower() in ("", "none", "nan"):
         return None
-    if fold := _SDK_FOLD.fullmatch(name):
+    fold = _SDK_FOLD.fullmatch(name)
+    if fold is not None:
         return fold[1]
     return _SPLIT_ALIASES.get(name.lower(), name)
 
 
-def as_text(value: Any) -> str:
-    """Return a str from a str, bytes or NumPy scalar of either."""
-    return value.decode() if isinstance(value, bytes) else str(value)
+def as_text(value: Any, where: str) -> str:
+    """Return a str from a str, bytes or NumPy scalar of either.
+
+    Args:
+        value: what is stored.
+        where: file and key, for messages.
+
+    Raises:
+        DataError: bytes that are not UTF-8.
+    """
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: {value[:80]!r}", expected="text in UTF-8") from error
+
+
+def as_array(value: Any, where: str, expected: str) -> np.ndarray:
+    """Return an array of what a file holds.
+
+    Args:
+        value: anything.
+        where: file, split and key, for messages.
+        expected: what would be right, for messages.
+
+    Raises:
+        DataError: it cannot be an array, such as rows of different lengths.
+    """
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(
+            f"{where}: a {type(value).__name__} that is no array: {error}", expected=expected
+        ) from error
+
+
+@dataclass(frozen=True)
+class CsvRows:
+    """What a CSV holds.
+
+    Attributes:
+        columns: names in the first line.
+        rows: column -> cell, per row; a row that is too short has None in the cells it lacks.
+        lines: number of the line at which each row ends, for messages.
+    """
+
+    columns: list[str]
+    rows: list[dict[str, str]]
+    lines: list[int]
+
+
+def read_csv(path: Path, expected: str, *, strict: bool = False) -> CsvRows:
+    """Read a CSV with a line of column names.
+
+    Args:
+        path: the file.
+        expected: what would be right, for messages.
+        strict: refuse quotes that are not closed.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    require_file(path, expected)
+    rows: list[dict[str, str]] = []
+    lines: list[int] = []
+    with unreadable(path, expected), path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, strict=strict)
+        columns = list(reader.fieldnames or [])
+        for row in reader:
+            rows.append(row)
+            lines.append(reader.line_num)
+    return CsvRows(columns, rows, lines)
 
 
 class Block:
@@ -161,35 +245,49 @@ class Block:
     """
 
     def __init__(self, where: str, value: Any, *, vectors: bool = False) -> None:
-        self._where = where
-        expected = "numbers of shape (samples, steps, features)"
-        if isinstance(value, list | tuple) or (
-            isinstance(value, np.ndarray) and value.dtype.kind == "O"
-        ):
-            self._items: Any = [np.asarray(item) for item in value]
-            self.dim = self._items[0].shape[-1] if self._items and self._items[0].ndim else 0
-            bad = [a for a in self._items if a.ndim != 2 or a.dtype.kind not in "fiub"]
-            if bad or not self._items:
-                found = f"item of {bad[0].dtype} and shape {bad[0].shape}" if bad else "no items"
-                raise DataError(f"{where}: {found}", expected=expected)
-            self.lengths = np.array([len(a) for a in self._items])
+        self._items: Any
+        one_by_one = isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.ndim > 0
+        if one_by_one or isinstance(value, list | tuple):
+            self._items = _separate(where, value)
+            self.dim = self._items[0].shape[1]
+            self.lengths = np.array([len(item) for item in self._items])
         else:
-            array = np.asarray(value)
-            if array.ndim == 2 and vectors:
-                array = array[:, None]
-            if array.ndim != 3 or array.dtype.kind not in "fiub" or not array.shape[2]:
-                raise DataError(
-                    f"{where}: {_describe(value, array)}",
-                    expected=expected + (" or (samples, features)" if vectors else ""),
-                )
-            self._items, self.dim = array, array.shape[2]
-            self.lengths = np.full(len(array), array.shape[1])
+            self._items = _rectangular(where, value, vectors)
+            self.dim = self._items.shape[2]
+            self.lengths = np.full(len(self._items), self._items.shape[1])
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, index: int) -> Float32[np.ndarray, "steps dim"]:
         return as_float32(self._items[index])
+
+
+_SEQUENCES = "numbers of shape (samples, steps, features)"
+
+
+def _separate(where: str, value: Any) -> list[np.ndarray]:
+    """Return a list of arrays (steps_i, dim)."""
+    items = [as_array(item, where, _SEQUENCES) for item in value]
+    if not items:
+        raise DataError(f"{where}: no items", expected=_SEQUENCES)
+    for item in items:
+        if item.ndim != 2 or item.dtype.kind not in "fiub":
+            raise DataError(
+                f"{where}: item of {item.dtype} and shape {item.shape}", expected=_SEQUENCES
+            )
+    return items
+
+
+def _rectangular(where: str, value: Any, vectors: bool) -> np.ndarray:
+    """Return one array (n, steps, dim)."""
+    expected = f"{_SEQUENCES} or (samples, features)" if vectors else _SEQUENCES
+    array = as_array(value, where, expected)
+    if array.ndim == 2 and vectors:
+        array = array[:, None]  # (n, 1, dim)
+    if array.ndim != 3 or array.dtype.kind not in "fiub" or not array.shape[2]:
+        raise DataError(f"{where}: {_describe(value, array)}", expected=expected)
+    return array
 
 
 def _describe(value: Any, array: np.ndarray) -> str:
@@ -201,6 +299,27 @@ def as_float32(values: np.ndarray) -> Float32[np.ndarray, "..."]:
     """Return ``values`` as float32; what is beyond its range becomes infinite."""
     with np.errstate(over="ignore"):
         return np.asarray(values).astype(np.float32, copy=False)
+
+
+def read_blocks(
+    path: Path, splits: Mapping[str, Mapping[str, Any]], keys: Mapping[Modality, str]
+) -> dict[str, dict[Modality, Block]]:
+    """Return the sequences of every split of a ``{split: {key: ...}}`` file.
+
+    Args:
+        path: the file, for messages.
+        splits: what :func:`splits_of` returned.
+        keys: where each modality lies in a split.
+
+    Raises:
+        DataError: a value has another shape or does not hold numbers.
+    """
+    blocks: dict[str, dict[Modality, Block]] = {}
+    for split, content in splits.items():
+        blocks[split] = {}
+        for m, key in keys.items():
+            blocks[split][m] = Block(f"{path}: split {split!r}: {key}", content[key])
+    return blocks
 
 
 def check_blocks(
@@ -220,6 +339,7 @@ def check_blocks(
                     f"but {counts[split]} samples",
                     expected="one sequence per sample",
                 )
+
             if dims.setdefault(m, block.dim) != block.dim:
                 raise DataError(
                     f"{path}: {m} has {block.dim} features in split {split!r} and {dims[m]} before",
@@ -240,15 +360,18 @@ def decide_aligned(
     """
     for split, blocks in splits.items():
         lengths = [block.lengths for block in blocks.values()]
-        if any(not np.array_equal(lengths[0], other) for other in lengths[1:]):
-            if align:
-                shown = {m: int(b.lengths.max(initial=0)) for m, b in blocks.items()}
-                raise DataError(
-                    f"{path}: split {split!r} has {shown} steps and cannot be aligned",
-                    expected="the same number of steps in every modality",
-                    fix="convert it as unaligned, or use the aligned file",
-                )
+        same = all(np.array_equal(lengths[0], other) for other in lengths)
+        if same:
+            continue
+        if not align:
             return False
+
+        longest = {m: int(block.lengths.max(initial=0)) for m, block in blocks.items()}
+        raise DataError(
+            f"{path}: split {split!r} has {longest} steps and cannot be aligned",
+            expected="the same number of steps in every modality",
+            fix="convert it as unaligned, or use the aligned file",
+        )
     return align is not False
 
 
@@ -263,23 +386,29 @@ def splits_of(content: Any, path: Path, keys: Sequence[str]) -> dict[str, dict[s
     Raises:
         DataError: there is no split, or one lacks a key.
     """
-    splits = {}
-    if isinstance(content, dict):
-        for name in content:
-            split = canonical_split(name) if isinstance(name, str) else None
-            if split in ("train", "valid", "test") and isinstance(content[name], dict):
-                splits[split] = content[name]
+    splits: dict[str, dict[str, Any]] = {}
+    entries = content if isinstance(content, dict) else {}
+    for name, entry in entries.items():
+        split = canonical_split(name) if isinstance(name, str) else None
+        if split in _SPLITS and isinstance(entry, dict):
+            splits[split] = entry
+
     if not splits:
-        top = f"entries {[str(k)[:30] for k in content][:8]}" if isinstance(content, dict) else ""
+        found = f"a {type(content).__name__}"
+        if isinstance(content, dict):
+            found = f"entries {[str(key)[:30] for key in content][:8]}"
         raise DataError(
-            f"{path} holds {top or 'a ' + type(content).__name__} and no split",
+            f"{path} holds {found} and no split",
             expected="a dictionary with the splits train, valid and test",
         )
-    for name, split in splits.items():
-        if missing := [key for key in keys if key not in split]:
+
+    for name, split_content in splits.items():
+        missing = [key for key in keys if key not in split_content]
+        if missing:
+            present = ", ".join(map(str, split_content))
             raise DataError(
                 f"{path}: split {name!r} has no {', '.join(map(repr, missing))}",
-                expected=f"the keys {', '.join(keys)}; it has {', '.join(map(str, split))[:200]}",
+                expected=f"the keys {', '.join(keys)}; it has {present[:200]}",
             )
     return splits
 
@@ -293,7 +422,8 @@ def pick_columns(
         DataError: there is no such column.
     """
     by_name = {same(column): column for column in columns}
-    if unknown := [name for name in wanted if same(name) not in by_name]:
+    unknown = [name for name in wanted if same(name) not in by_name]
+    if unknown:
         raise DataError(
             f"{where} has no label {', '.join(map(repr, unknown))}",
             expected=f"some of its columns {', '.join(columns)}",

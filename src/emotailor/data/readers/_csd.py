@@ -37,21 +37,30 @@ class Csd:
         self.path = require_file(path, _EXPECTED)
         with unreadable(path, _EXPECTED):
             self._file = h5py.File(path, "r")
-            names = list(self._file)
-            self.root = str(names[0]) if names else ""
-            group = self._file[self.root] if len(names) == 1 else None
-            data = group.get("data") if isinstance(group, h5py.Group) else None
-            if not isinstance(data, h5py.Group) or not len(data):
-                self._file.close()
-                raise DataError(
-                    f"{path} has the top-level groups {names[:5]} and no /<root>/data with entries",
-                    expected=_EXPECTED,
-                )
-            self._group: Any = group
-            self._data: Any = data
-            self.keys = [str(key) for key in data]
+        try:
+            self.root, self._group, self._data, self.keys = self._layout()
+        except BaseException:
+            self._file.close()
+            raise
         self._known = set(self.keys)
         self._bad: dict[str, int] = {}  # by entry, since an entry can be read twice
+
+    def _layout(self) -> tuple[str, Any, Any, list[str]]:
+        """Return the name of the root, the root, its data, and the keys of the entries."""
+        import h5py
+
+        with unreadable(self.path, _EXPECTED):
+            names = list(self._file)
+            group = self._file[names[0]] if len(names) == 1 else None
+            data = group.get("data") if isinstance(group, h5py.Group) else None
+            keys = [str(key) for key in data] if isinstance(data, h5py.Group) else []
+        if not keys:
+            raise DataError(
+                f"{self.path} has the top-level groups {names[:5]} and no /<root>/data with "
+                "entries",
+                expected=_EXPECTED,
+            )
+        return str(names[0]), group, data, keys
 
     def __enter__(self) -> "Csd":
         return self
@@ -68,10 +77,22 @@ class Csd:
         return key in self._known
 
     def metadata(self, name: str) -> Any:
-        """Return one metadata field, parsed; None where it is absent or not JSON."""
+        """Return one metadata field, parsed; None where it is absent or not JSON.
+
+        Raises:
+            DataError: the file is damaged there.
+        """
+        import h5py
+
+        with unreadable(self.path, _EXPECTED):
+            stored = self._group.get(f"metadata/{name}")
+            raw = np.asarray(stored[()]) if isinstance(stored, h5py.Dataset) else np.zeros(0)
+        if not raw.size:
+            return None
+        text: Any = raw.ravel()[0]
         try:
-            return json.loads(np.asarray(self._group[f"metadata/{name}"][()]).ravel()[0])
-        except (KeyError, ValueError, TypeError, IndexError):
+            return json.loads(text)
+        except (ValueError, TypeError, RecursionError):
             return None
 
     @property
@@ -84,8 +105,11 @@ class Csd:
         """Feature width; None where the features are not numbers (words, phones)."""
         with unreadable(self.path, _EXPECTED):
             features = self._data[self.keys[0]]["features"]
-            numeric = features.ndim == 2 and features.dtype.kind in "fiu"
-            return int(features.shape[1]) if numeric else None
+            shape = tuple(features.shape)
+            kind = features.dtype.kind
+        if len(shape) != 2 or kind not in "fiu":
+            return None
+        return int(shape[1])
 
     def entry(
         self, key: str
@@ -99,20 +123,20 @@ class Csd:
         """
         with unreadable(self.path, _EXPECTED):
             entry = self._data[key]
-            features, intervals = entry["features"][()], entry["intervals"][()]
-            if (
-                features.ndim != 2
-                or features.dtype.kind not in "fiu"
-                or intervals.dtype.kind not in "fiu"
-                or intervals.shape != (len(features), 2)
-            ):
-                raise DataError(
-                    f"{self.path}: entry {key!r} has features {features.dtype} {features.shape} "
-                    f"and intervals {intervals.shape}",
-                    expected="numbers (n, dim) and (n, 2)",
-                )
+            features = np.asarray(entry["features"][()])
+            intervals = np.asarray(entry["intervals"][()])
+        numbers = features.dtype.kind in "fiu" and intervals.dtype.kind in "fiu"
+        if not numbers or features.ndim != 2 or intervals.shape != (len(features), 2):
+            raise DataError(
+                f"{self.path}: entry {key!r} has features {features.dtype} {features.shape} "
+                f"and intervals {intervals.shape}",
+                expected="numbers (n, dim) and (n, 2)",
+            )
+
         start, end = intervals.astype(np.float64).T
         good = np.isfinite(start) & np.isfinite(end) & (start >= 0) & (end >= start)
         self._bad[key] = int((~good).sum())
-        kept = np.flatnonzero(good)[np.argsort(start[good], kind="stable")]
+
+        in_time = np.argsort(start[good], kind="stable")
+        kept = np.flatnonzero(good)[in_time]
         return features[kept].astype(np.float64), intervals[kept].astype(np.float64), kept

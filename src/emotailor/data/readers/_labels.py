@@ -1,6 +1,5 @@
 """Emotion labels from a file of their own, joined to features by id or by time, never by row."""
 
-import csv
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -12,8 +11,8 @@ from jaxtyping import UInt8
 from emotailor.data.readers._common import (
     ConvertOptions,
     pick_columns,
+    read_csv,
     require_file,
-    unreadable,
 )
 from emotailor.data.readers._csd import Csd
 from emotailor.data.sample import EMOTIONS, canonical_label
@@ -69,21 +68,33 @@ class LabelTable:
 
     def find(self, sample_id: str) -> Segment | None:
         """Return the segment ``video[k]``, also when it is written ``video$_$k``."""
-        if found := self._by_key.get(sample_id):
+        found = self._by_key.get(sample_id)
+        if found is not None:
             return found
         match = _SEGMENT_ID.fullmatch(sample_id)
-        return self._by_key.get(f"{match['video']}[{match['a'] or match['b']}]") if match else None
+        if match is None:
+            return None
+        number = match["a"] or match["b"]
+        return self._by_key.get(f"{match['video']}[{number}]")
 
     def find_time(self, video: str, start: float, end: float) -> Segment | None:
         """Return the segment of ``video`` with this start and end, within ``TOLERANCE``."""
+        best = None
+        least = np.inf
+        for segment in self._by_video.get(video, ()):
+            distance = _distance(segment, start, end)
+            if distance < least:
+                best = segment
+                least = distance
+        return best if least <= TOLERANCE else None
 
-        def distance(segment: Segment) -> float:
-            if segment.span is None:
-                return np.inf
-            return max(abs(segment.span[0] - start), abs(segment.span[1] - end))
 
-        best = min(self._by_video.get(video, ()), key=distance, default=None)
-        return best if best is not None and distance(best) <= TOLERANCE else None
+def _distance(segment: Segment, start: float, end: float) -> float:
+    """Return by how many seconds a segment begins or ends elsewhere, whichever is more."""
+    if segment.span is None:
+        return np.inf
+    first, last = segment.span
+    return max(abs(first - start), abs(last - end))
 
 
 def read_label_table(path: Path, options: ConvertOptions) -> LabelTable:
@@ -128,78 +139,108 @@ def _wanted(where: str, columns: list[str], options: ConvertOptions) -> list[str
 
 
 def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
-    places: list[tuple[str, str, tuple[float, float] | None]] = []
-    values: list[list[float]] = []
-    with unreadable(path, _EXPECTED), path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        columns = list(rows.fieldnames or [])
-        if "id" not in columns and "key" not in columns:
-            raise DataError(
-                f"{path} has the columns {', '.join(columns)[:200]}", expected=_EXPECTED
-            )
-        wanted = _wanted(str(path), columns, options)
-        times = ["start", "end"] if {"start", "end"} <= set(columns) else []
-        for row in rows:
-            key, video = _names(row)
-            if not key:
-                raise DataError(f"{path}, line {rows.line_num}: no id", expected="one in every row")
-            try:
-                values.append([float(row[c]) for c in wanted])
-                span = [float(row[c]) for c in times]
-            except (TypeError, ValueError):
-                cells = {c: row[c] for c in (*wanted, *times)}
-                raise DataError(
-                    f"{path}, line {rows.line_num}: {cells}", expected="a number in each"
-                ) from None
-            places.append((key, video, (span[0], span[1]) if span else None))
-    if not places:
+    table = read_csv(path, _EXPECTED)
+    columns = table.columns
+    if "id" not in columns and "key" not in columns:
+        raise DataError(f"{path} has the columns {', '.join(columns)[:200]}", expected=_EXPECTED)
+    wanted = _wanted(str(path), columns, options)
+    timed = "start" in columns and "end" in columns
+    if not table.rows:
         raise DataError(f"{path} has no rows", expected=_EXPECTED)
+
+    names: list[tuple[str, str]] = []
+    spans: list[tuple[float, float] | None] = []
+    values: list[list[float]] = []
+    for row, line in zip(table.rows, table.lines, strict=True):
+        where = f"{path}, line {line}"
+        key, video = _names(row)
+        if not key:
+            raise DataError(f"{where}: no id", expected="one in every row")
+        numbers = _numbers(row, [*wanted, "start", "end"] if timed else wanted, where)
+        names.append((key, video))
+        spans.append((numbers[-2], numbers[-1]) if timed else None)
+        values.append(numbers[: len(wanted)])
+
     labels = options.binarise(str(path), np.array(values))
-    segments = [Segment(*place, labels[i]) for i, place in enumerate(places)]
+    segments = [
+        Segment(key, video, span, row_labels)
+        for (key, video), span, row_labels in zip(names, spans, labels, strict=True)
+    ]
     return LabelTable(path, tuple(options.label_names or wanted), segments)
+
+
+def _numbers(row: dict[str, str], columns: list[str], where: str) -> list[float]:
+    """Return the cells of a row as numbers."""
+    try:
+        return [float(row[column]) for column in columns]
+    except (TypeError, ValueError) as error:  # the former where the row is too short
+        cells = {column: row[column] for column in columns}
+        raise DataError(f"{where}: {cells}", expected="a number in each") from error
 
 
 def _names(row: dict[str, str]) -> tuple[str, str]:
     """Return the segment's key and its video."""
-    name, number = row.get("id") or "", row.get("segment_id")
-    key = row.get("key") or (f"{name}[{number}]" if name and number else name)
+    name = row.get("id") or ""
+    number = row.get("segment_id")
+    key = row.get("key")
+    if not key:
+        key = f"{name}[{number}]" if name and number else name
+    if name:
+        return key, name
     match = _SEGMENT_ID.fullmatch(key)
-    return key, name or (match["video"] if match else key)
+    return key, match["video"] if match else key
 
 
 def _from_csd(path: Path, options: ConvertOptions) -> LabelTable:
-    segments, notes = [], []
+    notes: list[str] = []
+    segments: list[Segment] = []
     with Csd(path) as csd:
-        columns = csd.metadata("dimension names")
-        if not isinstance(columns, list) or len(columns) != csd.dim:
-            if csd.dim != len(SDK_LABELS):
-                raise DataError(
-                    f"{path} has {csd.dim} label columns without names",
-                    expected=f"the SDK's 7 columns {', '.join(SDK_LABELS)}",
-                )
-            columns = list(SDK_LABELS)
-            notes.append(f"{path.name} does not name its columns: assumed {', '.join(columns)}")
-        columns = [str(c) for c in columns]
+        columns = _columns(csd, notes)
         wanted = _wanted(str(path), columns, options)
-        at = [columns.index(c) for c in wanted]
+        positions = [columns.index(name) for name in wanted]
         for key in csd.keys:
-            values, spans, rows = csd.entry(key)
-            if values.shape[1] != len(columns):
-                raise DataError(
-                    f"{path}: entry {key!r} has {values.shape[1]} columns",
-                    expected=f"{len(columns)} as in the first entry",
-                )
-            labels = options.binarise(f"{path}: entry {key!r}", values[:, at])
-            match = _SEGMENT_ID.fullmatch(key)
-            for i in np.argsort(rows).tolist():
-                # an entry that is a segment already keeps its name; others are numbered by row
-                name = key if match and len(spans) == 1 else f"{key}[{rows[i]}]"
-                video = match["video"] if match else key
-                span = float(spans[i, 0]), float(spans[i, 1])
-                segments.append(Segment(name, video, span, labels[i]))
+            segments += _segments(csd, key, columns, positions, options)
         if csd.bad_intervals:
             notes.append(
                 f"{path.name}: {csd.bad_intervals} segments with a negative, reversed or "
                 "non-finite interval ignored"
             )
     return LabelTable(path, tuple(options.label_names or wanted), segments, notes)
+
+
+def _columns(csd: Csd, notes: list[str]) -> list[str]:
+    """Return the names of the label columns: what the file says, or else the SDK's."""
+    columns = csd.metadata("dimension names")
+    if isinstance(columns, list) and len(columns) == csd.dim:
+        return [str(column) for column in columns]
+    if csd.dim != len(SDK_LABELS):
+        raise DataError(
+            f"{csd.path} has {csd.dim} label columns without names",
+            expected=f"the SDK's 7 columns {', '.join(SDK_LABELS)}",
+        )
+    notes.append(f"{csd.path.name} does not name its columns: assumed {', '.join(SDK_LABELS)}")
+    return list(SDK_LABELS)
+
+
+def _segments(
+    csd: Csd, key: str, columns: list[str], positions: list[int], options: ConvertOptions
+) -> list[Segment]:
+    """Return the labelled segments of one entry, in the order of its rows."""
+    values, spans, rows = csd.entry(key)
+    if values.shape[1] != len(columns):
+        raise DataError(
+            f"{csd.path}: entry {key!r} has {values.shape[1]} columns",
+            expected=f"{len(columns)} as in the first entry",
+        )
+
+    labels = options.binarise(f"{csd.path}: entry {key!r}", values[:, positions])
+    match = _SEGMENT_ID.fullmatch(key)
+    video = match["video"] if match else key
+    # an entry that is a segment already keeps its name; others are numbered by row
+    is_segment = match is not None and len(spans) == 1
+    found = []
+    for i in np.argsort(rows).tolist():
+        name = key if is_segment else f"{key}[{rows[i]}]"
+        span = float(spans[i, 0]), float(spans[i, 1])
+        found.append(Segment(name, video, span, labels[i]))
+    return found

@@ -66,8 +66,10 @@ class _Dtype:
     def __init__(self, spec: Any, *_: Any) -> None:
         if not isinstance(spec, str | bytes):
             raise pickle.UnpicklingError("a dtype that is not plain")
-        self.real = np.dtype(spec.decode() if isinstance(spec, bytes) else spec)
-        if self.real.kind not in _SAFE_KINDS + "O" or self.real.fields or self.real.subdtype:
+        text = spec.decode() if isinstance(spec, bytes) else spec
+        self.real = np.dtype(text)
+        plain = self.real.kind in _SAFE_KINDS + "O"
+        if not plain or self.real.fields or self.real.subdtype:
             raise pickle.UnpicklingError(f"dtype {self.real}")
 
     def __setstate__(self, state: Any) -> None:
@@ -80,16 +82,28 @@ class _Array(np.ndarray):
 
     def __setstate__(self, state: Any) -> None:
         shape, dtype, fortran, data = state[-4:]
-        if not isinstance(dtype, _Dtype) or not all(type(n) is int and n >= 0 for n in shape):
+        if not isinstance(dtype, _Dtype) or not _are_sizes(shape):
             raise pickle.UnpicklingError("an array of unknown type or shape")
         if isinstance(data, str):  # bytes of Python 2, read as latin-1
             data = data.encode("latin-1")
-        kind = dtype.real.kind
-        count = prod(shape) * (1 if kind == "O" else dtype.real.itemsize)
-        if not isinstance(data, list if kind == "O" else bytes | bytearray) or len(data) != count:
+
+        of_objects = dtype.real.kind == "O"
+        if of_objects:
+            right_kind = isinstance(data, list)
+            count = prod(shape)
+        else:
+            right_kind = isinstance(data, bytes | bytearray)
+            count = prod(shape) * dtype.real.itemsize
+        if not right_kind or len(data) != count:
             raise pickle.UnpicklingError(f"an array of shape {shape} with {len(data)} data")
+
         checked: Any = (1, tuple(shape), dtype.real, bool(fortran), data)
         super().__setstate__(checked)
+
+
+def _are_sizes(values: Any) -> bool:
+    """Whether all values are whole numbers from 0 on; an object may only claim to be one."""
+    return all(type(value) is int and value >= 0 for value in values)
 
 
 def _reconstruct(*_: Any) -> np.ndarray:
@@ -145,16 +159,18 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.nd
     """Rebuild a tensor as a view of its storage, within its bounds."""
     if not isinstance(storage, _Storage) or len(size) != len(stride):
         raise pickle.UnpicklingError("a tensor without its storage")
-    if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
+    if not _are_sizes((offset, *size, *stride)):
         raise pickle.UnpicklingError("a tensor of impossible shape")
-    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    if prod(size) > len(storage.values) or (prod(size) and last >= len(storage.values)):
+
+    count = prod(size)
+    available = len(storage.values)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if count > available or (count > 0 and last >= available):
         raise pickle.UnpicklingError(f"a tensor {tuple(size)} beyond its storage")
-    values = storage.values[offset:] if prod(size) else storage.values[:0]
-    step = storage.values.itemsize
-    return np.lib.stride_tricks.as_strided(
-        values, tuple(size), [s * step for s in stride], writeable=False
-    )
+
+    values = storage.values[offset:] if count else storage.values[:0]
+    strides = [step * values.itemsize for step in stride]  # in bytes
+    return np.lib.stride_tricks.as_strided(values, tuple(size), strides, writeable=False)
 
 
 def _numpy(new: str) -> tuple[str, str]:
@@ -217,12 +233,15 @@ class _Unpickler(pickle._Unpickler):
         read_storage: _ReadStorage | None = None,
     ) -> None:
         super().__init__(file, encoding="latin1")
-        self._path, self._unknown, self._read_storage = path, unknown, read_storage
+        self._path = path
+        self._unknown = unknown
+        self._read_storage = read_storage
         self._size = path.stat().st_size
         self.storages: dict[Any, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        if call := _ALLOWED.get((module, name)):
+        call = _ALLOWED.get((module, name))
+        if call is not None:
             return _Allowed(call)
         if module == "torch" and name in _STORAGES:
             return _StorageType(name)
@@ -232,6 +251,7 @@ class _Unpickler(pickle._Unpickler):
                 expected="a pickle of NumPy arrays, lists, dictionaries and strings alone",
                 fix="export the arrays again without other objects, if you trust where it is from",
             )
+
         self._unknown.add(f"{module}.{name}")
         return type("Inert", (Inert,), {})  # fresh, because a pickle can set attributes on it
 
@@ -241,12 +261,14 @@ class _Unpickler(pickle._Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         if self._read_storage is None:
             raise pickle.UnpicklingError("it refers to data outside")
+
         kind, storage_type, key, _, count = pid[:5]
         if kind != "storage" or not isinstance(storage_type, _StorageType):
             raise pickle.UnpicklingError("a tensor of a type that is not plain numbers")
         dtype = storage_type.dtype
         if type(count) is not int or not 0 <= count * dtype.itemsize <= self._size:
             raise pickle.UnpicklingError(f"a storage of {count} numbers")
+
         if key not in self.storages:
             self.storages[key] = _Storage(self._read_storage(key, dtype, count))
         return self.storages[key]
@@ -260,6 +282,10 @@ class _Unpickler(pickle._Unpickler):
     dispatch: ClassVar[Any] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}
 
 
+_PICKLE = "a complete pickle of NumPy arrays"
+_TORCH = "a complete file written by torch.save"
+
+
 def load_pickle(path: Path) -> Any:
     """Return what a pickle of NumPy arrays and plain containers holds, running nothing.
 
@@ -267,7 +293,7 @@ def load_pickle(path: Path) -> Any:
         DataError: the file is missing, damaged, or names anything else.
     """
     require_file(path, "a pickle")
-    with unreadable(path, "a complete pickle of NumPy arrays"), path.open("rb") as file:
+    with unreadable(path, _PICKLE), path.open("rb") as file:
         content = _Unpickler(file, path).load()
     refuse_deep_nesting(content, path)
     return content
@@ -285,24 +311,29 @@ def refuse_deep_nesting(content: Any, path: Path) -> None:
     Raises:
         DataError: deeper than ``MAX_DEPTH`` levels, or a container that holds itself.
     """
-    heights: dict[int, int] = {}
+    heights: dict[int, int] = {}  # by identity, so that what is shared is measured once
 
     def height(value: Any, level: int) -> int:
         if not isinstance(value, list | tuple | dict):
             return 0
-        found = heights.get(id(value))
-        if found is None and level < MAX_DEPTH:
+        if id(value) not in heights:
+            if level >= MAX_DEPTH:
+                raise _too_deep(path)
             children = value.values() if isinstance(value, dict) else value
-            found = 1 + max((height(child, level + 1) for child in children), default=0)
-            heights[id(value)] = found
-        if found is None or level + found > MAX_DEPTH:
-            raise DataError(
-                f"{path}: lists nested more than {MAX_DEPTH} deep",
-                expected="arrays, or lists of numbers",
-            )
-        return found
+            inner = max((height(child, level + 1) for child in children), default=0)
+            heights[id(value)] = 1 + inner
+        if level + heights[id(value)] > MAX_DEPTH:
+            raise _too_deep(path)
+        return heights[id(value)]
 
     height(content, 0)
+
+
+def _too_deep(path: Path) -> DataError:
+    return DataError(
+        f"{path}: lists nested more than {MAX_DEPTH} deep",
+        expected="arrays, or lists of numbers",
+    )
 
 
 def load_torch(path: Path) -> tuple[Any, list[str]]:
@@ -315,17 +346,21 @@ def load_torch(path: Path) -> tuple[Any, list[str]]:
     """
     require_file(path, "a file written by torch.save")
     unknown: set[str] = set()
-    with unreadable(path, "a complete file written by torch.save"), path.open("rb") as file:
-        legacy = file.read(len(LEGACY_TORCH)) == LEGACY_TORCH
-        content = _load_legacy(file, path, unknown) if legacy else _load_zip(path, unknown)
+    with unreadable(path, _TORCH), path.open("rb") as file:
+        head = file.read(len(LEGACY_TORCH))
+    load = _load_legacy if head == LEGACY_TORCH else _load_zip
+    content = load(path, unknown)
     refuse_deep_nesting(content, path)
     return content, sorted(unknown)
 
 
 def _load_zip(path: Path, unknown: set[str]) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        names = [n for n in archive.namelist() if n.split("/", 1)[-1] == "data.pkl"]
-        if not names or any(i.compress_type != zipfile.ZIP_STORED for i in archive.infolist()):
+    with unreadable(path, _TORCH):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        names = [name for name in archive.namelist() if name.split("/", 1)[-1] == "data.pkl"]
+        packed = any(i.compress_type != zipfile.ZIP_STORED for i in archive.infolist())
+        if not names or packed:
             raise DataError(
                 f"{path} is a zip file, but not one that torch.save writes",
                 expected="an uncompressed archive with a data.pkl",
@@ -335,24 +370,43 @@ def _load_zip(path: Path, unknown: set[str]) -> Any:
         def read_storage(key: Any, dtype: np.dtype[Any], count: int) -> np.ndarray:
             return np.frombuffer(archive.read(f"{folder}data/{key}"), dtype, count)
 
-        with archive.open(names[0]) as file:
+        with unreadable(path, _TORCH), archive.open(names[0]) as file:
             content = _Unpickler(file, path, unknown, read_storage).load()
             file.read()  # to the end, so that the checksum is verified
-            return content
+    return content
 
 
-def _load_legacy(file: BufferedIOBase, path: Path, unknown: set[str]) -> Any:
-    """Read the older format: five pickles in a row, then the numbers of each storage."""
-    for _ in ("protocol version", "system information"):
-        _Unpickler(file, path).load()
-    # tensors are views of storages that are filled afterwards
-    unpickler = _Unpickler(file, path, unknown, lambda _, dtype, count: np.zeros(count, dtype))
-    content = unpickler.load()
-    for key in _Unpickler(file, path).load():
-        values = unpickler.storages[key].values
+def _load_legacy(path: Path, unknown: set[str]) -> Any:
+    """Read the older format: after its magic number four pickles, then the numbers of storages."""
+    with path.open("rb") as file:
+        with unreadable(path, _TORCH):
+            file.seek(len(LEGACY_TORCH))
+            _Unpickler(file, path).load()  # protocol version
+            _Unpickler(file, path).load()  # system information
+            # tensors are views of storages that are filled afterwards
+            unpickler = _Unpickler(file, path, unknown, _zeros)
+            content = unpickler.load()
+            keys = _Unpickler(file, path).load()
+
+        known = {str(key): storage for key, storage in unpickler.storages.items()}
+        if not isinstance(keys, list | tuple) or not {str(key) for key in keys} <= set(known):
+            raise DataError(
+                f"{path} does not say where the numbers of its tensors are", expected=_TORCH
+            )
+        for key in keys:
+            _fill(known[str(key)].values, file, path)
+    return content
+
+
+def _zeros(_: Any, dtype: np.dtype[Any], count: int) -> np.ndarray:
+    return np.zeros(count, dtype)
+
+
+def _fill(values: np.ndarray, file: BufferedIOBase, path: Path) -> None:
+    """Read the numbers of one storage: their count, then they themselves."""
+    with unreadable(path, _TORCH):
         count = int.from_bytes(file.read(8), "little")
         data = file.read(values.nbytes)
-        if count != len(values) or len(data) != values.nbytes:
-            raise DataError(f"{path} is truncated", expected=f"{len(values)} numbers in {key!r}")
-        values[:] = np.frombuffer(data, values.dtype)
-    return content
+    if count != len(values) or len(data) != values.nbytes:
+        raise DataError(f"{path} is truncated", expected=f"{len(values)} numbers in a tensor")
+    values[:] = np.frombuffer(data, values.dtype)

@@ -5,7 +5,6 @@ averaged over the features that overlap it in time, and are zero where none does
 segment holds each modality's own features that overlap it.
 """
 
-import csv
 import hashlib
 import json
 import re
@@ -22,11 +21,12 @@ from emotailor.data.readers._common import (
     Reading,
     as_float32,
     canonical_split,
+    read_csv,
     require_file,
     unreadable,
 )
 from emotailor.data.readers._csd import Csd
-from emotailor.data.readers._labels import Segment, read_label_table
+from emotailor.data.readers._labels import LabelTable, Segment, read_label_table
 from emotailor.data.sample import MODALITIES, Modality, Sample, video_of
 from emotailor.errors import DataError
 
@@ -36,6 +36,8 @@ _ROLES = {
     "audio": re.compile(r"covarep|opensmile|acoustic|audio", re.I),
     "text": re.compile(r"glove|word|bert|text", re.I),
 }
+_SPLIT_OF_TENTH = ("train",) * 7 + ("valid",) + ("test",) * 2
+
 Source = Path | Mapping[str, Path]
 
 
@@ -49,6 +51,7 @@ def read_csd(source: Source, options: ConvertOptions) -> Reading:
     where = source if isinstance(source, Path) else Path(next(iter(source.values())))
     notes: list[str] = []
     roles = _roles_in(source, notes) if isinstance(source, Path) else _explicit(source)
+
     labels = options.labels or roles.get("labels")
     if labels is None:
         raise DataError(
@@ -63,58 +66,103 @@ def read_csd(source: Source, options: ConvertOptions) -> Reading:
             expected="a file such as CMU_MOSEI_TimestampedWordVectors.csd",
             fix="add it, or convert as unaligned",
         )
+
     table = read_label_table(labels, options)
     notes += [*table.notes, options.rule]
     folds = _Folds(options, notes, where)
-    with ExitStack() as stack:
-        files = {m: stack.enter_context(Csd(roles[m])) for m in MODALITIES if m in roles}
-        dims = {m: csd.dim for m, csd in files.items()}
-        if not dims or None in dims.values():
-            raise DataError(
-                f"{where}: no features, or features that are not numbers, in {list(dims) or where}",
-                expected="numeric features for at least one of visual, audio and text",
-            )
-        kept_open = stack.pop_all()
+    files, dims, kept_open = _open_features(roles, where)
 
     def samples() -> Iterator[tuple[str, Sample]]:
         dropped: Counter[str] = Counter()
-        taken: Counter[str] = Counter()
         with kept_open:
-            cutter = _Cutter(files)
-            for segment in table.segments:
-                split = folds.split_of(segment)
-                if split is None or segment.span is None:
-                    dropped["are in no fold" if split is None else "have no start and end"] += 1
-                    continue
-                if options.limit is not None and taken[split] >= options.limit:
-                    continue
-                if align and not cutter.words(segment, segment.span):
-                    dropped["have no word in the text file"] += 1
-                    continue
-                taken[split] += 1
-                cut = cutter.aligned if align else cutter.unaligned
-                yield split, Sample(segment.key, cut(segment, segment.span), segment.labels)
-        notes.extend(f"{n} segments {what} and were dropped" for what, n in dropped.items())
-        notes.extend(
-            f"{files[m].path.name}: {len(keys)} segments start after its last interval"
-            for m, keys in cutter.beyond.items()
-            if keys
-        )
-        notes.extend(
-            f"{csd.path.name}: {csd.bad_intervals} rows with a negative, reversed or non-finite "
-            "interval ignored"
-            for csd in files.values()
-            if csd.bad_intervals
-        )
+            cutter = _Cutter(files, aligned=align)
+            yield from _cut(table, folds, cutter, options.limit, dropped)
+        notes.extend(_after(files, cutter, dropped))
 
     used = [*(csd.path for csd in files.values()), labels]
-    used += [options.folds] if options.folds else []
-    widths = {m: int(d or 0) for m, d in dims.items()}
-    return Reading(table.names, widths, align, samples(), used, notes)
+    if options.folds is not None:
+        used.append(options.folds)
+    return Reading(table.names, dims, align, samples(), used, notes)
+
+
+def _open_features(
+    roles: Mapping[str, Path], where: Path
+) -> tuple[dict[Modality, Csd], dict[Modality, int], ExitStack]:
+    """Open the feature files.
+
+    Returns:
+        The files, their widths, and what closes them.
+    """
+    files: dict[Modality, Csd] = {}
+    dims: dict[Modality, int] = {}
+    with ExitStack() as stack:
+        for m in MODALITIES:
+            if m not in roles:
+                continue
+            files[m] = stack.enter_context(Csd(roles[m]))
+            width = files[m].dim
+            if width is not None:
+                dims[m] = width
+
+        if not files or len(dims) < len(files):
+            raise DataError(
+                f"{where}: no features, or features that are not numbers, in "
+                f"{list(files) or where}",
+                expected="numeric features for at least one of visual, audio and text",
+            )
+        return files, dims, stack.pop_all()
+
+
+def _cut(
+    table: LabelTable,
+    folds: "_Folds",
+    cutter: "_Cutter",
+    limit: int | None,
+    dropped: Counter[str],
+) -> Iterator[tuple[str, Sample]]:
+    """Yield the segments that are in a split, at most ``limit`` of each; count the others."""
+    taken: Counter[str] = Counter()
+    for segment in table.segments:
+        split = folds.split_of(segment)
+        if split is None:
+            dropped["are in no fold"] += 1
+            continue
+        if segment.span is None:
+            dropped["have no start and end"] += 1
+            continue
+        if limit is not None and taken[split] >= limit:
+            continue
+        sequences = cutter.cut(segment, segment.span)
+        if sequences is None:
+            dropped["have no word in the text file"] += 1
+            continue
+
+        taken[split] += 1
+        yield split, Sample(segment.key, sequences, segment.labels)
+
+
+def _after(
+    files: Mapping[Modality, Csd], cutter: "_Cutter", dropped: Mapping[str, int]
+) -> list[str]:
+    """Return the notes that can only be made when all segments are cut."""
+    lines = [f"{n} segments {what} and were dropped" for what, n in dropped.items()]
+    for m, keys in cutter.beyond.items():
+        if keys:
+            lines.append(
+                f"{files[m].path.name}: {len(keys)} segments start after its last interval"
+            )
+    lines += [
+        f"{csd.path.name}: {csd.bad_intervals} rows with a negative, reversed or non-finite "
+        "interval ignored"
+        for csd in files.values()
+        if csd.bad_intervals
+    ]
+    return lines
 
 
 def _explicit(source: Mapping[str, Path]) -> dict[str, Path]:
-    if unknown := sorted(set(source) - set(_ROLES)):
+    unknown = sorted(set(source) - set(_ROLES))
+    if unknown:
         raise DataError(f"unknown roles {unknown}", expected=f"some of {', '.join(_ROLES)}")
     return dict(source)
 
@@ -129,12 +177,16 @@ def _roles_in(folder: Path, notes: list[str]) -> dict[str, Path]:
     roles: dict[str, Path] = {}
     for path in sorted(folder.glob("*.csd")):
         with Csd(path) as csd:
-            names, numeric = (csd.root, path.stem), csd.dim is not None
-        role = next((r for n in names for r, known in _ROLES.items() if known.search(n)), None)
-        if role is None or not numeric:
-            why = "its features are not numbers" if role else f"unknown root {names[0]!r}"
-            notes.append(f"{path.name} was not used: {why}")
+            root = csd.root
+            numeric = csd.dim is not None
+        role = _role_of(root) or _role_of(path.stem)
+        if role is None:
+            notes.append(f"{path.name} was not used: unknown root {root!r}")
             continue
+        if not numeric:
+            notes.append(f"{path.name} was not used: its features are not numbers")
+            continue
+
         if role in roles:
             raise DataError(
                 f"{folder} has two files for {role}: {roles[role].name} and {path.name}",
@@ -147,11 +199,19 @@ def _roles_in(folder: Path, notes: list[str]) -> dict[str, Path]:
     return roles
 
 
+def _role_of(name: str) -> str | None:
+    for role, known in _ROLES.items():
+        if known.search(name):
+            return role
+    return None
+
+
 class _Cutter:
     """Cuts segments out of the entries of videos; keeps the last entry of each file at hand."""
 
-    def __init__(self, files: Mapping[Modality, Csd]) -> None:
+    def __init__(self, files: Mapping[Modality, Csd], *, aligned: bool) -> None:
         self._files = files
+        self._aligned = aligned
         self._last: dict[Modality, tuple[str, tuple[np.ndarray, np.ndarray]]] = {}
         self.beyond: dict[Modality, set[str]] = {m: set() for m in files}
 
@@ -160,43 +220,43 @@ class _Cutter:
     ) -> tuple[Float64[np.ndarray, "n dim"], Float64[np.ndarray, "n 2"]] | None:
         """Return features and intervals that overlap the segment; None where there are none."""
         csd = self._files[m]
-        key = next((k for k in (segment.key, segment.video) if k in csd), None)
-        if key is None:
+        key = segment.key if segment.key in csd else segment.video
+        if key not in csd:
             return None
-        if self._last.get(m, ("",))[0] != key:
-            features, intervals, _ = csd.entry(key)
-            self._last[m] = key, (features, intervals)
-        features, intervals = self._last[m][1]
+
+        features, intervals = self._entry(m, key)
         if len(intervals) and span[0] >= intervals[:, 1].max():
             self.beyond[m].add(segment.key)
         inside = overlapping(intervals, *span)
         return (features[inside], intervals[inside]) if inside.any() else None
 
-    def words(self, segment: Segment, span: tuple[float, float]) -> int:
-        """Return the number of words in a segment."""
-        found = self._within("text", segment, span)
-        return len(found[0]) if found else 0
+    def _entry(self, m: Modality, key: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return an entry; segments of one video come one after the other, so the last is kept."""
+        last = self._last.get(m)
+        if last is not None and last[0] == key:
+            return last[1]
+        features, intervals, _ = self._files[m].entry(key)
+        self._last[m] = key, (features, intervals)
+        return features, intervals
 
-    def unaligned(
+    def cut(
         self, segment: Segment, span: tuple[float, float]
-    ) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
-        """Return each modality's own features in the segment."""
+    ) -> dict[Modality, Float32[np.ndarray, "_ _"]] | None:
+        """Return the sequences of a segment; None where there is no word to align to."""
         found = {m: self._within(m, segment, span) for m in self._files}
-        return {m: as_float32(f[0]) for m, f in found.items() if f}
+        inside = {m: here for m, here in found.items() if here is not None}
+        if not self._aligned:
+            return {m: as_float32(features) for m, (features, _) in inside.items()}
+        if "text" not in inside:
+            return None
 
-    def aligned(
-        self, segment: Segment, span: tuple[float, float]
-    ) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
-        """Return one step per word; a modality that no word overlaps is missing."""
-        found = {m: self._within(m, segment, span) for m in self._files}
-        text = found.pop("text")
-        assert text is not None
-        sequences: dict[Modality, Float32[np.ndarray, "_ _"]] = {"text": as_float32(text[0])}
-        for m, here in found.items():
-            if here is not None:
-                steps = mean_per_word(*here, text[1])
-                if steps.any():
-                    sequences[m] = as_float32(steps)
+        # one step per word; a modality that no word overlaps is missing
+        words, spans = inside.pop("text")
+        sequences: dict[Modality, Float32[np.ndarray, "_ _"]] = {"text": as_float32(words)}
+        for m, (features, intervals) in inside.items():
+            steps = mean_per_word(features, intervals, spans)  # (words, dim)
+            if steps.any():
+                sequences[m] = as_float32(steps)
         return sequences
 
 
@@ -218,7 +278,9 @@ def mean_per_word(
     means = np.zeros((len(words), features.shape[1]))
     with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, and reported as such
         for i, (start, end) in enumerate(words.tolist()):
-            inside = overlapping(intervals, start, max(end, np.nextafter(start, np.inf)))
+            # a word that is an instant lasts for the shortest time there is
+            end_after_start = max(end, np.nextafter(start, np.inf))
+            inside = overlapping(intervals, start, end_after_start)
             if inside.any():
                 means[i] = features[inside].mean(axis=0)
     return means
@@ -252,8 +314,11 @@ class _Folds:
         """Return the split, or None where the segment is in none."""
         if self._known is None:
             tenth = int(hashlib.sha256(segment.video.encode()).hexdigest(), 16) % 10
-            return "train" if tenth < 7 else "valid" if tenth == 7 else "test"
+            return _SPLIT_OF_TENTH[tenth]
         return self._known.get(segment.key, self._known.get(video_of(segment.video)))
+
+
+_FOLDS = "a JSON {split: [video ids]}, or a CSV with columns id (or key) and split"
 
 
 def read_folds(path: Path) -> dict[str, str | None]:
@@ -265,22 +330,9 @@ def read_folds(path: Path) -> dict[str, str | None]:
     Raises:
         DataError: it is missing or damaged, or puts an id into two splits.
     """
-    expected = "a JSON {split: [video ids]}, or a CSV with columns id (or key) and split"
-    require_file(path, expected)
-    with unreadable(path, expected):
-        if path.suffix.lower() == ".json":
-            lists = json.loads(path.read_text(encoding="utf-8"))
-            pairs = [(str(i), canonical_split(split)) for split in lists for i in lists[split]]
-        else:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = csv.DictReader(file)
-                columns = rows.fieldnames or []
-                column = next((c for c in ("key", "id") if c in columns), None)
-                if column is None or "split" not in columns:
-                    raise DataError(
-                        f"{path} has the columns {', '.join(columns)[:200]}", expected=expected
-                    )
-                pairs = [(row[column], canonical_split(row["split"] or "")) for row in rows]
+    require_file(path, _FOLDS)
+    pairs = _pairs_in_json(path) if path.suffix.lower() == ".json" else _pairs_in_csv(path)
+
     folds: dict[str, str | None] = {}
     for name, split in pairs:
         if folds.setdefault(name, split) != split:
@@ -289,5 +341,24 @@ def read_folds(path: Path) -> dict[str, str | None]:
                 expected="every id in one split",
             )
     if not folds:
-        raise DataError(f"{path} lists nothing", expected=expected)
+        raise DataError(f"{path} lists nothing", expected=_FOLDS)
     return folds
+
+
+def _pairs_in_json(path: Path) -> Iterator[tuple[str, str | None]]:
+    with unreadable(path, _FOLDS):
+        lists = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(lists, dict) or not all(isinstance(ids, list) for ids in lists.values()):
+        raise DataError(f"{path} holds {str(lists)[:80]}", expected=_FOLDS)
+    for split, ids in lists.items():
+        for name in ids:
+            yield str(name), canonical_split(split)
+
+
+def _pairs_in_csv(path: Path) -> Iterator[tuple[str, str | None]]:
+    table = read_csv(path, _FOLDS)
+    column = "key" if "key" in table.columns else "id"
+    if column not in table.columns or "split" not in table.columns:
+        raise DataError(f"{path} has the columns {', '.join(table.columns)[:200]}", expected=_FOLDS)
+    for row in table.rows:
+        yield row[column], canonical_split(row["split"] or "")

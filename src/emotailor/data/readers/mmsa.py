@@ -8,7 +8,7 @@
 Emotions come from a label file, joined by id.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,17 @@ from emotailor.data.readers._common import (
     Block,
     ConvertOptions,
     Reading,
+    as_array,
     as_text,
     check_blocks,
     decide_aligned,
+    read_blocks,
     splits_of,
 )
 from emotailor.data.readers._labels import need_label_file
 from emotailor.data.readers._pickle import load_pickle
 from emotailor.data.readers.mult import KEYS, unmatched
-from emotailor.data.sample import Sample
+from emotailor.data.sample import Modality, Sample
 from emotailor.errors import DataError
 
 
@@ -42,25 +44,17 @@ def read_mmsa(path: Path, options: ConvertOptions) -> Reading:
     splits = splits_of(load_pickle(path), path, ("audio", "vision", "id"))
     table = need_label_file(path, options)
     notes = [*table.notes, options.rule]
-    if not all("text" in d for d in splits.values()):
+
+    keys = dict(KEYS)
+    if not all("text" in content for content in splits.values()):
         notes.append("no text modality: the source has token ids (text_bert) at most, no features")
-    keys = {m: k for m, k in KEYS.items() if all(k in d for d in splits.values())}
-    ids = {s: [as_text(i) for i in np.asarray(d["id"]).ravel()] for s, d in splits.items()}
-    blocks = {
-        s: {m: Block(f"{path}: split {s!r}: {key}", d[key]) for m, key in keys.items()}
-        for s, d in splits.items()
-    }
-    dims = check_blocks(blocks, {s: len(v) for s, v in ids.items()}, path)
+        del keys["text"]
+    ids = {s: _ids(f"{path}: split {s!r}: id", content["id"]) for s, content in splits.items()}
+    blocks = read_blocks(path, splits, keys)
+    dims = check_blocks(blocks, {s: len(names) for s, names in ids.items()}, path)
     aligned = decide_aligned(blocks, options.align, path)
-    lengths = {
-        s: {
-            m: _lengths(f"{path}: split {s!r}: {key}_lengths", d[f"{key}_lengths"], blocks[s][m])
-            for m, key in keys.items()
-            if f"{key}_lengths" in d
-        }
-        for s, d in splits.items()
-    }
-    found = {s: [table.find(id_) for id_ in v] for s, v in ids.items()}
+    lengths = _all_lengths(path, splits, keys, blocks)
+    found = {s: [table.find(name) for name in names] for s, names in ids.items()}
     notes += unmatched(path, table, found, ids)
 
     def samples() -> Iterator[tuple[str, Sample]]:
@@ -69,22 +63,40 @@ def read_mmsa(path: Path, options: ConvertOptions) -> Reading:
                 if segment is None:
                     continue
                 known = {m: int(values[i]) for m, values in lengths[split].items()}
-                raw = {m: b[i] for m, b in blocks[split].items()}
-                sequences = strip_padding(raw, aligned=aligned, lengths=known)
+                padded = {m: block[i] for m, block in blocks[split].items()}
+                sequences = strip_padding(padded, aligned=aligned, lengths=known)
                 yield split, Sample(ids[split][i], sequences, segment.labels)
 
     return Reading(table.names, dims, aligned, samples(), [path, table.path], notes)
 
 
+def _ids(where: str, value: Any) -> list[str]:
+    names = as_array(value, where, "N strings video$_$clip")
+    return [as_text(name, where) for name in names.ravel()]
+
+
+def _all_lengths(
+    path: Path,
+    splits: Mapping[str, Mapping[str, Any]],
+    keys: Mapping[Modality, str],
+    blocks: Mapping[str, Mapping[Modality, Block]],
+) -> dict[str, dict[Modality, Int64[np.ndarray, "n"]]]:
+    """Return per split the number of real steps, for the modalities of which the file says it."""
+    lengths: dict[str, dict[Modality, Int64[np.ndarray, "n"]]] = {}
+    for split, content in splits.items():
+        lengths[split] = {}
+        for m, key in keys.items():
+            name = f"{key}_lengths"
+            if name in content:
+                where = f"{path}: split {split!r}: {name}"
+                lengths[split][m] = _lengths(where, content[name], blocks[split][m])
+    return lengths
+
+
 def _lengths(where: str, value: Any, block: Block) -> Int64[np.ndarray, "n"]:
-    lengths = np.asarray(value).ravel()
-    if (
-        lengths.dtype.kind not in "iu"
-        or len(lengths) != len(block)
-        or not ((lengths >= 0) & (lengths <= block.lengths)).all()
-    ):
-        raise DataError(
-            f"{where}: {len(lengths)} values of {lengths.dtype}",
-            expected=f"{len(block)} whole numbers, none beyond the steps there are",
-        )
+    expected = f"{len(block)} whole numbers, none beyond the steps there are"
+    lengths = as_array(value, where, expected).ravel()
+    fits = lengths.dtype.kind in "iu" and len(lengths) == len(block)
+    if not fits or not ((lengths >= 0) & (lengths <= block.lengths)).all():
+        raise DataError(f"{where}: {len(lengths)} values of {lengths.dtype}", expected=expected)
     return lengths.astype(np.int64)

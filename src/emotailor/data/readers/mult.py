@@ -12,16 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
-    Block,
     ConvertOptions,
     Reading,
+    as_array,
     as_text,
     check_blocks,
     decide_aligned,
+    read_blocks,
     splits_of,
 )
 from emotailor.data.readers._labels import TOLERANCE, LabelTable, Segment, need_label_file
@@ -42,14 +41,11 @@ def read_mult(path: Path, options: ConvertOptions) -> Reading:
     """
     splits = splits_of(load_pickle(path), path, (*KEYS.values(), "id"))
     table = need_label_file(path, options)
-    ids = {s: _ids(f"{path}: split {s!r}", d["id"]) for s, d in splits.items()}
-    blocks = {
-        s: {m: Block(f"{path}: split {s!r}: {key}", d[key]) for m, key in KEYS.items()}
-        for s, d in splits.items()
-    }
-    dims = check_blocks(blocks, {s: len(v) for s, v in ids.items()}, path)
+    ids = {s: _ids(f"{path}: split {s!r}", content["id"]) for s, content in splits.items()}
+    blocks = read_blocks(path, splits, KEYS)
+    dims = check_blocks(blocks, {s: len(names) for s, names in ids.items()}, path)
     aligned = decide_aligned(blocks, options.align, path)
-    found = {s: [_find(table, id_) for id_ in v] for s, v in ids.items()}
+    found = {s: [_find(table, name) for name in names] for s, names in ids.items()}
     notes = [*table.notes, options.rule, *unmatched(path, table, found, ids)]
 
     def samples() -> Iterator[tuple[str, Sample]]:
@@ -57,8 +53,8 @@ def read_mult(path: Path, options: ConvertOptions) -> Reading:
             for i, segment in enumerate(segments):
                 if segment is None:
                     continue
-                raw = {m: b[i] for m, b in blocks[split].items()}
-                sequences = strip_padding(raw, aligned=aligned)
+                padded = {m: block[i] for m, block in blocks[split].items()}
+                sequences = strip_padding(padded, aligned=aligned)
                 yield split, Sample(segment.key, sequences, segment.labels)
 
     return Reading(table.names, dims, aligned, samples(), [path, table.path], notes)
@@ -75,8 +71,11 @@ def unmatched(
     Raises:
         DataError: none has.
     """
-    lost = [id_ for s in found for id_, seg in zip(ids[s], found[s], strict=True) if seg is None]
-    total = sum(map(len, found.values()))
+    lost = []
+    for split, segments in found.items():
+        lost += [name for name, segment in zip(ids[split], segments, strict=True) if not segment]
+    total = sum(len(segments) for segments in found.values())
+
     if len(lost) == total:
         example = f", such as {lost[0]!r}" if lost else ""
         raise DataError(
@@ -90,15 +89,17 @@ def unmatched(
 
 
 def _ids(where: str, value: Any) -> list[tuple[str, ...]]:
-    array = np.asarray(value)
+    expected = "(N, 3): video, start, end; or (N, 1): video[k]"
+    array = as_array(value, f"{where}: 'id'", expected)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] not in (1, 3):
-        raise DataError(
-            f"{where}: 'id' has shape {array.shape}",
-            expected="(N, 3): video, start, end; or (N, 1): video[k]",
-        )
-    return [tuple(as_text(cell) for cell in row) for row in array.tolist()]
+        raise DataError(f"{where}: 'id' has shape {array.shape}", expected=expected)
+
+    def texts(row: list[Any]) -> tuple[str, ...]:
+        return tuple(as_text(cell, f"{where}: 'id'") for cell in row)
+
+    return [texts(row) for row in array.tolist()]
 
 
 def _find(table: LabelTable, sample_id: tuple[str, ...]) -> Segment | None:
@@ -107,8 +108,8 @@ def _find(table: LabelTable, sample_id: tuple[str, ...]) -> Segment | None:
     video, start, end = sample_id
     try:
         return table.find_time(video, float(start), float(end))
-    except ValueError:
+    except ValueError as error:
         raise DataError(
             f"the id {sample_id} is not video, start and end",
             expected=f"seconds, which match the label file within {TOLERANCE}",
-        ) from None
+        ) from error

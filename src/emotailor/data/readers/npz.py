@@ -30,6 +30,7 @@ from emotailor.errors import DataError
 
 _EXPECTED = "a complete .npz file of plain arrays, without pickled objects"
 _INTENSITY = "emotion_intensity"
+_USED = {"id", "split", "labels", "label_names", _INTENSITY, *MODALITIES}
 
 
 def read_npz(path: Path, options: ConvertOptions) -> Reading:
@@ -38,64 +39,76 @@ def read_npz(path: Path, options: ConvertOptions) -> Reading:
     Raises:
         DataError: the file is missing, damaged, holds pickled objects, or lacks an array.
     """
-    require_file(path, _EXPECTED)
-    notes: list[str] = []
-    with (
-        unreadable(path, _EXPECTED),
-        path.open("rb") as stream,  # which np.load would leave open on a damaged file
-        np.load(stream, allow_pickle=False) as file,
-    ):
-        key = next((k for k in ("labels", _INTENSITY) if k in file.files), None)
-        if key is None or not {"id", "split"} <= set(file.files):
-            raise DataError(
-                f"{path} holds {', '.join(file.files)[:200]}",
-                expected=f"id, split, labels or {_INTENSITY}, and visual, audio or text",
-            )
-        ids = [as_text(x) for x in _strings(path, "id", file["id"])]
-        splits = [canonical_split(as_text(x)) for x in _strings(path, "split", file["split"])]
-        raw = file[key]
-        stored = file["label_names"] if "label_names" in file.files else None
-        blocks: dict[Modality, Block] = {
-            m: Block(f"{path}: {m}", file[m], vectors=True) for m in MODALITIES if m in file.files
-        }
+    arrays, present = _load(path)
+    key = "labels" if "labels" in arrays else _INTENSITY
+    if not {key, "id", "split"} <= set(arrays):
+        raise DataError(
+            f"{path} holds {', '.join(present)[:200]}",
+            expected=f"id, split, labels or {_INTENSITY}, and visual, audio or text",
+        )
+
+    ids = _strings(path, "id", arrays["id"])
+    splits = [canonical_split(name) for name in _strings(path, "split", arrays["split"])]
+    raw = arrays[key]
+    blocks: dict[Modality, Block] = {
+        m: Block(f"{path}: {m}", arrays[m], vectors=True) for m in MODALITIES if m in arrays
+    }
     if raw.ndim != 2 or len(raw) != len(ids) or len(splits) != len(ids):
         raise DataError(
             f"{path}: {len(ids)} ids, {len(splits)} splits and {key} of shape {raw.shape}",
             expected="one row per sample in each, and labels of shape (N, L)",
         )
-    names = options.label_names or _names(path, key, raw.shape[1], stored, notes)
-    if len(names) != raw.shape[1]:
+
+    notes: list[str] = []
+    count = raw.shape[1]
+    names = options.label_names or _names(path, key, count, arrays.get("label_names"), notes)
+    if len(names) != count:
         raise DataError(
             f"{path}: {len(names)} label names {', '.join(names)[:200]}",
-            expected=f"one for each of the {raw.shape[1]} columns of {key}",
+            expected=f"one for each of the {count} columns of {key}",
         )
     labels = options.binarise(f"{path}: {key}", raw)
     notes.append(options.rule)
+
     dims = check_blocks({"all": blocks}, {"all": len(ids)}, path)
     aligned = decide_aligned({"all": blocks}, options.align, path)
-    if outside := sum(split is None for split in splits):
+    outside = sum(split is None for split in splits)
+    if outside:
         notes.append(f"{outside} samples are in no split and were dropped")
 
     def samples() -> Iterator[tuple[str, Sample]]:
         for i, split in enumerate(splits):
-            if split is not None:
-                sequences = strip_padding({m: b[i] for m, b in blocks.items()}, aligned=aligned)
-                yield split, Sample(ids[i], sequences, labels[i])
+            if split is None:
+                continue
+            padded = {m: block[i] for m, block in blocks.items()}
+            sequences = strip_padding(padded, aligned=aligned)
+            yield split, Sample(ids[i], sequences, labels[i])
 
     return Reading(names, dims, aligned, samples(), [path], notes)
 
 
-def _strings(path: Path, key: str, array: np.ndarray) -> np.ndarray:
+def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the arrays that have a use here, and the names of all; others may be unreadable."""
+    require_file(path, _EXPECTED)
+    with (
+        unreadable(path, _EXPECTED),
+        path.open("rb") as stream,  # which np.load would leave open on a damaged file
+        np.load(stream, allow_pickle=False) as file,
+    ):
+        return {name: file[name] for name in file.files if name in _USED}, list(file.files)
+
+
+def _strings(path: Path, key: str, array: np.ndarray) -> list[str]:
     if array.ndim != 1 or array.dtype.kind not in "US":
         raise DataError(f"{path}: {key} is {array.dtype} {array.shape}", expected="strings (N,)")
-    return array
+    return [as_text(value, f"{path}: {key}") for value in array]
 
 
 def _names(
     path: Path, key: str, count: int, stored: np.ndarray | None, notes: list[str]
 ) -> tuple[str, ...]:
     if stored is not None:
-        return tuple(as_text(x) for x in _strings(path, "label_names", stored))
+        return tuple(_strings(path, "label_names", stored))
     if key == _INTENSITY and count == len(SDK_LABELS) - 1:
         notes.append(f"{key} does not name its columns: assumed {', '.join(SDK_LABELS[1:])}")
         return SDK_LABELS[1:]

@@ -42,44 +42,62 @@ def read_pom(path: Path, options: ConvertOptions) -> Reading:
         raise DataError(
             f"{path} is not a folder", expected="the folder with video_train.h5, y_train.h5, ..."
         )
-    files = {s: path / f"y_{s}.h5" for s in _SPLITS}
-    ratings = {s: _dataset(f) for s, f in files.items()}
-    traits = {s: y.shape[1:] for s, y in ratings.items()}
-    if len(set(traits.values())) != 1 or ratings["train"].ndim != 2 or not len(ratings["train"]):
-        raise DataError(
-            f"{path}: ratings of shapes {[y.shape for y in ratings.values()]}",
-            expected="(N, traits) with the same traits in every split",
-        )
-    modalities = [m for m in MODALITIES if any(path.glob(f"{_NAMES[m]}_*.h5"))]
-    parts = {s: {m: path / f"{_NAMES[m]}_{s}.h5" for m in modalities} for s in _SPLITS}
-    blocks = {s: {m: Block(str(f), _dataset(f)) for m, f in p.items()} for s, p in parts.items()}
-    dims = check_blocks(blocks, {s: len(y) for s, y in ratings.items()}, path)
+    ratings, rated_in = _ratings(path)
+    sequences_in = _sequence_files(path)
+    blocks: dict[str, dict[Modality, Block]] = {}
+    for split, files in sequences_in.items():
+        blocks[split] = {m: Block(str(file), _dataset(file)) for m, file in files.items()}
+    dims = check_blocks(blocks, {split: len(y) for split, y in ratings.items()}, path)
     aligned = decide_aligned(blocks, options.align, path)
-    for split, y in ratings.items():
-        if not np.isfinite(y).all():
-            raise DataError(f"{files[split]}: ratings that are not finite", expected="numbers")
+
     count = ratings["train"].shape[1]
     names = options.label_names or tuple(f"trait_{i}" for i in range(count))
     if len(names) != count:
         raise DataError(f"{len(names)} label names", expected=f"one for each of {count} traits")
-    median = np.median(ratings["train"], axis=0)
     notes = [
         "a label holds where the rating is above the median of the training split",
         "the source has no sample ids: samples are numbered per split, train-00000 onwards",
     ]
     if options.label_names is None:
         notes.append("the source does not name its traits: they are numbered from trait_0")
+    median = np.median(ratings["train"], axis=0)  # (traits,)
 
     def samples() -> Iterator[tuple[str, Sample]]:
-        for split, y in ratings.items():
-            labels = (y > median).astype(np.uint8)
+        for split, rated in ratings.items():
+            labels = (rated > median).astype(np.uint8)
             for i, row in enumerate(labels):
-                raw = {m: b[i] for m, b in blocks[split].items()}
-                sequences = strip_padding(raw, aligned=aligned)
+                padded = {m: block[i] for m, block in blocks[split].items()}
+                sequences = strip_padding(padded, aligned=aligned)
                 yield split, Sample(f"{split}-{i:05d}", sequences, row)
 
-    used = [*files.values(), *(f for p in parts.values() for f in p.values())]
+    used = list(rated_in.values())
+    for files in sequences_in.values():
+        used += files.values()
     return Reading(names, dims, aligned, samples(), used, notes)
+
+
+def _ratings(folder: Path) -> tuple[dict[str, Float64[np.ndarray, "n traits"]], dict[str, Path]]:
+    """Return the ratings of every split, and the files that hold them."""
+    files = {split: folder / f"y_{split}.h5" for split in _SPLITS}
+    ratings = {split: _dataset(file) for split, file in files.items()}
+
+    traits = {rated.shape[1:] for rated in ratings.values()}
+    train = ratings["train"]
+    if len(traits) != 1 or train.ndim != 2 or not len(train):
+        raise DataError(
+            f"{folder}: ratings of shapes {[rated.shape for rated in ratings.values()]}",
+            expected="(N, traits) with the same traits in every split",
+        )
+    for split, rated in ratings.items():
+        if not np.isfinite(rated).all():
+            raise DataError(f"{files[split]}: ratings that are not finite", expected="numbers")
+    return ratings, files
+
+
+def _sequence_files(folder: Path) -> dict[str, dict[Modality, Path]]:
+    """Return per split the file of each modality of which there is any file."""
+    present = [m for m in MODALITIES if any(folder.glob(f"{_NAMES[m]}_*.h5"))]
+    return {split: {m: folder / f"{_NAMES[m]}_{split}.h5" for m in present} for split in _SPLITS}
 
 
 def _dataset(path: Path) -> Float64[np.ndarray, "..."]:

@@ -7,7 +7,6 @@ my_data/
   text.npy        or, instead of a folder, one row (a vector) per row of the CSV
 """
 
-import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from emotailor.data.readers._common import (
     as_float32,
     canonical_split,
     pick_columns,
+    read_csv,
     require_file,
     unreadable,
 )
@@ -42,28 +42,36 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
     Raises:
         DataError: the CSV or a feature file is missing, damaged or does not fit.
     """
-    path = _table_in(path) if path.is_dir() else path
+    if path.is_dir():
+        path = _table_in(path)
     rows, columns = _read_rows(path)
     label_columns, notes = _label_columns(path, rows, columns, options)
-    values = [[_number(row[c]) for c in label_columns] for row in rows]
+    values = [[_number(row[column]) for column in label_columns] for row in rows]
     labels = options.binarise(str(path), np.array(values, np.float64))
     notes.append(options.rule)
+
     dims: dict[Modality, int] = {}
     fetch: dict[Modality, _Fetch] = {}
-    files, all_vectors = [path], True
+    files = [path]
+    all_vectors = True
     for m in MODALITIES:
-        file, folder = path.with_name(f"{m}.npy"), path.with_name(m)
+        file = path.with_name(f"{m}.npy")
+        folder = path.with_name(m)
         if file.exists():
-            dims[m], fetch[m] = _from_array(file, m, len(rows))
+            dims[m], fetch[m] = _from_array(file, len(rows))
             files.append(file)
-        elif folder.is_dir() and (found := _first_width(folder, [r["id"] for r in rows])):
-            dims[m], fetch[m] = found, _from_folder(folder)
+            continue
+        width = _first_width(folder, rows) if folder.is_dir() else None
+        if width:
+            dims[m] = width
+            fetch[m] = _from_folder(folder)
             all_vectors = False
     if not dims:
         raise DataError(
             f"no features beside {path}",
             expected="folders visual, audio or text with <id>.npy files, or visual.npy and so on",
         )
+
     aligned = all_vectors if options.align is None else options.align
     if options.align is None and not all_vectors:
         notes.append("taken as unaligned; pass --align if step i is one moment in all modalities")
@@ -76,7 +84,7 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
                 outside += 1
                 continue
             found = {m: get(i, row["id"]) for m, get in fetch.items()}
-            sequences = {m: s for m, s in found.items() if s is not None}
+            sequences = {m: sequence for m, sequence in found.items() if sequence is not None}
             yield split, Sample(row["id"], sequences, labels[i])
         if outside:
             notes.append(f"{outside} samples are in no split and were dropped")
@@ -95,30 +103,27 @@ def _table_in(folder: Path) -> Path:
 
 
 def _read_rows(path: Path) -> tuple[_Rows, list[str]]:
-    require_file(path, _EXPECTED)
-    with unreadable(path, _EXPECTED), path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, strict=True)
-        columns = list(reader.fieldnames or [])
-        if not {"id", "split"} <= set(columns) or len(set(columns)) != len(columns):
+    table = read_csv(path, _EXPECTED, strict=True)
+    columns = table.columns
+    if not {"id", "split"} <= set(columns) or len(set(columns)) != len(columns):
+        raise DataError(f"{path} has the columns {', '.join(columns)[:200]}", expected=_EXPECTED)
+
+    for row, line in zip(table.rows, table.lines, strict=True):
+        where = f"{path}, line {line}"
+        too_long = None in row
+        too_short = None in row.values()
+        if too_long or too_short:
             raise DataError(
-                f"{path} has the columns {', '.join(columns)[:200]}", expected=_EXPECTED
+                f"{where}: not as many cells as columns", expected=f"{len(columns)} cells"
             )
-        rows = []
-        for row in reader:
-            if None in row or None in row.values():
-                raise DataError(
-                    f"{path}, line {reader.line_num}: not as many cells as columns",
-                    expected=f"{len(columns)} cells",
-                )
-            if not row["id"] or Path(row["id"]).name != row["id"] or "\0" in row["id"]:
-                raise DataError(
-                    f"{path}, line {reader.line_num}: id {row['id']!r}",
-                    expected="an id that can be a file name, without / or ..",
-                )
-            rows.append(row)
-    if not rows:
+        name = row["id"]
+        if not name or Path(name).name != name or "\0" in name:
+            raise DataError(
+                f"{where}: id {name!r}", expected="an id that can be a file name, without / or .."
+            )
+    if not table.rows:
         raise DataError(f"{path} has no rows", expected=_EXPECTED)
-    return rows, columns
+    return table.rows, columns
 
 
 def _number(cell: str) -> float | None:
@@ -132,8 +137,8 @@ def _label_columns(
     path: Path, rows: _Rows, columns: list[str], options: ConvertOptions
 ) -> tuple[list[str], list[str]]:
     """Return the label columns, and a note on those that are not used."""
-    others = [c for c in columns if c not in ("id", "split")]
-    wrong = {c: next((r[c] for r in rows if _number(r[c]) is None), None) for c in others}
+    others = [column for column in columns if column not in ("id", "split")]
+    wrong = {column: _first_wrong(rows, column) for column in others}
     if options.label_names is not None:
         chosen = pick_columns(str(path), others, options.label_names, canonical_label)
         for column in chosen:
@@ -143,17 +148,29 @@ def _label_columns(
                     expected="a number in every row",
                 )
         return chosen, []
-    chosen = [c for c in others if wrong[c] is None]
+
+    chosen = [column for column in others if wrong[column] is None]
     if not chosen:
         raise DataError(f"{path} has no numeric column besides id and split", expected=_EXPECTED)
-    unused = [c for c in others if c not in chosen]
-    return chosen, [f"columns not used, not numeric: {', '.join(unused)}"] if unused else []
+    unused = [column for column in others if column not in chosen]
+    if not unused:
+        return chosen, []
+    return chosen, [f"columns not used, not numeric: {', '.join(unused)}"]
 
 
-def _from_array(file: Path, modality: Modality, count: int) -> tuple[int, _Fetch]:
+def _first_wrong(rows: _Rows, column: str) -> str | None:
+    """Return the first cell of a column that is no number."""
+    for row in rows:
+        if _number(row[column]) is None:
+            return row[column]
+    return None
+
+
+def _from_array(file: Path, count: int) -> tuple[int, _Fetch]:
     require_file(file, "an array with one row per row of the CSV")
     with unreadable(file, "a complete .npy file of numbers"):
-        block = Block(str(file), np.load(file, mmap_mode="r", allow_pickle=False), vectors=True)
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    block = Block(str(file), array, vectors=True)
     if len(block) != count:
         raise DataError(f"{file} has {len(block)} rows", expected=f"the {count} of the CSV")
     return block.dim, lambda i, _: block[i]
@@ -165,29 +182,40 @@ def _from_folder(folder: Path) -> _Fetch:
 
 def _sequence(folder: Path, name: str) -> Float32[np.ndarray, "_ _"] | None:
     """Load the sequence of one sample; None where there is no file."""
-    file = next((f for s in (".npy", ".npz") if (f := folder / (name + s)).exists()), None)
-    if file is None:
+    files = [folder / f"{name}.npy", folder / f"{name}.npz"]
+    present = [file for file in files if file.exists()]
+    if not present:
         return None
-    require_file(file, "an array of numbers")
+
+    file = require_file(present[0], "an array of numbers")
+    array = _load(file)
+    if array.ndim == 1:
+        array = array[None]  # (1, dim)
+    if array.ndim != 2 or array.dtype.kind not in "fiub":
+        raise DataError(
+            f"{file}: {array.dtype} of shape {array.shape}",
+            expected="numbers of shape (steps, dim)",
+        )
+    return as_float32(array)
+
+
+def _load(file: Path) -> np.ndarray:
+    """Return the array in a ``.npy`` file, or the only one in a ``.npz`` file."""
     expected = "a complete .npy file, or .npz with one array, of numbers"
     with unreadable(file, expected), file.open("rb") as stream:
-        array = np.load(stream, allow_pickle=False)
-        if isinstance(array, np.lib.npyio.NpzFile):
-            with array:
-                if len(array.files) != 1:
-                    raise DataError(f"{file} holds {array.files}", expected="one array")
-                array = array[array.files[0]]
-        if array.ndim == 1:
-            array = array[None]
-        if array.ndim != 2 or array.dtype.kind not in "fiub":
-            raise DataError(
-                f"{file}: {array.dtype} of shape {array.shape}",
-                expected="numbers of shape (steps, dim)",
-            )
-        return as_float32(array)
+        loaded = np.load(stream, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded as archive:
+            if len(archive.files) != 1:
+                raise DataError(f"{file} holds {archive.files}", expected="one array")
+            return archive[archive.files[0]]
 
 
-def _first_width(folder: Path, names: list[str]) -> int | None:
-    first = (s for n in names if (s := _sequence(folder, n)) is not None)
-    found = next(first, None)
-    return None if found is None else found.shape[1]
+def _first_width(folder: Path, rows: _Rows) -> int | None:
+    """Return the number of features of the first sample that has a file."""
+    for row in rows:
+        sequence = _sequence(folder, row["id"])
+        if sequence is not None:
+            return sequence.shape[1]
+    return None

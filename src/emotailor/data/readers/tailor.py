@@ -17,11 +17,12 @@ from jaxtyping import UInt8
 
 from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
-    Block,
     ConvertOptions,
     Reading,
+    as_array,
     check_blocks,
     decide_aligned,
+    read_blocks,
     splits_of,
 )
 from emotailor.data.readers._pickle import load_torch
@@ -42,13 +43,14 @@ def read_tailor(path: Path, options: ConvertOptions) -> Reading:
     content, unknown = load_torch(path)
     names = options.label_names or CLASSES
     splits = splits_of(content, path, (*_KEYS.values(), "tgt"))
-    labels = {s: _labels(f"{path}: split {s!r}", d["tgt"], len(names)) for s, d in splits.items()}
-    blocks = {
-        s: {m: Block(f"{path}: split {s!r}: {key}", d[key]) for m, key in _KEYS.items()}
-        for s, d in splits.items()
+    labels = {
+        split: _labels(f"{path}: split {split!r}", entry["tgt"], len(names))
+        for split, entry in splits.items()
     }
-    dims = check_blocks(blocks, {s: len(v) for s, v in labels.items()}, path)
+    blocks = read_blocks(path, splits, _KEYS)
+    dims = check_blocks(blocks, {split: len(rows) for split, rows in labels.items()}, path)
     aligned = decide_aligned(blocks, options.align, path)
+
     notes = ["the source has no sample ids: samples are numbered per split, train-00000 onwards"]
     if unknown:
         notes.append(f"ignored objects of types that are not plain data: {', '.join(unknown)}")
@@ -56,7 +58,8 @@ def read_tailor(path: Path, options: ConvertOptions) -> Reading:
     def samples() -> Iterator[tuple[str, Sample]]:
         for split, parts in blocks.items():
             for i, row in enumerate(labels[split]):
-                sequences = strip_padding({m: b[i] for m, b in parts.items()}, aligned=aligned)
+                padded = {m: block[i] for m, block in parts.items()}
+                sequences = strip_padding(padded, aligned=aligned)
                 yield split, Sample(f"{split}-{i:05d}", sequences, row)
 
     return Reading(tuple(names), dims, aligned, samples(), [path], notes)
@@ -64,27 +67,33 @@ def read_tailor(path: Path, options: ConvertOptions) -> Reading:
 
 def _labels(where: str, targets: Any, count: int) -> UInt8[np.ndarray, "n labels"]:
     """Turn ``[2, ids..., 3]`` per sample into 0/1 columns."""
-    if not isinstance(targets, list | tuple | np.ndarray):
+    listed = isinstance(targets, list | tuple) or (isinstance(targets, np.ndarray) and targets.ndim)
+    if not listed:
         raise DataError(
             f"{where}: 'tgt' is a {type(targets).__name__}",
             expected="a list of [2, class ids..., 3], one per sample",
         )
+
+    expected = f"[2, class ids from {_FIRST} to {_FIRST + count - 1}, 3]"
     labels = np.zeros((len(targets), count), np.uint8)
     for i, target in enumerate(targets):
-        ids = np.asarray(target).ravel().tolist()
-        inner = _classes(ids, count)
-        if inner is None:
+        sample = f"{where}: 'tgt' of sample {i}"
+        ids = as_array(target, sample, expected).ravel().tolist()
+        columns = _columns(ids, count)
+        if columns is None:
             raise DataError(
-                f"{where}: 'tgt' of sample {i} is {str(ids)[:80]}",
-                expected=f"[2, class ids from {_FIRST} to {_FIRST + count - 1}, 3]",
+                f"{sample} is {str(ids)[:80]}",
+                expected=expected,
                 fix="name the labels with --label-names if there are other than six",
             )
-        labels[i, inner] = 1
+        labels[i, columns] = 1
     return labels
 
 
-def _classes(ids: list[Any], count: int) -> list[int] | None:
+def _columns(ids: list[Any], count: int) -> list[int] | None:
     """Return the label columns of one target, or None where it is not one."""
+    if not all(isinstance(i, int | float) for i in ids):
+        return None
     if _END in ids:  # zeros behind it fill a rectangular array
         end = ids.index(_END)
         if any(i != 0 for i in ids[end + 1 :]):
@@ -92,6 +101,10 @@ def _classes(ids: list[Any], count: int) -> list[int] | None:
         ids = ids[: end + 1]
     if len(ids) < 2 or ids[0] != _BEGIN or ids[-1] != _END:
         return None
-    if not all(isinstance(i, int) and 0 <= i - _FIRST < count for i in ids[1:-1]):
-        return None
-    return [i - _FIRST for i in ids[1:-1]]
+
+    columns = []
+    for i in ids[1:-1]:
+        if not isinstance(i, int) or not 0 <= i - _FIRST < count:
+            return None
+        columns.append(i - _FIRST)
+    return columns

@@ -1,0 +1,99 @@
+"""A damaged file and a mistake of ours are told apart, and neither loses its cause."""
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from emotailor.data.convert import convert
+from emotailor.data.readers import (
+    _common,
+    _csd,
+    _labels,
+    _pickle,
+    csd,
+    detect,
+    mmsa,
+    mult,
+    npz,
+    pom,
+    table,
+    tailor,
+)
+from emotailor.errors import DataError
+from tests.data.readers.sources import MAKERS
+
+# per format, functions of ours on the way of its files
+HELPERS = {
+    "tailor": [(tailor, "_labels"), (tailor, "_columns"), (_pickle, "_load_zip"),
+               (_pickle, "refuse_deep_nesting"), (tailor, "splits_of"), (tailor, "strip_padding")],
+    "mult": [(mult, "_ids"), (mult, "_find"), (mult, "check_blocks"), (_labels, "_names"),
+             (_labels, "_numbers"), (_common, "_rectangular"), (mult, "unmatched")],
+    "mmsa": [(mmsa, "_ids"), (mmsa, "_all_lengths"), (mmsa, "decide_aligned"),
+             (mmsa, "read_blocks"), (mmsa, "strip_padding")],
+    "csd": [(csd, "_roles_in"), (csd, "overlapping"), (csd, "mean_per_word"), (csd, "read_folds"),
+            (csd, "_pairs_in_json"), (_csd.Csd, "entry"), (_csd.Csd, "_layout"),
+            (_labels, "_segments"), (_labels, "_columns")],
+    "table": [(table, "_read_rows"), (table, "_label_columns"), (table, "_sequence"),
+              (table, "as_float32"), (table, "canonical_split")],
+    "npz": [(npz, "_names"), (npz, "_strings"), (npz, "canonical_split"), (npz, "check_blocks")],
+    "pom": [(pom, "_ratings"), (pom, "_sequence_files"), (pom, "decide_aligned")],
+}  # fmt: skip
+CASES = [(name, *where) for name, places in HELPERS.items() for where in places]
+
+
+@pytest.mark.parametrize("mistake", [TypeError, KeyError])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[2]}")
+def test_a_mistake_of_ours_is_not_called_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Any, mistake: type[Exception]
+) -> None:
+    name, owner, helper = case
+    source = MAKERS[name](tmp_path)
+
+    def broken(*_: Any, **__: Any) -> NoReturn:
+        raise mistake("a mistake of ours")
+
+    monkeypatch.setattr(owner, helper, broken)
+    with pytest.raises(mistake, match="a mistake of ours"):
+        convert(source.path, tmp_path / "out", format=name, **source.options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_damage_keeps_what_the_library_said(tmp_path: Path, name: str) -> None:
+    source = MAKERS[name](tmp_path)
+    data = source.damage.read_bytes()
+    source.damage.write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError) as caught:
+        convert(source.path, tmp_path / "out", format=name, **source.options)
+    cause = caught.value.__cause__
+    assert cause is not None
+    assert not isinstance(cause, DataError)
+    assert source.damage.name in caught.value.found
+    assert type(cause).__name__ in caught.value.found
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_detection_does_not_hide_a_mistake_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    source = MAKERS[name](tmp_path)
+
+    def broken(*_: Any) -> NoReturn:
+        raise KeyError("a mistake of ours")
+
+    for helper in ("_detect_zip", "_detect_pickle", "_detect_folder"):
+        monkeypatch.setattr(f"emotailor.data.readers.{helper}", broken)
+    if name in ("table", "npz"):
+        assert detect(source.path) == name  # by the ending alone
+    else:
+        with pytest.raises(KeyError, match="a mistake of ours"):
+            detect(source.path)
+
+
+def test_values_of_the_user_keep_the_cause(tmp_path: Path) -> None:
+    source = MAKERS["mult"](tmp_path)
+    source.options["labels"].write_text("id,happy\nann,much\n")
+    with pytest.raises(DataError, match="line 2") as caught:
+        convert(source.path, tmp_path / "out", format="mult", **source.options)
+    assert isinstance(caught.value.__cause__, ValueError)

@@ -77,16 +77,16 @@ class Bomb:
 
 def test_what_the_system_refuses() -> None:
     """Root may write anywhere, so the errors are made here."""
-    from emotailor.cli import _describe
+    from emotailor.cli.errors import describe
 
     temporary = PermissionError(errno.EACCES, "Permission denied", "/x/.report.html.12-abcdef.tmp")
-    assert _describe(temporary) == (
+    assert describe(temporary) == (
         "Permission denied: /x/report.html\n"
         "  to fix it: name a place that you may write to, with --out"
     )
     full = OSError(errno.ENOSPC, "No space left on device")
-    assert _describe(full).startswith("No space left on device\n  to fix it: make room")
-    assert _describe(OSError(errno.EIO, "Input/output error", "f")) == "Input/output error: f"
+    assert describe(full).startswith("No space left on device\n  to fix it: make room")
+    assert describe(OSError(errno.EIO, "Input/output error", "f")) == "Input/output error: f"
 
 
 # ---------------------------------------------------------------------- help and usage

@@ -1,34 +1,179 @@
-"""Multi-modal, multi-label emotion recognition with TAILOR (AAAI 2022)."""
+"""Multi-modal, multi-label emotion recognition with TAILOR (AAAI 2022).
+
+Everything that the documentation uses is here. A name is looked up at its first use, so `import
+emotailor` stays fast. Type checkers and editors see all names.
+"""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# name -> where it lives; loaded at first use, so that `import emotailor` stays fast
-_PUBLIC = {
-    "EmotailorError": "emotailor.errors:EmotailorError",
-    "EmotionDataset": "emotailor.data.dataset:EmotionDataset",
-    "Predictor": "emotailor.serving.predictor:Predictor",
-    "RunConfig": "emotailor.training.run_config:RunConfig",
-    "Sample": "emotailor.data.sample:Sample",
-    "available_models": "emotailor.models.table:available_models",
-    "benchmark": "emotailor.comparison.benchmark:benchmark",
-    "convert": "emotailor.data.convert:convert",
+__all__ = [
+    "Batch",
+    "Config",
+    "ConfigError",
+    "ConvertOptions",
+    "DataConfig",
+    "DataError",
+    "EMOTIONS",
+    "EmotailorError",
+    "EmotionDataset",
+    "EmotionModel",
+    "Explanation",
+    "FittedModel",
+    "InterruptedRunError",
+    "Interval",
+    "LabelStatistics",
+    "MODALITIES",
+    "Metrics",
+    "Modality",
+    "ModelError",
+    "ModelOutput",
+    "Prediction",
+    "Predictor",
+    "Reading",
+    "RunConfig",
+    "RunEvaluation",
+    "Sample",
+    "Split",
+    "SyntheticConfig",
+    "System",
+    "TailorConfig",
+    "TrainResult",
+    "TrainingConfig",
+    "Variant",
+    "__version__",
+    "ablate",
+    "available_models",
+    "benchmark",
+    "classification_loss",
+    "convert",
+    "evaluate",
+    "import_checkpoint",
+    "load_dataset",
+    "make_figures",
+    "predict",
+    "reproduce_paper",
+    "synthesize",
+    "train",
+    "use_system",
+    "write_dataset",
+    "write_report",
+]
+
+if TYPE_CHECKING:
+    from emotailor.comparison.ablate import ablate
+    from emotailor.comparison.benchmark import benchmark
+    from emotailor.config import Config
+    from emotailor.data.batching import Batch
+    from emotailor.data.convert import convert
+    from emotailor.data.dataset import EmotionDataset
+    from emotailor.data.dataset import Split
+    from emotailor.data.readers import ConvertOptions
+    from emotailor.data.readers import Reading
+    from emotailor.data.sample import EMOTIONS
+    from emotailor.data.sample import MODALITIES
+    from emotailor.data.sample import Modality
+    from emotailor.data.sample import Sample
+    from emotailor.data.store import open_dataset as load_dataset
+    from emotailor.data.store import write_dataset
+    from emotailor.data.synthetic import SyntheticConfig
+    from emotailor.data.synthetic import synthesize
+    from emotailor.errors import ConfigError
+    from emotailor.errors import DataError
+    from emotailor.errors import EmotailorError
+    from emotailor.errors import InterruptedRunError
+    from emotailor.errors import ModelError
+    from emotailor.evaluation.comparison import Interval
+    from emotailor.evaluation.metrics import Metrics
+    from emotailor.figures.make import make_figures
+    from emotailor.models.base import EmotionModel
+    from emotailor.models.base import FittedModel
+    from emotailor.models.base import LabelStatistics
+    from emotailor.models.base import ModelOutput
+    from emotailor.models.base import classification_loss
+    from emotailor.models.system import System
+    from emotailor.models.system import Variant
+    from emotailor.models.table import available_models
+    from emotailor.models.table import use_system
+    from emotailor.models.tailor.config import TailorConfig
+    from emotailor.paper.reproduce import reproduce_paper
+    from emotailor.report.write import write_report
+    from emotailor.runs.evaluate import RunEvaluation
+    from emotailor.runs.evaluate import evaluate_run as evaluate
+    from emotailor.runs.predict import predict
+    from emotailor.serving.predictor import Explanation
+    from emotailor.serving.predictor import Prediction
+    from emotailor.serving.predictor import Predictor
+    from emotailor.training.config import TrainingConfig
+    from emotailor.training.import_checkpoint import import_checkpoint
+    from emotailor.training.run import train
+    from emotailor.training.run_config import DataConfig
+    from emotailor.training.run_config import RunConfig
+    from emotailor.training.run_folder import TrainResult
+
+_HOMES = {
+    "Batch": "emotailor.data.batching",
+    "Config": "emotailor.config",
+    "ConfigError": "emotailor.errors",
+    "ConvertOptions": "emotailor.data.readers",
+    "DataConfig": "emotailor.training.run_config",
+    "DataError": "emotailor.errors",
+    "EMOTIONS": "emotailor.data.sample",
+    "EmotailorError": "emotailor.errors",
+    "EmotionDataset": "emotailor.data.dataset",
+    "EmotionModel": "emotailor.models.base",
+    "Explanation": "emotailor.serving.predictor",
+    "FittedModel": "emotailor.models.base",
+    "InterruptedRunError": "emotailor.errors",
+    "Interval": "emotailor.evaluation.comparison",
+    "LabelStatistics": "emotailor.models.base",
+    "MODALITIES": "emotailor.data.sample",
+    "Metrics": "emotailor.evaluation.metrics",
+    "Modality": "emotailor.data.sample",
+    "ModelError": "emotailor.errors",
+    "ModelOutput": "emotailor.models.base",
+    "Prediction": "emotailor.serving.predictor",
+    "Predictor": "emotailor.serving.predictor",
+    "Reading": "emotailor.data.readers",
+    "RunConfig": "emotailor.training.run_config",
+    "RunEvaluation": "emotailor.runs.evaluate",
+    "Sample": "emotailor.data.sample",
+    "Split": "emotailor.data.dataset",
+    "SyntheticConfig": "emotailor.data.synthetic",
+    "System": "emotailor.models.system",
+    "TailorConfig": "emotailor.models.tailor.config",
+    "TrainResult": "emotailor.training.run_folder",
+    "TrainingConfig": "emotailor.training.config",
+    "Variant": "emotailor.models.system",
+    "ablate": "emotailor.comparison.ablate",
+    "available_models": "emotailor.models.table",
+    "benchmark": "emotailor.comparison.benchmark",
+    "classification_loss": "emotailor.models.base",
+    "convert": "emotailor.data.convert",
     "evaluate": "emotailor.runs.evaluate:evaluate_run",
+    "import_checkpoint": "emotailor.training.import_checkpoint",
     "load_dataset": "emotailor.data.store:open_dataset",
-    "train": "emotailor.training.run:train",
-    "write_dataset": "emotailor.data.store:write_dataset",
+    "make_figures": "emotailor.figures.make",
+    "predict": "emotailor.runs.predict",
+    "reproduce_paper": "emotailor.paper.reproduce",
+    "synthesize": "emotailor.data.synthetic",
+    "train": "emotailor.training.run",
+    "use_system": "emotailor.models.table",
+    "write_dataset": "emotailor.data.store",
+    "write_report": "emotailor.report.write",
 }
+"""Name -> the module that has it, and its name there if that differs."""
 
-__all__ = sorted([*_PUBLIC, "__version__"])  # noqa: PLE0605
 
+if not TYPE_CHECKING:  # a checker that saw it would take any name for granted
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'emotailor' has no attribute {name!r}")
-    module, _, attribute = _PUBLIC[name].partition(":")
-    return getattr(import_module(module), attribute)
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'emotailor' has no attribute {name!r}")
+        module, _, attribute = _HOMES[name].partition(":")
+        return getattr(import_module(module), attribute or name)
 
 
 def __dir__() -> list[str]:

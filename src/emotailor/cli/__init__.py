@@ -1,0 +1,70 @@
+"""The command line: every function parses, calls and prints; nothing is computed here.
+
+There is a file for each group of commands. Exit codes are those of ``errors.py``.
+"""
+
+import os
+import sys
+import warnings
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+
+from emotailor import __version__
+from emotailor.cli import comparing, data, looking, running, systems, trying
+from emotailor.cli.console import err, out
+from emotailor.cli.errors import TRACEBACK, reported, show_warning
+
+__all__ = ["app", "err", "main", "out"]
+
+app = typer.Typer(
+    help="Multi-modal, multi-label emotion recognition: TAILOR, from data to a prediction.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+for group in (data, systems, running, comparing, looking, trying):
+    group.add_to(app)
+
+
+def _version(wanted: bool | None) -> None:
+    if wanted:
+        print(f"emotailor {__version__}")
+        raise typer.Exit
+
+
+def _traceback(wanted: bool | None) -> None:
+    if wanted:
+        os.environ[TRACEBACK] = "1"  # the processes of a benchmark see it too
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool | None,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = None,
+    show_traceback: Annotated[
+        bool | None,
+        typer.Option(
+            "--traceback",
+            callback=_traceback,
+            is_eager=True,
+            help=f"With an error, show where it comes from. {TRACEBACK}=1 does the same.",
+        ),
+    ] = None,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one message and an exit code."""
+    warnings.showwarning = show_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # a name that the terminal cannot show is no failure
+            stream.reconfigure(errors="backslashreplace")
+
+    with reported():
+        app(prog_name="emotailor")

@@ -1,0 +1,220 @@
+"""Commands about several runs: benchmark, ablate, reproduce."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emotailor.cli.console import out, say
+from emotailor.cli.options import (
+    Data,
+    Deciding,
+    DryRun,
+    FirstSeed,
+    Jobs,
+    Metrics,
+    Modalities,
+    OwnDevice,
+    Preset,
+    PresetOption,
+    Resamples,
+    RunFile,
+    Seeds,
+    SystemsFile,
+    SystemsSettings,
+    Tables,
+    TestSplit,
+    ThresholdChoice,
+    several,
+)
+
+group = typer.Typer(help="Repeat what a paper did, as one job.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command()(benchmark)
+    app.command()(ablate)
+    app.add_typer(group, name="reproduce")
+
+
+def _carry_out(plan: Any, thresholds: ThresholdChoice, resamples: int, *, dry_run: bool) -> None:
+    """Show what a comparison will do, do it, and say where it is and what failed."""
+    from emotailor.comparison.plan import describe_plan, render_plan
+    from emotailor.comparison.runner import next_command, run_plan
+
+    say(render_plan(plan), describe_plan(plan))
+    if dry_run:
+        return
+
+    result = run_plan(plan, out, thresholds=thresholds.value, resamples=resamples)
+    say(*(f"stored: {path}" for path in result.stored))
+    if command := next_command(plan, result):
+        say(f"next: {command}")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def benchmark(
+    data: Data,
+    out_path: Tables,
+    models: Annotated[
+        str,
+        typer.Option(
+            help="Systems, separated by commas: names of `emotailor models`, and classes of your "
+            "own as package.module:Class or path/file.py:Class."
+        ),
+    ] = "all",
+    seeds: Seeds = 5,
+    seed: FirstSeed = 42,
+    preset: PresetOption = Preset.paper,
+    config_file: SystemsFile = None,
+    settings: SystemsSettings = None,
+    modalities: Annotated[
+        str | None,
+        typer.Option(help="The modalities to use. Systems that need others are skipped."),
+    ] = None,
+    thresholds: Deciding = ThresholdChoice.tuned,
+    resamples: Resamples = 2000,
+    split: TestSplit = "test",
+    device: OwnDevice = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train and test systems with several seeds. Run it again to resume after a stop.
+
+    Prints and stores one table of all systems, with a paired test against TAILOR. Exits with 1
+    where a run failed. The others are not lost.
+    """
+    from emotailor.comparison.benchmark import plan_benchmark
+
+    plan = plan_benchmark(
+        data,
+        out_path,
+        models=models.split(","),
+        seeds=seeds,
+        seed=seed,
+        preset=preset.value,
+        config_file=config_file,
+        settings=settings or [],
+        modalities=several(modalities),
+        device=device,
+        jobs=jobs,
+        split=split,
+    )
+    _carry_out(plan, thresholds, resamples, dry_run=dry_run)
+
+
+def ablate(
+    data: Data,
+    out_path: Tables,
+    variants: Annotated[
+        str,
+        typer.Option(
+            help="The variants, such as without_amr,identical. The full model is always run too."
+        ),
+    ] = "all",
+    seeds: Seeds = 5,
+    seed: FirstSeed = 42,
+    preset: PresetOption = Preset.paper,
+    config_file: RunFile = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting for every variant, such as training.epochs=5. May be repeated.",
+        ),
+    ] = None,
+    modalities: Modalities = None,
+    thresholds: Deciding = ThresholdChoice.tuned,
+    resamples: Resamples = 2000,
+    split: TestSplit = "test",
+    device: OwnDevice = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Take TAILOR apart as Table 3 of its paper does. Run it again to resume after a stop.
+
+    Prints and stores a table of twelve variants beside the paper's numbers, with a paired test
+    against the full model. Exits with 1 where a run failed. The others are not lost.
+    """
+    from emotailor.comparison.ablate import plan_ablation
+
+    plan = plan_ablation(
+        data,
+        out_path,
+        variants=variants.split(","),
+        seeds=seeds,
+        seed=seed,
+        preset=preset.value,
+        config_file=config_file,
+        settings=settings or [],
+        modalities=several(modalities),
+        device=device,
+        jobs=jobs,
+        split=split,
+    )
+    _carry_out(plan, thresholds, resamples, dry_run=dry_run)
+
+
+@group.command("paper")
+def reproduce_paper(
+    data: Annotated[
+        Path,
+        typer.Option("--data", "-d", help="A stored data set, word-aligned if you have it so."),
+    ],
+    out_path: Annotated[
+        Path, typer.Option("--out", "-o", help="The folder for everything that is written.")
+    ],
+    unaligned: Annotated[
+        Path | None,
+        typer.Option(help="The same samples unaligned, for the other half of Table 2."),
+    ] = None,
+    seeds: Seeds = 5,
+    seed: FirstSeed = 42,
+    preset: PresetOption = Preset.paper,
+    config_file: SystemsFile = None,
+    settings: SystemsSettings = None,
+    resamples: Resamples = 2000,
+    device: OwnDevice = None,
+    jobs: Jobs = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print the plan and the time it will take.")
+    ] = False,
+) -> None:
+    """Make Table 2 in both settings, Table 3 and the figures of TAILOR. Run it again to resume.
+
+    Shows the plan and the time it is expected to take on this device. Ends with one page: our
+    numbers beside the published ones. Exits with 1 where a run failed. The others are not lost.
+    """
+    from emotailor.paper.plan import plan_paper
+    from emotailor.paper.reproduce import check_free, run_paper
+    from emotailor.paper.time import describe_plan, expect, render_plan
+
+    if not dry_run:
+        check_free(out_path)  # before the plan, which takes a while
+    plan = plan_paper(
+        data,
+        out_path,
+        unaligned=unaligned,
+        seeds=seeds,
+        seed=seed,
+        preset=preset.value,
+        config_file=config_file,
+        settings=settings or [],
+        device=device,
+        jobs=jobs,
+    )
+    expected = expect(plan, out)
+    say(render_plan(plan, expected), describe_plan(plan, expected))
+    if dry_run:
+        return
+
+    outcome = run_paper(plan, out, resamples=resamples, expected=expected)
+    say(*(f"missing: {line}" for line in outcome.missing))
+    if outcome.time:
+        say(outcome.time)
+    say(f"stored: {outcome.report}")
+    if outcome.missing:
+        raise typer.Exit(1)

@@ -1,0 +1,194 @@
+"""Commands that make, show and check data sets."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from emotailor.cli.console import out, say
+from emotailor.cli.options import DataPath, NewDataPath, Overwrite, several
+
+
+
+class Rule(StrEnum):
+    """Whether the label threshold itself counts."""
+
+    above = ">"
+    at_least = ">="
+
+
+group = typer.Typer(help="Make, look at and check data sets.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.add_typer(group, name="data")
+
+
+@group.command("convert")
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="A file. For csd, pom and table also the folder of the files.")
+    ],
+    out_path: NewDataPath,
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="One of the formats above, or a reader of your own: package.module:function or "
+            "path/file.py:function. By default the content of the file decides.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The name of the data set. By default the source's name.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A file with the emotion labels. They are joined by id.")
+    ] = None,
+    label_names: Annotated[
+        str | None, typer.Option(help="The names of the label columns, separated by commas.")
+    ] = None,
+    label_threshold: Annotated[
+        float, typer.Option(help="A label holds where its value is above this number.")
+    ] = 0.0,
+    label_rule: Annotated[
+        Rule, typer.Option(help="With >= a label also holds where its value equals the threshold.")
+    ] = Rule.above,
+    folds: Annotated[
+        Path | None, typer.Option(help="A file that says which video is in which split.")
+    ] = None,
+    split_by_hash: Annotated[
+        bool,
+        typer.Option(
+            "--split-by-hash",
+            help="Without --folds: split the videos 70/10/20 % by a hash of their ids.",
+        ),
+    ] = False,
+    align: Annotated[
+        bool | None,
+        typer.Option(
+            "--align/--no-align",
+            help="Make word-aligned or native sequences. By default those that the source has.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Take at most N samples per split, to try it."),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn the files people have into a stored data set.
+
+    Formats, told apart by their content:
+
+    tailor: train_valid_test.pt of TAILOR, HHMPN and CARAT
+
+    mult: mosei_senti_data[_noalign].pkl of MulT, with --labels
+
+    mmsa: aligned_50.pkl or unaligned_50.pkl of MMSA, with --labels
+
+    csd: a folder of CMU-MultimodalSDK files, with --folds or --split-by-hash
+
+    table: a CSV with id, split and labels, and .npy files beside it
+
+    npz: one .npz with a row per sample
+
+    pom: the folder of POM .h5 files of MFN
+    """
+    from emotailor.data.convert import convert as convert_source
+    from emotailor.data.inspect import inspect_dataset, render
+
+    names = several(label_names)
+    dataset = convert_source(
+        source,
+        out_path,
+        format=format_name,
+        name=name,
+        labels=labels,
+        label_names=[part.strip() for part in names] if names else None,
+        label_threshold=label_threshold,
+        label_rule=label_rule.value,
+        folds=folds,
+        split_by_hash=split_by_hash,
+        align=align,
+        overwrite=overwrite,
+        limit=limit,
+    )
+    say(render(inspect_dataset(dataset)), f"stored in {out_path}")
+
+
+@group.command("inspect")
+def inspect(
+    path: DataPath,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print dims, lengths, label counts and co-occurrence of a data set."""
+    from emotailor.data.inspect import inspect_dataset, render
+    from emotailor.data.store import open_dataset
+
+    report = inspect_dataset(open_dataset(path))
+    if as_json:
+        print(report.model_dump_json(indent=2))
+    else:
+        say(render(report))
+
+
+@group.command("validate")
+def validate(
+    path: DataPath,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Skip the checks that read every value.")
+    ] = False,
+) -> None:
+    """Check hashes, shapes, finiteness, label names and leaks between splits.
+
+    Exits with 1 where the data cannot be trusted. Warnings alone exit with 0.
+    """
+    from emotailor.data.validate import validate_dataset
+
+    problems = validate_dataset(path, deep=not quick)
+    for problem in problems:
+        color = "red" if problem.severity == "error" else "yellow"
+        line = Text.assemble(
+            (f"{problem.severity}: ", color), f"{problem.where}: {problem.what}\n  {problem.fix}"
+        )
+        out.print(line, soft_wrap=True)
+
+    errors = sum(problem.severity == "error" for problem in problems)
+    say(f"{path}: {errors} errors, {len(problems) - errors} warnings")
+    if errors:
+        raise typer.Exit(1)
+
+
+@group.command("synthesize")
+def synthesize(
+    out_path: NewDataPath,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting, such as train=16326 or noise=1.0. May be repeated.",
+        ),
+    ] = None,
+    aligned: Annotated[
+        bool, typer.Option(help="Draw one step per word, or each modality at its own rate.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="The seed. The same seed draws the same data.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw data with CMU-MOSEI's label statistics and a planted truth.
+
+    Settings: train, valid, test (samples), noise, window, missing, visual_dim, audio_dim, text_dim.
+    """
+    from emotailor.config import merge, parse_overrides
+    from emotailor.data.inspect import inspect_dataset, render
+    from emotailor.data.synthetic import SyntheticConfig
+    from emotailor.data.synthetic import synthesize as draw
+
+    values = merge({"aligned": aligned, "seed": seed}, parse_overrides(settings or []))
+    config = SyntheticConfig.parse(values, "the synthetic data")
+    dataset = draw(config, out_path, overwrite=overwrite)
+    say(render(inspect_dataset(dataset)), f"stored in {out_path}")

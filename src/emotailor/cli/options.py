@@ -1,0 +1,145 @@
+"""Arguments and options that several commands share."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Preset(StrEnum):
+    """Where settings come from that nobody gives."""
+
+    paper = "paper"
+    authors = "authors"
+
+
+class ThresholdChoice(StrEnum):
+    """How a probability becomes a decision."""
+
+    fixed = "fixed"
+    tuned = "tuned"
+    per_label = "per_label"
+
+
+DEVICES = "One of auto, cpu, cuda, cuda:1 and mps."
+
+# ---------------------------------------------------------------------- data
+
+DataPath = Annotated[Path, typer.Argument(help="A stored data set (a folder with dataset.json).")]
+NewDataPath = Annotated[
+    Path, typer.Option("--out", "-o", help="The folder of the data set to create.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at the output path.")]
+Data = Annotated[Path, typer.Option("--data", "-d", help="A stored data set.")]
+OtherData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", "-d", help="A stored data set. By default the one that the run was trained on."
+    ),
+]
+TestSplit = Annotated[str, typer.Option(help="The split to test on.")]
+Modalities = Annotated[
+    str | None, typer.Option(help="The modalities to use, such as visual,text or v,t.")
+]
+
+# ---------------------------------------------------------------------- systems and settings
+
+OwnSystem = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODULE:CLASS",
+        help="Your own system, if the model is one: package.module:Class or path/file.py:Class. "
+        "Its code is loaded only because you name it here.",
+    ),
+]
+PresetOption = Annotated[
+    Preset,
+    typer.Option(help="Use the settings of the papers or of the authors' programs as defaults."),
+]
+RunFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="A TOML file with the tables model, training and data, or the config.json of a run.",
+    ),
+]
+SystemsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="A TOML file with one table per system, and one named all."
+    ),
+]
+SystemsSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="[SYSTEM:]KEY=VALUE",
+        help="A setting for every system, such as training.epochs=5, or for one system, such as "
+        "mult:model.heads=4. May be repeated.",
+    ),
+]
+Device = Annotated[str, typer.Option(help=f"The device to compute on. {DEVICES}")]
+OwnDevice = Annotated[
+    str | None, typer.Option(help=f"The device to train on, instead of the setting. {DEVICES}")
+]
+
+# ---------------------------------------------------------------------- several runs
+
+Tables = Annotated[Path, typer.Option("--out", "-o", help="The folder for all runs and tables.")]
+Seeds = Annotated[
+    int, typer.Option(min=1, metavar="N", help="The number of runs of each row of the table.")
+]
+FirstSeed = Annotated[
+    int, typer.Option(help="The seed of the first run. The others count up from it.")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="The number of runs at a time. By default one per core, or one on a GPU.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan.")]
+
+# ---------------------------------------------------------------------- measuring
+
+ModelPath = Annotated[Path, typer.Argument(help="A run folder or a model folder.")]
+Deciding = Annotated[
+    ThresholdChoice, typer.Option(help="The thresholds for decisions. Tuned: on validation data.")
+]
+ChosenThresholds = Annotated[
+    ThresholdChoice | None,
+    typer.Option(help="The thresholds for decisions. By default one, tuned on validation data."),
+]
+Resamples = Annotated[
+    int, typer.Option(min=0, help="The number of resamples of the paired tests. 0: no tests.")
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="MODULE:FUNCTION",
+        help="A metric of your own: package.module:function, path/file.py:function, or the name "
+        "of an installed one. May be repeated.",
+    ),
+]
+
+
+def several(names: str | None) -> list[str] | None:
+    """Split names that are separated by commas."""
+    return names.split(",") if names is not None else None
+
+
+def use_own(reference: str | None) -> None:
+    """Load the system that the user names, so that its runs can be read."""
+    if reference is not None:
+        from emotailor.models.table import use_system
+
+        use_system(reference)
+
+

@@ -1,0 +1,201 @@
+"""Commands about one run: train, evaluate, predict, import a checkpoint."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emotailor.cli.console import out, say
+from emotailor.cli.options import (
+    ChosenThresholds,
+    Data,
+    Device,
+    Metrics,
+    Modalities,
+    ModelPath,
+    OtherData,
+    Overwrite,
+    OwnDevice,
+    OwnSystem,
+    Preset,
+    PresetOption,
+    RunFile,
+    several,
+    use_own,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command()(train)
+    app.command()(evaluate)
+    app.command()(predict)
+    app.command("import-checkpoint")(import_checkpoint)
+
+
+def train(
+    data: Data,
+    out_path: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The run folder. By default runs/DATA-MODEL-seedN."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The system: a name of `emotailor models`, or a class of your own as "
+            "package.module:Class or path/file.py:Class. By default tailor, or what the file "
+            "says."
+        ),
+    ] = None,
+    preset: PresetOption = Preset.paper,
+    config_file: RunFile = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting, such as model.hidden_size=128. It wins over the file. May be "
+            "repeated.",
+        ),
+    ] = None,
+    modalities: Modalities = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed of the first run. By default 42.")
+    ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="The number of runs: seed, seed + 1, ..."),
+    ] = 1,
+    device: OwnDevice = None,
+) -> None:
+    """Train a system on a data set. Run the same command again to resume after a stop."""
+    from emotailor.runs.train import plan_runs, train_runs
+
+    runs = plan_runs(
+        data=data,
+        out=out_path,
+        system=model,
+        preset=preset.value,
+        config_file=config_file,
+        settings=settings or [],
+        modalities=several(modalities),
+        seed=seed,
+        seeds=seeds,
+        device=device,
+    )
+    train_runs(runs, out)
+
+    where = runs[0].folder if seeds == 1 else runs[0].folder.parent
+    own = f" --model {shlex.quote(model)}" if model and ":" in model else ""
+    say(f"next: emotailor evaluate {shlex.quote(str(where))}{own}")
+
+
+def evaluate(
+    run: Annotated[
+        list[Path], typer.Argument(help="Run folders, model folders, or a folder of seeds.")
+    ],
+    split: Annotated[str, typer.Option(help="The split to evaluate on.")] = "test",
+    data: OtherData = None,
+    thresholds: ChosenThresholds = None,
+    metrics: Metrics = None,
+    paper: Annotated[
+        bool,
+        typer.Option("--paper", help="Show the numbers of TAILOR's paper (CMU-MOSEI, aligned) too."),
+    ] = False,
+    resamples: Annotated[
+        int, typer.Option(min=0, help="The number of resamples of the bootstrap.")
+    ] = 2000,
+    device: Device = "auto",
+    model: OwnSystem = None,
+) -> None:
+    """Evaluate trained runs: print and store metrics, intervals and predictions."""
+    from emotailor.runs.evaluate import (
+        evaluate_run,
+        find_runs,
+        render_evaluations,
+        store_summary,
+    )
+
+    use_own(model)
+    folders = [folder for path in run for folder in find_runs(path)]
+    results = [
+        evaluate_run(
+            folder,
+            data=data,
+            split=split,
+            thresholds=thresholds.value if thresholds else None,
+            resamples=resamples,
+            device=device,
+        )
+        for folder in folders
+    ]
+
+    stored = [f"stored: {path}" for result in results for path in result.stored]
+    if len(run) == 1 and len(results) > 1:
+        stored.append(f"stored: {store_summary(results, run[0])}")
+    say(render_evaluations(results, paper="aligned" if paper else None), *stored)
+
+
+def predict(
+    run: ModelPath,
+    source: Annotated[
+        Path, typer.Argument(help="A stored data set, or an .npz with visual, audio, text arrays.")
+    ],
+    split: Annotated[str, typer.Option(help="The split of the data set.")] = "test",
+    sample_id: Annotated[
+        list[str] | None, typer.Option("--id", help="Only this sample. May be repeated.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first samples, this many.")
+    ] = None,
+    explain: Annotated[
+        bool | None,
+        typer.Option(
+            "--explain/--no-explain",
+            help="Show the evidence for each emotion. By default for up to 20 samples.",
+        ),
+    ] = None,
+    thresholds: ChosenThresholds = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
+    device: Device = "auto",
+    model: OwnSystem = None,
+) -> None:
+    """Name the emotions of samples, and show which modality and steps are evidence for each."""
+    from emotailor.runs.predict import predict_samples, read_samples, render_predictions
+    from emotailor.serving.predictor import Predictor
+
+    use_own(model)
+    predictor = Predictor.load(
+        run, device=device, thresholds=thresholds.value if thresholds else None
+    )
+    samples = read_samples(source, split=split, ids=sample_id or [], limit=limit)
+    wanted = len(samples) <= 20 if explain is None else explain
+    predictions = predict_samples(predictor, samples, explain=wanted)
+
+    if as_json:
+        for prediction in predictions:
+            print(json.dumps(prediction.to_json(), ensure_ascii=False))
+    else:
+        say(render_predictions(predictions))
+
+
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="A pytorch_model_*.bin of the authors' program.")],
+    out_path: Annotated[
+        Path, typer.Option("--out", "-o", help="The model folder to create.")
+    ],
+    heads: Annotated[
+        int, typer.Option(min=1, help="The number of attention heads of that model.")
+    ] = 8,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn a checkpoint of the authors' program into a model folder."""
+    from emotailor.training.import_checkpoint import import_checkpoint as run
+
+    card = run(file, out_path, heads=heads, overwrite=overwrite)
+    dims = ", ".join(f"{m} {d}" for m, d in card.dims.items())
+    say(f"{out_path}: TAILOR for {', '.join(card.label_names)} from features {dims}")

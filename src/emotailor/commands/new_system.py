@@ -1,0 +1,61 @@
+"""Starting a system of one's own: a working file and its test."""
+
+import keyword
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from emotailor.errors import ConfigError
+from emotailor.files import write_text
+
+
+@dataclass(frozen=True)
+class NewSystem:
+    """What was written.
+
+    Attributes:
+        module: the file with the system.
+        test: the file with its test.
+        reference: how the system is named on the command line.
+    """
+
+    module: Path
+    test: Path
+    reference: str
+
+
+def write_system(name: str, folder: str | Path = ".") -> NewSystem:
+    """Write a working system to start from, and a test that it passes.
+
+    Args:
+        name: a name for the system, such as ``my_model``; the class is called ``MyModel``.
+        folder: the folder to write into; it is made where it is not there.
+
+    Raises:
+        ConfigError: the name cannot name a Python module, or a file is there already.
+    """
+    module = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+", "_", name.strip()).lower()
+    if not module.isidentifier() or keyword.iskeyword(module) or not module.isascii():
+        raise ConfigError(
+            f"{name!r} cannot be the name of a system",
+            expected="letters, digits and _, with a letter first, such as my_model",
+        )
+
+    folder = Path(folder)
+    target = folder / f"{module}.py"
+    test = folder / f"test_{module}.py"
+    for file in (target, test):
+        if file.exists():
+            raise ConfigError(
+                f"{file} is there already",
+                expected="a free path",
+                fix="choose another name, or another folder with --out",
+            )
+
+    title = "".join(part[:1].upper() + part[1:] for part in module.split("_"))
+    templates = files("emotailor.commands") / "templates"
+    for file, template in ((target, "model.py.txt"), (test, "test.py.txt")):
+        text = (templates / template).read_text(encoding="utf-8")
+        write_text(file, text.format(title=title, file=target.name))
+    return NewSystem(target, test, f"{target}:{title}")

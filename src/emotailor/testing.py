@@ -1,0 +1,189 @@
+"""Checks for a system of your own: what every system of the package must pass."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from emotailor.data.batching import Batch, collate
+from emotailor.data.sample import Modality, Sample
+from emotailor.evaluation.thresholds import Thresholds
+from emotailor.models.base import EmotionModel, FittedModel, LabelStatistics
+from emotailor.models.factory import build_model
+from emotailor.models.system import System
+from emotailor.models.table import use_system
+from emotailor.training.model_folder import ModelCard, load_model, save_model
+
+DIMS: Mapping[Modality, int] = {"visual": 5, "audio": 7, "text": 11}
+"""The widths of the features: distinct primes, so that a swapped axis fails."""
+
+LABELS = ("happy", "sad", "angry")
+SAMPLES = 13
+TOLERANCE = 1e-5
+
+
+def random_samples(count: int, *, longest: int = 9, seed: int = 0) -> list[Sample]:
+    """Return aligned samples whose labels can be read off the first features."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for number in range(count):
+        steps = int(rng.integers(1, longest + 1))
+        labels = rng.integers(0, 2, len(LABELS)).astype(np.uint8)
+        sequences: dict[Modality, np.ndarray] = {}
+        for label, (modality, width) in enumerate(DIMS.items()):
+            values = rng.normal(size=(steps, width)).astype(np.float32)
+            values[:, 0] += 2.0 * labels[label]
+            sequences[modality] = values
+        samples.append(Sample(f"video{number}[0]", sequences, labels))
+    return samples
+
+
+def check_system(
+    system: str | type[Any], settings: Mapping[str, Any] | None = None, *, learns: bool = True
+) -> None:
+    """Check that a system keeps the contract of a model.
+
+    Padding changes nothing; a sample does not depend on the others in its batch; every loss has a
+    weight; gradients reach every parameter; eight samples can be learned by heart; a saved model
+    gives the same numbers.
+
+    Args:
+        system: the class, or ``module:Class``, or a name of the table.
+        settings: settings of the model; small ones make it quick.
+        learns: whether to check that eight samples can be learned (some hundred steps).
+
+    Raises:
+        AssertionError: the system breaks a rule, and which.
+        ConfigError: there is no such system, or a setting is wrong.
+    """
+    row = use_system(system)
+    settings = dict(settings or {})
+    dims = row.choose(DIMS, None)
+    model = _build(row, dims, settings)
+    samples = random_samples(SAMPLES)
+    batch = collate(samples, dims, aligned=True)
+
+    if isinstance(model, FittedModel):
+        model.fit([batch])
+    else:
+        _check_losses(model, batch)
+        _check_gradients(model, batch)
+
+    model.eval()
+    _check_shape(model, batch)
+    _check_padding(model, batch)
+    _check_independence(model, samples, dims)
+    _check_saving(row, model, settings, batch)
+    if learns and not isinstance(model, FittedModel):
+        _check_learning(_build(row, dims, settings), dims)
+
+
+def _build(row: System, dims: Mapping[Modality, int], settings: Mapping[str, Any]) -> EmotionModel:
+    """Return a fresh model that knows the labels of some samples."""
+    torch.manual_seed(0)
+    model = build_model(row.name, row.config.parse(settings, prefix="model."), dims, len(LABELS))
+    labels = [sample.labels.tolist() for sample in random_samples(60) if sample.labels is not None]
+    model.prepare(LabelStatistics.of(LABELS, torch.tensor(labels)))
+    return model
+
+
+def _unlabelled(batch: Batch) -> Batch:
+    return Batch(batch.values, batch.masks, None, batch.ids)
+
+
+def _check_losses(model: EmotionModel, batch: Batch) -> None:
+    losses = model(batch).losses
+    assert losses, "a batch with labels gives no loss"
+    assert set(losses) == set(model.loss_weights), (
+        f"the losses are {sorted(losses)}, but loss_weights has {sorted(model.loss_weights)}"
+    )
+    unlabelled = model(_unlabelled(batch)).losses
+    assert not unlabelled, f"a batch without labels gives the losses {sorted(unlabelled)}"
+
+
+def _check_gradients(model: EmotionModel, batch: Batch) -> None:
+    model.train()
+    model.zero_grad()
+    model.total_loss(model(batch)).backward()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        reached = parameter.grad is not None and bool(parameter.grad.abs().max() > 0)
+        assert reached, f"no gradient reaches the parameter {name}"
+
+
+def _check_shape(model: EmotionModel, batch: Batch) -> None:
+    logits = model(_unlabelled(batch)).logits
+    wanted = (SAMPLES, len(LABELS))
+    assert tuple(logits.shape) == wanted, f"logits have the shape {tuple(logits.shape)}, not {wanted}"
+    assert torch.isfinite(logits).all(), "some logits are not finite"
+
+
+def _check_padding(model: EmotionModel, batch: Batch) -> None:
+    plain = model(_unlabelled(batch)).logits
+    values = {m: F.pad(x, (0, 0, 0, 4), value=3.0) for m, x in batch.values.items()}
+    masks = {m: F.pad(mask, (0, 4)) for m, mask in batch.masks.items()}
+
+    padded = model(Batch(values, masks, None, batch.ids)).logits
+    difference = float((plain - padded).abs().max())
+    assert difference < TOLERANCE, (
+        f"four more steps of padding change a logit by {difference:.2g}: a mask is not honoured"
+    )
+
+
+def _check_independence(
+    model: EmotionModel, samples: list[Sample], dims: Mapping[Modality, int]
+) -> None:
+    together = model(_unlabelled(collate(samples, dims, aligned=True))).logits
+    alone = [
+        model(_unlabelled(collate([sample], dims, aligned=True))).logits for sample in samples
+    ]
+    difference = float((together - torch.cat(alone)).abs().max())
+    assert difference < TOLERANCE, (
+        f"a logit of a sample changes by {difference:.2g} with the other samples of its batch"
+    )
+
+
+def _check_saving(
+    row: System, model: EmotionModel, settings: Mapping[str, Any], batch: Batch
+) -> None:
+    card = ModelCard(
+        system=row.name,
+        config=row.config.parse(settings).to_json(),
+        label_names=LABELS,
+        dims=dict(model.dims),
+        aligned=True,
+        standardized=False,
+        thresholds={"fixed": Thresholds.fixed(LABELS)},
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(Path(folder) / "model", card, model, None)
+        loaded = load_model(Path(folder) / "model").model
+
+    same = torch.equal(loaded(_unlabelled(batch)).logits, model(_unlabelled(batch)).logits)
+    assert same, "a saved model gives other numbers: keep what it learns in parameters or buffers"
+
+
+def _check_learning(model: EmotionModel, dims: Mapping[Modality, int]) -> None:
+    model.train()
+    for module in model.modules():
+        for rate in ("p", "rate", "dropout"):
+            if isinstance(getattr(module, rate, None), float):
+                setattr(module, rate, 0.0)  # what is dropped out cannot be learned by heart
+
+    batch = collate(random_samples(8, seed=3), dims, aligned=True)
+    assert batch.labels is not None
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(300):
+        optimizer.zero_grad()
+        model.total_loss(model(batch)).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+
+    decided = model.eval()(_unlabelled(batch)).logits > 0
+    wrong = int((decided != batch.labels.bool()).sum())
+    assert not wrong, f"after 300 steps on eight samples, {wrong} of 24 labels are still wrong"

@@ -1,6 +1,7 @@
 """The rooms of the project, and which may know which."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import emotailor
@@ -9,7 +10,7 @@ ROOT = Path(emotailor.__file__).parent
 
 # a room imports only from itself and the rooms before it
 ORDER = ["foundation", "data", "nn", "models", "evaluation", "training", "serving", "runs",
-         "comparison", "figures", "report", "paper", "commands", "cli"]  # fmt: skip
+         "comparison", "figures", "report", "paper", "testing", "commands", "cli"]  # fmt: skip
 FOUNDATION = {"errors", "files", "folders", "config", "loading"}
 
 
@@ -42,6 +43,43 @@ def test_rooms_import_only_from_the_left() -> None:
         assert imports(file) <= allowed, f"{file}: {imports(file) - allowed}"
         seen += 1
     assert seen > 30
+
+
+def modules() -> dict[str, Path]:
+    """Name below ``emotailor`` -> file, of every module but the package itself."""
+    found = {}
+    for file in ROOT.rglob("*.py"):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        if parts[-1] == "__init__":
+            parts = parts[:-1]
+        if parts and parts != ("__main__",):
+            found[".".join(parts)] = file
+    return found
+
+
+def imported_modules(file: Path, known: set[str]) -> set[str]:
+    """The modules of the package that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        package, _, name = node.module.partition(".")
+        if package != "emotailor":
+            continue
+        for alias in node.names:
+            inner = f"{name}.{alias.name}".strip(".")
+            found.add(inner if inner in known else name)
+    return found & known
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    files = modules()
+    graph = {name: imported_modules(file, set(files)) for name, file in files.items()}
+    assert sum(map(len, graph.values())) > 300
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from error
 
 
 def test_configurations_and_data_do_not_import_torch() -> None:

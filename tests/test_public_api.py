@@ -1,5 +1,6 @@
 """``import emotailor``: small, quick, and all that it promises is there."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -17,10 +18,41 @@ def test_every_public_name_resolves() -> None:
     for name in emotailor.__all__:
         assert getattr(emotailor, name) is not None, name
     assert set(dir(emotailor)) == set(emotailor.__all__)
-    assert emotailor.__all__ == sorted(emotailor.__all__)
+    assert len(emotailor.__all__) == len(set(emotailor.__all__))
     namespace: dict[str, object] = {}
     exec("from emotailor import *", namespace)
     assert set(emotailor.__all__) <= namespace.keys()
+
+
+def test_checkers_and_programs_see_the_same_names() -> None:
+    """What is imported for type checkers is what is looked up at run time, from the same place."""
+    tree = ast.parse(Path(emotailor.__file__).read_text(encoding="utf-8"))
+    seen = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("emotailor."):
+            for alias in node.names:
+                seen[alias.asname or alias.name] = f"{node.module}:{alias.name}"
+    homes = {
+        name: home if ":" in home else f"{home}:{name}" for name, home in emotailor._HOMES.items()
+    }
+    assert seen == homes
+    assert {*seen, "__version__"} == set(emotailor.__all__)
+
+
+def test_a_wrong_name_or_argument_is_a_type_error(tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text(
+        "import emotailor\n"
+        "emotailor.trian\n"
+        "emotailor.train({'data': {'path': 'x'}}, 'run', modle='misa')\n"
+        "emotailor.evaluate('run', resamples='many')\n"
+        "score: float = emotailor.evaluate('run').metrics.micro_f1\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "user.py"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    lines = [line for line in found.stdout.splitlines() if line.startswith("user.py")]
+    assert [line.split(":")[1] for line in lines if ": error:" in line] == ["2", "3", "4"], (
+        found.stdout
+    )
 
 
 def test_other_names_are_an_ordinary_error() -> None:

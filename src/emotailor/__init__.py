@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "EMOTIONS",
+    "MODALITIES",
     "Batch",
     "Config",
     "ConfigError",
     "ConvertOptions",
     "DataConfig",
     "DataError",
-    "EMOTIONS",
     "EmotailorError",
     "EmotionDataset",
     "EmotionModel",
@@ -25,7 +26,6 @@ __all__ = [
     "InterruptedRunError",
     "Interval",
     "LabelStatistics",
-    "MODALITIES",
     "Metrics",
     "Modality",
     "ModelError",
@@ -33,6 +33,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Reading",
+    "Run",
     "RunConfig",
     "RunEvaluation",
     "Sample",
@@ -68,49 +69,43 @@ if TYPE_CHECKING:
     from emotailor.config import Config
     from emotailor.data.batching import Batch
     from emotailor.data.convert import convert
-    from emotailor.data.dataset import EmotionDataset
-    from emotailor.data.dataset import Split
-    from emotailor.data.readers import ConvertOptions
-    from emotailor.data.readers import Reading
-    from emotailor.data.sample import EMOTIONS
-    from emotailor.data.sample import MODALITIES
-    from emotailor.data.sample import Modality
-    from emotailor.data.sample import Sample
+    from emotailor.data.dataset import EmotionDataset, Split
+    from emotailor.data.readers import ConvertOptions, Reading
+    from emotailor.data.sample import EMOTIONS, MODALITIES, Modality, Sample
     from emotailor.data.store import open_dataset as load_dataset
     from emotailor.data.store import write_dataset
-    from emotailor.data.synthetic import SyntheticConfig
-    from emotailor.data.synthetic import synthesize
-    from emotailor.errors import ConfigError
-    from emotailor.errors import DataError
-    from emotailor.errors import EmotailorError
-    from emotailor.errors import InterruptedRunError
-    from emotailor.errors import ModelError
+    from emotailor.data.synthetic import SyntheticConfig, synthesize
+    from emotailor.errors import (
+        ConfigError,
+        DataError,
+        EmotailorError,
+        InterruptedRunError,
+        ModelError,
+    )
     from emotailor.evaluation.comparison import Interval
     from emotailor.evaluation.metrics import Metrics
     from emotailor.figures.make import make_figures
-    from emotailor.models.base import EmotionModel
-    from emotailor.models.base import FittedModel
-    from emotailor.models.base import LabelStatistics
-    from emotailor.models.base import ModelOutput
-    from emotailor.models.base import classification_loss
-    from emotailor.models.system import System
-    from emotailor.models.system import Variant
-    from emotailor.models.table import available_models
-    from emotailor.models.table import use_system
+    from emotailor.models.base import (
+        EmotionModel,
+        FittedModel,
+        LabelStatistics,
+        ModelOutput,
+        classification_loss,
+    )
+    from emotailor.models.system import System, Variant
+    from emotailor.models.table import available_models, use_system
     from emotailor.models.tailor.config import TailorConfig
     from emotailor.paper.reproduce import reproduce_paper
     from emotailor.report.write import write_report
     from emotailor.runs.evaluate import RunEvaluation
     from emotailor.runs.evaluate import evaluate_run as evaluate
     from emotailor.runs.predict import predict
-    from emotailor.serving.predictor import Explanation
-    from emotailor.serving.predictor import Prediction
-    from emotailor.serving.predictor import Predictor
+    from emotailor.runs.run import Run
+    from emotailor.serving.predictor import Explanation, Prediction, Predictor
     from emotailor.training.config import TrainingConfig
     from emotailor.training.import_checkpoint import import_checkpoint
     from emotailor.training.run import train
-    from emotailor.training.run_config import DataConfig
-    from emotailor.training.run_config import RunConfig
+    from emotailor.training.run_config import DataConfig, RunConfig
     from emotailor.training.run_folder import TrainResult
 
 _HOMES = {
@@ -137,6 +132,7 @@ _HOMES = {
     "Prediction": "emotailor.serving.predictor",
     "Predictor": "emotailor.serving.predictor",
     "Reading": "emotailor.data.readers",
+    "Run": "emotailor.runs.run",
     "RunConfig": "emotailor.training.run_config",
     "RunEvaluation": "emotailor.runs.evaluate",
     "Sample": "emotailor.data.sample",

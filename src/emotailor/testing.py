@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from emotailor.data.batching import Batch, collate
@@ -95,6 +96,10 @@ def _unlabelled(batch: Batch) -> Batch:
     return Batch(batch.values, batch.masks, None, batch.ids)
 
 
+def _largest(difference: Tensor) -> float:
+    return float(difference.detach().abs().max())
+
+
 def _check_losses(model: EmotionModel, batch: Batch) -> None:
     losses = model(batch).losses
     assert losses, "a batch with labels gives no loss"
@@ -108,7 +113,7 @@ def _check_losses(model: EmotionModel, batch: Batch) -> None:
 def _check_gradients(model: EmotionModel, batch: Batch) -> None:
     model.train()
     model.zero_grad()
-    model.total_loss(model(batch)).backward()
+    torch.autograd.backward(model.total_loss(model(batch)))
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -119,7 +124,9 @@ def _check_gradients(model: EmotionModel, batch: Batch) -> None:
 def _check_shape(model: EmotionModel, batch: Batch) -> None:
     logits = model(_unlabelled(batch)).logits
     wanted = (SAMPLES, len(LABELS))
-    assert tuple(logits.shape) == wanted, f"logits have the shape {tuple(logits.shape)}, not {wanted}"
+    assert tuple(logits.shape) == wanted, (
+        f"logits have the shape {tuple(logits.shape)}, not {wanted}"
+    )
     assert torch.isfinite(logits).all(), "some logits are not finite"
 
 
@@ -129,7 +136,7 @@ def _check_padding(model: EmotionModel, batch: Batch) -> None:
     masks = {m: F.pad(mask, (0, 4)) for m, mask in batch.masks.items()}
 
     padded = model(Batch(values, masks, None, batch.ids)).logits
-    difference = float((plain - padded).abs().max())
+    difference = _largest(plain - padded)
     assert difference < TOLERANCE, (
         f"four more steps of padding change a logit by {difference:.2g}: a mask is not honoured"
     )
@@ -139,10 +146,8 @@ def _check_independence(
     model: EmotionModel, samples: list[Sample], dims: Mapping[Modality, int]
 ) -> None:
     together = model(_unlabelled(collate(samples, dims, aligned=True))).logits
-    alone = [
-        model(_unlabelled(collate([sample], dims, aligned=True))).logits for sample in samples
-    ]
-    difference = float((together - torch.cat(alone)).abs().max())
+    alone = [model(_unlabelled(collate([sample], dims, aligned=True))).logits for sample in samples]
+    difference = _largest(together - torch.cat(alone))
     assert difference < TOLERANCE, (
         f"a logit of a sample changes by {difference:.2g} with the other samples of its batch"
     )
@@ -180,7 +185,7 @@ def _check_learning(model: EmotionModel, dims: Mapping[Modality, int]) -> None:
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(300):
         optimizer.zero_grad()
-        model.total_loss(model(batch)).backward()
+        torch.autograd.backward(model.total_loss(model(batch)))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
 

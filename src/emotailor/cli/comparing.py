@@ -12,7 +12,6 @@ from emotailor.cli.options import (
     DryRun,
     FirstSeed,
     Jobs,
-    Metrics,
     Modalities,
     OwnDevice,
     Preset,
@@ -188,8 +187,9 @@ def reproduce_paper(
     Shows the plan and the time it is expected to take on this device. Ends with one page: our
     numbers beside the published ones. Exits with 1 where a run failed. The others are not lost.
     """
+    from emotailor.folders import check_free
     from emotailor.paper.plan import plan_paper
-    from emotailor.paper.reproduce import check_free, run_paper
+    from emotailor.paper.reproduce import run_paper
     from emotailor.paper.time import describe_plan, expect, render_plan
 
     if not dry_run:

@@ -11,7 +11,6 @@ from emotailor.cli.console import out, say
 from emotailor.cli.options import DataPath, NewDataPath, Overwrite, several
 
 
-
 class Rule(StrEnum):
     """Whether the label threshold itself counts."""
 
@@ -37,6 +36,7 @@ def convert(
         str | None,
         typer.Option(
             "--format",
+            metavar="FORMAT",
             help="One of the formats above, or a reader of your own: package.module:function or "
             "path/file.py:function. By default the content of the file decides.",
         ),
@@ -96,6 +96,9 @@ def convert(
     npz: one .npz with a row per sample
 
     pom: the folder of POM .h5 files of MFN
+
+    A reader of your own is a function that takes a path and options and returns a Reading: see
+    the page about data. Installed packages may offer more formats.
     """
     from emotailor.data.convert import convert as convert_source
     from emotailor.data.inspect import inspect_dataset, render

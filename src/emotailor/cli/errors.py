@@ -47,6 +47,7 @@ def clean_stops() -> Iterator[None]:
 
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as one line."""
     err.print(Text.assemble(("warning: ", "yellow"), str(message)), soft_wrap=True)
 
 

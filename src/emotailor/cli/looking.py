@@ -36,9 +36,7 @@ def figures(
     from emotailor.figures.make import make_figures, render_report
 
     use_own(model)
-    made = make_figures(
-        run, out=out_path, against=against, data=data, split=split, device=device
-    )
+    made = make_figures(run, out=out_path, against=against, data=data, split=split, device=device)
     say(render_report(made))
 
 

@@ -1,6 +1,5 @@
 """Arguments and options that several commands share."""
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -141,5 +140,3 @@ def use_own(reference: str | None) -> None:
         from emotailor.models.table import use_system
 
         use_system(reference)
-
-

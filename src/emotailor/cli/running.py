@@ -102,7 +102,9 @@ def evaluate(
     metrics: Metrics = None,
     paper: Annotated[
         bool,
-        typer.Option("--paper", help="Show the numbers of TAILOR's paper (CMU-MOSEI, aligned) too."),
+        typer.Option(
+            "--paper", help="Show the numbers of TAILOR's paper (CMU-MOSEI, aligned) too."
+        ),
     ] = False,
     resamples: Annotated[
         int, typer.Option(min=0, help="The number of resamples of the bootstrap.")
@@ -111,6 +113,7 @@ def evaluate(
     model: OwnSystem = None,
 ) -> None:
     """Evaluate trained runs: print and store metrics, intervals and predictions."""
+    from emotailor.comparison.published import published_numbers
     from emotailor.runs.evaluate import (
         evaluate_run,
         find_runs,
@@ -135,7 +138,8 @@ def evaluate(
     stored = [f"stored: {path}" for result in results for path in result.stored]
     if len(run) == 1 and len(results) > 1:
         stored.append(f"stored: {store_summary(results, run[0])}")
-    say(render_evaluations(results, paper="aligned" if paper else None), *stored)
+    beside = published_numbers("aligned") if paper else None
+    say(render_evaluations(results, published=beside), *stored)
 
 
 def predict(
@@ -185,9 +189,7 @@ def predict(
 
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(help="A pytorch_model_*.bin of the authors' program.")],
-    out_path: Annotated[
-        Path, typer.Option("--out", "-o", help="The model folder to create.")
-    ],
+    out_path: Annotated[Path, typer.Option("--out", "-o", help="The model folder to create.")],
     heads: Annotated[
         int, typer.Option(min=1, help="The number of attention heads of that model.")
     ] = 8,

@@ -160,7 +160,7 @@ def describe(name: str, data: Path | None = None) -> Card:
         parameters[preset] = sum(p.numel() for p in model.parameters())
         losses[preset] = dict(model.loss_weights)
     aligned = dataset is None or dataset.aligned
-    paper, authors = dict(row.config.paper()), dict(row.config.authors())  # type: ignore[attr-defined]
+    paper, authors = dict(row.preset("paper")), dict(row.preset("authors"))
     comments = field_comments(row.config)
     return Card(
         row=row,

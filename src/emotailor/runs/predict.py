@@ -15,6 +15,7 @@ from emotailor.data.checker import DataWarning
 from emotailor.data.sample import MODALITIES, Sample
 from emotailor.data.store import open_dataset
 from emotailor.errors import DataError
+from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.serving.predictor import Explanation, Prediction, Predictor
 
 MIN_EVIDENCE = 0.005
@@ -104,6 +105,41 @@ def predict_samples(
             stacklevel=2,
         )
     return predictor.predict(seen or samples, explain=explain)
+
+
+def predict(
+    model: str | Path,
+    source: str | Path | Sequence[Sample],
+    *,
+    split: str = "test",
+    ids: Sequence[str] = (),
+    limit: int | None = None,
+    explain: bool = False,
+    thresholds: ThresholdMode | None = None,
+    device: str = "auto",
+) -> list[Prediction]:
+    """Name the emotions of samples.
+
+    Args:
+        model: a run folder or a model folder.
+        source: a stored data set, an ``.npz`` with one sample, or samples.
+        split: the split of the data set.
+        ids: the ids of the samples; empty for all.
+        limit: the largest number of samples.
+        explain: whether to measure the evidence for each emotion.
+        thresholds: the thresholds for decisions; by default those tuned on validation data.
+        device: the device to compute on.
+
+    Raises:
+        ModelError: there is no model, or the samples do not fit it.
+        DataError: there is no such data set, split or sample.
+    """
+    predictor = Predictor.load(model, device=device, thresholds=thresholds)
+    if isinstance(source, str | Path):
+        samples = read_samples(Path(source), split=split, ids=ids, limit=limit)
+    else:
+        samples = list(source)[:limit]
+    return predict_samples(predictor, samples, explain=explain)
 
 
 def render_predictions(predictions: Sequence[Prediction]) -> RenderableType:

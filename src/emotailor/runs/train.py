@@ -12,6 +12,7 @@ from emotailor.data.sample import MODALITIES, Modality
 from emotailor.data.store import read_card
 from emotailor.errors import ConfigError, DataError
 from emotailor.models.system import Preset
+from emotailor.models.table import find_system, use_system
 from emotailor.training.run_config import RunConfig
 
 
@@ -114,8 +115,13 @@ def plan_runs(
         if not isinstance(written.get(room, {}), Mapping):
             raise ConfigError(f"{room} = {written[room]!r}", expected="a table of settings")
     given = merge(written, chosen)
-    system = system if system is not None else str(given.get("system", "tailor"))
-    given["system"] = system
+    # code from outside is loaded where the user names it, never where a file does
+    row = (
+        use_system(system)
+        if system is not None
+        else find_system(str(given.get("system", "tailor")))
+    )
+    given["system"] = system = row.name
     aligned = is_aligned(data)
     first = RunConfig.build(given, system=system, preset=preset, aligned=aligned)
     start = first.training.seed if seed is None else seed
@@ -129,9 +135,9 @@ def plan_runs(
             aligned=aligned,
         )
         if out is None:
-            folder = Path("runs") / f"{data.resolve().name}-{system}-seed{number}"
+            folder = Path("runs") / f"{data.resolve().name}-{row.folder}-seed{number}"
             if seeds > 1:
-                folder = Path("runs") / f"{data.resolve().name}-{system}" / f"seed{number}"
+                folder = Path("runs") / f"{data.resolve().name}-{row.folder}" / f"seed{number}"
         else:
             folder = out if seeds == 1 else out / f"seed{number}"
         planned.append(PlannedRun(config, folder))

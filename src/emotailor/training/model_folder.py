@@ -218,8 +218,9 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
         raise ModelError(
             f"{folder / CARD_FILE}: {error.found}",
             expected=error.expected,
-            fix=f"use the version of emotailor that wrote it ({card.versions.get('emotailor')})",
-        ) from None
+            fix=error.fix
+            or f"use the version of emotailor that wrote it ({card.versions.get('emotailor')})",
+        ) from error
     dims = {m: card.dims[m] for m in MODALITIES if m in card.dims}
     state = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     sizes = {name: tuple(x.shape) for name, x in state.items()}

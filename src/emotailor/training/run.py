@@ -1,9 +1,13 @@
 """Training of any system: by gradients or by one fit, whichever it needs."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from emotailor.models.base import FittedModel
+from emotailor.errors import ConfigError
+from emotailor.models.base import EmotionModel, FittedModel
 from emotailor.models.factory import model_class
+from emotailor.models.table import use_system
 from emotailor.training.fitting import Fitter
 from emotailor.training.loop import Trainer
 from emotailor.training.progress import Reporter
@@ -17,6 +21,37 @@ def start(config: RunConfig, run: str | Path, reporter: Reporter | None = None) 
     return kind(config, Path(run), reporter)
 
 
-def train(config: RunConfig, run: str | Path, reporter: Reporter | None = None) -> TrainResult:
-    """Train a system into a run folder; see :class:`Trainer` and :class:`Fitter`."""
-    return start(config, run, reporter).train()
+def train(
+    config: RunConfig | Mapping[str, Any],
+    run: str | Path,
+    reporter: Reporter | None = None,
+    *,
+    model: str | type[EmotionModel] | None = None,
+) -> TrainResult:
+    """Train a system into a run folder, or resume a training that was stopped.
+
+    Args:
+        config: all settings, or a table of those that differ from the defaults, such as
+            ``{"data": {"path": "data/mosei"}, "training": {"epochs": 5}}``.
+        run: the run folder.
+        reporter: is told what happens.
+        model: the system: a name of the table, ``module:Class``, ``path/to/file.py:Class``, or the
+            class itself. By default what ``config`` says, or TAILOR.
+
+    Raises:
+        ConfigError: a setting is wrong, or the folder holds a run with other settings.
+        DataError: the data cannot be used.
+        ModelError: the system cannot be trained on the data.
+    """
+    row = None if model is None else use_system(model)
+    if isinstance(config, RunConfig):
+        if row is not None and row.name != config.system:
+            raise ConfigError(
+                f"the settings are for the system {config.system!r}, and model is {row.name!r}",
+                expected="the same system twice",
+                fix="leave model out, or build the settings with system=model",
+            )
+        return start(config, run, reporter).train()
+
+    name = row.name if row is not None else str(config.get("system", "tailor"))
+    return start(RunConfig.build(config, system=name), run, reporter).train()

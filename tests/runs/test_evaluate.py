@@ -14,6 +14,7 @@ from emotailor.comparison.published import published_numbers
 from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.evaluation.custom import CustomMetric
 from emotailor.evaluation.metrics import evaluate
 from emotailor.runs import stored as module
 from emotailor.runs.evaluate import (
@@ -24,7 +25,10 @@ from emotailor.runs.evaluate import (
     why_not_resampled,
 )
 from emotailor.runs.run import trained_on
+from emotailor.runs.stored import read_evaluation
+from tests.evaluation.fake_pandas import with_fake_pandas
 from tests.helpers import DIMS, LABELS, random_samples
+from tests.own.my_metric import mean_probability
 from tests.runs.runs import train_tiny
 
 
@@ -185,6 +189,68 @@ def test_wrong_options(
 ) -> None:
     with pytest.raises(error, match=message):
         evaluate_run(run, **options)  # type: ignore[arg-type]
+
+
+def test_metrics_of_others_are_stored_and_shown(run: Path) -> None:
+    metrics = ["tests.own.my_metric:wrong_share", mean_probability]
+    result = evaluate_run(run, resamples=20, metrics=metrics)
+    for found in result.by_mode.values():
+        assert found.extra["wrong_share"] == pytest.approx(found.hamming_loss)
+        assert found.extra["mean_probability"] == pytest.approx(result.probabilities.mean())
+    interval = result.intervals["wrong_share"]
+    assert interval.value == result.metrics.extra["wrong_share"]
+    assert interval.low <= interval.value <= interval.high
+    stored = read_evaluation(run, "test")
+    assert stored is not None
+    assert stored.metrics == result.by_mode
+    assert stored.intervals == result.intervals
+    text = shown(render_evaluations([result]), 120)
+    assert f"{interval.low:.3f} to {interval.high:.3f}" in text
+    assert text.count("wrong_share") == 2  # of all labels, and by kind of threshold
+    assert "mean_probability" in shown(render_evaluations([result, with_path(result, "b")]), 120)
+    assert result.notes == []
+
+
+def test_a_metric_without_interval_is_noted(run: Path) -> None:
+    def all_seven(labels: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray) -> float:
+        return 1.0 if len(np.unique(probabilities[:, 0])) == 7 else float("nan")
+
+    result = evaluate_run(run, resamples=20, metrics=[all_seven], store=False)
+    assert result.metrics.extra == {"all_seven": 1.0}
+    assert "micro_f1" in result.intervals
+    assert "all_seven" not in result.intervals
+    (note,) = result.notes
+    assert "all_seven" in note
+
+
+def test_a_wrong_metric_is_refused_before_anything_is_stored(run: Path) -> None:
+    for metric, named in (("tests.own.my_metric:nothing", "nothing"), ("kappa", "kappa")):
+        with pytest.raises(ConfigError, match=named):
+            evaluate_run(run, resamples=0, metrics=[metric])
+    with pytest.raises(ConfigError, match="'always_nan'"):
+        evaluate_run(run, metrics=[CustomMetric("always_nan", lambda *_: float("nan"))])
+    assert not list(run.glob("evaluation*"))
+
+
+def test_an_evaluation_in_a_notebook(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = with_path(evaluate_run(run, resamples=20, store=False), "<b>run")
+    interval = result.intervals["micro_f1"]
+    assert f"micro-F1 {interval.value:.3f} [{interval.low:.3f}" in repr(result)
+    assert "split test, 7 samples, thresholds tuned" in repr(result)
+    assert len(repr(result)) < 200
+    html = result._repr_html_()
+    assert "&lt;b&gt;run" in html
+    assert "<b>" not in html
+    assert f"{interval}" in html
+    with_fake_pandas(monkeypatch)
+    frame = result.to_dataframe()
+    assert frame.index == "metric"
+    rows = {row["metric"]: row for row in frame.rows}
+    assert list(rows) == list(result.metrics.overall())
+    assert rows["micro_f1"] == {
+        "metric": "micro_f1", "value": interval.value, "low": interval.low, "high": interval.high,
+    }  # fmt: skip
+    assert rows["label_ranking_average_precision"]["low"] is None
 
 
 def test_what_was_seen_in_training_is_noted(run: Path) -> None:

@@ -7,9 +7,11 @@
 - The interval says how the number would vary with other test samples, not with another training
   seed: for that, see ``summarise_seeds``.
 - All resamples of a single sample, or of a single group, are alike: there is nothing to say.
+- A metric of others is called once per resample, on the samples as they were drawn.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from jaxtyping import Float64, Shaped
 from pydantic import BaseModel, ConfigDict
 
 from emotailor.errors import DataError
+from emotailor.evaluation.custom import CustomMetric, MetricLike, resolve_metrics
 from emotailor.evaluation.metrics import (
     OVERALL,
     Metrics,
@@ -30,7 +33,7 @@ from emotailor.evaluation.metrics import (
 
 RESAMPLES = 2000
 LEVEL = 0.95
-Run = tuple[Any, Any]  # probabilities (n, L) of one trained model, and its thresholds
+JudgedRun = tuple[Any, Any]  # probabilities (n, L) of one trained model, and its thresholds
 _CHUNK_VALUES = 2**18  # counts held at once: 2 MB, so that sums stay in cache
 
 
@@ -38,7 +41,7 @@ class Interval(BaseModel):
     """A metric and its percentile bootstrap interval.
 
     Attributes:
-        value: on the samples as they are.
+        value: metric on the samples as they are.
         low: lower end.
         high: upper end.
         level: share of the resamples between the two.
@@ -51,6 +54,15 @@ class Interval(BaseModel):
     high: float
     level: float
 
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return f"<span>{escape(str(self))}</span>"
+
 
 class PairedDifference(Interval):
     """How much higher a metric is for system A than for B on the same samples.
@@ -61,14 +73,21 @@ class PairedDifference(Interval):
 
     p_value: float
 
+    def __str__(self) -> str:
+        ends = f"[{self.low:+.3f}, {self.high:+.3f}]"
+        return f"{self.value:+.3f} {ends}, p = {self.p_value:.4f}"
+
+    def __repr__(self) -> str:
+        return str(self)
+
 
 class Spread(BaseModel):
     """A metric over several runs.
 
     Attributes:
-        mean: over the runs in which it is defined.
+        mean: mean over the runs in which it is defined.
         std: sample standard deviation (n - 1); None for a single run.
-        runs: in how many it is defined.
+        runs: number of runs in which it is defined.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,12 +96,19 @@ class Spread(BaseModel):
     std: float | None
     runs: int
 
+    def __str__(self) -> str:
+        deviation = "" if self.std is None else f" ± {self.std:.3f}"
+        return f"{self.mean:.3f}{deviation}"
+
+    def __repr__(self) -> str:
+        return str(self)
+
 
 class SeedSummary(BaseModel):
     """Several runs of one system that differ in their seed.
 
     Attributes:
-        runs: how many.
+        runs: number of runs.
         overall: overall metric -> spread; metrics that no run defines are left out.
         labels: label name -> metric of that label -> spread.
     """
@@ -106,9 +132,10 @@ def _resamples(
     """
     if resamples < 1:
         raise DataError(f"{resamples} resamples", expected="1 or more, usually 2000")
-    if groups is None:
-        units, member = samples, None
-    else:
+
+    units = samples
+    member = None  # (n,), the unit of each sample, where units are groups
+    if groups is not None:
         if groups.shape != (samples,):
             raise DataError(
                 f"groups of shape {groups.shape}", expected=f"one per sample: ({samples},)"
@@ -117,14 +144,19 @@ def _resamples(
         units = len(names)
     if units < 2:
         return
+
     rng = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_VALUES // samples)
     for start in range(0, resamples, chunk):
         columns = min(chunk, resamples - start)
         drawn = rng.integers(0, units, (columns, units))
+        # each column gets numbers of its own, so that one bincount serves all
         drawn += units * np.arange(columns)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=columns * units).reshape(columns, units).T
-        yield np.ascontiguousarray(counts if member is None else counts[member], np.float64)
+        flat = np.bincount(drawn.ravel(), minlength=columns * units)
+        counts = flat.reshape(columns, units).T  # (units, columns)
+        if member is not None:
+            counts = counts[member]  # (n, columns)
+        yield np.ascontiguousarray(counts, np.float64)
 
 
 class _Judged:
@@ -137,13 +169,18 @@ class _Judged:
         thresholds: float | Shaped[np.ndarray, "..."],
         *,
         ranking: bool,
+        extra: Sequence[CustomMetric] = (),
     ) -> None:
-        truth = check_labels(labels)
-        scores = check_probabilities(probabilities, truth.shape)
-        self.samples, count = truth.shape
-        self.statistics = sample_statistics(truth, scores > threshold_vector(thresholds, count))
-        columns = range(count) if ranking else ()
-        self.rankings = [Ranking(truth[:, j], scores[:, j]) for j in columns]
+        self.labels = check_labels(labels)
+        self.scores = check_probabilities(probabilities, self.labels.shape)
+        self.samples, count = self.labels.shape
+        self.decisions = self.scores > threshold_vector(thresholds, count)
+        self.statistics = sample_statistics(self.labels, self.decisions)
+        self.extra = extra
+        self.rankings: list[Ranking] = []
+        if ranking:
+            columns = range(count)
+            self.rankings = [Ranking(self.labels[:, j], self.scores[:, j]) for j in columns]
 
     def metrics(
         self, weights: Float64[np.ndarray, "n columns"]
@@ -152,29 +189,77 @@ class _Judged:
         # groups differ in size, so a resample need not have the original number of samples
         total = weights.sum(0)
         sums = weights.T @ self.statistics
-        per_sample = overall_from_sums(sums / total[:, None], 1)
+        found = overall_from_sums(sums / total[:, None], 1)
+
         if self.rankings:
-            ap, auc = zip(*(r.metrics(weights) for r in self.rankings), strict=True)
-            per_sample["mean_average_precision"] = _mean_defined(np.array(ap))
-            per_sample["mean_roc_auc"] = _mean_defined(np.array(auc))
-        return {name: per_sample[name] for name in OVERALL if name in per_sample}
+            by_label = [ranking.metrics(weights) for ranking in self.rankings]
+            precisions = np.array([precision for precision, _ in by_label])  # (L, columns)
+            areas = np.array([area for _, area in by_label])
+            found["mean_average_precision"] = _mean_defined(precisions)
+            found["mean_roc_auc"] = _mean_defined(areas)
+
+        ordered = {name: found[name] for name in OVERALL if name in found}
+        return ordered | self._extra_metrics(weights)
+
+    def _extra_metrics(
+        self, weights: Float64[np.ndarray, "n columns"]
+    ) -> dict[str, Float64[np.ndarray, "columns"]]:
+        """Call the metrics of others once per column, on the samples as they were drawn."""
+        found = {metric.name: np.empty(weights.shape[1]) for metric in self.extra}
+        if not found:
+            return found
+        for column, counts in enumerate(weights.T.astype(np.int64)):
+            drawn = np.repeat(np.arange(self.samples), counts)
+            for metric in self.extra:
+                value = metric(self.labels[drawn], self.scores[drawn], self.decisions[drawn])
+                found[metric.name][column] = value
+        return found
 
 
 def _mean_defined(values: Float64[np.ndarray, "labels columns"]) -> Float64[np.ndarray, "columns"]:
+    """Return the mean over the labels that are defined; NaN where none is."""
     defined = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         mean: Float64[np.ndarray, "columns"] = np.where(defined, values, 0).sum(0) / defined.sum(0)
     return mean
 
 
-def _stack(parts: Sequence[Mapping[Any, Any]]) -> dict[Any, Float64[np.ndarray, "resamples"]]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in (parts or [{}])[0]}
+def _resample(
+    judge: Callable[[Float64[np.ndarray, "n columns"]], Mapping[Any, Any]],
+    samples: int,
+    groups: Shaped[np.ndarray, "..."] | None,
+    resamples: int,
+    seed: int,
+) -> tuple[dict[Any, float], dict[Any, Float64[np.ndarray, "resamples"]]]:
+    """Judge the samples as they are, and all resamples of them.
+
+    Returns:
+        Values on the samples, and values on the resamples of what is defined in all of them;
+        both empty where there are no resamples.
+    """
+    as_they_are = judge(np.ones((samples, 1)))
+    parts = [judge(weights) for weights in _resamples(samples, groups, resamples, seed)]
+    if not parts:
+        return {}, {}
+
+    drawn = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    defined = {name: values for name, values in drawn.items() if not np.isnan(values).any()}
+    return {name: float(as_they_are[name][0]) for name in defined}, defined
 
 
-def _ends(values: Float64[np.ndarray, "resamples"], level: float) -> dict[str, float]:
+def _interval(
+    value: float, drawn: Float64[np.ndarray, "resamples"], level: float
+) -> dict[str, float]:
+    """Return the fields of an :class:`Interval`."""
     tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return {"low": float(low), "high": float(high), "level": level}
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return {"value": value, "low": float(low), "high": float(high), "level": level}
+
+
+def _difference(
+    value: float, drawn: Float64[np.ndarray, "resamples"], level: float
+) -> PairedDifference:
+    return PairedDifference(p_value=_p_value(drawn), **_interval(value, drawn, level))
 
 
 def _check_level(level: float) -> None:
@@ -192,6 +277,7 @@ def bootstrap(
     seed: int = 0,
     level: float = LEVEL,
     ranking: bool = True,
+    metrics: Sequence[MetricLike] = (),
 ) -> dict[str, Interval]:
     """Return percentile bootstrap intervals of the overall metrics, by name.
 
@@ -201,10 +287,11 @@ def bootstrap(
         thresholds: one number, or (L,). They are not chosen again in each resample.
         groups: (n,), any type; samples with equal values (of one video, say) are drawn together.
         resamples: how many times the samples are drawn again.
-        seed: of the drawing.
+        seed: seed of the drawing.
         level: share of the resamples inside the interval.
         ranking: include mAP and mean AUC, which take most of the time. In each resample they are
             means over the labels that are defined in it.
+        metrics: metrics of others; each is called once per resample, and more slowly than ours.
 
     Returns:
         Metric name -> interval; a metric that is undefined on these samples, or in some resample,
@@ -212,15 +299,15 @@ def bootstrap(
 
     Raises:
         DataError: no samples, or arguments that do not fit.
+        ConfigError: a metric of others cannot be found, or fails.
     """
     _check_level(level)
-    judged = _Judged(labels, probabilities, thresholds, ranking=ranking)
-    values = judged.metrics(np.ones((judged.samples, 1)))
-    drawn = _stack([judged.metrics(w) for w in _resamples(judged.samples, groups, resamples, seed)])
+    extra = resolve_metrics(metrics, taken=OVERALL)
+    judged = _Judged(labels, probabilities, thresholds, ranking=ranking, extra=extra)
+
+    values, drawn = _resample(judged.metrics, judged.samples, groups, resamples, seed)
     return {
-        name: Interval(value=float(values[name][0]), **_ends(sample, level))
-        for name, sample in drawn.items()
-        if not np.isnan(sample).any()
+        name: Interval(**_interval(values[name], sample, level)) for name, sample in drawn.items()
     }
 
 
@@ -236,6 +323,7 @@ def paired_bootstrap(
     seed: int = 0,
     level: float = LEVEL,
     ranking: bool = True,
+    metrics: Sequence[MetricLike] = (),
 ) -> dict[str, PairedDifference]:
     """Compare systems A and B on the same samples: A minus B, its interval and p-value.
 
@@ -252,9 +340,10 @@ def paired_bootstrap(
         thresholds_b: of system B.
         groups: (n,), samples with equal values are drawn together.
         resamples: how many times the samples are drawn again.
-        seed: of the drawing.
+        seed: seed of the drawing.
         level: share of the resamples inside the interval.
         ranking: include mAP and mean AUC.
+        metrics: metrics of others; each is called once per resample, and more slowly than ours.
 
     Returns:
         Metric name -> difference; metrics undefined in some resample are left out. Empty with a
@@ -262,29 +351,25 @@ def paired_bootstrap(
 
     Raises:
         DataError: no samples, or arguments that do not fit.
+        ConfigError: a metric of others cannot be found, or fails.
     """
     _check_level(level)
-    first = _Judged(labels, a, thresholds_a, ranking=ranking)
-    second = _Judged(labels, b, thresholds_b, ranking=ranking)
+    extra = resolve_metrics(metrics, taken=OVERALL)
+    first = _Judged(labels, a, thresholds_a, ranking=ranking, extra=extra)
+    second = _Judged(labels, b, thresholds_b, ranking=ranking, extra=extra)
 
     def differences(weights: Float64[np.ndarray, "n columns"]) -> dict[str, Any]:
-        one, two = first.metrics(weights), second.metrics(weights)
-        return {name: one[name] - two[name] for name in one}
+        of_first = first.metrics(weights)
+        of_second = second.metrics(weights)
+        return {name: of_first[name] - of_second[name] for name in of_first}
 
-    values = differences(np.ones((first.samples, 1)))
-    drawn = _stack([differences(w) for w in _resamples(first.samples, groups, resamples, seed)])
-    return {
-        name: PairedDifference(
-            value=float(values[name][0]), p_value=_p_value(sample), **_ends(sample, level)
-        )
-        for name, sample in drawn.items()
-        if not np.isnan(sample).any()
-    }
+    values, drawn = _resample(differences, first.samples, groups, resamples, seed)
+    return {name: _difference(values[name], sample, level) for name, sample in drawn.items()}
 
 
 def compare_systems(
     labels: Shaped[np.ndarray, "..."],
-    systems: Mapping[str, Sequence[Run]],
+    systems: Mapping[str, Sequence[JudgedRun]],
     reference: str,
     *,
     groups: Shaped[np.ndarray, "..."] | None = None,
@@ -292,6 +377,7 @@ def compare_systems(
     seed: int = 0,
     level: float = LEVEL,
     ranking: bool = False,
+    metrics: Sequence[MetricLike] = (),
 ) -> dict[str, dict[str, PairedDifference]]:
     """Compare systems of several runs each with one of them: each system minus the reference.
 
@@ -306,9 +392,10 @@ def compare_systems(
         reference: the name of the system that the others are compared with.
         groups: (n,), samples with equal values are drawn together.
         resamples: how many times the samples are drawn again.
-        seed: of the drawing.
+        seed: seed of the drawing.
         level: share of the resamples inside the interval.
         ranking: include mAP and mean AUC, which take most of the time.
+        metrics: metrics of others; each is called once per resample, and more slowly than ours.
 
     Returns:
         System -> metric -> difference, without the reference; metrics undefined in some resample
@@ -317,57 +404,71 @@ def compare_systems(
     Raises:
         DataError: the reference is not among the systems, a system has no runs, or arguments that
             do not fit.
+        ConfigError: a metric of others cannot be found, or fails.
     """
     _check_level(level)
-    if empty := sorted(name for name in {*systems, reference} if not systems.get(name)):
+    empty = sorted(name for name in {*systems, reference} if not systems.get(name))
+    if empty:
         raise DataError(f"no runs of {', '.join(empty)}", expected="at least one of each system")
-    judged = {
-        name: [_Judged(labels, p, thresholds, ranking=ranking) for p, thresholds in runs]
-        for name, runs in systems.items()
-    }
+
+    extra = resolve_metrics(metrics, taken=OVERALL)
+    judged: dict[str, list[_Judged]] = {}
+    for name, runs in systems.items():
+        judged[name] = [
+            _Judged(labels, probabilities, thresholds, ranking=ranking, extra=extra)
+            for probabilities, thresholds in runs
+        ]
 
     def differences(weights: Float64[np.ndarray, "n columns"]) -> dict[tuple[str, str], Any]:
-        means = {}
-        for name, runs in judged.items():
-            found = [run.metrics(weights) for run in runs]
-            means[name] = {m: np.mean([run[m] for run in found], axis=0) for m in found[0]}
+        means = {name: _mean_metrics(runs, weights) for name, runs in judged.items()}
         base = means.pop(reference)
-        return {(name, m): x - base[m] for name, values in means.items() for m, x in values.items()}
+        found = {}
+        for name, values in means.items():
+            for metric, value in values.items():
+                found[name, metric] = value - base[metric]
+        return found
 
     samples = judged[reference][0].samples
-    values = differences(np.ones((samples, 1)))
-    drawn = _stack([differences(w) for w in _resamples(samples, groups, resamples, seed)])
+    values, drawn = _resample(differences, samples, groups, resamples, seed)
     if not drawn:
         return {}
-    result: dict[str, dict[str, PairedDifference]] = {n: {} for n in systems if n != reference}
+    result: dict[str, dict[str, PairedDifference]] = {
+        name: {} for name in systems if name != reference
+    }
     for (name, metric), sample in drawn.items():
-        if not np.isnan(sample).any():
-            result[name][metric] = PairedDifference(
-                value=float(values[name, metric][0]),
-                p_value=_p_value(sample),
-                **_ends(sample, level),
-            )
+        result[name][metric] = _difference(values[name, metric], sample, level)
     return result
+
+
+def _mean_metrics(
+    runs: Sequence[_Judged], weights: Float64[np.ndarray, "n columns"]
+) -> dict[str, Any]:
+    """Return the mean of each metric over the runs of one system, under each weighting."""
+    found = [run.metrics(weights) for run in runs]
+    return {name: np.mean([metrics[name] for metrics in found], axis=0) for name in found[0]}
 
 
 def _p_value(differences: Float64[np.ndarray, "resamples"]) -> float:
     # the two systems' sums are rounded alike, yet not always to the last bit
     not_above = int((differences <= 1e-12).sum())
     not_below = int((differences >= -1e-12).sum())
-    return min(1.0, 2 * (min(not_above, not_below) + 1) / (len(differences) + 1))
+    smaller_side = min(not_above, not_below)
+    return min(1.0, 2 * (smaller_side + 1) / (len(differences) + 1))
 
 
 def summarise_seeds(runs: Sequence[Metrics]) -> SeedSummary:
     """Return mean and standard deviation of each metric over runs with different seeds.
 
     Args:
-        runs: the metrics of each run on the same split.
+        runs: metrics of each run on the same split.
 
     Raises:
-        DataError: no runs, or runs on different labels or numbers of samples.
+        DataError: no runs, or runs on different labels or numbers of samples, or with different
+            metrics of others.
     """
     if not runs:
         raise DataError("no runs to summarise", expected="the metrics of at least one run")
+
     first = runs[0]
     for position, run in enumerate(runs):
         if list(run.labels) != list(first.labels) or run.samples != first.samples:
@@ -376,21 +477,28 @@ def summarise_seeds(runs: Sequence[Metrics]) -> SeedSummary:
                 expected=f"{first.samples} samples and labels {list(first.labels)}, as run 0",
                 fix="summarise runs on one split of one data set",
             )
-    return SeedSummary(
-        runs=len(runs),
-        overall=_spreads([run.overall() for run in runs]),
-        labels={
-            label: _spreads([run.labels[label].model_dump() for run in runs])
-            for label in first.labels
-        },
-    )
+        if set(run.extra) != set(first.extra):
+            raise DataError(
+                f"run {position} has the metrics {sorted(run.extra)} of others",
+                expected=f"{sorted(first.extra)}, as run 0",
+                fix="evaluate all runs with the same metrics",
+            )
+
+    by_label = {
+        label: _spreads([run.labels[label].model_dump() for run in runs]) for label in first.labels
+    }
+    overall = _spreads([run.overall() for run in runs])
+    return SeedSummary(runs=len(runs), overall=overall, labels=by_label)
 
 
 def _spreads(tables: Sequence[Mapping[str, float | None]]) -> dict[str, Spread]:
+    """Return the spread of each value over the tables in which it is defined."""
     spreads = {}
     for name in tables[0]:
-        values = [value for table in tables if (value := table[name]) is not None]
-        if values:
-            std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            spreads[name] = Spread(mean=float(np.mean(values)), std=std, runs=len(values))
+        found = [table[name] for table in tables]
+        values = [value for value in found if value is not None]
+        if not values:
+            continue
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        spreads[name] = Spread(mean=float(np.mean(values)), std=std, runs=len(values))
     return spreads

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from emotailor.evaluation.comparison import Interval, PairedDifference, SeedSummary, Spread
 from emotailor.evaluation.metrics import OVERALL, LabelMetrics, Metrics
+from emotailor.evaluation.notebook import format_number
 
 TITLES = {
     "accuracy": "Acc",
@@ -27,6 +28,9 @@ TITLES = {
     "label_ranking_average_precision": "LRAP",
 }
 """Short titles of the overall metrics."""
+
+number = format_number
+"""Metrics are printed as everywhere: three decimals, or "n/a"."""
 
 _OVERALL_COLUMNS = (
     "accuracy", "micro_precision", "micro_recall", "micro_f1", "mean_average_precision",
@@ -59,11 +63,6 @@ class Published:
 def title_of(metric: str) -> str:
     """Return the short title of a metric; a metric of others is called by its own name."""
     return TITLES.get(metric, metric)
-
-
-def number(value: float | None) -> str:
-    """Return a metric with three decimals, as papers print them; "n/a" where undefined."""
-    return "n/a" if value is None else f"{value:.3f}"
 
 
 def metrics_table(

@@ -8,16 +8,19 @@
   without negatives has no AUC: None, left out of the mean, and listed.
 - All but the ranking metrics are functions of sums over samples (``sample_statistics``), so a
   bootstrap only has to weight those sums.
+- Metrics of others stand beside ours, in ``Metrics.extra``; see ``custom.py``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Shaped
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
 from emotailor.errors import DataError
+from emotailor.evaluation.custom import MetricLike, resolve_metrics
+from emotailor.evaluation.notebook import data_frame, format_number, html_table
 
 OVERALL = (
     "accuracy",
@@ -39,13 +42,13 @@ class LabelMetrics(BaseModel):
 
     Attributes:
         threshold: a sample has the label where its probability is strictly above this.
-        support: samples that have the label.
-        predicted: samples predicted to have it.
-        precision: 0 where nothing is predicted.
-        recall: 0 where the label has no positives.
-        f1: 0 where precision and recall are.
-        average_precision: None without positives.
-        roc_auc: None without positives or without negatives.
+        support: number of samples that have the label.
+        predicted: number of samples predicted to have it.
+        precision: precision of the label; 0 where nothing is predicted.
+        recall: recall of the label; 0 where the label has no positives.
+        f1: F1 of the label; 0 where precision and recall are.
+        average_precision: average precision; None without positives.
+        roc_auc: area under the ROC curve; None without positives or without negatives.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,17 +64,17 @@ class LabelMetrics(BaseModel):
 
 
 class Metrics(BaseModel):
-    """Metrics of one system on one split; all in 0..1, higher is better but for Hamming loss.
+    """Metrics of one system on one split; ours lie in 0..1, higher is better but for Hamming loss.
 
     Attributes:
-        samples: how many samples were judged.
+        samples: number of samples that were judged.
         accuracy: mean over samples of |Y ∩ Ŷ| / |Y ∪ Ŷ|, 0 where both are empty.
-        micro_precision: over all (sample, label) pairs; 0 where nothing is predicted.
-        micro_recall: over all pairs; 0 where there are no positives.
+        micro_precision: precision over all (sample, label) pairs; 0 where nothing is predicted.
+        micro_recall: recall over all pairs; 0 where there are no positives.
         micro_f1: harmonic mean of the two, 0 where both are.
         macro_f1: mean of the labels' F1, those without positives included as 0.
-        mean_average_precision: over the labels that have one; None where none has.
-        mean_roc_auc: likewise.
+        mean_average_precision: mean over the labels that have one; None where none has.
+        mean_roc_auc: mean over the labels that have one; None where none has.
         hamming_loss: share of wrong (sample, label) pairs.
         subset_accuracy: share of samples with every label right.
         label_ranking_average_precision: mean over samples of how much of what ranks above each
@@ -79,6 +82,7 @@ class Metrics(BaseModel):
         labels: label name -> metrics of this label, in the order of the columns.
         without_average_precision: labels left out of ``mean_average_precision``.
         without_roc_auc: labels left out of ``mean_roc_auc``.
+        extra: metric of others -> value.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -97,10 +101,59 @@ class Metrics(BaseModel):
     labels: dict[str, LabelMetrics]
     without_average_precision: tuple[str, ...]
     without_roc_auc: tuple[str, ...]
+    extra: dict[str, float] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, handler: Callable[[Any], Any]) -> dict[str, Any]:
+        """Leave ``extra`` out where it is empty: files without it are as they always were."""
+        values: dict[str, Any] = handler(self)
+        if not self.extra:
+            values.pop("extra", None)
+        return values
 
     def overall(self) -> dict[str, float | None]:
-        """Return the overall metrics by name, in the order of ``OVERALL``."""
-        return {name: getattr(self, name) for name in OVERALL}
+        """Return the overall metrics by name: ours in the order of ``OVERALL``, then others'."""
+        values: dict[str, float | None] = {name: getattr(self, name) for name in OVERALL}
+        return values | self.extra
+
+    def to_dataframe(self) -> Any:
+        """Return the overall metrics as a ``pandas.DataFrame``, one row per metric.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        rows = [{"metric": name, "value": value} for name, value in self.overall().items()]
+        return data_frame(rows, index="metric")
+
+    def labels_to_dataframe(self) -> Any:
+        """Return the metrics of the labels as a ``pandas.DataFrame``, one row per label.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        rows = [{"label": name, **label.model_dump()} for name, label in self.labels.items()]
+        return data_frame(rows, index="label")
+
+    def __repr__(self) -> str:
+        shown = {name: format_number(value) for name, value in self.overall().items()}
+        values = ", ".join(f"{name}={value}" for name, value in shown.items())
+        return f"Metrics({self.samples} samples, {len(self.labels)} labels: {values})"
+
+    def _repr_html_(self) -> str:
+        overall = [(name, format_number(value)) for name, value in self.overall().items()]
+        header = ("label", *LabelMetrics.model_fields)
+        labels = [(name, *_label_cells(label)) for name, label in self.labels.items()]
+        return "\n".join(
+            (
+                html_table(("metric", "value"), overall, caption=f"{self.samples:,} samples"),
+                html_table(header, labels, caption="per label"),
+            )
+        )
+
+
+def _label_cells(label: LabelMetrics) -> list[str]:
+    values = label.model_dump().values()
+    return [str(value) if isinstance(value, int) else format_number(value) for value in values]
 
 
 def check_labels(labels: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "n labels"]:
@@ -232,18 +285,27 @@ def overall_from_sums(
 
     Args:
         sums: ``sample_statistics`` summed over samples, once per row.
-        samples: how many were summed in each.
+        samples: number of samples summed in each row.
     """
-    hits, predicted, true = np.split(sums[:, 2:], 3, axis=1)
-    tp, pred, pos = hits.sum(1), predicted.sum(1), true.sum(1)
+    jaccard = sums[:, 0]
+    exact = sums[:, 1]
+    hits, predicted, true = np.split(sums[:, 2:], 3, axis=1)  # each (resamples, L)
+
+    # over all labels
+    all_hits = hits.sum(1)
+    all_predicted = predicted.sum(1)
+    all_true = true.sum(1)
+    wrong = all_predicted + all_true - 2 * all_hits
+    pairs = samples * hits.shape[1]
+    label_f1 = ratio(2 * hits, predicted + true)
     return {
-        "accuracy": sums[:, 0] / samples,
-        "micro_precision": ratio(tp, pred),
-        "micro_recall": ratio(tp, pos),
-        "micro_f1": ratio(2 * tp, pred + pos),
-        "macro_f1": ratio(2 * hits, predicted + true).mean(1),
-        "hamming_loss": (pred + pos - 2 * tp) / (samples * hits.shape[1]),
-        "subset_accuracy": sums[:, 1] / samples,
+        "accuracy": jaccard / samples,
+        "micro_precision": ratio(all_hits, all_predicted),
+        "micro_recall": ratio(all_hits, all_true),
+        "micro_f1": ratio(2 * all_hits, all_predicted + all_true),
+        "macro_f1": label_f1.mean(1),
+        "hamming_loss": wrong / pairs,
+        "subset_accuracy": exact / samples,
     }
 
 
@@ -260,14 +322,24 @@ class Ranking:
     def __init__(self, labels: Bool[np.ndarray, "n"], scores: Float64[np.ndarray, "n"]) -> None:
         self._order = np.argsort(-scores, kind="stable")
         self._positive = labels[self._order]
-        last = np.nonzero(np.append(np.diff(scores[self._order]) != 0, True))[0]  # of each group
-        # only groups that hold a positive matter: how many samples and positives are ranked
-        # before such a group, and up to its end
-        ends, hits = last + 1, np.cumsum(self._positive)[last]
-        starts, before = np.append(0, ends[:-1]), np.append(0, hits[:-1])
-        keep = hits > before
-        self._starts, self._ends = starts[keep], ends[keep]
-        self._before, self._hits = before[keep], hits[keep]
+
+        # a group ends where the next score is another, and at the end
+        changes = np.diff(scores[self._order]) != 0
+        last = np.flatnonzero(np.append(changes, True))
+
+        # how many samples, and how many positives, are ranked up to the end of each group
+        ends = last + 1
+        hits = np.cumsum(self._positive)[last]
+        # and before it
+        starts = np.append(0, ends[:-1])
+        hits_before = np.append(0, hits[:-1])
+
+        # only groups that hold a positive matter
+        kept = hits > hits_before
+        self._starts = starts[kept]
+        self._ends = ends[kept]
+        self._hits_before = hits_before[kept]
+        self._hits = hits[kept]
 
     def metrics(
         self, weights: Float64[np.ndarray, "n resamples"]
@@ -281,17 +353,28 @@ class Ranking:
             weights: (n, resamples); each column weights the samples once.
         """
         ordered = weights[self._order]
-        ranked, true = _running_sum(ordered), _running_sum(ordered[self._positive])
-        at_end, hits = ranked[self._ends], true[self._hits]
-        gain = hits - true[self._before]
-        wrong_above = ranked[self._starts] + at_end - true[self._before] - hits  # twice the number
-        positives, negatives = true[-1], ranked[-1] - true[-1]
+        ranked = _running_sum(ordered)  # (n + 1, resamples)
+        true = _running_sum(ordered[self._positive])  # (positives + 1, resamples)
+        positives = true[-1]
+        negatives = ranked[-1] - positives
+
+        # from here on, a row per group that holds a positive
+        ranked_before = ranked[self._starts]
+        ranked_at_end = ranked[self._ends]
+        hits_before = true[self._hits_before]
+        hits = true[self._hits]
+        gain = hits - hits_before
+        # negatives above a positive, twice: those before its group, and those up to its end
+        wrong_above = ranked_before + ranked_at_end - hits_before - hits
+
+        # nothing is gained where the weights ranked so far are all 0
+        tiny = np.finfo(np.float64).tiny
         with np.errstate(invalid="ignore"):
-            # nothing is gained where the weights ranked so far are all 0
-            precision = hits / np.maximum(at_end, np.finfo(np.float64).tiny)
-            ap = np.einsum("ij,ij->j", gain, precision) / positives
-            auc = 1 - np.einsum("ij,ij->j", gain, wrong_above) / (2 * positives * negatives)
-        return ap, auc
+            precision = hits / np.maximum(ranked_at_end, tiny)
+            average_precision = np.einsum("ij,ij->j", gain, precision) / positives
+            wrong_pairs = np.einsum("ij,ij->j", gain, wrong_above)
+            auc = 1 - wrong_pairs / (2 * positives * negatives)
+        return average_precision, auc
 
 
 def _running_sum(
@@ -322,62 +405,85 @@ def evaluate(
     probabilities: Shaped[np.ndarray, "..."],
     label_names: Sequence[str],
     thresholds: float | Shaped[np.ndarray, "..."],
+    *,
+    metrics: Sequence[MetricLike] = (),
 ) -> Metrics:
     """Judge probabilities against labels.
 
     Args:
         labels: (n, L), 0 or 1.
         probabilities: (n, L), from 0 to 1.
-        label_names: one per column, distinct.
+        label_names: names of the columns, distinct.
         thresholds: one number, or (L,), from 0 to 1.
+        metrics: metrics of others; see :mod:`emotailor.evaluation.custom`.
 
     Raises:
         DataError: no samples, shapes that do not fit, or values that are not what they should be.
+        ConfigError: a metric of others cannot be found, fails, or returns NaN or no number.
     """
     truth = check_labels(labels)
     scores = check_probabilities(probabilities, truth.shape)
     n, count = truth.shape
     names = check_label_names(label_names, count)
     cuts = threshold_vector(thresholds, count)
-    sums = sample_statistics(truth, scores > cuts).sum(0)
-    hits, predicted, true = np.split(sums[2:], 3)
-    ones = np.ones((n, 1))
-    ranking = [Ranking(truth[:, j], scores[:, j]).metrics(ones) for j in range(count)]
-    aps, aucs = ([_defined(x) for x in column] for column in zip(*ranking, strict=True))
-    table = zip(
-        names, cuts, true, predicted, ratio(hits, predicted), ratio(hits, true),
-        ratio(2 * hits, predicted + true), aps, aucs, strict=True,
-    )  # fmt: skip
+    extra = resolve_metrics(metrics, taken=OVERALL)
+
+    decisions = scores > cuts
+    sums = sample_statistics(truth, decisions).sum(0)
+    overall = overall_from_sums(sums[None], n)
+    by_label = _judge_labels(names, cuts, truth, scores, sums)
     return Metrics(
         samples=n,
-        **{name: float(value[0]) for name, value in overall_from_sums(sums[None], n).items()},
-        mean_average_precision=_mean(aps),
-        mean_roc_auc=_mean(aucs),
+        **{name: float(value[0]) for name, value in overall.items()},
+        mean_average_precision=_mean(label.average_precision for label in by_label.values()),
+        mean_roc_auc=_mean(label.roc_auc for label in by_label.values()),
         label_ranking_average_precision=label_ranking_average_precision(truth, scores),
-        labels={
-            name: LabelMetrics(
-                threshold=float(cut),
-                support=int(support),
-                predicted=int(positive),
-                precision=float(precision),
-                recall=float(recall),
-                f1=float(f1),
-                average_precision=ap,
-                roc_auc=auc,
-            )
-            for name, cut, support, positive, precision, recall, f1, ap, auc in table
-        },
-        without_average_precision=tuple(m for m, x in zip(names, aps, strict=True) if x is None),
-        without_roc_auc=tuple(m for m, x in zip(names, aucs, strict=True) if x is None),
+        labels=by_label,
+        without_average_precision=tuple(
+            name for name, label in by_label.items() if label.average_precision is None
+        ),
+        without_roc_auc=tuple(name for name, label in by_label.items() if label.roc_auc is None),
+        extra={metric.name: metric.of_split(truth, scores, decisions) for metric in extra},
     )
+
+
+def _judge_labels(
+    names: Sequence[str],
+    cuts: Float64[np.ndarray, "labels"],
+    truth: Bool[np.ndarray, "n labels"],
+    scores: Float64[np.ndarray, "n labels"],
+    sums: Float64[np.ndarray, "statistics"],
+) -> dict[str, LabelMetrics]:
+    """Return the metrics of each label; ``sums`` are those of ``sample_statistics``."""
+    hits, predicted, true = np.split(sums[2:], 3)  # each (L,)
+    precision = ratio(hits, predicted)
+    recall = ratio(hits, true)
+    f1 = ratio(2 * hits, predicted + true)
+
+    every_sample_once = np.ones((len(truth), 1))
+    by_label = {}
+    for j, name in enumerate(names):
+        ranking = Ranking(truth[:, j], scores[:, j])
+        average_precision, auc = ranking.metrics(every_sample_once)
+        by_label[name] = LabelMetrics(
+            threshold=float(cuts[j]),
+            support=int(true[j]),
+            predicted=int(predicted[j]),
+            precision=float(precision[j]),
+            recall=float(recall[j]),
+            f1=float(f1[j]),
+            average_precision=_defined(average_precision),
+            roc_auc=_defined(auc),
+        )
+    return by_label
 
 
 def _defined(values: Float64[np.ndarray, "1"]) -> float | None:
     return None if np.isnan(values[0]) else float(values[0])
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [v for v in values if v is not None]
+def _mean(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
 
 

@@ -8,6 +8,11 @@ from typing import Any
 from emotailor.errors import ConfigError
 
 
+def format_number(value: float | None) -> str:
+    """Return a metric with three decimals, as papers print them; "n/a" where undefined."""
+    return "n/a" if value is None else f"{value:.3f}"
+
+
 def html_table(
     header: Sequence[object], rows: Sequence[Sequence[object]], *, caption: str = ""
 ) -> str:

@@ -11,6 +11,7 @@ reported on, they make every metric look better than it is.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -80,10 +81,12 @@ class Thresholds(BaseModel):
         truth = check_labels(labels)
         scores = check_probabilities(probabilities, truth.shape)
         names = check_label_names(label_names, truth.shape[1])
+
         if mode == "fixed":
             return cls.fixed(names)
         if mode == "tuned":
-            return cls(mode=mode, values=dict.fromkeys(names, tune_threshold(truth, scores)))
+            single = tune_threshold(truth, scores)
+            return cls(mode=mode, values=dict.fromkeys(names, single))
         tuned = tune_per_label(truth, scores)
         return cls(mode=mode, values=dict(zip(names, tuned.tolist(), strict=True)))
 
@@ -103,31 +106,53 @@ class Thresholds(BaseModel):
         return np.array([self.values[name] for name in label_names], np.float64)
 
 
-def _cuts(
-    labels: Bool[np.ndarray, "pairs"], scores: Float64[np.ndarray, "pairs"]
-) -> tuple[Float64[np.ndarray, "cuts"], Int64[np.ndarray, "cuts"], Int64[np.ndarray, "cuts"]]:
-    """Return every threshold in [0, 1] that decides differently, with its hits and predictions.
+@dataclass(frozen=True)
+class _Cuts:
+    """Every threshold that decides differently, in ascending order.
 
-    Thresholds ascend and lie midway between consecutive values among 0, the scores and 1; when a
-    score is 1, the last one is 1, which predicts nothing.
+    Attributes:
+        thresholds: (cuts,), in [0, 1].
+        hits: (cuts,), number of true pairs above the threshold.
+        predicted: (cuts,), number of pairs above the threshold.
     """
-    order = np.argsort(scores, kind="stable")
+
+    thresholds: Float64[np.ndarray, "cuts"]
+    hits: Int64[np.ndarray, "cuts"]
+    predicted: Int64[np.ndarray, "cuts"]
+
+
+def _cuts(labels: Bool[np.ndarray, "pairs"], scores: Float64[np.ndarray, "pairs"]) -> _Cuts:
+    """Return every threshold in [0, 1] that decides differently.
+
+    Thresholds lie midway between consecutive values among 0, the scores and 1; when a score is 1,
+    the last one is 1, which predicts nothing.
+    """
     edges = np.unique(np.concatenate([[0.0, 1.0], scores]))
-    middle = (edges[:-1] + edges[1:]) / 2
+    lower = edges[:-1]
+    upper = edges[1:]
+    middle = (lower + upper) / 2
     # between neighbouring floats there is no middle; the lower one cuts at the same place
-    thresholds = np.where(middle < edges[1:], middle, edges[:-1])
+    thresholds = np.where(middle < upper, middle, lower)
     if scores.max() == 1:
         thresholds = np.append(thresholds, 1.0)
-    below = np.searchsorted(scores[order], thresholds, side="right")  # not predicted
-    missed = np.concatenate([[0], np.cumsum(labels[order], dtype=np.int64)])
-    return thresholds, missed[-1] - missed[below], len(scores) - below.astype(np.int64)
+
+    # in ascending order of scores, the pairs before a position are not predicted
+    order = np.argsort(scores, kind="stable")
+    position = np.searchsorted(scores[order], thresholds, side="right").astype(np.int64)
+    true_before = np.concatenate([[0], np.cumsum(labels[order], dtype=np.int64)])
+    return _Cuts(
+        thresholds=thresholds,
+        hits=true_before[-1] - true_before[position],
+        predicted=len(scores) - position,
+    )
 
 
 def _nearest(
     thresholds: Float64[np.ndarray, "cuts"], best: Bool[np.ndarray, "cuts"], wanted: float
 ) -> int:
     """Return the index of the best threshold nearest to ``wanted``; of two, the lower."""
-    return int(np.argmin(np.where(best, np.abs(thresholds - wanted), np.inf)))
+    distance = np.abs(thresholds - wanted)
+    return int(np.argmin(np.where(best, distance, np.inf)))
 
 
 def tune_threshold(
@@ -147,10 +172,11 @@ def tune_threshold(
     """
     truth = check_labels(labels)
     scores = check_probabilities(probabilities, truth.shape)
-    thresholds, hits, predicted = _cuts(truth.ravel(), scores.ravel())
-    f1 = 2 * hits / np.maximum(predicted + truth.sum(), 1)
+    cuts = _cuts(truth.ravel(), scores.ravel())
+    f1 = 2 * cuts.hits / np.maximum(cuts.predicted + truth.sum(), 1)
     # equal fractions of integers round to the same float, so ties are found exactly
-    return float(thresholds[_nearest(thresholds, f1 == f1.max(), 0.5)])
+    best = _nearest(cuts.thresholds, f1 == f1.max(), 0.5)
+    return float(cuts.thresholds[best])
 
 
 def tune_per_label(
@@ -181,21 +207,28 @@ def tune_per_label(
     scores = check_probabilities(probabilities, truth.shape)
     single = tune_threshold(truth, scores)
     chosen = np.full(truth.shape[1], single)
-    free = np.nonzero(truth.sum(0) >= max(min_positives, 1))[0].tolist()
+    enough = truth.sum(0) >= max(min_positives, 1)
+    free = np.flatnonzero(enough).tolist()
+    if not free:
+        return chosen
+
     cuts = {j: _cuts(truth[:, j], scores[:, j]) for j in free}
     positives = int(truth.sum())
-    while free:
+    while True:
         decisions = scores > chosen
+        hits = (truth & decisions).sum(0)  # (L,)
+        predicted = decisions.sum(0)
         # F as a fraction of integers, so that comparisons are exact and the loop ends
-        numerator = 2 * int((truth & decisions).sum())
-        denominator = int(decisions.sum()) + positives
+        numerator = 2 * int(hits.sum())
+        denominator = int(predicted.sum()) + positives
+
         gains = 0
         for j in free:
-            thresholds, hits, predicted = cuts[j]
-            value = 2 * hits * denominator - numerator * predicted
-            now = 2 * int((truth[:, j] & decisions[:, j]).sum()) * denominator
-            gains += int(value.max()) - (now - numerator * int(decisions[:, j].sum()))
-            chosen[j] = thresholds[_nearest(thresholds, value == value.max(), single)]
+            own = cuts[j]
+            value = 2 * own.hits * denominator - numerator * own.predicted
+            present = 2 * int(hits[j]) * denominator - numerator * int(predicted[j])
+            gains += int(value.max()) - present
+            best = _nearest(own.thresholds, value == value.max(), single)
+            chosen[j] = own.thresholds[best]
         if gains == 0:
-            break
-    return chosen
+            return chosen

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Group, RenderableType
@@ -13,6 +14,7 @@ from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.sample import video_of
 from emotailor.errors import DataError, ModelError
 from emotailor.evaluation.comparison import Interval, bootstrap, summarise_seeds
+from emotailor.evaluation.custom import MetricLike, resolve_metrics
 from emotailor.evaluation.display import (
     Published,
     comparison_table,
@@ -20,7 +22,8 @@ from emotailor.evaluation.display import (
     metrics_table,
     seeds_table,
 )
-from emotailor.evaluation.metrics import Metrics, decide, evaluate
+from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
+from emotailor.evaluation.notebook import data_frame, format_number, html_table
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.runs.run import Run, matching_labels
 from emotailor.runs.stored import (
@@ -38,7 +41,7 @@ from emotailor.training.model_folder import find_model_folder
 RESAMPLES = 2000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunEvaluation:
     """How one trained model does on one split.
 
@@ -72,6 +75,34 @@ class RunEvaluation:
     decisions: np.ndarray
     notes: list[str]
     stored: tuple[Path, ...] = ()
+
+    def to_dataframe(self) -> Any:
+        """Return a ``pandas.DataFrame``: a row per overall metric, with its interval.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        rows = []
+        for name, value in self.metrics.overall().items():
+            interval = self.intervals.get(name)
+            low = None if interval is None else interval.low
+            high = None if interval is None else interval.high
+            rows.append({"metric": name, "value": value, "low": low, "high": high})
+        return data_frame(rows, index="metric")
+
+    def __repr__(self) -> str:
+        found = self.intervals.get("micro_f1") or format_number(self.metrics.micro_f1)
+        samples = f"{self.metrics.samples} samples"
+        where = f"{self.run}, split {self.split}, {samples}, thresholds {_plain(self.mode)}"
+        return f"RunEvaluation({where}: micro-F1 {found})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for name, value in self.metrics.overall().items():
+            shown = self.intervals.get(name) or format_number(value)
+            rows.append((name, shown))
+        caption = f"{self.run}: split {self.split}, thresholds {_plain(self.mode)}"
+        return html_table(("metric", "value"), rows, caption=caption)
 
     def to_stored(self) -> tuple[StoredEvaluation, StoredPredictions]:
         """Return what is written of it; the probabilities are rounded to six digits."""
@@ -142,6 +173,7 @@ def evaluate_run(
     resamples: int = RESAMPLES,
     device: str = "auto",
     store: bool = True,
+    metrics: Sequence[MetricLike] = (),
 ) -> RunEvaluation:
     """Evaluate a trained model on every sample of a split.
 
@@ -154,11 +186,15 @@ def evaluate_run(
         device: device for the model.
         store: write ``evaluation-<split>.json`` and ``predictions-<split>.csv`` into ``run``; where
             that is forbidden, a note says so.
+        metrics: metrics of others: references such as ``my_module:my_metric``, names of installed
+            ones, or functions; see :mod:`emotailor.evaluation.custom`.
 
     Raises:
         ModelError: there is no model, or the data do not fit it.
         DataError: there is no such data set or split, or it has other labels.
+        ConfigError: a metric of others cannot be found, fails, or returns NaN or no number.
     """
+    extra = resolve_metrics(metrics, taken=OVERALL)
     opened = Run.open(run)
     predictor = opened.predictor(device=device, thresholds=thresholds)
     path = Path(data) if data is not None else opened.data_path
@@ -171,7 +207,7 @@ def evaluate_run(
     labels = matching_labels(dataset, part, names)
     probabilities = predictor.predict_proba(part)
     by_mode = {
-        mode: evaluate(labels, probabilities, names, chosen.array(names))
+        mode: evaluate(labels, probabilities, names, chosen.array(names), metrics=extra)
         for mode, chosen in opened.model.thresholds.items()
     }
 
@@ -179,8 +215,18 @@ def evaluate_run(
     if resamples:
         groups = np.array([video_of(sample_id) for sample_id in part.ids])
         intervals = bootstrap(
-            labels, probabilities, predictor.thresholds, groups=groups, resamples=resamples
+            labels,
+            probabilities,
+            predictor.thresholds,
+            groups=groups,
+            resamples=resamples,
+            metrics=extra,
         )
+
+    notes = _notes(opened, path, dataset, part, resampled=resamples > 0)
+    if intervals:
+        undefined = [metric.name for metric in extra if metric.name not in intervals]
+        notes += [f"no interval of {name}: some resample leaves it undefined" for name in undefined]
 
     card = dataset.card
     result = RunEvaluation(
@@ -195,7 +241,7 @@ def evaluate_run(
         labels=labels,
         probabilities=probabilities,
         decisions=decide(probabilities, predictor.thresholds),
-        notes=_notes(opened, path, dataset, part, resampled=resamples > 0),
+        notes=notes,
     )
     return _stored(result) if store else result
 

@@ -42,15 +42,17 @@ def fit_logistic(
     Raises:
         ModelError: a fit does not converge.
     """
-    coef = np.zeros((labels.shape[1], x.shape[1]))
-    intercept = np.zeros(labels.shape[1])
+    count = labels.shape[1]
+    coef = np.zeros((count, x.shape[1]))
+    intercept = np.zeros(count)
     for j, column in enumerate(labels.T):
         if column.min() == column.max():
             # DIVERGENCE (constant_labels): the penalised optimum does not exist
             intercept[j] = np.inf if column[0] else -np.inf
             continue
         model = _converged(x, column, C)
-        coef[j], intercept[j] = model.coef_[0], model.intercept_[0]
+        coef[j] = model.coef_[0]
+        intercept[j] = model.intercept_[0]
     return coef, intercept
 
 
@@ -60,9 +62,9 @@ def predict_logistic(
     intercept: Float64[np.ndarray, "labels"],
 ) -> Float64[np.ndarray, "n labels"]:
     """Return 1 / (1 + exp(-(x w + b))) per label, without overflow."""
-    probabilities: Float64[np.ndarray, "n labels"] = np.exp(
-        -np.logaddexp(0.0, -(x @ coef.T + intercept))
-    )
+    logits = x @ coef.T + intercept
+    log_probabilities = -np.logaddexp(0.0, -logits)
+    probabilities: Float64[np.ndarray, "n labels"] = np.exp(log_probabilities)
     return probabilities
 
 
@@ -86,11 +88,16 @@ def fit_softmax(
         ModelError: the fit does not converge.
     """
     count = int(classes.max()) + 1
-    coef, intercept = np.zeros((count, x.shape[1])), np.zeros(count)
-    if count > 1:
-        model = _converged(x, classes, C)
-        rows = slice(None) if count > 2 else slice(1, None)
-        coef[rows], intercept[rows] = model.coef_, model.intercept_
+    coef = np.zeros((count, x.shape[1]))
+    intercept = np.zeros(count)
+    if count == 1:
+        return coef, intercept
+
+    model = _converged(x, classes, C)
+    # of two classes scikit-learn fits the second one alone
+    rows = slice(1, None) if count == 2 else slice(None)
+    coef[rows] = model.coef_
+    intercept[rows] = model.intercept_
     return coef, intercept
 
 
@@ -104,8 +111,12 @@ def _converged(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    # L-BFGS: a Hessian for 61 label sets of 818 features would be of 20 GB
-    model = LogisticRegression(C=C, solver="lbfgs", tol=TOLERANCE, max_iter=MAX_ITERATIONS)
+    model = LogisticRegression(
+        C=C,
+        solver="lbfgs",  # a Hessian for 61 label sets of 818 features would take 20 GB
+        tol=TOLERANCE,
+        max_iter=MAX_ITERATIONS,
+    )
     with warnings.catch_warnings():
         # it also warns where rounding ends the search at the optimum
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -76,8 +76,10 @@ class PooledModel(FittedModel):
         self, config: LogisticConfig, dims: Mapping[Modality, int], num_labels: int
     ) -> None:
         super().__init__(dims, num_labels)
-        self.deviation, self.strength = config.deviation, config.C
-        self.width = sum(dims.values()) * (2 if config.deviation else 1)
+        self.deviation = config.deviation
+        self.strength = config.C
+        pooled = 2 if config.deviation else 1  # numbers per feature
+        self.width = pooled * sum(dims.values())
         self.register_buffer("mean", torch.zeros(self.width, dtype=torch.float64))
         self.register_buffer("inverse_std", torch.zeros(self.width, dtype=torch.float64))
         self.register_buffer("fitted", torch.tensor(False))
@@ -102,31 +104,39 @@ class PooledModel(FittedModel):
             ModelError: there are no samples, or some without labels or with values that are not
                 finite, or a regression does not converge.
         """
-        pooled, present, labels = [], [], []
+        pooled = []
+        present = []
+        labels = []
         for batch in batches:
             if batch.labels is None:
                 raise ModelError("training samples without labels", expected="labels for all")
             x, there = self.pool(batch)
-            if not (finite := torch.isfinite(x).all(1)).all():
-                raise ModelError(
-                    f"sample {batch.ids[int((~finite).nonzero()[0])]!r} has values that are not "
-                    "finite",
-                    expected="finite values; converting data replaces others by 0 and says so",
-                )
+            check_finite(x, batch.ids)
             pooled.append(x)
             present.append(there)
             labels.append(batch.labels.cpu().to(torch.uint8))
         if not pooled:
             raise ModelError("no samples to train on")
-        x, there = torch.cat(pooled), torch.cat(present)
-        count = there.sum(0).clamp(min=1)  # a modality that nobody has: mean 0, and never used
-        mean = (x * there).sum(0) / count
-        std = (((x - mean) * there).square().sum(0) / count).sqrt()
+
+        x = torch.cat(pooled)
+        there = torch.cat(present)
+        self._measure(x, there)
+        self.learn(self._standardised(x, there), torch.cat(labels))
+        self.fitted.fill_(True)
+
+    def _measure(
+        self, x: Float64[Tensor, "samples features"], present: Bool[Tensor, "samples features"]
+    ) -> None:
+        """Keep the mean and the deviation of every feature, over the samples that have it."""
+        count = present.sum(0).clamp(min=1)  # a modality that nobody has: mean 0, and never used
+        mean = (x * present).sum(0) / count
+        centred = (x - mean) * present
+        variance = centred.square().sum(0) / count
+        std = variance.sqrt()
+
         real = std > 1e-6 * mean.abs()  # what differs by rounding alone is constant
         self.mean.copy_(mean)
         self.inverse_std.copy_(torch.where(real, 1 / std, 0.0))
-        self.learn(self._standardised(x, there), torch.cat(labels))
-        self.fitted.fill_(True)
 
     def predict_logits(self, batch: Batch) -> Float[Tensor, "batch labels"]:
         """Return the logit of each label, within ±36.
@@ -136,30 +146,41 @@ class PooledModel(FittedModel):
         """
         if not self.fitted:
             raise ModelError(f"{type(self).__name__} has not been trained", fix="call fit first")
-        logits = self.logits_of(self._standardised(*self.pool(batch)))
-        device = batch.values[next(iter(self.dims))].device
-        return logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).float().to(device)
+        x, present = self.pool(batch)
+        logits = self.logits_of(self._standardised(x, present))
+        finite = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+
+        first = next(iter(self.dims))
+        device = batch.values[first].device
+        return finite.float().to(device)
 
     def pool(
         self, batch: Batch
     ) -> tuple[Float64[Tensor, "batch features"], Bool[Tensor, "batch features"]]:
         """Return mean and deviation over the real steps, and where the modality is present."""
         batch = batch.to("cpu")
-        pooled, present = [], []
+        pooled = []
+        present = []
         for m in self.dims:
             mask = batch.masks[m]
-            values = batch.values[m].double().masked_fill(~mask[..., None], 0.0)
-            parts = [masked_mean(values, mask)]
+            values = batch.values[m].double()
+            values = values.masked_fill(~mask[..., None], 0.0)
+
+            mean = masked_mean(values, mask)  # (B, dim)
+            there = mask.any(1, keepdim=True).expand_as(mean)
+            pooled.append(mean)
+            present.append(there)
             if self.deviation:
-                parts.append(masked_mean((values - parts[0][:, None]).square(), mask).sqrt())
-            pooled += parts
-            present += [mask.any(1, keepdim=True).expand_as(part) for part in parts]
+                squares = (values - mean[:, None]).square()
+                pooled.append(masked_mean(squares, mask).sqrt())
+                present.append(there)
         return torch.cat(pooled, 1), torch.cat(present, 1)
 
     def _standardised(
         self, x: Float64[Tensor, "samples features"], present: Bool[Tensor, "samples features"]
     ) -> Float64[Tensor, "samples features"]:
-        return ((x - self.mean) * self.inverse_std).masked_fill(~present, 0.0)
+        scaled = (x - self.mean) * self.inverse_std
+        return scaled.masked_fill(~present, 0.0)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PooledModel":
         """Stay on the CPU and in double precision wherever the model is sent: MPS has none."""
@@ -191,7 +212,8 @@ class BinaryRelevance(PooledModel):
     ) -> None:
         """Fit one regression per label."""
         coef, intercept = fit_logistic(x.numpy(), labels.numpy(), self.strength)
-        self.coef.data, self.intercept.data = torch.from_numpy(coef), torch.from_numpy(intercept)
+        self.coef.data = torch.from_numpy(coef)
+        self.intercept.data = torch.from_numpy(intercept)
 
     def logits_of(
         self, x: Float64[Tensor, "samples features"]
@@ -224,12 +246,15 @@ class LabelPowerset(PooledModel):
         self._allocate(0)
 
     def _allocate(self, sets: int) -> None:
-        self.register_buffer("sets", torch.zeros(sets, self.num_labels, dtype=torch.uint8))
-        self.coef, self.intercept = learned(sets, self.width), learned(sets)
+        empty = torch.zeros(sets, self.num_labels, dtype=torch.uint8)
+        self.register_buffer("sets", empty)
+        self.coef = learned(sets, self.width)
+        self.intercept = learned(sets)
 
     def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Make room for as many label sets as were stored."""
-        self._allocate((shapes.get("sets") or (0,))[0])
+        stored = shapes.get("sets", (0, self.num_labels))
+        self._allocate(stored[0])
 
     def learn(
         self, x: Float64[Tensor, "samples features"], labels: UInt8[Tensor, "samples labels"]
@@ -238,13 +263,15 @@ class LabelPowerset(PooledModel):
         sets, classes = np.unique(labels.numpy(), axis=0, return_inverse=True)
         coef, intercept = fit_softmax(x.numpy(), classes.reshape(-1), self.strength)
         self.sets = torch.from_numpy(sets)
-        self.coef.data, self.intercept.data = torch.from_numpy(coef), torch.from_numpy(intercept)
+        self.coef.data = torch.from_numpy(coef)
+        self.intercept.data = torch.from_numpy(intercept)
 
     def log_set_probabilities(
         self, x: Float64[Tensor, "samples features"]
     ) -> Float64[Tensor, "samples sets"]:
         """Return log P(set | x)."""
-        return (x @ self.coef.T + self.intercept).log_softmax(1)
+        scores = x @ self.coef.T + self.intercept
+        return scores.log_softmax(1)
 
     def logits_of(
         self, x: Float64[Tensor, "samples features"]
@@ -253,11 +280,13 @@ class LabelPowerset(PooledModel):
 
         A marginal above 0.5 need not mean that the most probable set contains the label.
         """
-        log_p = self.log_set_probabilities(x)
-        held = self.sets.bool()
+        log_p = self.log_set_probabilities(x)  # (N, S)
+        held = self.sets.bool()  # (S, L)
         if self.scores == "best_set":
-            return torch.where(held[log_p.argmax(1)], torch.inf, -torch.inf).double()
-        each = log_p[..., None]
+            best = held[log_p.argmax(1)]
+            return torch.where(best, torch.inf, -torch.inf).double()
+
+        each = log_p[..., None]  # (N, S, 1)
         inside = each.masked_fill(~held, -torch.inf).logsumexp(1)
         outside = each.masked_fill(held, -torch.inf).logsumexp(1)
         return inside - outside
@@ -307,7 +336,8 @@ class ClassifierChain(PooledModel):
                 f"model.order = {', '.join(order)}",
                 expected=f"each of {', '.join(statistics.names)}, once",
             )
-        self.orders[0] = torch.tensor([list(statistics.names).index(name) for name in order])
+        names = list(statistics.names)
+        self.orders[0] = torch.tensor([names.index(name) for name in order])
 
     def learn(
         self, x: Float64[Tensor, "samples features"], labels: UInt8[Tensor, "samples labels"]
@@ -319,47 +349,82 @@ class ClassifierChain(PooledModel):
         Raises:
             ModelError: an order is given, and ``prepare`` has not been called.
         """
-        if self.config.chains > 1:
-            self.orders = torch.stack([torch.randperm(self.num_labels) for _ in self.orders])
-        elif self.config.order is None:
-            counts = labels.sum(0)
-            self.orders = torch.argsort(counts, descending=True, stable=True)[None]
-        elif (self.orders < 0).any():
-            raise ModelError("the names of the labels are unknown", fix="call prepare before fit")
-        everything = np.concatenate([x.numpy(), labels.numpy()], 1)
+        self._choose_orders(labels)
+        known = np.concatenate([x.numpy(), labels.numpy()], 1)  # what a link may be fitted on
         features = list(range(self.width))
         self.label_coef.zero_()
+
         for chain, order in enumerate(self.orders.tolist()):
             for link, label in enumerate(order):
                 earlier = order[:link]
                 columns = features + [self.width + j for j in earlier]
+                target = labels[:, [label]]
                 coef, intercept = fit_logistic(
-                    everything[:, columns], labels[:, [label]].numpy(), self.strength
+                    known[:, columns],
+                    target.numpy(),
+                    self.strength,
                 )
+
                 weights = torch.from_numpy(coef[0])
-                self.coef[chain, label] = weights[: self.width]
-                self.label_coef[chain, label, earlier] = weights[self.width :]
+                of_features = weights[: self.width]
+                of_labels = weights[self.width :]
+                self.coef[chain, label] = of_features
+                self.label_coef[chain, label, earlier] = of_labels
                 self.intercept[chain, label] = float(intercept[0])
+
+    def _choose_orders(self, labels: UInt8[Tensor, "samples labels"]) -> None:
+        """Draw random orders for several chains; else take the given one, or the frequencies'."""
+        config = self.config
+        if config.chains > 1:
+            drawn = [torch.randperm(self.num_labels) for _ in self.orders]
+            self.orders = torch.stack(drawn)
+            return
+        if config.order is None:
+            counts = labels.sum(0)
+            by_count = torch.argsort(counts, descending=True, stable=True)
+            self.orders = by_count[None]
+            return
+        if (self.orders < 0).any():
+            raise ModelError("the names of the labels are unknown", fix="call prepare before fit")
 
     def logits_of(
         self, x: Float64[Tensor, "samples features"]
     ) -> Float64[Tensor, "samples labels"]:
         """Return the logit of the mean probability over the chains."""
-        logits = torch.stack([self._follow(x, chain) for chain in range(len(self.orders))])
+        chains = range(len(self.orders))
+        logits = torch.stack([self._follow(x, chain) for chain in chains])  # (K, N, L)
         # log of sums: exact in the tails, and for one chain the logit itself
-        return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
+        held = F.logsigmoid(logits).logsumexp(0)
+        not_held = F.logsigmoid(-logits).logsumexp(0)
+        return held - not_held
 
     def _follow(
         self, x: Float64[Tensor, "samples features"], chain: int
     ) -> Float64[Tensor, "samples labels"]:
         """Return the logits of one chain; each link is fed what the earlier ones said."""
+        soft = self.config.feed == "probabilities"
         logits = x @ self.coef[chain].T + self.intercept[chain]
-        said, soft = torch.zeros_like(logits), self.config.feed == "probabilities"
+        said = torch.zeros_like(logits)
         for label in self.orders[chain].tolist():
             logits[:, label] += said @ self.label_coef[chain, label]
-            z = logits[:, label]
-            said[:, label] = z.sigmoid() if soft else (z > 0).double()
+            logit = logits[:, label]
+            if soft:
+                said[:, label] = logit.sigmoid()
+            else:
+                said[:, label] = (logit > 0).double()
         return logits
+
+
+def check_finite(x: Float64[Tensor, "samples features"], ids: Sequence[str]) -> None:
+    """Raise a ModelError where a sample has values that are not finite."""
+    finite = torch.isfinite(x).all(1)
+    if finite.all():
+        return
+    bad = int((~finite).nonzero()[0])
+    raise ModelError(
+        f"sample {ids[bad]!r} has values that are not finite",
+        expected="finite values; converting data replaces others by 0 and says so",
+    )
 
 
 def learned(*shape: int) -> nn.Parameter:

@@ -73,26 +73,32 @@ class LSAN(EmotionModel):
         super().__init__(dims, num_labels)
         self.config = config
         k = config.state_size
+        inner = config.attention_size
         # DIVERGENCE (biases): the paper's equations have none; the program's layers do
         bias = config.biases
         self.dropout = Dropout(config.dropout)
         self.encoder = RecurrentEncoder(dims["text"], k, bidirectional=True)
-        self.labels = LabelVectors(num_labels, k)
+        self.labels = LabelVectors(num_labels, k)  # C
         self.label_projection: nn.Linear | None = None
-        self.attention_inner = nn.Linear(2 * k, config.attention_size, bias=bias)  # W_1
-        self.attention_outer = nn.Linear(config.attention_size, num_labels, bias=bias)  # W_2
+
+        self.attention_inner = nn.Linear(2 * k, inner, bias=bias)  # W_1
+        self.attention_outer = nn.Linear(inner, num_labels, bias=bias)  # W_2
         self.self_fusion = nn.Linear(2 * k, 1, bias=bias)  # w_3
         self.label_fusion = nn.Linear(2 * k, 1, bias=bias)  # w_4
+        self.classifier = self._classifier()
+
+    def _classifier(self) -> nn.Module:
+        config = self.config
+        width = 2 * config.state_size
+        bias = config.biases
         # DIVERGENCE (classifier): the program averages the documents over the labels and maps the
         # mean to all logits at once, so that no label reads its own document
-        self.classifier: nn.Module = (
-            nn.Linear(2 * k, num_labels, bias=bias)
-            if config.classifier == "average"
-            else nn.Sequential(
-                nn.Linear(2 * k, config.classifier_size, bias=bias),  # W_5
-                nn.ReLU(),
-                nn.Linear(config.classifier_size, 1, bias=bias),  # w_6
-            )
+        if config.classifier == "average":
+            return nn.Linear(width, self.num_labels, bias=bias)
+        return nn.Sequential(
+            nn.Linear(width, config.classifier_size, bias=bias),  # W_5
+            nn.ReLU(),
+            nn.Linear(config.classifier_size, 1, bias=bias),  # w_6
         )
 
     def prepare(self, statistics: LabelStatistics) -> None:
@@ -109,18 +115,25 @@ class LSAN(EmotionModel):
 
     def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Give the label vectors the width of the stored ones."""
-        match shapes.get("labels.weight"):
-            case (_, width) if width != self.labels.size:
-                self.labels.resize(width)
-                self._project()
+        stored = shapes.get("labels.weight")
+        if stored is None:
+            return
+        _, width = stored
+        if width != self.labels.size:
+            self.labels.resize(width)
+            self._project()
 
     def _project(self) -> None:
         """Map label vectors to width k where theirs is another."""
-        size, weight = self.labels.size, self.labels.weight
-        if size != self.config.state_size:
-            self.label_projection = nn.Linear(
-                size, self.config.state_size, bias=False, device=weight.device
-            )
+        size = self.labels.size
+        if size == self.config.state_size:
+            return
+        self.label_projection = nn.Linear(
+            size,
+            self.config.state_size,
+            bias=False,
+            device=self.labels.weight.device,
+        )
 
     def forward(
         self, batch: Batch, *, features: bool = False, start: tuple[State, State] | None = None
@@ -141,14 +154,19 @@ class LSAN(EmotionModel):
             ``label_share``: beta / (alpha + beta), (B, L), the weight of M^l.
         """
         mask = batch.masks["text"]
-        states, _, _ = self.encoder(self.dropout(batch.values["text"]), mask, start)
-        states = states * mask[..., None]
-        by_content, attention = self._self_attention(states, mask)
-        by_label, scores = self._label_attention(states, mask)
+        words = self.dropout(batch.values["text"])
+        states, _, _ = self.encoder(words, mask, start)
+        states = states * mask[..., None]  # H, (B, T, 2k)
+
+        by_content, attention = self._self_attention(states, mask)  # M^s, (B, L, 2k)
+        by_label, scores = self._label_attention(states, mask)  # M^l, (B, L, 2k)
+
+        # the shares beta / (alpha + beta) and alpha / (alpha + beta), each (B, L, 1)
         fusion = torch.stack([self.label_fusion(by_label), self.self_fusion(by_content)])
         share, rest = F.logsigmoid(fusion).softmax(0)
         documents = share * by_label + rest * by_content
         logits = self._classify(documents)
+
         named = {}
         if features:
             named = {
@@ -167,7 +185,8 @@ class LSAN(EmotionModel):
         self, states: Float[Tensor, "batch steps width"], mask: Bool[Tensor, "batch steps"]
     ) -> tuple[Float[Tensor, "batch labels width"], Float[Tensor, "batch labels steps"]]:
         """Return M^s = A^s H and A^s = softmax(W_2 tanh(W_1 H))."""
-        scores = self.attention_outer(torch.tanh(self.attention_inner(states)))
+        inner = torch.tanh(self.attention_inner(states))  # (B, T, d_a)
+        scores = self.attention_outer(inner)  # (B, T, L)
         attention = masked_softmax(scores.transpose(1, 2), mask)
         return attention.to(states.dtype) @ states, attention
 
@@ -175,19 +194,25 @@ class LSAN(EmotionModel):
         self, states: Float[Tensor, "batch steps width"], mask: Bool[Tensor, "batch steps"]
     ) -> tuple[Float[Tensor, "batch labels width"], Float[Tensor, "batch 2 labels steps"]]:
         """Return M^l and the scores C F and C K; states are 0 at masked steps, so they add 0."""
-        labels = self.labels.weight
+        labels: Tensor = self.labels.weight
         if self.label_projection is not None:
             labels = self.label_projection(labels)
-        halves = torch.stack(states.chunk(2, -1), 1)  # (B, 2, T, k)
-        scores = labels.to(halves.dtype) @ halves.transpose(2, 3)  # (B, 2, L, T)
-        documents = (scores @ halves).transpose(1, 2).flatten(2)
+
+        halves = torch.stack(states.chunk(2, -1), 1)  # F and K: (B, 2, T, k)
+        labels = labels.to(halves.dtype)
+        scores = labels @ halves.transpose(2, 3)  # (B, 2, L, T)
+        read = scores @ halves  # (B, 2, L, k)
+        documents = read.transpose(1, 2).flatten(2)  # (B, L, 2k)
+
         if self.config.label_attention == "mean":
-            documents = documents / mask.sum(1).clamp(min=1)[:, None, None]
+            words = mask.sum(1).clamp(min=1)
+            documents = documents / words[:, None, None]
         return documents, scores
 
     def _classify(
         self, documents: Float[Tensor, "batch labels width"]
     ) -> Float[Tensor, "batch labels"]:
+        """Return the logits, of every label's own document or of the mean document."""
         if self.config.classifier == "average":
             return self.classifier(documents.mean(1))
         return self.classifier(documents).squeeze(-1)

@@ -26,15 +26,21 @@ def central_moments(
     Returns:
         (..., K, d), in single precision at least; 0 where no row counts.
     """
-    x = x.to(torch.promote_types(x.dtype, torch.float32))  # fifth powers vanish in half precision
-    real = mask[..., None]
+    # fifth powers vanish in half precision
+    precise = torch.promote_types(x.dtype, torch.float32)
+    x = x.to(precise)
+
+    real = mask[..., None]  # (..., N, 1)
     rows = real.sum(-2, keepdim=True).clamp(min=1)
-    mean = (x * real).sum(-2, keepdim=True) / rows
+    mean = (x * real).sum(-2, keepdim=True) / rows  # (..., 1, d)
     centred = (x - mean) * real
-    moments, power = [mean], centred
+
+    moments = [mean]
+    power = centred
     for _ in range(count - 1):
         power = power * centred
-        moments.append(power.sum(-2, keepdim=True) / rows)
+        moment = power.sum(-2, keepdim=True) / rows
+        moments.append(moment)
     return torch.cat(moments, -2)
 
 

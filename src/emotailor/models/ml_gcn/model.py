@@ -83,8 +83,10 @@ def reweighted(
     """
     b = edges.float()
     share = neighbour_share / (1 - neighbour_share)
-    total = b.sum(1 if rows else 0, keepdim=True)
-    return share * b / (total + EPSILON) + torch.eye(len(b), device=b.device)
+    axis = 1 if rows else 0
+    total = b.sum(axis, keepdim=True)
+    diagonal = torch.eye(len(b), device=b.device)
+    return share * b / (total + EPSILON) + diagonal
 
 
 def normalised(
@@ -94,6 +96,21 @@ def normalised(
     scale = correlation.sum(1).rsqrt()
     middle = correlation.T if transpose else correlation
     return scale[:, None] * middle * scale
+
+
+def chosen_threshold(shares: Float[Tensor, "labels labels"]) -> float:
+    """Return the largest of ``THRESHOLDS`` with edges towards two labels or more.
+
+    Where none has, the smallest one.
+
+    Args:
+        shares: P_ij.
+    """
+    for threshold in THRESHOLDS:
+        reached = (shares >= threshold).any(0)
+        if reached.sum() >= 2:
+            return threshold
+    return THRESHOLDS[-1]
 
 
 class MLGCN(EmotionModel):
@@ -117,24 +134,34 @@ class MLGCN(EmotionModel):
         super().__init__(dims, num_labels)
         self.config = config
         self.encoder = RecurrentEncoder(
-            dims["visual"], config.feature_size // 2, bidirectional=True
+            dims["visual"],
+            config.feature_size // 2,
+            bidirectional=True,
         )
-        one_hot = config.label_nodes == "one_hot"
-        self.labels = LabelVectors(num_labels, num_labels if one_hot else config.label_size)
-        if one_hot:
+
+        if config.label_nodes == "one_hot":
+            self.labels = LabelVectors(num_labels, num_labels)
             nn.init.eye_(self.labels.weight)
             self.labels.weight.requires_grad_(False)
+        else:
+            self.labels = LabelVectors(num_labels, config.label_size)
+
         self.first = self._first_layer()
         self.activation = nn.LeakyReLU(config.slope)
         self.second = nn.Linear(config.graph_size, config.feature_size, bias=False)  # G_2
         nn.init.xavier_uniform_(self.second.weight)
+
         self.register_buffer("correlation", torch.eye(num_labels))
         self.register_buffer("cut", torch.tensor(torch.nan))
 
     def _first_layer(self) -> nn.Linear:
         """G_1, as wide as the label vectors."""
-        device = self.labels.weight.device
-        layer = nn.Linear(self.labels.size, self.config.graph_size, bias=False, device=device)
+        layer = nn.Linear(
+            self.labels.size,
+            self.config.graph_size,
+            bias=False,
+            device=self.labels.weight.device,
+        )
         nn.init.xavier_uniform_(layer.weight)
         return layer
 
@@ -170,30 +197,43 @@ class MLGCN(EmotionModel):
         if statistics.vectors is not None:
             self.labels.take(statistics.vectors, train=config.train_label_vectors)
             self.first = self._first_layer()
+
         shares = conditional_frequencies(statistics.together)
-        cut = config.threshold
-        if cut == "auto":
-            wide = [t for t in THRESHOLDS if (shares >= t).any(0).sum() >= 2]
-            cut = wide[0] if wide else THRESHOLDS[-1]
-        found = reweighted(shares >= cut, config.neighbour_share, rows=config.reweight == "rows")
-        self.correlation.copy_(found)
+        cut = chosen_threshold(shares) if config.threshold == "auto" else config.threshold
+        correlation = reweighted(
+            shares >= cut,
+            config.neighbour_share,
+            rows=config.reweight == "rows",
+        )
+        self.correlation.copy_(correlation)
         self.cut.fill_(cut)
-        if self.num_columns < 2:
-            names = [n for n, hit in zip(statistics.names, self.edges.any(0), strict=True) if hit]
-            warnings.warn(
-                f"ML-GCN: at threshold {cut} the label graph has "
-                + (f"edges towards {names[0]!r} only" if names else "no edges")
-                + "; lower model.threshold, tune it on validation, or set it to auto",
-                DataWarning,
-                stacklevel=2,
-            )
+        self._warn_of_few_edges(statistics.names, cut)
+
+    def _warn_of_few_edges(self, names: Sequence[str], cut: float) -> None:
+        """Warn where the graph has edges towards one label only, or none."""
+        if self.num_columns >= 2:
+            return
+
+        found = "no edges"
+        for name, reached in zip(names, self.edges.any(0).tolist(), strict=True):
+            if reached:
+                found = f"edges towards {name!r} only"
+        warnings.warn(
+            f"ML-GCN: at threshold {cut} the label graph has {found}; lower model.threshold, tune "
+            "it on validation, or set it to auto",
+            DataWarning,
+            stacklevel=3,
+        )
 
     def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Give the label vectors, and the layer that reads them, the width of the stored ones."""
-        match shapes.get("labels.weight"):
-            case (_, width) if width != self.labels.size:
-                self.labels.resize(width)
-                self.first = self._first_layer()
+        stored = shapes.get("labels.weight")
+        if stored is None:
+            return
+        _, width = stored
+        if width != self.labels.size:
+            self.labels.resize(width)
+            self.first = self._first_layer()
 
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Compute logits, the cross-entropy and, if asked, features.
@@ -206,12 +246,14 @@ class MLGCN(EmotionModel):
         """
         mask = batch.masks["visual"]
         encoded, _, _ = self.encoder(batch.values["visual"], mask)
-        pooled = masked_max(encoded, mask)
+        pooled = masked_max(encoded, mask)  # (B, D)
+
         # DIVERGENCE (transpose): the program transposes A after taking its row sums, so that label
         # i collects from the labels that imply it, where Eq. 2 collects from those it implies
         graph = normalised(self.correlation, transpose=self.config.transpose)
-        classifiers = self._classifiers(graph)
-        logits = pooled @ classifiers.to(pooled.dtype).T
+        classifiers = self._classifiers(graph)  # (L, D)
+        logits = pooled @ classifiers.to(pooled.dtype).T  # (B, L)
+
         named = {}
         if features:
             named = {
@@ -224,5 +266,6 @@ class MLGCN(EmotionModel):
 
     def _classifiers(self, graph: Float[Tensor, "labels labels"]) -> Float[Tensor, "labels size"]:
         """W: the label vectors after two graph convolutions (Eq. 2)."""
-        hidden = self.activation(graph @ self.first(self.labels.weight))
+        nodes = self.first(self.labels.weight)  # (L, graph_size)
+        hidden = self.activation(graph @ nodes)
         return graph @ self.second(hidden)

@@ -1,4 +1,4 @@
-"""Settings of CARAT (AAAI 2024), and its two faces: the method and the authors' program."""
+"""Settings of CARAT (AAAI 2024), and the two presets: the method and the authors' program."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -13,21 +13,24 @@ Notable:
   one modality together, trained also on features shuffled among samples and modalities.
 
 Peng, Chen, Shou and Chen: CARAT: Contrastive Feature Reconstruction and Aggregation for Multi-Modal
-Multi-Label Emotion Recognition. AAAI 2024. Symbols: B batch, M modalities, L labels, T steps,
-d hidden_size, p latent_size, Q queue_size, tau temperature.
+Multi-Label Emotion Recognition. AAAI 2024.
+
+Symbols: B batch, M modalities, m one of them, L labels, T steps, d ``hidden_size``, p
+``latent_size``, Q ``queue_size``, tau ``temperature``.
 
 The paper is about this task, so nothing had to be adapted. Its text was not at hand: the method is
 the one that the authors' program computes, and a switch marks where that program is repaired.
 
 Generalised: any two or three modalities; concatenations are in the order visual, audio, text.
 
-A missing modality has no representation: it is left out of the first maximum, of the means of the
-reconstruction losses, of the prototypes and, before rebuilding, of the contrast. For the others it
-is stood for by the decoded even mixture of its prototypes, and it is rebuilt like the others.
+Missing modalities: a missing modality has no representation. It is left out of the first maximum,
+of the means of the reconstruction losses, of the prototypes and, before rebuilding, of the
+contrast. For the other modalities it is replaced by the decoded even mixture of its prototypes, and
+it is rebuilt like the others.
 
 In evaluation the losses change no buffer, and the shuffle is a fixed one.
 
-These hold for both faces:
+These hold for both presets:
 DIVERGENCE (queue history): the program's queue keeps the computation that led to its rows, which
 grows over the steps; here rows are detached. No number depends on it.
 DIVERGENCE (queue labels): labels of a queue not yet filled are random reals in the program; here
@@ -78,7 +81,10 @@ class CARAT(EncodedModel):
                 expected="at least two modalities, since each is rebuilt from the others",
                 fix="choose other --modalities, or another system",
             )
-        d, p, count = config.hidden_size, config.latent_size, len(self.modalities)
+        d = config.hidden_size
+        p = config.latent_size
+        count = len(self.modalities)
+
         self.label_queries = nn.Parameter(torch.empty(count, num_labels, d))
         self.projections = nn.ModuleDict({m: _head(d, d // 2, p) for m in self.modalities})
         self.decoders = nn.ModuleDict({m: _head(p, d // 2, d) for m in self.modalities})
@@ -90,15 +96,18 @@ class CARAT(EncodedModel):
         self.register_buffer("prototypes", torch.zeros(count, 2, num_labels, p))
         # DIVERGENCE (queue_start): the program normalises along the queue instead of each row
         axis = 1 if config.queue_start == "unit_rows" else 0
-        self.queue = ContrastiveQueue(F.normalize(torch.randn(config.queue_size, p), dim=axis))
+        rows = torch.randn(config.queue_size, p)
+        self.queue = ContrastiveQueue(F.normalize(rows, dim=axis))
         self._draw_weights()
 
     def _draw_weights(self) -> None:
+        """Draw initial weights, as the program does."""
         self.encoders.apply(self._initialise)
         for part in (self.projections, self.decoders, self.rebuilders, self.aggregation):
             for module in part.modules():
                 if isinstance(module, nn.Linear):
                     nn.init.xavier_uniform_(module.weight)
+
         for queries, vectors in zip(self.label_queries, self.classifiers, strict=True):
             nn.init.xavier_uniform_(queries)
             nn.init.kaiming_uniform_(vectors)
@@ -139,14 +148,12 @@ class CARAT(EncodedModel):
             ModelError: a sequence is longer than ``max_steps``.
         """
         masks, encoded = self._encode(batch)
-        there = torch.stack([masks[m].any(1) for m in self.modalities], 1)
-        attention = {
-            m: masked_softmax((encoded[m] @ queries.T).mT, masks[m])
-            for m, queries in zip(self.modalities, self.label_queries, strict=True)
-        }
+        there = torch.stack([masks[m].any(1) for m in self.modalities], 1)  # (B, M)
+        attention = self._attend(encoded, masks)
+
         # (B, M, L, d) from here on, modalities in the order v, a, t
         label = torch.stack([attention[m] @ encoded[m] for m in self.modalities], 1)
-        latent = _each(self.projections, label)
+        latent = _each(self.projections, label)  # (B, M, L, p)
         prototype = _each(self.decoders, self._nearest_prototypes(latent, there))
         real = there[..., None, None]
         decoded = torch.where(real, _each(self.decoders, latent), prototype)
@@ -157,32 +164,35 @@ class CARAT(EncodedModel):
             "label": self._classify(label, there),
             "first": self._classify(first),
             "second": self._classify(second),
-            "aggregation": self.aggregation(second.flatten(2)).float(),
+            "aggregation": self.aggregation(second.flatten(2)).float(),  # (B, M, L)
         }
         votes = logits["aggregation"].sigmoid().mean(1)
         output = logit_of((logits["second"].sigmoid() + votes) / 2)
 
         latents = {"label": latent}
-        losses: dict[str, Float[Tensor, ""]] = {}
         if features or batch.labels is not None:
-            latents |= {"first": _each(self.projections, first)}
-            latents |= {"second": _each(self.projections, second)}
+            latents["first"] = _each(self.projections, first)
+            latents["second"] = _each(self.projections, second)
+
+        losses: dict[str, Float[Tensor, ""]] = {}
         if batch.labels is not None:
+            rebuilt = {"decoded": decoded, "first": first, "second": second}
             with torch.autocast(output.device.type, enabled=False):  # in full precision
-                for name, x in (("decoded", decoded), ("first", first), ("second", second)):
+                for name, x in rebuilt.items():
                     losses[f"{name}_mse"] = _mean_square(x.float() - label.float(), real)
                 mixed, targets = self._shuffle(second.float(), batch.labels)
                 logits["shuffled_aggregation"] = self.aggregation(mixed.flatten(2))
                 losses |= self._classification_losses(logits, batch.labels, targets)
                 losses["contrastive"] = self._contrast(latents, there, batch.labels > 0.5)
+
         named: dict[str, Tensor] = {}
         if features:
-            named |= {f"encoder.{m}": x for m, x in encoded.items()}
-            named |= {f"attention.{m}": x[:, None] for m, x in attention.items()}
             parts = {"label": label, "decoded": decoded, "prototype": prototype}
             parts |= {"first": first, "second": second}
             parts |= {f"latent.{name}": x for name, x in latents.items()}
             for k, m in enumerate(self.modalities):
+                named[f"encoder.{m}"] = encoded[m]
+                named[f"attention.{m}"] = attention[m][:, None]
                 named |= {f"{name}.{m}": x[:, k] for name, x in parts.items()}
             named |= {f"logits.{name}": x for name, x in logits.items()}
         return ModelOutput(output, losses, named)
@@ -192,17 +202,35 @@ class CARAT(EncodedModel):
     ) -> tuple[
         dict[Modality, Bool[Tensor, "batch _"]], dict[Modality, Float[Tensor, "batch _ size"]]
     ]:
+        """Return the masks and the encoded steps of each modality."""
         self.check_batch(batch)
+
         masks, encoded = {}, {}
         for m in self.modalities:
             mask = batch.masks[m]
             x = batch.values[m].masked_fill(~mask[..., None], 0.0)
             # DIVERGENCE (attend_to_padding): the program's masks are all ones, over max_steps steps
             if self.config.attend_to_padding:
-                x = F.pad(x, (0, 0, 0, self.config.max_steps - x.shape[1]))
+                more = self.config.max_steps - x.shape[1]
+                x = F.pad(x, (0, 0, 0, more))
                 mask = mask.new_ones(x.shape[:2])
-            masks[m], encoded[m] = mask, self.encoders[m](self.enter(m, x), mask)
+
+            entered = self.enter(m, x)
+            encoded[m] = self.encoders[m](entered, mask)
+            masks[m] = mask
         return masks, encoded
+
+    def _attend(
+        self,
+        encoded: Mapping[Modality, Float[Tensor, "batch _ size"]],
+        masks: Mapping[Modality, Bool[Tensor, "batch _"]],
+    ) -> dict[Modality, Float[Tensor, "batch labels _"]]:
+        """Return the attention of each label to the steps of each modality."""
+        attention = {}
+        for m, queries in zip(self.modalities, self.label_queries, strict=True):
+            scores = (encoded[m] @ queries.T).mT  # (B, L, T)
+            attention[m] = masked_softmax(scores, masks[m])
+        return attention
 
     def _nearest_prototypes(
         self,
@@ -212,7 +240,8 @@ class CARAT(EncodedModel):
         """The prototypes of each label, mixed by their similarity; evenly where missing."""
         prototypes = self.prototypes.clone()  # the buffer moves before the gradient is computed
         unit = F.normalize(latent.float(), dim=-1)
-        scores = torch.einsum("bmlp,mslp->bmls", unit, prototypes)
+        scores = torch.einsum("bmlp,mslp->bmls", unit, prototypes)  # s: label holds, or not
+
         if self.training:
             shares = scores.softmax(-1)
         else:  # the closer one; positive only if strictly closer
@@ -232,7 +261,8 @@ class CARAT(EncodedModel):
             pieces = list(parts.unbind(1))
             if own is not None:
                 pieces[k] = own[:, k]
-            rebuilt.append(self.rebuilders[m](torch.cat(pieces, -1)))
+            joined = torch.cat(pieces, -1)  # (B, L, M d)
+            rebuilt.append(self.rebuilders[m](joined))
         return torch.stack(rebuilt, 1)
 
     def _classify(
@@ -244,6 +274,7 @@ class CARAT(EncodedModel):
         logits = torch.einsum("bmld,mld->bml", x, self.classifiers).float()
         if there is None:
             return logits.amax(1)
+
         logits = logits.masked_fill(~there[..., None], -torch.inf)
         return torch.where(there.any(1, keepdim=True), logits.amax(1), 0.0)
 
@@ -253,6 +284,7 @@ class CARAT(EncodedModel):
         labels: Float[Tensor, "batch labels"],
         shuffled: Float[Tensor, "batch modalities labels"],
     ) -> dict[str, Float[Tensor, ""]]:
+        """Return the binary cross-entropy of every kind of logits."""
         same = labels[:, None].expand_as(shuffled)
         pairs = {
             "classification": ("second", labels),
@@ -276,7 +308,8 @@ class CARAT(EncodedModel):
         source = None if self.training else torch.Generator().manual_seed(0)
         shape = (samples, len(self.modalities), self.num_labels)
         by_sample = torch.rand(shape, generator=source).argsort(0)
-        return by_sample, torch.rand(shape, generator=source).argsort(1)
+        by_modality = torch.rand(shape, generator=source).argsort(1)
+        return by_sample, by_modality
 
     def _shuffle(
         self,
@@ -290,7 +323,9 @@ class CARAT(EncodedModel):
         The features of a label are exchanged among samples, then among modalities: place b, k takes
         the feature of modality ``modalities[b, k]``, from the sample that was put there.
         """
-        samples, modalities = (index.to(x.device) for index in self.draw_shuffle(len(x)))
+        by_sample, by_modality = self.draw_shuffle(len(x))
+        samples = by_sample.to(x.device)
+        modalities = by_modality.to(x.device)
         # DIVERGENCE (shuffle): the program takes the sample drawn for place k, not for its source,
         # so that some features occur twice and others not at all
         if self.config.shuffle == "in_turn":
@@ -308,19 +343,32 @@ class CARAT(EncodedModel):
 
         A class is a modality, a label and whether the label holds.
         """
-        count, labels = len(self.modalities), self.num_labels
-        unit = F.normalize(torch.stack(list(latents.values()), 1).float(), dim=-1)
-        first = 2 * labels * torch.arange(count, device=held.device)[:, None]
-        classes = first + torch.arange(labels, device=held.device) + labels * ~held[:, None]
-        classes = classes[:, None].expand(unit.shape[:-1])  # (B, 3, M, L)
-        used = torch.ones_like(unit[..., 0], dtype=torch.bool)
+        stacked = torch.stack(list(latents.values()), 1).float()
+        unit = F.normalize(stacked, dim=-1)  # (B, 3, M, L, p): label, first, second
+        classes = self._classes(held)  # (B, M, L)
+        classes = classes[:, None].expand(unit.shape[:-1])
+
+        # a missing modality has a latent row from its rebuildings alone
+        used = torch.ones_like(classes, dtype=torch.bool)
         used[:, 0] = there[..., None]
-        rows, classes = unit[used], classes[used]
+        rows = unit[used]  # (N, p)
+        classes = classes[used]
+
         loss = supervised_contrast(rows, classes, self.queue, self.config.temperature)
         if self.training:
             self._move_prototypes(unit[:, 0].detach(), there, held)
             self.queue.add(rows.detach(), classes)
         return loss
+
+    def _classes(
+        self, held: Bool[Tensor, "batch labels"]
+    ) -> Int64[Tensor, "batch modalities labels"]:
+        """Number the classes: 2 L m + l where label l holds, L more where it does not."""
+        labels = self.num_labels
+        modality = torch.arange(len(self.modalities), device=held.device)[:, None]
+        label = torch.arange(labels, device=held.device)
+        absent = ~held[:, None]  # (B, 1, L)
+        return 2 * labels * modality + label + labels * absent
 
     def _move_prototypes(
         self,
@@ -328,15 +376,21 @@ class CARAT(EncodedModel):
         there: Bool[Tensor, "batch modalities"],
         held: Bool[Tensor, "batch labels"],
     ) -> None:
-        """Move by p <- m p + (1 - m) u for one sample after the other, in closed form."""
+        """Move by p <- m p + (1 - m) u for one sample after the other, in closed form.
+
+        A sample that k later samples follow has the share (1 - m) m^k; of the old prototype m^n is
+        left after n samples.
+        """
         momentum = self.config.prototype_momentum
         for sign, match in enumerate((held, ~held)):
-            moves = (match[:, None] & there[..., None]).long()
-            later = moves.flip(0).cumsum(0).flip(0) - moves
+            moves = (match[:, None] & there[..., None]).long()  # (B, M, L)
+            from_here_on = moves.flip(0).cumsum(0).flip(0)
+            later = from_here_on - moves
             shares = (1 - momentum) * moves * momentum**later
-            stays = (momentum ** moves.sum(0))[..., None]
             moved = torch.einsum("bml,bmlp->mlp", shares, unit)
-            self.prototypes[:, sign] = stays * self.prototypes[:, sign] + moved
+
+            left = momentum ** moves.sum(0)  # (M, L)
+            self.prototypes[:, sign] = left[..., None] * self.prototypes[:, sign] + moved
 
 
 def _head(inputs: int, inner: int, outputs: int) -> nn.Sequential:
@@ -347,13 +401,15 @@ def _each(
     maps: nn.ModuleDict, x: Float[Tensor, "batch modalities labels _"]
 ) -> Float[Tensor, "batch modalities labels _"]:
     """Apply the map of each modality to its slice."""
-    return torch.stack([f(x[:, k]) for k, f in enumerate(maps.values())], 1)
+    mapped = [f(x[:, k]) for k, f in enumerate(maps.values())]
+    return torch.stack(mapped, 1)
 
 
 def _mean_square(
     x: Float[Tensor, "batch modalities labels size"], real: Bool[Tensor, "batch modalities 1 1"]
 ) -> Float[Tensor, ""]:
     """The mean square over samples, labels and width, summed over modalities."""
-    size = x.shape[2] * x.shape[3]
-    counts = real.sum((0, 2, 3)).clamp(min=1) * size
-    return ((x.square() * real).sum((0, 2, 3)) / counts).sum()
+    sums = (x.square() * real).sum((0, 2, 3))  # (M,)
+    samples = real.sum((0, 2, 3)).clamp(min=1)
+    counts = samples * (x.shape[2] * x.shape[3])
+    return (sums / counts).sum()

@@ -10,14 +10,16 @@ Notable:
 
 Zhang, Ju, Zhang, Li, Li, Zhu and Zhou: Multi-Modal Multi-Label Emotion Recognition with
 Heterogeneous Hierarchical Message Passing. AAAI 2021. The decoder is that of LaMP (Lanchantin,
-Sekhon and Qi: Neural Message Passing for Multi-Label Classification, ECML 2019). Symbols: B batch,
-T steps, d width, L labels, M modalities, m one of them.
+Sekhon and Qi: Neural Message Passing for Multi-Label Classification, ECML 2019).
+
+Symbols: B batch, T steps, d width ``hidden_size``, L labels, M modalities, m one of them; S senders
+of messages.
 
 The system is a multi-label emotion recogniser already; it is generalised to any M >= 2 modalities
 and, where the streams are not crossed, to unaligned ones.
 
 Every place where the authors' program departs from the method is a switch of ``HHMPNConfig``,
-marked DIVERGENCE here. These hold for both faces, with those of ``models/mult/model.py`` on
+marked DIVERGENCE here. These hold for both presets, with those of ``models/mult/model.py`` on
 positions, normalisation, source dropout and padding:
 DIVERGENCE (score bias): the program's score of a modality has two biases; the softmax removes them.
 DIVERGENCE (zero rows): the program's label attention hides frames of zeros, here masked steps.
@@ -32,7 +34,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,11 +43,15 @@ from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput, classification_loss
 from emotailor.models.hhmpn.config import HHMPNConfig
-from emotailor.nn.attention import attendable, split_heads
+from emotailor.nn.attention import attendable, join_heads, split_heads
 from emotailor.nn.cross_attention import CrossModalNetwork, CrossShape
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.encoder import FeedForwardBlock, TransformerShape
 from emotailor.nn.sequence import compact, masked_softmax
+
+Streams = dict[Modality, Float[Tensor, "batch _ size"]]
+Masks = dict[Modality, Bool[Tensor, "batch _"]]
+Orders = dict[Modality, Int64[Tensor, "batch _"]]
 
 CROSSED: Mapping[Modality, Modality] = {"text": "visual", "visual": "text", "audio": "audio"}
 """Decoder -> the modality whose stream it reads in the program."""
@@ -56,7 +62,9 @@ class Message(nn.Module):
 
     def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
-        size, heads = self.size, self.heads = shape.size, shape.heads
+        size, heads = shape.size, shape.heads
+        self.size = size
+        self.heads = heads
         self.queries = nn.Linear(size, size, bias=False)
         self.memory = nn.Linear(size, 2 * size, bias=False)  # keys, values
         merge = nn.Linear(size, size, bias=False)
@@ -64,6 +72,7 @@ class Message(nn.Module):
         self.weight_dropout = Dropout(shape.dropout)
         self.dropout = Dropout(shape.dropout)
         self.norm = nn.LayerNorm(size, shape.eps)
+
         std = math.sqrt(2 / (size + size // heads))
         nn.init.normal_(self.queries.weight, std=std)
         nn.init.normal_(self.memory.weight, std=std)
@@ -82,12 +91,19 @@ class Message(nn.Module):
             senders: (B, S, d), what messages come from.
             mask: (B, 1, S) or (1, L, S), True where there is an edge.
         """
-        q = split_heads(self.queries(states), self.heads) * (self.size // self.heads) ** -0.5
-        k, v = (split_heads(x, self.heads) for x in self.memory(senders).chunk(2, -1))
-        scores = q @ k.mT
-        weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(-1)
-        read = (self.weight_dropout(weights) @ v).transpose(1, 2).flatten(2)
-        return self.norm(states + self.dropout(self.merge(read))), weights
+        q = split_heads(self.queries(states), self.heads)  # (B, heads, L, d / heads)
+        q = q * (self.size // self.heads) ** -0.5
+        keys, values = self.memory(senders).chunk(2, -1)
+        k = split_heads(keys, self.heads)  # (B, heads, S, d / heads)
+        v = split_heads(values, self.heads)
+
+        scores = q @ k.mT  # (B, heads, L, S)
+        scores = scores.masked_fill(~mask[:, None], -torch.inf)
+        weights = scores.softmax(-1)
+
+        read = join_heads(self.weight_dropout(weights) @ v)  # (B, L, d)
+        added = self.dropout(self.merge(read))
+        return self.norm(states + added), weights
 
 
 class Round(nn.Module):
@@ -120,18 +136,22 @@ class Round(nn.Module):
         Float[Tensor, "batch heads labels labels"] | None,
     ]:
         """Return the new label states and the weights of both kinds of messages."""
-        states, attention = self.from_features(states, stream, attendable(mask)[:, None])
-        states, correlation = self.update_1(states), None
+        shown = attendable(mask)[:, None]  # (B, 1, T)
+        states, attention = self.from_features(states, stream, shown)
+        states = self.update_1(states)
+
+        correlation = None
         if self.from_labels is not None and graph is not None:
             states, correlation = self.from_labels(states, states, graph[None])
-        return self.update_2(states), attention, correlation
+        states = self.update_2(states)
+        return states, attention, correlation
 
 
 class ModalityFusion(nn.Module):
     """Modality to label: a linear map per modality, a weighted sum over modalities, a linear map.
 
     Args:
-        modalities: in the order of the weights.
+        modalities: modalities in the order of the weights.
         config: settings.
     """
 
@@ -151,14 +171,18 @@ class ModalityFusion(nn.Module):
         present: Bool[Tensor, "batch modalities"],
     ) -> tuple[Float[Tensor, "batch labels size"], Float[Tensor, "batch labels modalities"]]:
         """Return the fused label states and the weights; absent modalities have weight 0."""
-        angles = torch.stack([self.angles[m](x) for m, x in states.items()], 2)
-        scores = self.score(angles)[..., 0]
+        mapped = [self.angles[m](x) for m, x in states.items()]
+        angles = torch.stack(mapped, 2)  # (B, L, M, d)
+        scores = self.score(angles)[..., 0]  # (B, L, M)
+
         # DIVERGENCE (modality_softmax): the program normalises each modality over the labels
         if self.over == "labels":
             weights = scores.softmax(1) * present[:, None]
         else:
             weights = masked_softmax(scores, present)
-        return self.output((weights[..., None] * angles).sum(2)), weights
+
+        fused = (weights[..., None] * angles).sum(2)
+        return self.output(fused), weights
 
 
 class HHMPN(EmotionModel):
@@ -178,7 +202,9 @@ class HHMPN(EmotionModel):
         super().__init__(dims, num_labels)
         self.config = config
         self.modalities = tuple(m for m in reversed(MODALITIES) if m in dims)  # MulT's t, a, v
-        d, width = config.hidden_size, (len(self.modalities) - 1) * config.hidden_size
+        d = config.hidden_size
+        width = (len(self.modalities) - 1) * d  # of a memory
+
         self.projections = nn.ModuleDict({m: nn.Linear(dims[m], d) for m in self.modalities})
         shape = CrossShape(
             size=d,
@@ -198,46 +224,49 @@ class HHMPN(EmotionModel):
         self.network = CrossModalNetwork(
             self.modalities, shape, config.memory_layers, attention_dropout, attention_dropout
         )
-        self.heads = nn.ModuleDict(
-            {
-                m: nn.Sequential(
-                    nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.Linear(width, d)
-                )
-                for m in self.modalities
-            }
-        )
+        self.heads = nn.ModuleDict()
+        for m in self.modalities:
+            self.heads[m] = nn.Sequential(
+                nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.Linear(width, d)
+            )
+
         # DIVERGENCE (crossed): the program's text decoder reads the visual stream, and the reverse
-        self.reads: dict[Modality, Modality] = {
-            m: CROSSED[m] if config.crossed and CROSSED[m] in dims else m for m in self.modalities
-        }
+        self.reads: dict[Modality, Modality] = {m: m for m in self.modalities}
+        if config.crossed:
+            for m in self.modalities:
+                if CROSSED[m] in dims:
+                    self.reads[m] = CROSSED[m]
+
         self.labels = nn.Embedding(num_labels, d)
-        self.decoders = nn.ModuleDict(
-            {
-                m: nn.ModuleList(Round(config) for _ in range(config.decoder_layers))
-                for m in self.modalities
-            }
-        )
+        self.decoders = nn.ModuleDict()
+        for m in self.modalities:
+            rounds = [Round(config) for _ in range(config.decoder_layers)]
+            self.decoders[m] = nn.ModuleList(rounds)
         self.fusion = ModalityFusion(self.modalities, config)
+
         # DIVERGENCE (share_embedding): the program means to share the label embeddings with the
         # output vectors, and trains two tables
         self.output = None if config.share_embedding else nn.Linear(d, num_labels, bias=False)
         if self.output is not None:
             nn.init.xavier_normal_(self.output.weight)
+
         if config.label_to_label:
-            self.register_buffer("graph", torch.ones(num_labels, num_labels, dtype=torch.bool))
+            graph = torch.ones(num_labels, num_labels, dtype=torch.bool)
+            self.register_buffer("graph", graph)
 
     def prepare(self, statistics: LabelStatistics) -> None:
         """Join labels that occur together: n_ij / sqrt(n_i n_j) >= ``graph_threshold``.
 
         Every label is its own neighbour; one that never occurs has no other.
         """
-        if self.config.label_to_label:
-            counts = statistics.counts
-            expected = (counts[:, None] * counts).sqrt().clamp(min=1)
-            close = (statistics.together / expected >= self.config.graph_threshold) & (
-                statistics.together > 0
-            )
-            self.graph.copy_(close.fill_diagonal_(True))
+        if not self.config.label_to_label:
+            return
+
+        counts, together = statistics.counts, statistics.together
+        scale = (counts[:, None] * counts).sqrt().clamp(min=1)  # (L, L)
+        close = together / scale >= self.config.graph_threshold
+        joined = close & (together > 0)
+        self.graph.copy_(joined.fill_diagonal_(True))
 
     def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
         """Require aligned sequences where the program's crossed streams are asked for.
@@ -270,6 +299,47 @@ class HHMPN(EmotionModel):
             ModelError: the streams are crossed and the modalities differ in length.
         """
         self.check_batch(batch)
+        streams, masks, shown, orders = self._project(batch)
+        memories, weights = self.network(streams, masks, need_weights=features)
+        encoded = {m: self.heads[m](memories[self.reads[m]]) for m in self.modalities}
+
+        start = self.labels.weight.expand(len(batch), -1, -1)  # (B, L, d)
+        graph = self.graph if self.config.label_to_label else None
+        states, attention, correlation = {}, {}, {}
+        for m in self.modalities:
+            states[m] = start
+            for layer in self.decoders[m].children():
+                states[m], attention[m], correlation[m] = layer(
+                    states[m], encoded[m], shown[m], graph
+                )
+
+        present = torch.stack([shown[m].any(1) for m in self.modalities], 1)  # (B, M)
+        fused, shares = self.fusion(states, present)
+        logits = (fused * self.output_vectors()).sum(-1)
+
+        losses = classification_loss(logits, batch)
+        named: dict[str, Tensor] = {}
+        if features:
+            named |= {f"cross_attention.{name}": x for name, x in weights.items()}
+            named["modality_weights"] = shares
+            named["label_representations"] = fused
+            for m in self.modalities:
+                named[f"projected.{m}"] = streams[m]
+                named[f"memory.{m}"] = memories[m]
+                named[f"encoder.{m}"] = encoded[m]
+                named[f"label_states.{m}"] = states[m]
+                named[f"attention.{m}"] = _in_place(attention[m], shown[m], orders[m])
+                if correlation[m] is not None:
+                    named[f"label_correlation.{m}"] = correlation[m]
+        return ModelOutput(logits, losses, named)
+
+    def _project(self, batch: Batch) -> tuple[Streams, Masks, Masks, Orders]:
+        """Bring all modalities to one width, their real steps first.
+
+        Returns:
+            By modality: the streams (B, T, d), the masks of the encoder, the masks of the label
+            attention, both (B, T), and the place that each step had (B, T).
+        """
         streams, masks, shown, orders = {}, {}, {}, {}
         for m in self.modalities:
             mask = batch.masks[m]
@@ -279,38 +349,21 @@ class HHMPN(EmotionModel):
             values, masks[m], orders[m] = compact(values, real)
             shown[m] = mask.gather(1, orders[m])
             streams[m] = self.projections[m](values)
-        memories, weights = self.network(streams, masks, need_weights=features)
-        encoded = {m: self.heads[m](memories[self.reads[m]]) for m in self.modalities}
-
-        start = self.labels.weight.expand(len(batch), -1, -1)
-        graph = self.graph if self.config.label_to_label else None
-        states, attention, correlation = {}, {}, {}
-        for m in self.modalities:
-            states[m] = start
-            for layer in self.decoders[m].children():
-                states[m], attention[m], correlation[m] = layer(
-                    states[m], encoded[m], shown[m], graph
-                )
-        present = torch.stack([shown[m].any(1) for m in self.modalities], 1)
-        fused, shares = self.fusion(states, present)
-        logits = (fused * self.output_vectors()).sum(-1)
-        losses = classification_loss(logits, batch)
-        named: dict[str, Tensor] = {}
-        if features:
-            named |= {f"cross_attention.{name}": x for name, x in weights.items()}
-            named["modality_weights"], named["label_representations"] = shares, fused
-            for m in self.modalities:
-                named[f"projected.{m}"], named[f"memory.{m}"] = streams[m], memories[m]
-                named[f"encoder.{m}"], named[f"label_states.{m}"] = encoded[m], states[m]
-                weight = attention[m] * shown[m][:, None, None]
-                place = orders[m][:, None, None].expand_as(weight)
-                named[f"attention.{m}"] = torch.zeros_like(weight).scatter(-1, place, weight)
-                if correlation[m] is not None:
-                    named[f"label_correlation.{m}"] = correlation[m]
-        return ModelOutput(logits, losses, named)
+        return streams, masks, shown, orders
 
     def output_vectors(self) -> Float[Tensor, "labels size"]:
         """What fused states are multiplied with; shared embeddings are scaled to a norm near 1."""
         if self.output is not None:
             return self.output.weight
         return self.labels.weight * self.config.hidden_size**-0.5
+
+
+def _in_place(
+    weights: Float[Tensor, "batch heads labels steps"],
+    shown: Bool[Tensor, "batch steps"],
+    order: Int64[Tensor, "batch steps"],
+) -> Float[Tensor, "batch heads labels steps"]:
+    """Put the attention to each step where the step was before compaction; 0 at masked steps."""
+    real = weights * shown[:, None, None]
+    place = order[:, None, None].expand_as(real)
+    return torch.zeros_like(real).scatter(-1, place, real)

@@ -10,15 +10,16 @@ Notable:
 - the last step of each memory, concatenated, passes a residual block and one linear map.
 
 Tsai, Bai, Liang, Kolter, Morency and Salakhutdinov: Multimodal Transformer for Unaligned Multimodal
-Language Sequences. ACL 2019. Symbols: B batch, T steps, d width, L labels, M modalities, m one of
-them; X_m inputs ``values``, their convolutions ``streams``, Z_{b->a} ``cross["a_from_b"]``, Z_a
-``memories``.
+Language Sequences. ACL 2019.
+
+Symbols: B batch, T steps, d width, L labels, M modalities, m one of them; X_m ``values``, their
+convolutions ``streams``, Z_{b->a} ``cross["a_from_b"]``, Z_a ``memories``.
 
 Adapted to multi-label emotions: one logit per emotion and binary cross-entropy in place of one
 sentiment score and its absolute error; any M >= 2 modalities, where the paper has three.
 
 Every place where the authors' program departs from the paper is a switch of ``MulTConfig``, marked
-DIVERGENCE here. These hold for both faces:
+DIVERGENCE here. These hold for both presets:
 DIVERGENCE (positions): sines in the first half of the channels, cosines in the second, frequencies
 10000^(-k/(h-1)), as in the program; the paper interleaves them.
 DIVERGENCE (one normalisation): queries and source of a layer share one layer normalisation, as in
@@ -80,19 +81,18 @@ class MulT(EmotionModel):
         # what a target read is concatenated in the program's order t, a, v; so are the summaries
         self.modalities = tuple(m for m in reversed(MODALITIES) if m in dims)
         d = config.hidden_size
+
         kernels = {
             "visual": config.visual_kernel,
             "audio": config.audio_kernel,
             "text": config.text_kernel,
         }
         # DIVERGENCE (always_project): the program does not project what is of width d already
-        self.projections = nn.ModuleDict(
-            {
-                m: TemporalConvolution(dims[m], d, kernels[m])
-                for m in self.modalities
-                if config.always_project or dims[m] != d
-            }
-        )
+        self.projections = nn.ModuleDict()
+        for m in self.modalities:
+            if config.always_project or dims[m] != d:
+                self.projections[m] = TemporalConvolution(dims[m], d, kernels[m])
+
         self.text_dropout = Dropout(config.embedding_dropout)
         shape = CrossShape(
             size=d,
@@ -117,7 +117,9 @@ class MulT(EmotionModel):
         self.network = CrossModalNetwork(
             self.modalities, shape, config.memory_layers, source_dropout, memory_dropout
         )
-        width = len(self.modalities) * (len(self.modalities) - 1) * d
+
+        count = len(self.modalities)
+        width = count * (count - 1) * d  # of the summary
         self.block = nn.Sequential(
             nn.Linear(width, width),
             nn.ReLU(),
@@ -169,9 +171,11 @@ class MulT(EmotionModel):
             # DIVERGENCE (attend_to_padding): the program takes padding for real steps
             if self.config.attend_to_padding:
                 mask = torch.ones_like(mask)
-            values, masks[m], _ = compact(values, mask)
 
+            values, masks[m], _ = compact(values, mask)
             if m == "text":
                 values = self.text_dropout(values)
-            streams[m] = self.projections[m](values) if m in self.projections else values
+            if m in self.projections:
+                values = self.projections[m](values)
+            streams[m] = values
         return streams, masks

@@ -5,7 +5,7 @@ gradients and updated parameters beside the recorded ones.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,13 +43,15 @@ class Entry:
     def to_ours(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Build our tensor from theirs."""
         stacked = torch.cat([tensors[name] for name in self.theirs])
-        return (stacked if self.rows is None else stacked[list(self.rows)]).clone()
+        if self.rows is not None:
+            stacked = stacked[list(self.rows)]
+        return stacked.clone()
 
     def to_theirs(self, tensor: Tensor, rows: Mapping[str, int]) -> dict[str, Tensor]:
         """Lay our tensor (a parameter or gradient) out as theirs; unused rows are zero.
 
         Args:
-            tensor: ours.
+            tensor: our tensor.
             rows: their name -> number of rows of their tensor.
         """
         sizes = [rows[name] for name in self.theirs]
@@ -57,7 +59,9 @@ class Entry:
         if self.rows is not None:
             stacked = tensor.new_zeros((sum(sizes), *tensor.shape[1:]))
             stacked[list(self.rows)] = tensor
-        return dict(zip(self.theirs, torch.split(stacked, sizes), strict=True))
+
+        parts = torch.split(stacked, sizes)
+        return dict(zip(self.theirs, parts, strict=True))
 
 
 def _pairs(ours: str, theirs: str) -> list[Entry]:
@@ -88,60 +92,102 @@ def _feedforward(ours: str, theirs: str) -> list[Entry]:
 
 
 def _encoder_layers(ours: str, theirs: str, layers: int) -> list[Entry]:
-    entries = []
+    found: list[Entry] = []
     for i in range(layers):
-        a, b = f"{ours}.layers.{i}", f"{theirs}.encoder.layer.{i}"
-        entries += _attention(f"{a}.attention", f"{b}.attention.self", f"{b}.attention.output")
-        entries += _feedforward(f"{a}.feedforward", b)
-    return entries
+        our_layer = f"{ours}.layers.{i}"
+        their_layer = f"{theirs}.encoder.layer.{i}"
+        found += _attention(
+            f"{our_layer}.attention",
+            f"{their_layer}.attention.self",
+            f"{their_layer}.attention.output",
+        )
+        found += _feedforward(f"{our_layer}.feedforward", their_layer)
+    return found
 
 
 def entries(config: TailorConfig) -> list[Entry]:
-    """Every parameter of the ``authors()`` face of our model, in terms of theirs."""
-    steps = config.max_steps
+    """Every parameter of our model under the preset ``authors()``, in terms of theirs."""
     layers: dict[Modality, int] = {
         "visual": config.visual_layers,
         "audio": config.audio_layers,
         "text": config.text_layers,
     }
+
     found: list[Entry] = []
     for m, name in _ENCODERS.items():
-        found += _pairs(f"input_norms.{m}", f"{m}_norm.{m}_norm2d")
-        found += _pairs(f"encoders.{m}.projection", f"{name}.embeddings.word_embeddings")
-        positions = f"{name}.embeddings.position_embeddings.weight"
-        found.append(Entry(f"encoders.{m}.embedding.position.weight", (positions,), range(steps)))
-        found += _pairs(f"encoders.{m}.embedding.norm", f"{name}.embeddings.LayerNorm")
-        found += _encoder_layers(f"encoders.{m}", name, layers[m])
+        found += _encoder(m, name, layers[m], config.max_steps)
     for i, name in enumerate(_FUSIONS):
-        a, b = f"fusion.{i}.embedding", f"{name}.embeddings"
-        positions = f"{b}.position_embeddings.weight"
-        found.append(Entry(f"{a}.position.weight", (positions,), range(4 * steps)))
-        found.append(Entry(f"{a}.token.weight", (f"{b}.token_type_embeddings.weight",)))
-        found += _pairs(f"{a}.norm", f"{b}.LayerNorm")
-        found += _encoder_layers(f"fusion.{i}", name, config.cross_layers)
-    found += _pairs("generator.0", "common_feature_extractor.0")
-    for k, m in enumerate(MODALITY_CLASSES):
-        found += _pairs(f"extractors.{m}.0", f"private_feature_extractor.{k}.0")
-    found += _pairs("discriminator.0", "modal_discriminator.0")
-    classes = [MODALITY_CLASSES.index(m) for m in _ENCODERS]  # theirs of our v, a, t
-    for kind in ("weight", "bias"):
-        name = f"modal_discriminator.3.{kind}"
-        found.append(Entry(f"discriminator.3.{kind}", (name,), classes))
-    found += _pairs("common_classifier", "common_classfier.0")  # sic
-    found.append(Entry("decoder.embedding.weight", ("decoder.embeddings.word_embeddings.weight",)))
-    found += _pairs("decoder.norm", "decoder.embeddings.LayerNorm")
-    for i in range(config.decoder_layers):
-        a, b = f"decoder.layers.{i}", f"decoder.decoder.layer.{i}"
-        for ours, theirs in (("self_attention", "slf_attn"), ("memory_attention", "enc_attn")):
-            found += _attention(f"{a}.{ours}", f"{b}.{theirs}.att", f"{b}.{theirs}.output")
-        found += _feedforward(f"{a}.feedforward", b)
+        found += _fusion(i, name, config.cross_layers, 4 * config.max_steps)
+    found += _refinement()
+    found += _decoder(config.decoder_layers)
     found += _pairs("classifier", "cross_classifier.dense")
     return found
 
 
-def _count(names: Mapping[str, Tensor], prefix: str) -> int:
+def _encoder(modality: Modality, theirs: str, layers: int, steps: int) -> list[Entry]:
+    """The encoder of a modality and the normalisation before it."""
+    ours = f"encoders.{modality}"
+    positions = f"{theirs}.embeddings.position_embeddings.weight"
+    return [
+        *_pairs(f"input_norms.{modality}", f"{modality}_norm.{modality}_norm2d"),
+        *_pairs(f"{ours}.projection", f"{theirs}.embeddings.word_embeddings"),
+        Entry(f"{ours}.embedding.position.weight", (positions,), range(steps)),
+        *_pairs(f"{ours}.embedding.norm", f"{theirs}.embeddings.LayerNorm"),
+        *_encoder_layers(ours, theirs, layers),
+    ]
+
+
+def _fusion(index: int, theirs: str, layers: int, slots: int) -> list[Entry]:
+    """One of the cross-modal encoders."""
+    ours = f"fusion.{index}"
+    positions = f"{theirs}.embeddings.position_embeddings.weight"
+    tokens = f"{theirs}.embeddings.token_type_embeddings.weight"
+    return [
+        Entry(f"{ours}.embedding.position.weight", (positions,), range(slots)),
+        Entry(f"{ours}.embedding.token.weight", (tokens,)),
+        *_pairs(f"{ours}.embedding.norm", f"{theirs}.embeddings.LayerNorm"),
+        *_encoder_layers(ours, theirs, layers),
+    ]
+
+
+def _refinement() -> list[Entry]:
+    """Generator, private extractors, discriminator, classifier of the common parts."""
+    found = _pairs("generator.0", "common_feature_extractor.0")
+    for k, m in enumerate(MODALITY_CLASSES):
+        found += _pairs(f"extractors.{m}.0", f"private_feature_extractor.{k}.0")
+
+    found += _pairs("discriminator.0", "modal_discriminator.0")
+    classes = [MODALITY_CLASSES.index(m) for m in _ENCODERS]  # theirs for our v, a, t
+    for kind in ("weight", "bias"):
+        name = f"modal_discriminator.3.{kind}"
+        found.append(Entry(f"discriminator.3.{kind}", (name,), classes))
+
+    found += _pairs("common_classifier", "common_classfier.0")  # sic
+    return found
+
+
+def _decoder(layers: int) -> list[Entry]:
+    """Label embedding and label-guided decoder."""
+    theirs = "decoder.embeddings"
+    found = [Entry("decoder.embedding.weight", (f"{theirs}.word_embeddings.weight",))]
+    found += _pairs("decoder.norm", f"{theirs}.LayerNorm")
+
+    attentions = {"self_attention": "slf_attn", "memory_attention": "enc_attn"}
+    for i in range(layers):
+        our_layer = f"decoder.layers.{i}"
+        their_layer = f"decoder.decoder.layer.{i}"
+        for ours, name in attentions.items():
+            attention = f"{their_layer}.{name}"
+            found += _attention(f"{our_layer}.{ours}", f"{attention}.att", f"{attention}.output")
+        found += _feedforward(f"{our_layer}.feedforward", their_layer)
+    return found
+
+
+def _count(names: Iterable[str], prefix: str) -> int:
+    """Return how many layers the parameters below a prefix have."""
     pattern = re.compile(re.escape(prefix) + r"\.layer\.(\d+)\.")
-    return len({match[1] for name in names if (match := pattern.match(name))})
+    matches = [pattern.match(name) for name in names]
+    return len({match[1] for match in matches if match})
 
 
 def infer_config(tensors: Mapping[str, Tensor], *, heads: int = 8) -> TailorConfig:
@@ -156,26 +202,27 @@ def infer_config(tensors: Mapping[str, Tensor], *, heads: int = 8) -> TailorConf
             expected="a checkpoint of the aligned setting",
             fix="unaligned checkpoints are not supported yet",
         )
-    try:
-        positions = tensors["bert.embeddings.position_embeddings.weight"]
-        inner = tensors["bert.encoder.layer.0.intermediate.dense.weight"]
-        layers = {
-            f"{m}_layers": _count(tensors, f"{name}.encoder") for m, name in _ENCODERS.items()
-        }
-        return TailorConfig.authors().replace(
-            hidden_size=positions.shape[1],
-            feedforward_size=inner.shape[0],
-            heads=heads,
-            **layers,
-            cross_layers=_count(tensors, "va_cross.encoder"),
-            decoder_layers=_count(tensors, "decoder.decoder"),
-            max_steps=positions.shape[0],
-        )
-    except KeyError as error:
-        raise ModelError(
-            f"no parameter {error} among the {len(tensors)} in this file",
-            expected="the state dict of the authors' TAILOR program (pytorch_model_*.bin)",
-        ) from None
+
+    position_name = "bert.embeddings.position_embeddings.weight"
+    inner_name = "bert.encoder.layer.0.intermediate.dense.weight"
+    for name in (position_name, inner_name):
+        if name not in tensors:
+            raise ModelError(
+                f"no parameter {name!r} among the {len(tensors)} in this file",
+                expected="the state dict of the authors' TAILOR program (pytorch_model_*.bin)",
+            )
+
+    positions, inner = tensors[position_name], tensors[inner_name]
+    layers = {f"{m}_layers": _count(tensors, f"{name}.encoder") for m, name in _ENCODERS.items()}
+    return TailorConfig.authors().replace(
+        hidden_size=positions.shape[1],
+        feedforward_size=inner.shape[0],
+        heads=heads,
+        **layers,
+        cross_layers=_count(tensors, "va_cross.encoder"),
+        decoder_layers=_count(tensors, "decoder.decoder"),
+        max_steps=positions.shape[0],
+    )
 
 
 def dims_of(tensors: Mapping[str, Tensor]) -> dict[Modality, int]:
@@ -195,18 +242,29 @@ def convert_state(tensors: Mapping[str, Tensor], config: TailorConfig) -> dict[s
     mapping = entries(config)
     wanted = {name for entry in mapping for name in entry.theirs}
     missing = sorted(wanted - set(tensors))
-    unknown = sorted(n for n in set(tensors) - wanted if not _UNUSED.search(n))
-    if missing or unknown:
-        parts = [
-            f"{len(names)} {kind} parameters ({', '.join(names[:3])}{', …' * (len(names) > 3)})"
-            for kind, names in (("missing", missing), ("unknown", unknown))
-            if names
-        ]
+    unknown = sorted(set(tensors) - wanted)
+    unknown = [name for name in unknown if not _UNUSED.search(name)]
+
+    problems = []
+    if missing:
+        problems.append(_listed("missing", missing))
+    if unknown:
+        problems.append(_listed("unknown", unknown))
+    if problems:
         raise ModelError(
-            "not the authors' TAILOR parameters: " + " and ".join(parts),
+            "not the authors' TAILOR parameters: " + " and ".join(problems),
             expected=f"the {len(wanted)} parameters of their aligned model",
         )
+
     try:
         return {entry.ours: entry.to_ours(tensors) for entry in mapping}
     except (IndexError, RuntimeError) as error:
-        raise ModelError(f"parameters of unexpected shapes: {error}") from None
+        raise ModelError(f"parameters of unexpected shapes: {error}") from error
+
+
+def _listed(kind: str, names: Sequence[str]) -> str:
+    """Count parameters and name the first three."""
+    shown = ", ".join(names[:3])
+    if len(names) > 3:
+        shown += ", …"
+    return f"{len(names)} {kind} parameters ({shown})"

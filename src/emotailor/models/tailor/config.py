@@ -1,4 +1,4 @@
-"""Settings of TAILOR, and its two faces: the paper and the authors' program."""
+"""Settings of TAILOR, and the two presets: the paper and the authors' program."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -102,7 +102,8 @@ class TailorConfig(Config):
     @property
     def loss_weights(self) -> dict[str, float]:
         """The losses of Eq. 17 and their weights: those whose representations are there."""
-        weights, wanted = {"classification": 1.0}, self.refinement_losses
+        weights = {"classification": 1.0}
+        wanted = self.refinement_losses
         if self.has_common and "adversarial" in wanted:
             weights["adversarial_common"] = self.adversarial_weight
         if self.has_private and "adversarial" in wanted:

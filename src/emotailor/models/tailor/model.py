@@ -13,13 +13,17 @@ Notable:
   as Table 3 does: what a setting does not need is not built, and its losses are not there.
 
 Zhang, Chen, Shen and Wang: Tailor Versatile Multi-Modal Learning for Multi-Label Emotion
-Recognition. AAAI 2022. Symbols: B batch, T steps (tau), d width, L labels (l), m modality.
+Recognition. AAAI 2022.
+
+Symbols: B batch, T steps (tau), d width ``hidden_size``, L labels (l), m modality; V, A, T
+``encoded``, C^m ``common``, P^m ``private``, G ``generator``, f_m ``extractors``, D
+``discriminator``, M ``memory``, H ``label_representations``.
 
 Every place where the authors' program departs from the paper is a switch of ``TailorConfig``,
-marked DIVERGENCE here; an unmarked departure is a bug. These hold for both faces:
+marked DIVERGENCE here; an unmarked departure is a bug. These hold for both presets:
 DIVERGENCE (reduction): Eq. 6, 7 and 16 sum over samples where Eq. 4 and 5 divide by n. All terms
-are means over the samples (and labels, and each sample's steps), as in the program: only so do
-alpha, beta and gamma not depend on the batch size.
+are means over the samples (and labels, and each sample's steps), as in the program: only then are
+alpha, beta and gamma independent of the batch size.
 DIVERGENCE (three encoders): the paper writes one CME; each fusion has its own weights.
 DIVERGENCE (discriminator bias): b of Eq. 2 has a row per step; here, as in the program, one bias
 per class serves all steps.
@@ -34,7 +38,7 @@ CTC first. ``common="concatenate"`` is ours: C is the three end to end, and the 
 its attention what belongs together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import torch
@@ -83,22 +87,27 @@ class LabelDecoder(nn.Module):
         # DIVERGENCE (label_norm): the program normalises and drops out the label embedding
         self.norm = nn.LayerNorm(shape.size, shape.eps) if config.label_norm else None
         self.dropout = Dropout(shape.dropout if config.label_norm else 0.0)
-        self.layers = nn.ModuleList(
-            DecoderLayer(shape)
-            if config.label_decoder == "full"
-            else PooledDecoderLayer(shape, correlation=config.label_decoder == "correlation")
-            for _ in range(config.decoder_layers)
-        )
+
+        self.layers = nn.ModuleList()
+        for _ in range(config.decoder_layers):
+            if config.label_decoder == "full":
+                self.layers.append(DecoderLayer(shape))
+            else:
+                correlation = config.label_decoder == "correlation"
+                self.layers.append(PooledDecoderLayer(shape, correlation=correlation))
 
     def label_states(self) -> Float[Tensor, "1 labels size"]:
         """The embedded labels, the same for every sample."""
-        labels = self.embedding.weight[None]
-        return self.dropout(labels if self.norm is None else self.norm(labels))
+        labels = self.embedding.weight[None]  # (1, L, d)
+        if self.norm is not None:
+            labels = self.norm(labels)
+        return self.dropout(labels)
 
     def forward(self, memory: Stream, *, need_weights: bool = False) -> Decoded:
         """Return H and the weights of the last layer's two attentions, if there are any."""
         labels = self.label_states()
-        correlation, attention = None, None
+        correlation = None
+        attention = None
         for layer in self.layers:
             labels, correlation, attention = layer(
                 labels, memory.values, memory.mask, need_weights=need_weights
@@ -130,30 +139,26 @@ class Tailor(EncodedModel):
         super().__init__(config, dims, num_labels)
         self.takes_unaligned = config.takes_unaligned
         d, shape = config.hidden_size, self.shape
-        self.loss_names = list(config.loss_weights)[1:]  # beside that of the classification
+        self.loss_names = list(config.loss_weights)[1:]  # beside the loss of the classification
+
         if config.has_common:
             self.generator = Extractor(d, config.dropout)
-        self.extractors = nn.ModuleDict(
-            {
-                m: Extractor(d, config.refinement_dropout)
-                for m in self.modalities
-                if config.has_private
-            }
-        )
+        self.extractors = nn.ModuleDict()
+        if config.has_private:
+            for m in self.modalities:
+                self.extractors[m] = Extractor(d, config.refinement_dropout)
         if any(name.startswith("adversarial") for name in self.loss_names):
             self.discriminator = self._build_discriminator()
         if "common_semantics" in self.loss_names:
             self.common_classifier = nn.Linear(d, num_labels)
-        self.fusion_order = [
-            b
-            for b in config.fusion_order
-            if (config.refinement == "full" if b == "common" else b in self.modalities)
-        ]
-        slots = sum(self._slots(b) for b in self.fusion_order)
+
+        self.fusion_order = [block for block in config.fusion_order if self._is_fused(block)]
+        slots = sum(self._slots(block) for block in self.fusion_order)
         self.fusion = nn.ModuleList(
             CrossModalEncoder(shape, config.cross_layers, slots, tokens=config.modality_tokens)
             for _ in self.fusion_order[1:]
         )
+
         # Table 3 (9): one representation for all labels, and a dense layer
         self.identical = config.label_decoder == "identical"
         if not self.identical:
@@ -176,6 +181,12 @@ class Tailor(EncodedModel):
             nn.ReLU(),
             nn.Linear(d // 2, classes),
         )
+
+    def _is_fused(self, block: Block) -> bool:
+        """Whether a block of Eq. 8 is there: C, or what there is of a modality."""
+        if block == "common":
+            return self.config.refinement == "full"
+        return block in self.modalities
 
     def _slots(self, block: Block) -> int:
         """Places reserved for a block in the position tables of the fusions."""
@@ -216,11 +227,9 @@ class Tailor(EncodedModel):
         """
         values, masks = self._prepare(batch)
         encoded: Representations = {m: self.encoders[m](values[m], masks[m]) for m in values}
-        private: Representations = {m: f(encoded[m]) for m, f in self._extractors()}
-        common: Representations = {}
-        if self.config.has_common:
-            common = {m: self.generator(x) for m, x in encoded.items()}
+        private, common = self._refine(encoded)
         memory = self._fuse(private or common or encoded, common, masks)
+
         if self.identical:
             logits = self.classifier(masked_mean(memory.values, memory.mask))
             decoded = None
@@ -228,82 +237,103 @@ class Tailor(EncodedModel):
             decoded = self.decoder(memory, need_weights=features)
             logits = self._classify(decoded[0])
 
-        named: dict[str, Tensor] = {}
         losses: dict[str, Float[Tensor, ""]] = {}
+        named: dict[str, Tensor] = {}
         if batch.labels is not None:
-            losses["classification"] = F.binary_cross_entropy_with_logits(
-                self.logit_dropout(logits), batch.labels
-            )
+            kept = self.logit_dropout(logits)
+            losses["classification"] = F.binary_cross_entropy_with_logits(kept, batch.labels)
             for name in self.loss_names:
                 terms = self._loss_terms(name, private, common, masks, batch.labels)
-                losses[name] = torch.stack(list(terms.values())).sum()
+                losses[name] = _sum(list(terms.values()))
                 if features:
                     named |= {f"loss.{name}.{part}": term for part, term in terms.items()}
+
         if features:
             named |= self._representations(encoded, private, common)
             named |= self._label_features(decoded, memory)
         return ModelOutput(logits, losses, named)
 
-    def _extractors(self) -> list[tuple[Modality, nn.Module]]:
-        return [(m, self.extractors[m]) for m in self.modalities if m in self.extractors]
+    def _refine(self, encoded: Representations) -> tuple[Representations, Representations]:
+        """Eq. 1: the private and the common part of each modality, as far as they are built."""
+        private: Representations = {}
+        common: Representations = {}
+        if self.config.has_private:
+            private = {m: self.extractors[m](x) for m, x in encoded.items()}
+        if self.config.has_common:
+            common = {m: self.generator(x) for m, x in encoded.items()}
+        return private, common
 
     def _representations(
         self, encoded: Representations, private: Representations, common: Representations
     ) -> dict[str, Tensor]:
+        """Features: all representations, and what the discriminator says of them."""
+        kinds = {"encoder": encoded, "private": private, "common": common}
         named: dict[str, Tensor] = {}
-        for kind, parts in {"encoder": encoded, "private": private, "common": common}.items():
+        for kind, parts in kinds.items():
+            judged = f"adversarial_{kind}" in self.loss_names
             for m, x in parts.items():
                 named[f"{kind}.{m}"] = x
-                if f"adversarial_{kind}" in self.loss_names:
+                if judged:
                     named[f"discriminator.{kind}.{m}"] = self.discriminator(x).softmax(-1)
         return named
 
     @staticmethod
     def _label_features(decoded: Decoded | None, memory: Stream) -> dict[str, Tensor]:
+        """Features: label representations, and the attention that led to them."""
         if decoded is None:
             return {}
+
         tailored, correlation, attention = decoded
         named: dict[str, Tensor] = {"label_representations": tailored}
         if correlation is not None:
             named["label_correlation"] = correlation.mean(0)  # deeper layers differ by sample
         if attention is not None:
-            shares = torch.split(attention, [steps for _, steps in memory.blocks], -1)
-            for (block, _), share in zip(memory.blocks, shares, strict=True):
-                named[f"attention.{block}"] = share
+            names = [name for name, _ in memory.blocks]
+            sizes = [steps for _, steps in memory.blocks]
+            shares = torch.split(attention, sizes, -1)  # each (B, heads, L, T of the block)
+            for name, share in zip(names, shares, strict=True):
+                named[f"attention.{name}"] = share
         return named
 
     def _prepare(
         self, batch: Batch
     ) -> tuple[dict[Modality, Float[Tensor, "batch steps _"]], Masks]:
+        """Return normalised features and their masks, padded as the settings say."""
         config = self.config
         self.check_batch(batch)
+
         values, masks = {}, {}
         for m in self.modalities:
             x, mask = batch.values[m], batch.masks[m]
             # DIVERGENCE (pad_to_max_steps): the program pads everything to 60 steps
-            pad = config.steps_of(m) - x.shape[1] if config.pad_to_max_steps else 0
-            masks[m] = F.pad(mask, (0, pad))
+            if config.pad_to_max_steps:
+                more = config.steps_of(m) - x.shape[1]
+                x = F.pad(x, (0, 0, 0, more))
+                mask = F.pad(mask, (0, more))
             # DIVERGENCE (attend_to_padding): the program's masks are all ones
             if config.attend_to_padding:
-                masks[m] = torch.ones_like(masks[m])
-            values[m] = self.enter(m, F.pad(x, (0, 0, 0, pad)))
+                mask = torch.ones_like(mask)
+
+            values[m] = self.enter(m, x)
+            masks[m] = mask
         return values, masks
 
     def _fuse(self, parts: Representations, common: Representations, masks: Masks) -> Stream:
         """Hierarchical cross-modal encoder, Eq. 8: M = CME(CME(CME(P^v, P^a), P^t), C)."""
-        joint: dict[Block, Stream] = {
-            m: Stream.start(m, x, masks[m], self._slots(m)) for m, x in parts.items()
-        }
-        order = self.fusion_order
-        if "common" in order:
-            joint["common"] = self._join_common(common, masks)
-        fused = joint[order[0]]
-        for name, encoder in zip(order[1:], self.fusion, strict=True):
-            pair = (fused, joint[name])
+        streams: dict[Block, Stream] = {}
+        for m, x in parts.items():
+            streams[m] = Stream.start(m, x, masks[m], self._slots(m))
+        if "common" in self.fusion_order:
+            streams["common"] = self._join_common(common, masks)
+
+        first, *others = self.fusion_order
+        fused = streams[first]
+        for name, encoder in zip(others, self.fusion, strict=True):
             # DIVERGENCE (concatenation): the program puts audio before visual, and text before both
             if self.config.concatenation == "program" and name != "common":
-                pair = (joint[name], fused)
-            fused = encoder(*pair)
+                fused = encoder(streams[name], fused)
+            else:
+                fused = encoder(fused, streams[name])
         return fused
 
     def _join_common(self, common: Representations, masks: Masks) -> Stream:
@@ -312,14 +342,17 @@ class Tailor(EncodedModel):
         if not self.config.mask_common:
             # DIVERGENCE (mask_common): the program sums padding too, and never masks the sum
             shown = {m: torch.ones_like(mask) for m, mask in masks.items()}
+
         if self.config.common == "sum":
-            total = torch.stack([x * shown[m][..., None] for m, x in common.items()]).sum(0)
-            mask = torch.stack([shown[m] for m in common]).any(0)
-            return Stream.start("common", total, mask, self._slots("common"))
+            real_parts = [_masked(x, shown[m]) for m, x in common.items()]
+            any_shown = torch.stack([shown[m] for m in common]).any(0)
+            return Stream.start("common", _sum(real_parts), any_shown, self._slots("common"))
+
         # DIVERGENCE (unaligned): end to end, each part from the first of its own places on
-        return Stream.joined(
-            [Stream.start(f"common.{m}", x, shown[m], self._slots(m)) for m, x in common.items()]
-        )
+        parts = []
+        for m, x in common.items():
+            parts.append(Stream.start(f"common.{m}", x, shown[m], self._slots(m)))
+        return Stream.joined(parts)
 
     def _classify(
         self, tailored: Float[Tensor, "batch labels size"]
@@ -327,7 +360,8 @@ class Tailor(EncodedModel):
         """Eq. 15: one linear function per label."""
         if self.config.classifier == "shared":
             return self.classifier(tailored).squeeze(-1)
-        return (tailored * self.classifier.weight).sum(-1) + self.classifier.bias
+        scores = (tailored * self.classifier.weight).sum(-1)
+        return scores + self.classifier.bias
 
     def _loss_mask(self, mask: Bool[Tensor, "batch steps"]) -> Bool[Tensor, "batch steps"] | None:
         # DIVERGENCE (mask_losses): the program counts padding in its losses
@@ -341,11 +375,12 @@ class Tailor(EncodedModel):
         masks: Masks,
         labels: Float[Tensor, "batch labels"],
     ) -> dict[str, Float[Tensor, ""]]:
-        """Return what a loss is the sum of."""
+        """Return the terms of a loss, by name; the loss is their sum."""
         match name:
             case "adversarial_common":
-                reversed_ = {m: reverse_gradient(x) for m, x in common.items()}
-                return self._adversarial(reversed_, masks)
+                # the generator is trained against the discriminator
+                opposed = {m: reverse_gradient(x) for m, x in common.items()}
+                return self._adversarial(opposed, masks)
             case "adversarial_private":
                 return self._adversarial(private, masks)
             case "orthogonality":
@@ -358,8 +393,9 @@ class Tailor(EncodedModel):
     ) -> dict[str, Float[Tensor, ""]]:
         """Eq. 4 and 5: the discriminator names the modality of every step."""
         terms: dict[str, Float[Tensor, ""]] = {}
-        for k, (m, x) in enumerate(representations.items()):
-            terms[m] = step_cross_entropy(self.discriminator(x), k, self._loss_mask(masks[m]))
+        for target, (m, x) in enumerate(representations.items()):
+            logits = self.discriminator(x)  # (B, T, M)
+            terms[m] = step_cross_entropy(logits, target, self._loss_mask(masks[m]))
         return terms
 
     def _orthogonality(
@@ -367,9 +403,13 @@ class Tailor(EncodedModel):
     ) -> dict[str, Float[Tensor, ""]]:
         """Eq. 6: the overlap of the common and the private part of each modality."""
         if self.config.mask_losses:
-            private = {m: x * masks[m][..., None] for m, x in private.items()}
-            common = {m: x * masks[m][..., None] for m, x in common.items()}
-        terms = {f"common_private_{m}": squared_overlap(common[m], private[m]) for m in private}
+            private = {m: _masked(x, masks[m]) for m, x in private.items()}
+            common = {m: _masked(x, masks[m]) for m, x in common.items()}
+
+        terms: dict[str, Float[Tensor, ""]] = {}
+        for m in private:
+            terms[f"common_private_{m}"] = squared_overlap(common[m], private[m])
+
         # DIVERGENCE (orthogonality): the program also separates the private parts pairwise
         if self.config.orthogonality == "all_pairs":
             for a, b in combinations(private, 2):
@@ -382,12 +422,27 @@ class Tailor(EncodedModel):
         """Eq. 7: the labels, predicted from C^m alone for each modality."""
         # DIVERGENCE (common_semantics): the program predicts once, from step 0 of the summed C
         if self.config.common_semantics == "sum_first_step":
-            first = torch.stack([x[:, 0] for x in common.values()]).sum(0)
+            first = _sum([x[:, 0] for x in common.values()])
             logits = self.logit_dropout(self.common_classifier(first))
             return {"sum": F.binary_cross_entropy_with_logits(logits, labels)}
+
         terms: dict[str, Float[Tensor, ""]] = {}
         for m, x in common.items():
-            logits = self.logit_dropout(self.common_classifier(masked_mean(x, masks[m])))
+            pooled = masked_mean(x, masks[m])  # (B, d)
+            logits = self.logit_dropout(self.common_classifier(pooled))
             loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-            terms[m] = (loss * masks[m].any(-1, keepdim=True)).mean()
+            there = masks[m].any(-1, keepdim=True)  # a missing modality predicts nothing
+            terms[m] = (loss * there).mean()
         return terms
+
+
+def _masked(
+    x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
+) -> Float[Tensor, "batch steps size"]:
+    """Return 0 at masked steps."""
+    return x * mask[..., None]
+
+
+def _sum(parts: Sequence[Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape"]:
+    """Add tensors of one shape."""
+    return torch.stack(list(parts)).sum(0)

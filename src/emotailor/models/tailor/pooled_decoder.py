@@ -22,7 +22,9 @@ class SumBlock(nn.Module):
         added: Float[Tensor, "batch 1 size"] | None = None,
     ) -> Float[Tensor, "_ queries size"]:
         """Return the new state, of as many samples as ``added`` has."""
-        return self.norm(x if added is None else x + self.dropout(added))
+        if added is not None:
+            x = x + self.dropout(added)
+        return self.norm(x)
 
 
 class PooledDecoderLayer(nn.Module):
@@ -57,5 +59,7 @@ class PooledDecoderLayer(nn.Module):
             x, weights = self.self_attention(x, need_weights=need_weights)
         else:
             x = self.self_attention(x)
-        x = self.memory_attention(x, masked_mean(memory, mask)[:, None])
+
+        pooled = masked_mean(memory, mask)  # (B, d)
+        x = self.memory_attention(x, pooled[:, None])
         return self.feedforward(x), weights, None

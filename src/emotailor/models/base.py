@@ -42,9 +42,9 @@ class LabelStatistics:
     """What a model may know of the training split's labels before it is trained.
 
     Attributes:
-        names: of the L labels.
-        samples: how many there are.
-        together: (L, L), in how many of them both labels hold; the diagonal counts one label.
+        names: names of the L labels.
+        samples: number of samples.
+        together: (L, L), number of samples in which both labels hold; one label on the diagonal.
         vectors: (L, E), a word vector per label, where the user gave them.
     """
 
@@ -78,7 +78,7 @@ class EmotionModel(nn.Module, ABC):
         num_labels: L.
 
     Attributes:
-        modalities: those of ``dims``, in the order in which the model goes through them.
+        modalities: modalities of ``dims``, in the order in which the model goes through them.
     """
 
     # What a system from outside the package says of itself: its row of the table is made of it.
@@ -128,7 +128,7 @@ class EmotionModel(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where its parameters are, or else its buffers; the CPU if it has neither."""
+        """The device of the parameters, or else of the buffers; the CPU if there are neither."""
         found = next(chain(self.parameters(), self.buffers()), None)
         return torch.device("cpu") if found is None else found.device
 
@@ -172,7 +172,7 @@ class EmotionModel(nn.Module, ABC):
     def prepare(self, statistics: LabelStatistics) -> None:
         """Take what depends on the training split's labels: graphs, orders, frequencies.
 
-        Called once before a training, never when a trained model is loaded: what is kept of it
+        Called once before a training, never when a trained model is loaded: what the model keeps
         must be a buffer or a parameter.
 
         Raises:

@@ -13,8 +13,8 @@ class LabelFrequency:
     """Predicts for every sample how frequent each label is in training.
 
     Attributes:
-        label_names: of the label columns; empty before ``fit``.
-        frequencies: (L,), share of the training samples that have the label.
+        label_names: names of the label columns; empty before ``fit``.
+        frequencies: (L,), share of the training samples that have the label; None before ``fit``.
     """
 
     def __init__(self) -> None:

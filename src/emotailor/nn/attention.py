@@ -149,15 +149,19 @@ class MultiHeadAttention(nn.Module):
         """Let every step attend to every step."""
         qkv = self.in_proj(x)  # (B, T, 3 d)
 
+        # the written-out gradient knows neither biases per query nor other precisions
         on_cpu = qkv.device.type == "cpu" and qkv.dtype == torch.float32
-        if not on_cpu or not self._rate or bias is not None or need_weights:
+        simple = bias is None and not need_weights
+        if not (on_cpu and simple and self._rate):
             q, k, v = qkv.chunk(3, -1)
             return self._attend(q, k, v, shown, bias, need_weights=need_weights)
 
+        # adding zeros everywhere would cost time
         hidden = None
         if shown is not None and not bool(shown.all()):
             hidden = additive(shown, qkv.dtype)
-        return dropout_attention(qkv, hidden, self.heads, self._rate), None
+        out = dropout_attention(qkv, hidden, self.heads, self._rate)
+        return out, None
 
     def _attend(
         self,
@@ -176,8 +180,9 @@ class MultiHeadAttention(nn.Module):
         k = split_heads(k, self.heads)
         v = split_heads(v, self.heads)
         bias = _score_bias(shown, bias, q.dtype)
-        own_dropout = self._rate > 0 and q.device.type == "cpu"  # torch's own is slow there
 
+        # torch's dropout is slow on a CPU, so there the weights are computed and dropped out here
+        own_dropout = self._rate > 0 and q.device.type == "cpu"
         weights = None
         if need_weights or own_dropout:
             scores = (q * q.shape[-1] ** -0.5) @ k.mT
@@ -213,7 +218,8 @@ class MultiHeadAttention(nn.Module):
         q = F.linear(queries, query_weight, query_bias)  # (Q, d)
         q = q.view(count, heads, size).transpose(0, 1)  # (heads, Q, size)
         q = q * size**-0.5
-        folded = q @ key_weight.view(heads, size, -1)  # (heads, Q, d), to meet the memory itself
+        # with W_k applied, the queries meet the memory itself
+        folded = q @ key_weight.view(heads, size, -1)  # (heads, Q, d)
         folded = folded.flatten(0, 1)  # (heads * Q, d)
 
         scores = folded @ memory.mT  # (B, heads * Q, S)

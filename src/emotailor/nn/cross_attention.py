@@ -1,7 +1,12 @@
 """Directional cross-modal Transformers (Tsai et al. 2019): every modality reads every other.
 
-Masks here are prefixes: whoever calls moves the real steps of each sequence to its front
-(:func:`emotailor.nn.sequence.compact`), so that positions and lengths count real steps alone.
+Notable:
+- masks here are prefixes: whoever calls moves the real steps of each sequence to its front
+  (:func:`emotailor.nn.sequence.compact`), so that positions and lengths count real steps alone;
+- every layer reads the same embedding of the source, not the state of the source's own layers;
+- where only the last step is wanted, the last layer computes only that (``last_only``).
+
+Symbols: B batch, Q queries, K keys, T steps, d width, M modalities.
 """
 
 import math
@@ -40,9 +45,13 @@ def sinusoids(steps: int, size: int) -> Float[Tensor, "steps size"]:
     w_k = 10000^(-k / (h - 1)) and h = floor(size / 2); an odd width ends with a channel of zeros.
     """
     half = size // 2
-    rates = torch.exp(torch.arange(half) * (-math.log(10000) / max(half - 1, 1)))
-    angles = torch.arange(1, steps + 1)[:, None] * rates
-    return F.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, size % 2))
+    slope = -math.log(10000) / max(half - 1, 1)
+    rates = torch.exp(torch.arange(half) * slope)  # w_k
+    positions = torch.arange(1, steps + 1)[:, None]
+    angles = positions * rates  # (T, h)
+
+    waves = torch.cat([angles.sin(), angles.cos()], 1)
+    return F.pad(waves, (0, size % 2))
 
 
 def embed(
@@ -52,9 +61,14 @@ def embed(
 
     With ``zero_frames`` a step whose first channel is exactly 0 gets no position.
     """
-    places = sinusoids(x.shape[1], x.shape[2]).to(x.device, x.dtype)
-    shown = mask & (x[..., 0] != 0) if zero_frames else mask
-    return (math.sqrt(x.shape[2]) * x + places * shown[..., None]) * mask[..., None]
+    steps, size = x.shape[1:]
+    positions = sinusoids(steps, size).to(x.device, x.dtype)
+    placed = mask
+    if zero_frames:
+        placed = mask & (x[..., 0] != 0)
+
+    embedded = math.sqrt(size) * x + positions * placed[..., None]
+    return embedded * mask[..., None]
 
 
 def key_bias(
@@ -65,12 +79,13 @@ def key_bias(
     With ``future_mask``, query i of a sample sees key j only if j <= i + |K - Q|, where Q and K
     are that sample's true lengths. A row without any real key may be attended everywhere.
     """
-    shown = attendable(keys)[:, None, :]
+    shown = attendable(keys)[:, None, :]  # (B, 1, K)
     if future_mask:
-        apart = (keys.sum(1) - queries.sum(1)).abs()[:, None, None]
+        apart = (keys.sum(1) - queries.sum(1)).abs()  # |K - Q|
         i = torch.arange(queries.shape[1], device=keys.device)[:, None]
         j = torch.arange(keys.shape[1], device=keys.device)
-        shown = shown & (j <= i + apart)
+        past = j <= i + apart[:, None, None]  # (B, Q, K)
+        shown = shown & past
     return additive(shown, torch.float32)[:, None]
 
 
@@ -90,13 +105,16 @@ class CrossLayer(nn.Module):
 
     def __init__(self, shape: CrossShape, attention_dropout: float) -> None:
         super().__init__()
+        size = shape.size
         self.normalised = shape.residual == "normalised"
-        self.attention = MultiHeadAttention(shape.size, shape.heads, attention_dropout)
+
+        self.attention = MultiHeadAttention(size, shape.heads, attention_dropout)
         initialise(self.attention.in_proj, self.attention.out_proj)
-        self.attention_norm = nn.LayerNorm(shape.size)
-        self.feedforward_norm = nn.LayerNorm(shape.size)
-        self.inner = nn.Linear(shape.size, 4 * shape.size)
-        self.outer = nn.Linear(4 * shape.size, shape.size)
+        self.attention_norm = nn.LayerNorm(size)
+
+        self.feedforward_norm = nn.LayerNorm(size)
+        self.inner = nn.Linear(size, 4 * size)
+        self.outer = nn.Linear(4 * size, size)
         self.relu_dropout = Dropout(shape.relu_dropout)
         self.residual_dropout = Dropout(shape.residual_dropout)
         initialise(self.inner, self.outer)
@@ -113,12 +131,18 @@ class CrossLayer(nn.Module):
     ]:
         """Return the new state of the queries and, if asked, the attention weights."""
         normed = self.attention_norm(x)
-        keys = None if source is None else self.attention_norm(source)
+        keys = None
+        if source is not None:
+            keys = self.attention_norm(source)
         read, weights = self.attention(normed, keys, bias=bias, need_weights=need_weights)
-        x = (normed if self.normalised else x) + self.residual_dropout(read)
+        base = normed if self.normalised else x
+        x = base + self.residual_dropout(read)
+
         normed = self.feedforward_norm(x)
-        added = self.outer(self.relu_dropout(F.relu(self.inner(normed))))
-        return (normed if self.normalised else x) + self.residual_dropout(added), weights
+        hidden = self.relu_dropout(F.relu(self.inner(normed)))
+        added = self.outer(hidden)
+        base = normed if self.normalised else x
+        return base + self.residual_dropout(added), weights
 
 
 class CrossTransformer(nn.Module):
@@ -126,7 +150,7 @@ class CrossTransformer(nn.Module):
 
     Args:
         shape: sizes.
-        attention_dropout: on the attention weights.
+        attention_dropout: dropout rate of the attention weights.
     """
 
     def __init__(self, shape: CrossShape, attention_dropout: float) -> None:
@@ -159,31 +183,43 @@ class CrossTransformer(nn.Module):
             last_only: return the last real step of each row alone (B, 1, d); the last layer then
                 computes nothing else. Of a row without real steps it is arbitrary.
         """
-        bias = key_bias(
-            mask, mask if source_mask is None else source_mask, future_mask=self.shape.future_mask
-        )
+        keys = mask if source_mask is None else source_mask
+        bias = key_bias(mask, keys, future_mask=self.shape.future_mask)
         x = self.dropout(x)
-        source = None if source is None else self.dropout(source)
+        if source is not None:
+            source = self.dropout(source)
+
         weights = None
         for k, layer in enumerate(self.layers):
+            # earlier layers need all steps: in self-attention they are the source of this one
             if last_only and k == len(self.layers) - 1:
                 source = x if source is None else source
-                rows, last = torch.arange(len(x), device=x.device), (mask.sum(1) - 1).clamp(min=0)
-                bias = bias.expand(-1, -1, x.shape[1], -1)[rows, :, last][:, :, None]
-                x = x[rows, last][:, None]
+                x, bias = _last_query(x, bias, mask)
             x, weights = layer(x, source, bias, need_weights=need_weights)
         return self.norm(x), weights
+
+
+def _last_query(
+    x: Float[Tensor, "batch queries size"],
+    bias: Float[Tensor, "batch 1 _ keys"],
+    mask: Bool[Tensor, "batch queries"],
+) -> tuple[Float[Tensor, "batch 1 size"], Float[Tensor, "batch 1 1 keys"]]:
+    """Return the last real query of each row, and what is added to its scores."""
+    rows = torch.arange(len(x), device=x.device)
+    last = (mask.sum(1) - 1).clamp(min=0)
+    of_all = bias.expand(-1, -1, x.shape[1], -1)  # (B, 1, Q, K)
+    return x[rows, last][:, None], of_all[rows, :, last][:, :, None]
 
 
 class CrossModalNetwork(nn.Module):
     """Each modality reads every other one; what it read goes through its own memory.
 
     Args:
-        names: of M >= 2 modalities, in the order in which what a target read is concatenated.
-        shape: of the M (M - 1) cross-modal Transformers, each of width d.
-        memory_layers: layers of the M memories, each of width (M - 1) d.
-        source_dropout: on the attention weights of the Transformers that read a modality.
-        memory_dropout: on those of a modality's memory.
+        names: M >= 2 modalities, in the order in which what a target read is concatenated.
+        shape: sizes of the M (M - 1) cross-modal Transformers, each of width d.
+        memory_layers: number of layers of the M memories, each of width (M - 1) d.
+        source_dropout: modality -> dropout rate of the attention weights where it is read.
+        memory_dropout: modality -> dropout rate of the attention weights in its memory.
 
     A sample without a source is read as a source of zeros: its message is the same learned vector
     at every step.
@@ -198,19 +234,24 @@ class CrossModalNetwork(nn.Module):
         memory_dropout: Mapping[str, float],
     ) -> None:
         super().__init__()
-        self.shape, self.names = shape, tuple(names)
-        self.cross = nn.ModuleDict(
-            {
-                f"{target}_from_{source}": CrossTransformer(shape, source_dropout[source])
-                for target in self.names
-                for source in self.names
-                if source != target
-            }
-        )
-        wide = replace(shape, size=(len(self.names) - 1) * shape.size, layers=memory_layers)
-        self.memories = nn.ModuleDict(
-            {m: CrossTransformer(wide, memory_dropout[m]) for m in self.names}
-        )
+        self.shape = shape
+        self.names = tuple(names)
+
+        self.cross = nn.ModuleDict()
+        for target in self.names:
+            for source in self._sources(target):
+                name = f"{target}_from_{source}"
+                self.cross[name] = CrossTransformer(shape, source_dropout[source])
+
+        width = (len(self.names) - 1) * shape.size
+        wide = replace(shape, size=width, layers=memory_layers)
+        self.memories = nn.ModuleDict()
+        for m in self.names:
+            self.memories[m] = CrossTransformer(wide, memory_dropout[m])
+
+    def _sources(self, target: str) -> list[str]:
+        """Return the modalities that a target reads, in their order."""
+        return [name for name in self.names if name != target]
 
     def forward(
         self,
@@ -230,11 +271,14 @@ class CrossModalNetwork(nn.Module):
             last_only: return each memory at the last real step of each row alone, (B, 1, ...).
         """
         zero_frames = self.shape.zero_frames
+        # once for all who read a modality
         embedded = {m: embed(streams[m], masks[m], zero_frames=zero_frames) for m in self.names}
-        memories, weights = {}, {}
+
+        memories: dict[str, Tensor] = {}
+        weights: dict[str, Tensor] = {}
         for target in self.names:
             read = []
-            for source in (m for m in self.names if m != target):
+            for source in self._sources(target):
                 name = f"{target}_from_{source}"
                 x, seen = self.cross[name](
                     embedded[target],
@@ -246,6 +290,8 @@ class CrossModalNetwork(nn.Module):
                 read.append(x)
                 if seen is not None:
                     weights[name] = seen
-            joint = embed(torch.cat(read, -1), masks[target], zero_frames=zero_frames)
+
+            joint = torch.cat(read, -1)  # (B, T, (M - 1) d)
+            joint = embed(joint, masks[target], zero_frames=zero_frames)
             memories[target], _ = self.memories[target](joint, masks[target], last_only=last_only)
         return memories, weights

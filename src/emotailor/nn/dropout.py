@@ -70,6 +70,7 @@ class KeepWeights:
         draws = torch.from_numpy(raw.view(np.int16))  # from -LEVELS / 2 on
         draws = draws[:count].view(shape)
 
+        # a draw below the threshold becomes 0, every other one the scale
         weights = torch.empty(shape, dtype=torch.float32) if out is None else out
         weights.copy_(draws)
         return weights.ge_(self.threshold).mul_(self.scale)

@@ -61,10 +61,12 @@ class _Attend(torch.autograd.Function):
         q, k, v = parts.unbind(0)
         q.mul_(size**-0.5)
 
+        # the gradient needs all of them; the chunks below are views
         weights = qkv.new_empty(batch * heads, steps, steps)
         dropped = torch.empty_like(weights)
         out = torch.empty_like(q)
         kept = KeepWeights(rate, seed)
+        # every head of a sample has the same bias
         row_bias = None
         if bias is not None:
             row_bias = bias.repeat_interleave(heads, 0)[:, None, :]

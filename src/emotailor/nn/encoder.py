@@ -1,12 +1,17 @@
-"""The post-norm Transformer encoder that every sequence goes through.
+"""The post-norm Transformer encoder of sequences, and the decoder of labels.
 
-One encoder serves raw features (projected, then summed with positions) and joint sequences (summed
-with positions and modality tokens). Padding is masked in attention and never read elsewhere.
+Notable:
+- the same layers serve raw features (projected, then summed with positions) and joint sequences
+  (summed with positions and modality tokens);
+- padding is masked in attention and never read elsewhere;
+- the place of a step in a joint sequence does not depend on the padding of the batch
+  (:class:`Stream`).
+
+Symbols: B batch, T steps, d width.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -49,7 +54,8 @@ class AttentionBlock(nn.Module):
     ]:
         """Return the new state of the queries and, if asked, the attention weights."""
         attended, weights = self.attention(x, memory, mask, need_weights=need_weights)
-        return self.norm(x + self.dropout(attended)), weights
+        x = x + self.dropout(attended)
+        return self.norm(x), weights
 
 
 class FeedForwardBlock(nn.Module):
@@ -57,7 +63,7 @@ class FeedForwardBlock(nn.Module):
 
     Args:
         shape: sizes.
-        activation: between the linear maps.
+        activation: the non-linearity between the linear maps.
     """
 
     def __init__(
@@ -72,7 +78,9 @@ class FeedForwardBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch steps size"]) -> Float[Tensor, "batch steps size"]:
         """Return the new state, same shape."""
-        return self.norm(x + self.dropout(self.outer(self.activation(self.inner(x)))))
+        hidden = self.activation(self.inner(x))
+        x = x + self.dropout(self.outer(hidden))
+        return self.norm(x)
 
 
 class EncoderLayer(nn.Module):
@@ -87,7 +95,8 @@ class EncoderLayer(nn.Module):
         self, x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
     ) -> Float[Tensor, "batch steps size"]:
         """Return the new state, same shape; masked steps are never attended."""
-        return self.feedforward(self.attention(x, None, mask)[0])
+        x, _ = self.attention(x, None, mask)
+        return self.feedforward(x)
 
 
 class DecoderLayer(nn.Module):
@@ -207,13 +216,20 @@ class Stream:
     @classmethod
     def joined(cls, parts: Sequence["Stream"]) -> "Stream":
         """The parts end to end, each in its own places after those of the parts before it."""
-        starts = accumulate((part.slots for part in parts), initial=0)
+        positions: list[Tensor] = []
+        blocks: list[tuple[str, int]] = []
+        taken = 0  # places of the parts before
+        for part in parts:
+            positions.append(taken + part.positions)
+            blocks.extend(part.blocks)
+            taken += part.slots
+
         return cls(
-            torch.cat([part.values for part in parts], 1),
-            torch.cat([part.mask for part in parts], 1),
-            torch.cat([start + part.positions for start, part in zip(starts, parts, strict=False)]),
-            sum(part.slots for part in parts),
-            tuple(block for part in parts for block in part.blocks),
+            values=torch.cat([part.values for part in parts], 1),
+            mask=torch.cat([part.mask for part in parts], 1),
+            positions=torch.cat(positions),
+            slots=taken,
+            blocks=tuple(blocks),
         )
 
 
@@ -237,6 +253,7 @@ class CrossModalEncoder(nn.Module):
         joint = Stream.joined([first, second])
         types = torch.zeros_like(joint.positions)
         types[len(first.positions) :] = 1
+
         x = self.embedding(joint.values, joint.positions, types)
         for layer in self.layers:
             x = layer(x, joint.mask)

@@ -11,9 +11,9 @@ class LabelVectors(nn.Module):
     """A table with a row per label.
 
     Args:
-        num_labels: L.
-        size: E, width of the rows until others are taken. They are drawn with an expected squared
-            length of 1.
+        num_labels: L, number of rows.
+        size: E, width of the rows until word vectors are taken. Rows are drawn with an expected
+            squared length of 1.
     """
 
     def __init__(self, num_labels: int, size: int) -> None:
@@ -40,13 +40,16 @@ class LabelVectors(nn.Module):
         Raises:
             ModelError: there is not one finite vector per label.
         """
-        if vectors.ndim != 2 or len(vectors) != len(self.weight) or not vectors.isfinite().all():
+        count = len(self.weight)
+        finite = bool(vectors.isfinite().all())
+        if vectors.ndim != 2 or len(vectors) != count or not finite:
+            found = f"label vectors of the shape {tuple(vectors.shape)}"
             raise ModelError(
-                f"label vectors of the shape {tuple(vectors.shape)}"
-                + ("" if vectors.isfinite().all() else ", not all finite"),
-                expected=f"one finite vector for each of the {len(self.weight)} labels",
+                found if finite else f"{found}, not all finite",
+                expected=f"one finite vector for each of the {count} labels",
                 fix="check the file given with data.label_vectors",
             )
+
         self.resize(vectors.shape[1])
         with torch.no_grad():
             self.weight.copy_(vectors)

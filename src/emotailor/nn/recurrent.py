@@ -191,11 +191,14 @@ class _Together:
     def __init__(self, shown: Bool[Tensor, "batch steps"], *, packed: bool) -> None:
         batch, steps = shown.shape
         lengths = shown.sum(1)
-        # of a row without real steps one is computed, and its state is left out in ``run``
-        self.lengths = lengths.clamp(min=1).cpu() if packed else None
+        self.row = torch.arange(batch, device=shown.device)
         self.last = (lengths - 1).clamp(min=0)
         self.some = (lengths > 0)[:, None]
-        self.row = torch.arange(batch, device=shown.device)
+
+        # of a row without real steps one is computed, and its state is left out in ``run``
+        self.lengths: Tensor | None = None
+        if packed:
+            self.lengths = lengths.clamp(min=1).cpu()
 
         # turned around, step t is step length - 1 - t; padding stays where it is
         step = torch.arange(steps, device=shown.device)[:, None]
@@ -212,15 +215,16 @@ class _Together:
         """Return the states and, of the last real step, h and if packed c, each (1, B, size)."""
         if self.lengths is None:
             states, _ = run_layer(rnn, x, start)
-            last = states[self.last, self.row]
-            return states, (torch.where(self.some, last, start[0]),)
+            ends: State = (states[self.last, self.row],)
+        else:
+            sequences = pack_padded_sequence(x, self.lengths, enforce_sorted=False)
+            out, ends = run_layer(rnn, sequences, start)
+            states, _ = pad_packed_sequence(out, total_length=len(x))
 
-        sequences = pack_padded_sequence(x, self.lengths, enforce_sorted=False)
-        out, ends = run_layer(rnn, sequences, start)
-        states, _ = pad_packed_sequence(out, total_length=len(x))
-        final = [
-            torch.where(self.some, end, before) for end, before in zip(ends, start, strict=True)
-        ]
+        # a row without real steps ends where it started
+        final = []
+        for end, before in zip(ends, start, strict=False):  # without packing there are no cells
+            final.append(torch.where(self.some, end, before))
         return states, tuple(final)
 
 

@@ -27,16 +27,19 @@ def masked_max(
     x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
 ) -> Float[Tensor, "batch size"]:
     """Return the maximum over the real steps; 0 where there are none."""
-    found = x.masked_fill(~mask[..., None], -torch.inf).amax(1)
-    return torch.where(mask.any(1, keepdim=True), found, 0.0)
+    real = x.masked_fill(~mask[..., None], -torch.inf)
+    return torch.where(mask.any(1, keepdim=True), real.amax(1), 0.0)
 
 
 def masked_softmax(
     scores: Float[Tensor, "batch *_ steps"], mask: Bool[Tensor, "batch steps"]
 ) -> Float[Tensor, "batch *_ steps"]:
     """Return the softmax over the real steps (last axis); zeros where there are none."""
-    shown = mask.reshape(len(mask), *[1] * (scores.ndim - 2), mask.shape[1])
-    weights = scores.masked_fill(~shown, torch.finfo(scores.dtype).min).softmax(-1)
+    between = [1] * (scores.ndim - 2)  # axes between the batch and the steps
+    shown = mask.reshape(len(mask), *between, mask.shape[1])
+
+    lowest = torch.finfo(scores.dtype).min
+    weights = scores.masked_fill(~shown, lowest).softmax(-1)
     return weights * shown
 
 
@@ -50,9 +53,10 @@ def last_real(
     x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
 ) -> Float[Tensor, "batch size"]:
     """Return each row's values at its last real step; 0 where there is none."""
-    last = span(mask)
-    found = x[torch.arange(len(x), device=x.device), (last - 1).clamp(min=0)]
-    return found * (last > 0)[:, None]
+    count = span(mask)
+    rows = torch.arange(len(x), device=x.device)
+    found = x[rows, (count - 1).clamp(min=0)]
+    return found * (count > 0)[:, None]
 
 
 def carried(
@@ -60,8 +64,10 @@ def carried(
 ) -> Float[Tensor, "batch steps size"]:
     """Return at each step the values at the last real step so far; 0 before the first."""
     steps = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    last = (mask * steps).cummax(1).values
-    return F.pad(x, (0, 0, 1, 0)).gather(1, last[..., None].expand(-1, -1, x.shape[2]))
+    last = (mask * steps).cummax(1).values  # from 1 on; 0 before the first real step
+    with_zeros = F.pad(x, (0, 0, 1, 0))
+    index = last[..., None].expand(-1, -1, x.shape[2])
+    return with_zeros.gather(1, index)
 
 
 def has_gaps(mask: Bool[Tensor, "batch steps"]) -> bool:
@@ -82,8 +88,8 @@ def compact(
         i, step t of the result is step ``order[i, t]`` of ``x``.
     """
     order = torch.sort(~mask, dim=1, stable=True).indices
-    moved = x.gather(1, order[..., None].expand(-1, -1, x.shape[2]))
-    return moved, mask.gather(1, order), order
+    index = order[..., None].expand(-1, -1, x.shape[2])
+    return x.gather(1, index), mask.gather(1, order), order
 
 
 def scatter_back(

@@ -1,25 +1,10 @@
 """``python -m tests.parity CASE_DIR...``: compare with the recorded numbers of each case."""
 
 import sys
-from importlib import import_module
 from pathlib import Path
 
-from tests.parity.case import Case, CaseError, Comparison
-
-MODELS = Path(__file__).parents[1] / "models"
-SYSTEMS = sorted(file.parent.name for file in MODELS.glob("*/parity.py"))
-"""Each has a module ``parity`` beside its tests with ``compare(case)``."""
-
-
-def compare(case: Case) -> Comparison:
-    """Run one case through the system it belongs to."""
-    system = str(case.info.get("system"))
-    if system.lower() not in SYSTEMS:
-        raise CaseError(
-            f"{case.path}: system {system!r} is not supported yet; supported: {', '.join(SYSTEMS)}"
-        )
-    found: Comparison = import_module(f"tests.models.{system.lower()}.parity").compare(case)
-    return found
+from tests.parity.case import Case, CaseError
+from tests.parity.systems import compare
 
 
 def main(arguments: list[str]) -> int:
@@ -27,20 +12,27 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         print("usage: python -m tests.parity CASE_DIR...", file=sys.stderr)
         return 2
-    status = 0
+
+    refused = False
+    different = False
     for argument in arguments:
         try:
             comparison = compare(Case.load(Path(argument)))
         except CaseError as error:
             print(f"{argument}: {error}", file=sys.stderr)
-            status = 2
+            refused = True
             continue
+
         failures = comparison.failures
         print(f"{argument}: {len(comparison.rows)} compared, {len(failures)} differ")
+        for note in comparison.notes:
+            print(f"  note: {note}")
         print(comparison.summary())
-        if failures and not status:
-            status = 1
-    return status
+        different = different or bool(failures)
+
+    if refused:
+        return 2
+    return 1 if different else 0
 
 
 if __name__ == "__main__":

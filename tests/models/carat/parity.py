@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from emotailor.data.batching import Batch
-from emotailor.data.sample import MODALITIES
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.models.base import ModelOutput
 from emotailor.models.carat import model as carat
 from emotailor.models.carat.config import CARATConfig
@@ -14,8 +14,9 @@ from emotailor.models.carat.contrastive import ContrastiveQueue, supervised_cont
 from emotailor.models.carat.model import CARAT
 from emotailor.models.tailor.checkpoint import Entry, entries
 from emotailor.models.tailor.config import TailorConfig
-from tests.models.tailor.parity import Recorder, read_batch
-from tests.parity.case import OUTPUT_TOLERANCE, Case, Comparison
+from tests.models.tailor.parity import read_batch
+from tests.parity.case import Case, CaseError, Comparison, Limits
+from tests.parity.recorder import Recorder
 
 GRADIENT_TOLERANCE = 2e-4  # the reference's own noise reaches 2e-5 for one gradient
 
@@ -23,6 +24,8 @@ THEIRS = ("text", "visual", "audio")  # the order of their rows and concatenatio
 ORDER = [MODALITIES.index(m) for m in THEIRS]  # their k-th modality among ours
 REBUILDERS = {"audio": "tv2a", "visual": "ta2v", "text": "va2t"}
 SIGNS = ("pos", "neg")
+ACTIVATION = "gelu (erf form) in encoders, relu in heads"
+MASK_FILL = "additive -10000 in encoders, minus infinity in label attention"
 
 
 def simple_entries(config: CARATConfig) -> list[Entry]:
@@ -101,7 +104,6 @@ def their_rows(batch: int, labels: int) -> Tensor:
 def their_buffers(model: CARAT, before: int, new: Tensor, labels: int) -> dict[str, Tensor]:
     """The buffers after a training step; ``new`` orders the rows that entered at ``before``."""
     size = len(model.queue.rows)
-    assert len(new) <= size
     places = (before + torch.arange(len(new))) % size
     queue, classes = model.queue.rows.clone(), model.queue.classes.clone()
     queue[places], classes[places] = queue[places[new]], classes[places[new]]
@@ -117,33 +119,44 @@ def their_buffers(model: CARAT, before: int, new: Tensor, labels: int) -> dict[s
 
 def build(case: Case) -> tuple[CARAT, CARATConfig]:
     """Our model with their weights."""
-    c = case.info["config"]
-    w = c["loss_weights"]
+    options = case.options
+    options.without_effect("seed", "batch", "len", "padding")
+    options.without_effect("ptr")  # it is among the weights, too
+    options.described("activation", ACTIVATION, ACTIVATION)
+    options.described("mask_fill", MASK_FILL, MASK_FILL)
+    layers = options.part("layers")
+    weights = options.part("loss_weights")
     config = CARATConfig.authors().replace(
-        hidden_size=c["hidden_size"],
-        feedforward_size=c["intermediate_size"],
-        heads=c["heads"],
-        **{f"{name}_layers": count for name, count in c["layers"].items()},
-        max_steps=c["max_positions"],
-        latent_size=c["proj_size"],
-        queue_size=c["queue"],
-        prototype_momentum=c["proto_m"],
-        temperature=c["temperature"],
-        layer_norm_eps=c["layer_norm_eps"],
+        hidden_size=options.take("hidden_size"),
+        feedforward_size=options.take("intermediate_size"),
+        heads=options.take("heads"),
+        text_layers=layers.take("text"),
+        visual_layers=layers.take("visual"),
+        audio_layers=layers.take("audio"),
+        max_steps=options.take("max_positions"),
+        latent_size=options.take("proj_size"),
+        queue_size=options.take("queue"),
+        prototype_momentum=options.take("proto_m"),
+        temperature=options.take("temperature", 0.07),
+        layer_norm_eps=options.take("layer_norm_eps", 1e-12),
         dropout=0.0,  # the cases are recorded without it
-        label_weight=w["lsr_clf_weight"],
-        first_weight=w["aug_clf_weight"],
-        contrastive_weight=w["cl_weight"],
-        decoded_mse_weight=w["recon_mse_weight"],
-        first_mse_weight=w["aug_mse_weight"],
-        second_mse_weight=w["beta_mse_weight"],
-        aggregation_weight=w["total_aug_clf_weight"],
-        shuffled_weight=w["shuffle_aug_clf_weight"],
+        label_weight=weights.take("lsr_clf_weight"),
+        first_weight=weights.take("aug_clf_weight"),
+        contrastive_weight=weights.take("cl_weight"),
+        decoded_mse_weight=weights.take("recon_mse_weight"),
+        first_mse_weight=weights.take("aug_mse_weight"),
+        second_mse_weight=weights.take("beta_mse_weight"),
+        aggregation_weight=weights.take("total_aug_clf_weight"),
+        shuffled_weight=weights.take("shuffle_aug_clf_weight"),
         attend_to_padding=False,  # the cases bring masks of their own
     )
-    dims = {"visual": c["video_dim"], "audio": c["audio_dim"], "text": c["text_dim"]}
-    model = CARAT(config, dims, c["num_classes"])
-    model.load_state_dict(our_state(case.weights, config))
+    dims: dict[Modality, int] = {
+        "visual": options.take("video_dim"),
+        "audio": options.take("audio_dim"),
+        "text": options.take("text_dim"),
+    }
+    model = CARAT(config, dims, options.take("num_classes"))
+    case.load_weights(model, our_state(case.weights, config))
     return model, config
 
 
@@ -209,19 +222,39 @@ def parameter_gradients(model: CARAT, loss: Tensor) -> dict[str, Tensor]:
     return dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
 
 
-def compare(case: Case) -> Comparison:
-    """The evaluation branch, then the training branch: outputs, losses, gradients and buffers."""
-    model, config = build(case)
-    batch = read_batch(case.io)
-    threshold = case.info["config"]["threshold"]
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    unlabelled = Batch(batch.values, batch.masks, None, batch.ids)
-    found = {"eval/probabilities": model.eval()(unlabelled).logits.sigmoid()}
-    repeated = model(batch)  # with labels, evaluation must leave the state alone
-    assert torch.equal(repeated.logits.sigmoid(), found["eval/probabilities"])
-    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+def aside(case: Case) -> set[str]:
+    """What the program was given, and the permutations that it drew."""
+    return {name for name in case.io if name.startswith(("input/", "shuffle/"))}
 
-    model.train()
+
+EXACT = (
+    "predictions",
+    "eval/predictions",
+    "after/queue_label",
+    "after/queue_ptr",
+    "contrast/positive_mask_rowsum",
+)
+"""Decisions, classes and counts."""
+
+
+def evaluate(model: CARAT, batch: Batch) -> Tensor:
+    """The probabilities of the evaluation branch, which must leave prototypes and queue alone."""
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    unlabelled = Batch(batch.values, batch.masks, None, batch.ids)
+    probabilities = model.eval()(unlabelled).logits.sigmoid()
+    assert torch.equal(model(batch).logits.sigmoid(), probabilities)
+    assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
+    return probabilities
+
+
+def train(
+    model: CARAT, batch: Batch, io: dict[str, Tensor]
+) -> tuple[ModelOutput, Recorder, list[Tensor]]:
+    """Run the training branch with the recorded permutations.
+
+    Returns the output, what every module did, and what the contrastive loss was given: rows, their
+    classes, and the queue's rows and classes before they entered it.
+    """
     seen = Recorder(model)
     given: list[Tensor] = []
 
@@ -231,31 +264,40 @@ def compare(case: Case) -> Comparison:
         return supervised_contrast(rows, classes, queue, temperature)
 
     with (
-        patch.object(model, "draw_shuffle", lambda samples: our_shuffle(case.io)),
+        patch.object(model, "draw_shuffle", lambda samples: our_shuffle(io)),
         patch.object(carat, "supervised_contrast", keep),
     ):
-        output = model(batch, features=True)
+        output = model.train()(batch, features=True)
+    return output, seen, given
+
+
+def compare(case: Case) -> Comparison:
+    """The evaluation branch, then the training branch: outputs, losses, gradients and buffers."""
+    case.options.only("threshold_rule", "strictly greater", default="strictly greater")
+    threshold = case.options.take("threshold", 0.25)
+    model, config = build(case)
+    batch = read_batch(case.io)
     order = their_rows(len(batch), model.num_labels)
-    found |= gather(output, seen) | loss_terms(model, output)
+    if len(order) > config.queue_size:
+        raise CaseError(
+            f"{case.path}: queue = {config.queue_size} is not supported; supported: at least the "
+            f"{len(order)} rows of a batch"
+        )
+
+    pointer = int(model.state_dict()["queue.pointer"])
+    found: dict[str, Tensor] = {"eval/probabilities": evaluate(model, batch)}
+    output, seen, given = train(model, batch, case.io)
+    found |= gather(output, seen)
+    found |= loss_terms(model, output)
     found |= contrast_terms(*given, order)
     found["probabilities"] = output.logits.sigmoid()
     for prefix in ("", "eval/"):
         found[f"{prefix}predictions"] = (found[f"{prefix}probabilities"] > threshold).float()
-    buffers = their_buffers(model, int(state["queue.pointer"]), order, model.num_labels)
+
+    buffers = their_buffers(model, pointer, order, model.num_labels)
     found |= {f"after/{name}": tensor for name, tensor in buffers.items()}
     computed = parameter_gradients(model, found["loss/total"])
     gradients = their_parameters(computed, case.weights, config)
     found |= {f"grad/{name}": gradient for name, gradient in gradients.items()}
-
-    exact = ("predictions", "eval/predictions", "after/queue_label", "after/queue_ptr")
-    exact += ("contrast/positive_mask_rowsum",)
-    comparison = Comparison()
-    for name, expected in case.io.items():
-        if name.startswith(("input/", "shuffle/")):  # what the program was given or drew
-            continue
-        tolerance = GRADIENT_TOLERANCE if name.startswith("grad/") else OUTPUT_TOLERANCE
-        if name in found:
-            comparison.add(name, found[name], expected, 0.0 if name in exact else tolerance)
-        else:
-            comparison.missing(name)
-    return comparison
+    limits = Limits(gradient=GRADIENT_TOLERANCE, exact=EXACT)
+    return Comparison.of(case, found, aside(case), limits)

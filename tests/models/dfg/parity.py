@@ -1,133 +1,168 @@
 """DFG beside the authors' graph (CMU-MultimodalSDK) and MMSA's Graph-MFN."""
 
+from collections.abc import Mapping
+from itertools import combinations
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emotailor.data.batching import Batch
 from emotailor.data.sample import Modality
+from emotailor.models.base import ModelOutput
 from emotailor.models.dfg.config import DFGConfig
 from emotailor.models.dfg.model import DFG, VERTEX_ORDER, DynamicFusionGraph
-from tests.parity.case import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Case, Comparison
+from tests.parity.case import Case, CaseError, Comparison, Limits
 
 LETTERS = {"text": "l", "audio": "a", "visual": "v"}
 INPUTS: dict[Modality, str] = {"text": "in.text", "audio": "in.audio", "visual": "in.video"}
-SETS = {"0_1": "text_audio", "0_2": "text_visual", "1_2": "audio_visual",
-        "0_1_2": "text_audio_visual"}  # fmt: skip
+KINDS = ("weight", "bias")
 
 
-def graph_names(prefix: str = "") -> dict[str, str]:
-    """Theirs -> ours, of the fusion graph."""
-    names = {}
-    for suffix in ("weight", "bias"):
-        pairs = {"t_network": "networks.summary"}
-        pairs |= {f"networks.{k}": f"networks.{ours}" for k, ours in SETS.items()}
-        for theirs, ours in pairs.items():
-            names[f"{theirs}.0.{suffix}"] = f"{ours}.0.{suffix}"
-            names[f"{theirs}.1.0.{suffix}"] = f"{ours}.2.{suffix}"
-        for theirs, k in (("0", 0), ("1.0", 2), ("2", 4)):
-            names[f"efficacy_model.{theirs}.{suffix}"] = f"efficacy_network.{k}.{suffix}"
-    if prefix:
-        names = {f"graph_mfn.{theirs}": f"{prefix}{ours}" for theirs, ours in names.items()}
-    return names
+def joint_vertices(names: list[str]) -> dict[str, str]:
+    """The program's name of each vertex of several modalities (``0_1``) -> ours."""
+    found: dict[str, str] = {}
+    for count in range(2, len(names) + 1):
+        for chosen in combinations(range(len(names)), count):
+            theirs = "_".join(str(k) for k in chosen)
+            found[theirs] = "_".join(names[k] for k in chosen)
+    return found
+
+
+SETS = joint_vertices(list(VERTEX_ORDER))
+
+
+def graph_names(sets: Mapping[str, str]) -> dict[str, str]:
+    """The program's parameters of the fusion graph -> ours."""
+    modules = {"t_network": "networks.summary"}
+    modules |= {f"networks.{theirs}": f"networks.{ours}" for theirs, ours in sets.items()}
+    layers: dict[str, str] = {}
+    for theirs, ours in modules.items():
+        layers[f"{theirs}.0"] = f"{ours}.0"
+        layers[f"{theirs}.1.0"] = f"{ours}.2"
+    layers |= {
+        "efficacy_model.0": "efficacy_network.0",
+        "efficacy_model.1.0": "efficacy_network.2",
+        "efficacy_model.2": "efficacy_network.4",
+    }
+    return {f"{t}.{kind}": f"{o}.{kind}" for t, o in layers.items() for kind in KINDS}
 
 
 def model_names() -> dict[str, str]:
-    """Theirs -> ours, of the whole network."""
-    names = graph_names("graph.")
+    """The program's parameters of the whole network -> ours."""
+    names = {f"graph_mfn.{t}": f"graph.{o}" for t, o in graph_names(SETS).items()}
     for m, letter in LETTERS.items():
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             names[f"lstm_{letter}.{part}"] = f"lstms.{m}.ahead.0.{part}_l0"
-    for suffix in ("weight", "bias"):
-        names |= {f"{c}_transform.{suffix}": f"unimodal.{m}.{suffix}" for m, c in LETTERS.items()}
-        pairs = {"gamma1_fc1": "memory.retain_hidden", "gamma1_fc2": "memory.retain"}
-        pairs |= {"gamma2_fc1": "memory.update_hidden", "gamma2_fc2": "memory.update"}
-        pairs |= {"att2_fc1": "memory.candidate.0", "att2_fc2": "memory.candidate.3"}
-        pairs |= {"out_fc1": "classifier.0", "out_fc2": "classifier.3"}
-        names |= {f"{theirs}.{suffix}": f"{ours}.{suffix}" for theirs, ours in pairs.items()}
-    return names
+    layers = {f"{letter}_transform": f"unimodal.{m}" for m, letter in LETTERS.items()}
+    layers |= {
+        "gamma1_fc1": "memory.retain_hidden",
+        "gamma1_fc2": "memory.retain",
+        "gamma2_fc1": "memory.update_hidden",
+        "gamma2_fc2": "memory.update",
+        "att2_fc1": "memory.candidate.0",
+        "att2_fc2": "memory.candidate.3",
+        "out_fc1": "classifier.0",
+        "out_fc2": "classifier.3",
+    }
+    return names | {f"{t}.{kind}": f"{o}.{kind}" for t, o in layers.items() for kind in KINDS}
 
 
-def load(model: nn.Module, case: Case, names: dict[str, str]) -> None:
+def load(model: nn.Module, case: Case, names: Mapping[str, str]) -> None:
     """Copy all of their weights."""
-    assert set(case.weights) == set(names)
-    model.load_state_dict({names[name]: tensor for name, tensor in case.weights.items()})
+    unknown = sorted(set(case.weights) - set(names))
+    if unknown:
+        raise CaseError(f"{case.path}: unknown weights {', '.join(unknown)}")
+    case.load_weights(model, {names[name]: tensor for name, tensor in case.weights.items()})
     model.eval()
 
 
+def aside(case: Case) -> set[str]:
+    """The inputs, and the weights of the scalar whose gradients are recorded."""
+    return {name for name in case.io if name.startswith(("in.", "aux."))}
+
+
 def compare_found(
-    case: Case, found: dict[str, Tensor], scalar: Tensor, wanted: dict[str, Tensor]
+    case: Case, found: Mapping[str, Tensor], scalar: Tensor, wanted: Mapping[str, Tensor]
 ) -> Comparison:
     """Compare all recorded tensors; gradients of the scalar with respect to ``wanted``."""
     computed = torch.autograd.grad(scalar, list(wanted.values()))
-    gradients = dict(zip(wanted, computed, strict=True))
-    comparison = Comparison()
-    for name, expected in case.io.items():
-        if name.startswith(("in.", "aux.")):
-            continue
-        gradient = gradients.get(name.removeprefix("grad.linear."))
-        if name.startswith("grad.linear.") and gradient is not None:
-            comparison.add(name, gradient, expected, GRADIENT_TOLERANCE)
-        elif name in found:
-            comparison.add(name, found[name], expected, OUTPUT_TOLERANCE)
-        else:
-            comparison.missing(name)
-    return comparison
+    gradients = zip(wanted, computed, strict=True)
+    both = {**found, **{f"grad.linear.{name}": gradient for name, gradient in gradients}}
+    return Comparison.of(case, both, aside(case), Limits())
 
 
 def compare_graph(case: Case) -> Comparison:
-    """The fusion graph alone."""
-    c, io = case.info["config"], case.io
-    sizes: dict[str, int] = dict(zip(VERTEX_ORDER, c["in_dimensions"], strict=True))
+    """The fusion graph alone, of two modalities or more."""
+    options = case.options
+    dims = options.take("in_dimensions")
+    names = (
+        list(VERTEX_ORDER)
+        if len(dims) == len(VERTEX_ORDER)
+        else [f"m{k}" for k in range(len(dims))]
+    )
     graph = DynamicFusionGraph(
-        sizes,
-        c["out_dimension"],
-        c["pattern_hidden"],
-        (c["efficacy_hidden"], c["efficacy_out"]),
+        dict(zip(names, dims, strict=True)),
+        options.take("out_dimension"),
+        options.take("pattern_hidden"),
+        (options.take("efficacy_hidden"), options.take("efficacy_out")),
         efficacy="linear",
         activation="none",
     )
-    names = graph_names()
-    load(graph, case, names)
-    inputs = {f"in.modality_{k}": io[f"in.modality_{k}"].requires_grad_() for k in range(3)}
+    sets = joint_vertices(names)
+    parameters = graph_names(sets)
+    load(graph, case, parameters)
+
+    inputs = {f"in.modality_{k}": case.io[f"in.modality_{k}"] for k in range(len(dims))}
+    inputs = {name: x.clone().requires_grad_() for name, x in inputs.items()}
     state = graph(list(inputs.values()))
-    found = {f"out.node_{k}": state.vertices[ours] for k, ours in SETS.items()}
-    found |= {"out.t": state.summary, "out.efficacies": state.efficacies}
-    scalar = (state.summary * io["aux.R"]).sum() + (state.efficacies * io["aux.R_eff"]).sum()
-    parameters = {theirs: graph.get_parameter(ours) for theirs, ours in names.items()}
-    return compare_found(case, found, scalar, inputs | parameters)
+    found = {f"out.node_{theirs}": state.vertices[ours] for theirs, ours in sets.items()}
+    found["out.t"] = state.summary
+    found["out.efficacies"] = state.efficacies
+    scalar = (state.summary * case.io["aux.R"]).sum()
+    scalar = scalar + (state.efficacies * case.io["aux.R_eff"]).sum()
+    wanted = {theirs: graph.get_parameter(ours) for theirs, ours in parameters.items()}
+    return compare_found(case, found, scalar, inputs | wanted)
 
 
-def compare(case: Case) -> Comparison:
-    """Compare one case: the graph alone, or the whole network."""
-    c, io = case.info["config"], case.io
-    if c["kind"] == "dfg":
-        return compare_graph(case)
-    text, audio, visual = c["hidden_dims"]
+def build(case: Case) -> DFG:
+    """Our whole network with their weights."""
+    options = case.options
+    options.without_effect("per_sample")  # the case then has a mask
+    options.only("train_mode", "classification", "regression", default="classification")
+    options.without_effect("num_classes")  # of regression: one output
+    outputs = len(case.weights["out_fc2.bias"])
+    hidden: dict[str, int] = {}
+    for name in ("NNConfig", "gamma1Config", "gamma2Config", "outConfig"):
+        part = options.part(name)
+        part.without_effect("drop")
+        hidden[name] = part.take("shapes")
+
+    text, audio, visual = options.take("hidden_dims")
     config = DFGConfig.authors().replace(
         text_size=text,
         audio_size=audio,
         visual_size=visual,
-        vertex_size=c["inner_node_dim"],
-        memory_size=c["memsize"],
-        candidate_hidden=c["NNConfig"]["shapes"],
-        retain_hidden=c["gamma1Config"]["shapes"],
-        update_hidden=c["gamma2Config"]["shapes"],
-        classifier_hidden=c["outConfig"]["shapes"],
+        vertex_size=options.take("inner_node_dim"),
+        memory_size=options.take("memsize"),
+        candidate_hidden=hidden["NNConfig"],
+        retain_hidden=hidden["gamma1Config"],
+        update_hidden=hidden["gamma2Config"],
+        classifier_hidden=hidden["outConfig"],
     )
-    dims = dict(zip(VERTEX_ORDER, c["feature_dims"], strict=True))
-    names = model_names()
-    model = DFG(config, dims, c["num_classes"])
-    load(model, case, names)
-    values = {m: io[name].requires_grad_() for m, name in INPUTS.items()}
-    shape = values["text"].shape[:2]
-    mask = io.get("in.mask", torch.ones(shape, dtype=torch.bool))
-    batch = Batch(values, dict.fromkeys(values, mask), io["in.labels"], ["x"] * shape[0])
-    output = model(batch, features=True)
+    dims = dict(zip(VERTEX_ORDER, options.take("feature_dims"), strict=True))
+    model = DFG(config, dims, outputs)
+    load(model, case, model_names())
+    return model
+
+
+def gather(case: Case, output: ModelOutput) -> dict[str, Tensor]:
+    """Every recorded value, under the name it has in the case."""
     features = output.features
     found = {f"mid.node_{k}": features[f"vertex.{ours}"] for k, ours in SETS.items()}
-    found |= {f"mid.singleton_{c}": features[f"vertex.{m}"] for m, c in LETTERS.items()}
-    found |= {
+    for m, letter in LETTERS.items():
+        found[f"mid.singleton_{letter}"] = features[f"vertex.{m}"]
+    return found | {
         "out.logits": output.logits,
         "mid.efficacies": features["efficacies"],
         "mid.t_output": features["summary"],
@@ -138,9 +173,23 @@ def compare(case: Case) -> Comparison:
         "mid.mem_last": features["memory"][:, -1],
         "mid.last_hs": features["representation"],
         "loss.bce_mean": output.losses["classification"],
-        "loss.l1_mean": F.l1_loss(output.logits, io["in.labels"]),
+        "loss.l1_mean": F.l1_loss(output.logits, case.io["in.labels"]),
     }
-    scalar = (output.logits * io["aux.R"]).sum()
-    wanted = {theirs: model.get_parameter(ours) for theirs, ours in names.items()}
+
+
+def compare(case: Case) -> Comparison:
+    """Compare one case: the graph alone, or the whole network."""
+    if case.options.only("kind", "dfg", "graph_mfn") == "dfg":
+        return compare_graph(case)
+    model = build(case)
+    values = {m: case.io[name].clone().requires_grad_() for m, name in INPUTS.items()}
+    shape = values["text"].shape[:2]
+    mask = case.io.get("in.mask", torch.ones(shape, dtype=torch.bool))
+    ids = [str(i) for i in range(shape[0])]
+    batch = Batch(values, dict.fromkeys(values, mask), case.io["in.labels"], ids)
+    output = model(batch, features=True)
+
+    scalar = (output.logits * case.io["aux.R"]).sum()
+    wanted = {theirs: model.get_parameter(ours) for theirs, ours in model_names().items()}
     wanted |= {INPUTS[m]: x for m, x in values.items()}
-    return compare_found(case, found, scalar, wanted)
+    return compare_found(case, gather(case, output), scalar, wanted)

@@ -11,14 +11,14 @@ from emotailor.models.base import ModelOutput
 from emotailor.models.hhmpn.config import HHMPNConfig
 from emotailor.models.hhmpn.model import HHMPN
 from tests.models.mult.parity import LETTERS, network_name
-from tests.models.tailor.parity import Recorder
-from tests.parity.case import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Case, Comparison
+from tests.parity.case import Case, Comparison, Limits
+from tests.parity.recorder import Recorder
 
 READERS: dict[str, Modality] = {"l": "text", "a": "visual", "v": "audio"}
 """The program's head -> the decoder that it serves."""
 
 ORDER: tuple[Modality, ...] = ("text", "visual", "audio")
-"""Of the program's modality weights."""
+"""The order of the program's modality weights."""
 
 WHOLE = {
     "decoder.tgt_word_emb.": "labels.",
@@ -67,28 +67,44 @@ def our_name(theirs: str) -> str:
 
 def convert(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Their parameters under our names: kernel-1 convolutions as maps, keys and values stacked."""
-    found = {our_name(n): w[..., 0] if w.ndim == 3 else w for n, w in weights.items()}
+    found: dict[str, Tensor] = {}
+    for theirs, weight in weights.items():
+        name = our_name(theirs)
+        # these biases add one constant to every score, which the softmax takes away again
+        if not (name.startswith("fusion.score") and name.endswith("bias")):
+            found[name] = weight[..., 0] if weight.ndim == 3 else weight
+
     for name in [n for n in found if ".memory.keys." in n]:
         keys = found.pop(name)
         values = found.pop(name.replace(".keys.", ".values."))
         found[name.replace(".keys.", ".")] = torch.cat([keys, values])
-    return {n: w for n, w in found.items() if not (n.startswith("fusion.score") and "bias" in n)}
+    return found
 
 
 def build(case: Case) -> HHMPN:
     """Our model with their weights."""
-    c = case.info["config"]
+    options = case.options
+    options.without_effect("seed", "batch", "len", "padding")
+    options.only("layer_norm_eps", 1e-5, default=1e-5)
+    options.only("activation", "relu", default="relu")
+    options.only("embed_scale", "sqrt(d)", default="sqrt(d)")
+    options.described("encoder_norm", "pre-norm with final norm", "pre-norm with final norm")
+    options.described("decoder_norm", "post-norm", "post-norm")
+    options.described("mask_fill", "-1e6", "-1e6")
     config = HHMPNConfig.authors().replace(
-        hidden_size=c["d"],
-        encoder_heads=c["enc_heads"],
-        encoder_layers=c["enc_layers"],
-        memory_layers=c["memory_layers"],
-        decoder_layers=c["dec_layers"],
-        decoder_heads=c["dec_heads"],
-        feedforward_size=c["ffn"],
+        hidden_size=options.take("d"),
+        encoder_heads=options.take("enc_heads"),
+        encoder_layers=options.take("enc_layers"),
+        memory_layers=options.take("memory_layers", max(options.take("enc_layers"), 3)),
+        decoder_layers=options.take("dec_layers"),
+        decoder_heads=options.take("dec_heads"),
+        feedforward_size=options.take("ffn"),
+        future_mask=options.only("causal_mask_in_encoder", True, False, default=True),
+        score_size=len(case.weights["decoder.multi_angle_fus.get_score_1.weight"]),
     )
-    model = HHMPN(config, {m: c[f"{m}_dim"] for m in MODALITIES}, c["num_classes"])
-    model.load_state_dict(convert(case.weights))
+    dims = {m: options.take(f"{m}_dim") for m in MODALITIES}
+    model = HHMPN(config, dims, options.take("num_classes"))
+    case.load_weights(model, convert(case.weights))
     return model.eval()
 
 
@@ -100,35 +116,47 @@ def read_batch(io: dict[str, Tensor]) -> Batch:
     return Batch(values, masks, labels, [str(i) for i in range(len(labels))])
 
 
-def gather(
-    model: HHMPN, output: ModelOutput, seen: Recorder, weights: dict[str, Tensor]
-) -> dict[str, Tensor]:
+def decide(case: Case, probabilities: Tensor) -> Tensor:
+    """The program's decisions."""
+    threshold = case.options.take("threshold", 0.5)
+    rule = case.options.only(
+        "threshold_rule", "greater or equal", "strictly greater", default="greater or equal"
+    )
+    decided = probabilities >= threshold
+    if rule == "strictly greater":
+        decided = probabilities > threshold
+    return decided.float()
+
+
+def gather(case: Case, model: HHMPN, output: ModelOutput, seen: Recorder) -> dict[str, Tensor]:
     """Every recorded output, under the name it has in the case."""
-    features, outputs = output.features, seen.outputs
+    features = output.features
     place = [model.modalities.index(m) for m in ORDER]
     # the constant that the program's two biases add to every score
     score = "decoder.multi_angle_fus.get_score_"
-    offset = weights[f"{score}2.weight"] @ weights[f"{score}1.bias"] + weights[f"{score}2.bias"]
+    last = case.weights[f"{score}2.weight"]
+    offset = last @ case.weights[f"{score}1.bias"] + case.weights[f"{score}2.bias"]
+    probabilities = output.logits.sigmoid()
     found = {
         "logits": output.logits,
-        "probabilities": output.logits.sigmoid(),
-        "predictions": (output.logits.sigmoid() >= 0.5).float(),
+        "probabilities": probabilities,
+        "predictions": decide(case, probabilities),
         "label_score_matrix": features["label_representations"] @ model.output_vectors().T,
         "loss/bce": output.losses["classification"],
         "fusion/out": features["label_representations"],
         "fusion/weight": features["modality_weights"][..., place],
-        "fusion/score": outputs["fusion.score"][..., place, 0] + offset,
+        "fusion/score": seen.outputs["fusion.score"][..., place, 0] + offset,
     }
     for m in ORDER:
         found[f"enc/projected/{m}"] = features[f"projected.{m}"]
         found[f"enc/out_for_{m}_decoder"] = features[f"encoder.{m}"]
         found[f"enc/memory/{m}"] = features[f"memory.{m}"].transpose(0, 1)
-        found[f"fusion/angle/{m}"] = outputs[f"fusion.angles.{m}"]
+        found[f"fusion/angle/{m}"] = seen.outputs[f"fusion.angles.{m}"]
         for source in (x for x in ORDER if x != m):
-            x, _ = outputs[f"network.cross.{m}_from_{source}"]
+            x, _ = seen.outputs[f"network.cross.{m}_from_{source}"]
             found[f"enc/cross/{m}_from_{source}"] = x.transpose(0, 1)
         for i in range(len(model.decoders[m])):
-            states, attention, _ = outputs[f"decoders.{m}.{i}"]
+            states, attention, _ = seen.outputs[f"decoders.{m}.{i}"]
             found[f"dec/{m}/layer/{i}"] = states
             found[f"dec/{m}/attention/{i}"] = attention.transpose(0, 1).flatten(0, 1)
     return found
@@ -139,9 +167,17 @@ def gradient(model: nn.Module, name: str, like: Tensor) -> Tensor | None:
     ours = our_name(name)
     stacked = ours.replace(".keys.", ".").replace(".values.", ".")
     found = model.get_parameter(stacked).grad
-    if found is not None and stacked != ours:
-        found = found.chunk(2)[".values." in ours]
-    return None if found is None else found.reshape(like.shape)
+    if found is None:
+        return None
+    if stacked != ours:
+        keys, values = found.chunk(2)
+        found = values if ".values." in ours else keys
+    return found.reshape(like.shape)
+
+
+def aside(case: Case) -> set[str]:
+    """The inputs."""
+    return {name for name in case.io if name.startswith("input/")}
 
 
 def compare(case: Case) -> Comparison:
@@ -149,20 +185,9 @@ def compare(case: Case) -> Comparison:
     model = build(case)
     seen = Recorder(model)
     output = model(read_batch(case.io), features=True)
-    found = gather(model, output, seen, case.weights)
+    found: dict[str, Tensor | None] = {**gather(case, model, output, seen)}
     model.total_loss(output).backward()
-    comparison = Comparison()
     for name, expected in case.io.items():
-        kind, _, rest = name.partition("/")
-        if kind == "input":
-            continue
-        if kind == "grad":
-            ours, tolerance = gradient(model, rest, expected), GRADIENT_TOLERANCE
-        else:
-            ours = found.get(name)
-            tolerance = 0.0 if name == "predictions" else OUTPUT_TOLERANCE
-        if ours is None:
-            comparison.missing(name)
-        else:
-            comparison.add(name, ours, expected, tolerance)
-    return comparison
+        if name.startswith("grad/"):
+            found[name] = gradient(model, name.removeprefix("grad/"), expected)
+    return Comparison.of(case, found, aside(case), Limits(exact=("predictions",)))

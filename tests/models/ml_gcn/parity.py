@@ -6,14 +6,14 @@ from torch import Tensor, nn
 from emotailor.data.batching import Batch
 from emotailor.models.base import LabelStatistics
 from emotailor.models.ml_gcn.config import MLGCNConfig
-from emotailor.models.ml_gcn.model import MLGCN, conditional_frequencies
-from tests.models.tailor.parity import Recorder
-from tests.parity.case import GRADIENT_TOLERANCE, Case, Comparison
+from emotailor.models.ml_gcn.model import EPSILON, MLGCN, conditional_frequencies
+from tests.parity.case import Case, Comparison, Limits
+from tests.parity.recorder import Recorder
 
 TOLERANCE = 1e-5
 GRAPH_TOLERANCE = 1e-6
 
-GRAPH = ("conditional", "A", "adjacency")
+GRAPH_LIMITS = dict.fromkeys(("conditional", "A", "adjacency"), GRAPH_TOLERANCE)
 LAYERS = {"gc1.weight": "first", "gc2.weight": "second"}
 
 
@@ -24,49 +24,68 @@ class Given(nn.Module):
         return x, None, None
 
 
+def co_occurrence(case: Case) -> Tensor:
+    """How many samples hold both labels; on the diagonal, how many hold one."""
+    return (case.io["cooccurrence"] + torch.diag(case.io["counts"])).float()
+
+
 def build(case: Case) -> MLGCN:
     """Our model with their weights, prepared with their label counts."""
-    c, io = case.info["config"], case.io
-    ratio = c["p_offdiagonal"]
+    options = case.options
+    options.without_effect("seed", "batch")
+    options.without_effect("label_dim")  # that of the label vectors
+    options.only("epsilon", EPSILON, default=EPSILON)
+    channels = options.take("feature_dim")
+    ratio = options.take("p_offdiagonal")  # p / (1 - p)
     config = MLGCNConfig.authors().replace(
-        feature_size=c["feature_dim"],
-        graph_size=c["gcn_hidden"],
-        slope=c["leaky_relu_slope"],
-        threshold=c["t"],
+        feature_size=channels + channels % 2,  # ours is even; the encoder and G_2 are replaced
+        graph_size=options.take("gcn_hidden"),
+        slope=options.take("leaky_relu_slope"),
+        threshold=options.take("t"),
         neighbour_share=ratio / (1 + ratio),
         train_label_vectors=True,  # so that the recorded gradient can be compared
     )
-    count = c["num_classes"]
-    model = MLGCN(config, {"visual": c["feature_dim"]}, count)
-    together = (io["cooccurrence"] + torch.diag(io["counts"])).float()
+    count = options.take("num_classes")
+    model = MLGCN(config, {"visual": channels}, count)
+    model.encoder = Given()  # type: ignore[assignment]
+    model.second = nn.Linear(config.graph_size, channels, bias=False)
     names = [f"label {i}" for i in range(count)]
-    model.prepare(LabelStatistics(names, 0, together, io["label_embedding"]))
+    statistics = LabelStatistics(names, 0, co_occurrence(case), case.io["label_embedding"])
+    model.prepare(statistics)
     with torch.no_grad():
         for theirs, ours in LAYERS.items():
             model.get_parameter(f"{ours}.weight").copy_(case.weights[theirs].T)
-    model.encoder = Given()  # type: ignore[assignment]
     return model.eval()
+
+
+def aside(case: Case) -> set[str]:
+    """The inputs: label counts, label vectors, feature maps and labels."""
+    return {"counts", "cooccurrence", "label_embedding", "feature_map", "y"}
+
+
+def read_batch(feature_map: Tensor, labels: Tensor) -> Batch:
+    """A feature map as a sequence: its positions are steps."""
+    steps = feature_map.flatten(2).transpose(1, 2)
+    mask = torch.ones(steps.shape[:2], dtype=torch.bool)
+    return Batch({"visual": steps}, {"visual": mask}, labels, [str(i) for i in range(len(steps))])
 
 
 def compare(case: Case) -> Comparison:
     """Build the graph from the recorded counts, then run with the recorded matrix ``A``."""
-    model, io = build(case), case.io
-    comparison = Comparison()
-    comparison.add("A (weights)", model.correlation, case.weights["A"], GRAPH_TOLERANCE)
-    together = (io["cooccurrence"] + torch.diag(io["counts"])).float()
-    found: dict[str, Tensor] = {
-        "conditional": conditional_frequencies(together),
+    model = build(case)
+    found: dict[str, Tensor | None] = {
+        "conditional": conditional_frequencies(co_occurrence(case)),
         "binary": model.edges.float(),
         "A": model.correlation.clone(),
     }
-    model.load_state_dict({**model.state_dict(), "correlation": case.weights["A"]})
+    from_counts = model.correlation
+    case.load_weights(model, {**model.state_dict(), "correlation": case.weights["A"]})
 
-    feature_map = io["feature_map"].clone().requires_grad_(True)
-    steps = feature_map.flatten(2).transpose(1, 2)  # positions of the map are steps
-    mask = torch.ones(steps.shape[:2], dtype=torch.bool)
-    batch = Batch({"visual": steps}, {"visual": mask}, io["y"], [str(i) for i in range(len(steps))])
+    feature_map = case.io["feature_map"].clone().requires_grad_()
     seen = Recorder(model)
-    output = model(batch, features=True)
+    output = model(read_batch(feature_map, case.io["y"]), features=True)
+    loss = output.losses["classification"]
+    loss.backward()
     found |= {
         "adjacency": output.features["label_graph"],
         "pooled": output.features["pooled.visual"],
@@ -74,28 +93,15 @@ def compare(case: Case) -> Comparison:
         "gcn1_activated": seen.outputs["activation"],
         "classifiers": output.features["label_classifiers"],
         "logits": output.logits,
-        "loss": output.losses["classification"],
+        "loss": loss,
         "predictions": (output.logits >= 0).float(),
-    }
-    output.losses["classification"].backward()
-    gradients = {
         "grad.feature_map": feature_map.grad,
         "grad.label_embedding": model.labels.weight.grad,
-        "grad.gc1.weight": model.first.weight.grad,
-        "grad.gc2.weight": model.second.weight.grad,
     }
-    for name, expected in io.items():
-        if name in ("counts", "cooccurrence", "label_embedding", "feature_map", "y"):
-            continue
-        if name in gradients:
-            ours = gradients[name]
-            assert ours is not None
-            ours = ours.T if "gc" in name else ours
-            comparison.add(name, ours, expected, GRADIENT_TOLERANCE)
-        elif name in found:
-            exact = name in ("binary", "predictions")
-            limit = 0.0 if exact else GRAPH_TOLERANCE if name in GRAPH else TOLERANCE
-            comparison.add(name, found[name], expected, limit)
-        else:
-            comparison.missing(name)
+    for theirs, ours in LAYERS.items():
+        gradient = model.get_parameter(f"{ours}.weight").grad
+        found[f"grad.{theirs}"] = None if gradient is None else gradient.T
+    limits = Limits(output=TOLERANCE, exact=("binary", "predictions"), named=GRAPH_LIMITS)
+    comparison = Comparison.of(case, found, aside(case), limits)
+    comparison.add("A (weights)", from_counts, case.weights["A"], GRAPH_TOLERANCE)
     return comparison

@@ -8,12 +8,13 @@ from torch.nn import functional as F
 
 from emotailor.data.batching import Batch
 from emotailor.data.sample import Modality
+from emotailor.models.base import ModelOutput
 from emotailor.models.mult.config import MulTConfig
 from emotailor.models.mult.model import MulT
 from emotailor.nn.cross_attention import embed
 from tests.models.alignment import parity as ctc
-from tests.models.tailor.parity import Recorder
-from tests.parity.case import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Case, Comparison
+from tests.parity.case import Case, Comparison, Limits
+from tests.parity.recorder import Recorder
 
 LETTERS: dict[str, Modality] = {"l": "text", "a": "audio", "v": "visual"}
 INPUTS: dict[Modality, str] = {"text": "text", "audio": "audio", "visual": "vision"}
@@ -27,6 +28,11 @@ LAYER = {
     "fc2.": "outer.",
 }
 """Parts of a Transformer under the program's names and ours."""
+
+TRANSFORMERS = [
+    *(f"trans_{x}_with_{y}" for x in LETTERS for y in LETTERS if x != y),
+    *(f"trans_{x}_mem" for x in LETTERS),
+]
 
 
 def transformer_name(theirs: str) -> str:
@@ -52,27 +58,46 @@ def our_name(theirs: str) -> str:
     if theirs.startswith("proj_"):
         return f"projections.{LETTERS[theirs[5]]}.conv.weight"
     module, _, rest = theirs.partition(".")
-    return {"proj1": "block.0.", "proj2": "block.3.", "out_layer": "classifier."}[module] + rest
+    ours = {"proj1": "block.0", "proj2": "block.3", "out_layer": "classifier"}
+    return f"{ours[module]}.{rest}"
+
+
+def unused_projections(case: Case) -> list[str]:
+    """The letters of the modalities that have the model's width: the program projects them not."""
+    width = case.options.take("d")
+    return [letter for letter in LETTERS if case.options.take(f"orig_d_{letter}") == width]
 
 
 def build(case: Case) -> MulT:
     """Our model with their weights."""
-    c = case.info["config"]
+    options = case.options
+    options.without_effect(
+        "attn_dropout",
+        "attn_dropout_a",
+        "attn_dropout_v",
+        "relu_dropout",
+        "res_dropout",
+        "out_dropout",
+        "embed_dropout",
+        "per_sample",  # the case then has masks
+    )
+    for letter in LETTERS:  # the program can also build one target modality alone
+        options.only(f"{letter}only", True, default=True)
+    layers = options.take("layers")
     config = MulTConfig.authors().replace(
-        hidden_size=c["d"],
-        heads=c["num_heads"],
-        layers=c["layers"],
-        memory_layers=max(c["layers"], 3),
-        future_mask=c["attn_mask"],
+        hidden_size=options.take("d"),
+        heads=options.take("num_heads"),
+        layers=layers,
+        memory_layers=max(layers, 3),
+        future_mask=options.only("attn_mask", True, False),
         # cases with masks expect each sample's own true lengths
         attend_to_padding="in.mask_text" not in case.io,
     )
-    dims = {m: c[f"orig_d_{letter}"] for letter, m in LETTERS.items()}
-    model = MulT(config, dims, c["output_dim"])
-    state = {our_name(name): weight for name, weight in case.weights.items()}
-    if c["orig_d_a"] == c["d"]:
-        del state["projections.audio.conv.weight"]  # there and unused
-    model.load_state_dict(state)
+    dims = {m: options.take(f"orig_d_{letter}") for letter, m in LETTERS.items()}
+    model = MulT(config, dims, options.take("output_dim"))
+    unused = {f"proj_{letter}.weight" for letter in unused_projections(case)}
+    state = {our_name(n): weight for n, weight in case.weights.items() if n not in unused}
+    case.load_weights(model, state)
     return model.eval()
 
 
@@ -99,82 +124,97 @@ def gather(model: MulT, batch: Batch) -> dict[str, Tensor]:
     }
     for letter, m in LETTERS.items():
         found[f"mid.proj_{letter}"] = output.features[f"projected.{m}"].mT
-        for other in LETTERS:
-            name = f"trans_{letter}_with_{other}" if other != letter else f"trans_{letter}_mem"
-            x, _ = seen.outputs[f"network.{transformer_name(name)}"]
-            found[f"mid.{name}"] = x.transpose(0, 1)
-    first = "network.cross.text_from_audio.layers.0"
-    read, weights = seen.outputs[f"{first}.attention"]
-    found["mid.trans_l_with_a.layers.0.self_attn.0"] = read.transpose(0, 1)
-    found["mid.trans_l_with_a.layers.0.self_attn.1"] = weights.mean(1)
-    found["mid.trans_l_with_a.layers.0"] = seen.outputs[first][0].transpose(0, 1)
-    for kind, m in (("query", "text"), ("key", "audio")):
-        x = output.features[f"projected.{m}"]
-        places = embed(x, torch.ones_like(x[..., 0], dtype=torch.bool), zero_frames=True)
-        found[f"mid.trans_l_with_a.pos_{kind}"] = places - x.shape[-1] ** 0.5 * x
+    for name in TRANSFORMERS:
+        place = f"network.{transformer_name(name)}"
+        x, _ = seen.outputs[place]
+        found[f"mid.{name}"] = x.transpose(0, 1)
+        found |= gather_layers(name, place, seen)
+        found |= gather_positions(name, model, output)
+    return found
+
+
+def gather_layers(name: str, place: str, seen: Recorder) -> dict[str, Tensor]:
+    """What each layer of a Transformer yields, and what its attention does."""
+    found: dict[str, Tensor] = {}
+    i = 0
+    while f"{place}.layers.{i}" in seen.outputs:
+        read, weights = seen.outputs[f"{place}.layers.{i}.attention"]
+        found[f"mid.{name}.layers.{i}"] = seen.outputs[f"{place}.layers.{i}"][0].transpose(0, 1)
+        found[f"mid.{name}.layers.{i}.self_attn.0"] = read.transpose(0, 1)
+        if weights is not None:  # of the last layer, or of the only one
+            found[f"mid.{name}.layers.{i}.self_attn.1"] = weights.mean(1)
+        i += 1
+    return found
+
+
+def gather_positions(name: str, model: MulT, output: ModelOutput) -> dict[str, Tensor]:
+    """The embeddings of the positions of queries and keys of a cross-modal Transformer."""
+    letters = re.fullmatch(r"trans_([lav])_with_([lav])", name)
+    if letters is None:
+        return {}
+    found: dict[str, Tensor] = {}
+    for kind, letter in zip(("query", "key"), letters.groups(), strict=True):
+        x = output.features[f"projected.{LETTERS[letter]}"]
+        real = torch.ones(x.shape[:2], dtype=torch.bool)
+        embedded = embed(x, real, zero_frames=model.config.zero_frame_rule)
+        found[f"mid.{name}.pos_{kind}"] = embedded - x.shape[-1] ** 0.5 * x
     return found
 
 
 def gradients(model: MulT, batch: Batch, loss: Tensor) -> dict[str, Tensor]:
     """Gradients under our parameter names, and of the inputs under ``in.``."""
-    wanted = dict(model.named_parameters())
-    wanted |= {f"in.{name}": batch.values[m] for m, name in INPUTS.items()}  # type: ignore[misc]
+    wanted: dict[str, Tensor] = dict(model.named_parameters())
+    wanted |= {f"in.{name}": batch.values[m] for m, name in INPUTS.items()}
     found = torch.autograd.grad(loss, list(wanted.values()), retain_graph=True)
     return dict(zip(wanted, found, strict=True))
 
 
+def aside(case: Case) -> set[str]:
+    """The inputs, and the weights of the scalar whose gradients are recorded."""
+    return {name for name in case.io if name.startswith(("in.", "aux."))}
+
+
 def compare_alignment(case: Case) -> Comparison:
     """The CTC alignment module: its output, its loss and the gradients of both."""
+    case.options.without_effect("in_dim", "out_seq_len")  # the weights show them
     ours = ctc.Measured(case, case.io["in.x"])
     assert ours.aligned.loss is not None
     loss = ours.aligned.loss
-    found = {
+    # ours are those of the positions alone; with the blank they sum to 1
+    positions = ours.aligned.weights.mT
+    blank = 1 - positions.sum(-1, keepdim=True)
+    found: dict[str, Tensor | None] = {
         "out.aligned": ours.aligned.values,
         "out.position_activations": ours.activations,
+        "mid.position_prob": torch.cat([blank, positions], -1),
         "loss.ctc_per_sample": loss,
         "loss.ctc_sum": loss.sum(),
     }
     scalars = {"linear": (ours.aligned.values * case.io["aux.R"]).sum(), "ctc_sum": loss.sum()}
-    comparison = Comparison()
-    for name, expected in case.io.items():
+    for name in case.io:
         kind, _, rest = name.partition(".")
-        if kind in ("in", "aux"):
-            continue
-        if kind == "grad":
-            scalar, _, parameter = rest.partition(".")
-            gradient = ours.gradient(scalars[scalar], parameter.removeprefix("in."))
-            comparison.add(name, gradient, expected, GRADIENT_TOLERANCE)
-        elif name == "mid.position_prob":  # all but the blank's
-            weights = ours.aligned.weights.mT
-            comparison.add(name, weights, expected[..., 1:], OUTPUT_TOLERANCE)
-        elif name in found:
-            comparison.add(name, found[name], expected, OUTPUT_TOLERANCE)
-        else:
-            comparison.missing(name)
-    return comparison
+        scalar, _, parameter = rest.partition(".")
+        if kind == "grad" and scalar in scalars:
+            found[name] = ours.gradient(scalars[scalar], parameter.removeprefix("in."))
+    return Comparison.of(case, found, aside(case), Limits())
 
 
 def compare(case: Case) -> Comparison:
     """Compare one case: the whole model, or the alignment module in front of other systems."""
-    if case.info["config"]["kind"] == "ctc":
+    if case.options.only("kind", "mult", "ctc") == "ctc":
         return compare_alignment(case)
-    model, batch = build(case), read_batch(case.io)
-    found = gather(model, batch)
-    by_loss = {
-        "linear": gradients(model, batch, (found["out.logits"] * case.io["aux.R"]).sum()),
-        "bce": gradients(model, batch, found["loss.bce_mean"]),
+    model = build(case)
+    batch = read_batch(case.io)
+    found: dict[str, Tensor | None] = {**gather(model, batch)}
+    scalars = {
+        "bce": found["loss.bce_mean"],
+        "linear": (found["out.logits"] * case.io["aux.R"]).sum(),
     }
-    comparison = Comparison()
-    for name, expected in case.io.items():
+    by_scalar = {name: gradients(model, batch, scalar) for name, scalar in scalars.items()}
+    for name in case.io:
         kind, _, rest = name.partition(".")
-        if kind in ("in", "aux"):
-            continue
-        if kind == "grad":
-            loss, _, parameter = rest.partition(".")
+        scalar, _, parameter = rest.partition(".")
+        if kind == "grad" and scalar in by_scalar:
             ours = parameter if parameter.startswith("in.") else our_name(parameter)
-            comparison.add(name, by_loss[loss][ours], expected, GRADIENT_TOLERANCE)
-        elif name in found:
-            comparison.add(name, found[name], expected, OUTPUT_TOLERANCE)
-        else:
-            comparison.missing(name)
-    return comparison
+            found[name] = by_scalar[scalar].get(ours)
+    return Comparison.of(case, found, aside(case), Limits())

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from emotailor.data.sample import Modality
 from emotailor.models.raven.config import RAVENConfig
 from emotailor.models.raven.model import RAVEN
-from tests.models.tailor.parity import Recorder
-from tests.parity.case import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Case, Comparison
+from tests.parity.case import Case, CaseError, Comparison, Limits
+from tests.parity.recorder import Recorder
 
 THEIRS: dict[Modality, str] = {"visual": "facet", "audio": "covarep"}
 PROJECTIONS: dict[Modality, str] = {"visual": "fc_rszFacet", "audio": "fc_rszcovarep"}
@@ -43,41 +43,52 @@ def exchange(name: str, tensor: Tensor) -> Tensor:
 
 def build(case: Case, *, detach_shift: bool) -> RAVEN:
     """Our model with their weights."""
-    c = case.info["config"]
+    options = case.options
+    options.only("lastState", True, default=True)  # else the program flattens all states
+    options.without_effect("dropProb")
+    layers = options.take("layer")
     config = RAVENConfig.authors().replace(
-        cell_size=c["cellDim"],
-        hidden_size=c["hiddenDim"],
-        layers=c["layer"],
-        shift_weight=c["shift_weight"],
-        dropout=c["dropProb"],
-        frame_size=c["normDim"],
-        max_frames=20,
-        max_words=c["padding_len"],
+        cell_size=options.take("cellDim"),
+        hidden_size=options.take("hiddenDim"),
+        layers=layers,
+        shift_weight=options.take("shift_weight"),
+        frame_size=options.take("normDim"),
+        max_frames=max(2, options.take("shift_padding_len")),  # 1 is a layer of another name
+        max_words=options.take("padding_len"),
         detach_shift=detach_shift,
     )
-    dims: dict[Modality, int]
-    dims = {"visual": c["facetDim"], "audio": c["covarepDim"], "text": c["wordDim"]}
-    model = RAVEN(config, dims, c["num_outputs"])
-    names = parameter_names(c["layer"])
-    assert set(case.weights) - UNUSED == set(names)
-    model.load_state_dict({ours: exchange(n, case.weights[n]) for n, ours in names.items()})
+    dims: dict[Modality, int] = {
+        "visual": options.take("facetDim"),
+        "audio": options.take("covarepDim"),
+        "text": options.take("wordDim"),
+    }
+    model = RAVEN(config, dims, options.take("num_outputs"))
+    names = parameter_names(layers)
+    used = {n: x for n, x in case.weights.items() if n not in UNUSED}
+    unknown = sorted(set(used) - set(names))
+    if unknown:
+        raise CaseError(f"{case.path}: unknown weights {', '.join(unknown)}")
+    case.load_weights(model, {names[n]: exchange(n, x) for n, x in used.items()})
     return model.eval()
+
+
+def aside(case: Case) -> set[str]:
+    """The inputs, and the weights of the scalar whose gradients are recorded."""
+    return {name for name in case.io if name.startswith(("in.", "aux."))}
 
 
 def word_states(model: RAVEN, words: Tensor) -> list[Tensor]:
     """The states of each layer of the word-level LSTM, one layer after the other."""
-    found, words = [], words.transpose(0, 1)
+    found = []
+    states = words.transpose(0, 1)
     for layer in model.lstm.ahead:
-        words = layer(words)[0]
-        found.append(words.transpose(0, 1))
+        states = layer(states)[0]
+        found.append(states.transpose(0, 1))
     return found
 
 
-def run(case: Case, *, detach_shift: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """All recorded values and gradients that we have."""
-    io = case.io
-    model = build(case, detach_shift=detach_shift)
-    words = io["in.words"].clone().requires_grad_()
+def gather(model: RAVEN, io: dict[str, Tensor], words: Tensor) -> dict[str, Tensor]:
+    """Every recorded value, under the name it has in the case."""
     mask = torch.arange(words.shape[1]) < io["in.input_lens"][:, None]
     frames = {m: io[f"in.{theirs}"] for m, theirs in THEIRS.items()}
     counts = {m: io[f"in.{theirs}_lens"] for m, theirs in THEIRS.items()}
@@ -101,36 +112,43 @@ def run(case: Case, *, detach_shift: bool) -> tuple[dict[str, Tensor], dict[str,
         found[f"mid.{theirs}_gate"] = shift.gates[m]
     for i, states in enumerate(word_states(model, shift.words)):
         found[f"mid.word_lstm_layer_{i + 1}"] = states
+    return found
+
+
+def run(case: Case, *, detach_shift: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """All recorded values, and the gradients; what gets no gradient is left out."""
+    model = build(case, detach_shift=detach_shift)
+    words = case.io["in.words"].clone().requires_grad_()
+    found = gather(model, case.io, words)
+
     names = parameter_names(model.config.layers)
-    wanted = {n: model.get_parameter(ours) for n, ours in names.items()} | {"in.words": words}
-    scalar = (logits * io["aux.R"]).sum()
+    wanted = {theirs: model.get_parameter(ours) for theirs, ours in names.items()}
+    wanted["in.words"] = words
+    scalar = (found["out.logits"] * case.io["aux.R"]).sum()
     computed = torch.autograd.grad(scalar, list(wanted.values()), allow_unused=True)
     gradients = {
-        n: exchange(n, g) for n, g in zip(wanted, computed, strict=True) if g is not None
-    }  # what gets no gradient is left out
+        theirs: exchange(theirs, gradient)
+        for theirs, gradient in zip(wanted, computed, strict=True)
+        if gradient is not None
+    }
     return found, gradients
 
 
 def compare(case: Case) -> Comparison:
     """Compare values, both families of gradients, and which parameters get none."""
-    comparison = Comparison()
-    found, gradients = {}, {}
+    found: dict[str, Tensor] = {}
+    untrained: dict[str, set[str]] = {}
     for family, detached in FAMILIES.items():
-        found, gradients[family] = run(case, detach_shift=detached)
-    for name, expected in case.io.items():
-        if name.startswith(("in.", "aux.")):
-            continue
-        family = next((f for f in FAMILIES if name.startswith(f)), "")
-        gradient = gradients.get(family, {}).get(name.removeprefix(family))
-        if gradient is not None:
-            comparison.add(name, gradient, expected, GRADIENT_TOLERANCE)
-        elif name in found:
-            comparison.add(name, found[name], expected, OUTPUT_TOLERANCE)
-        else:
-            comparison.missing(name)
-    for family in FAMILIES:
-        recorded = set(case.info["notes"][f"no_gradient_{family.split('.')[1]}"]) - UNUSED
-        ours = set(parameter_names(case.info["config"]["layer"])) - set(gradients[family])
-        same = torch.tensor(float(recorded == ours))
-        comparison.add(f"{family}none", same, torch.ones(()), 0.0)
+        values, gradients = run(case, detach_shift=detached)
+        found |= values  # the same in both families
+        found |= {f"{family}{theirs}": gradient for theirs, gradient in gradients.items()}
+        untrained[family] = set(case.weights) - UNUSED - set(gradients)
+
+    comparison = Comparison.of(case, found, aside(case), Limits())
+    notes = case.info.get("notes", {})
+    for family, ours in untrained.items():
+        recorded = notes.get(f"no_gradient_{family.split('.')[1]}")
+        if recorded is not None:
+            same = torch.tensor(float(set(recorded) - UNUSED == ours))
+            comparison.add(f"{family}none", same, torch.ones(()), 0.0)
     return comparison

@@ -1,6 +1,6 @@
 """TAILOR beside the authors' program (kniter1/TAILOR): outputs, losses, gradients, optimizer."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from emotailor.models.tailor.model import Tailor
 from emotailor.training.optimizer import build_optimizer, learning_rate
 from emotailor.training.run_config import recipe
 from tests.models.alignment import parity as ctc
-from tests.parity.case import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Case, CaseError, Comparison
+from tests.parity.case import Case, CaseError, Comparison, Limits, Options
+from tests.parity.recorder import Recorder
 from tests.parity.recurrent import block_name
 
 FUSIONS = {"va": 0, "vat": 1, "pc": 2}
@@ -28,79 +29,123 @@ ALIGNERS: dict[Modality, str] = {
     "visual": f"v2t_ctc.{ctc.PREFIX}",
     "audio": f"a2t_ctc.{ctc.PREFIX}",
 }
+PAIRS = {"text_visual": "visual_text", "text_audio": "audio_text", "visual_audio": "visual_audio"}
+"""Private representations that are kept apart, under the program's names and ours."""
+
+WHOLE_MODEL = "whole model"
+METRICS = "evaluation metrics"
+JACCARD = "mean over samples of |pred and true| / |pred or true|"
+LINEAR = "linear warm-up then linear decay"
 
 
 def compare(case: Case) -> Comparison:
     """Compare one case of any kind recorded for TAILOR."""
-    component = case.info.get("component", "whole model")
-    if component == "evaluation metrics":
-        return compare_metrics(case)
-    if component == "CTCModule":
-        return compare_alignment(case)
-    if component == "optimiser trajectory":
-        return compare_optimizer(case)
-    if component == "whole model":
-        return compare_model(case)
-    raise CaseError(f"{case.path}: component {component!r} is not supported yet")
+    kinds = {
+        WHOLE_MODEL: compare_model,
+        METRICS: compare_metrics,
+        "CTCModule": compare_alignment,
+        "optimiser trajectory": compare_optimizer,
+    }
+    component = case.info.get("component", WHOLE_MODEL)
+    if component not in kinds:
+        raise CaseError(f"{case.path}: component {component!r} is not supported yet")
+    return kinds[component](case)
+
+
+def aside(case: Case) -> set[str]:
+    """The inputs, of every step where there are several."""
+    if case.info.get("component") == METRICS:
+        return {"labels", "probabilities"}
+    return {name for name in case.io if name.startswith("input/") or "/input/" in name}
 
 
 def build(case: Case) -> tuple[Tailor | CTCAligned, TailorConfig]:
     """Our model with their weights, behind alignment modules where theirs is."""
-    c = case.info["config"]
+    options = case.options
+    options.without_effect("seed", "batch", "video_len", "audio_len", "masks", "wstd")
+    options.without_effect("max_positions", "cross_max_positions")  # lengths of stored tables
+    options.described("activation", "gelu (erf", "gelu (erf form)")
+    options.described("mask_fill", "-10000", "-10000")
+    layers = options.part("layers")
+    weights = options.part("loss_weights")
+    ml = positive_weight(weights)
+
     config = TailorConfig.authors().replace(
-        hidden_size=c["hidden_size"],
-        feedforward_size=c["intermediate_size"],
-        heads=c["heads"],
-        **{f"{name}_layers": count for name, count in c["layers"].items()},
-        max_steps=c["text_len"],  # the program's second block starts where the first ends
-        layer_norm_eps=c["layer_norm_eps"],
-        adversarial_weight=c["loss_weights"]["adv"],
-        orthogonality_weight=c["loss_weights"]["diff"],
-        common_semantics_weight=c["loss_weights"]["cml"],
+        hidden_size=options.take("hidden_size"),
+        feedforward_size=options.take("intermediate_size"),
+        heads=options.take("heads"),
+        text_layers=layers.take("text"),
+        visual_layers=layers.take("visual"),
+        audio_layers=layers.take("audio"),
+        cross_layers=layers.take("cross"),
+        decoder_layers=layers.take("decoder"),
+        max_steps=options.take("text_len"),  # their second block starts where the first ends
+        layer_norm_eps=options.take("layer_norm_eps", 1e-12),
+        adversarial_weight=weights.take("adv") / ml,
+        orthogonality_weight=weights.take("diff") / ml,
+        common_semantics_weight=weights.take("cml") / ml,
         attend_to_padding=False,  # the cases bring masks of their own
     )
-    dims = {"visual": c["video_dim"], "audio": c["audio_dim"], "text": c["text_dim"]}
-    model = Tailor(config, dims, c["num_classes"])
+    dims: dict[Modality, int] = {
+        "visual": options.take("video_dim"),
+        "audio": options.take("audio_dim"),
+        "text": options.take("text_dim"),
+    }
+    model = Tailor(config, dims, options.take("num_classes"))
     inner = {name: x for name, x in case.weights.items() if "_ctc." not in name}
-    model.load_state_dict(convert_state(inner, config))
-    if c["aligned"]:
+    case.load_weights(model, convert_state(inner, config))
+
+    ctc_weight = weights.take("ctc", 0.0)
+    if options.only("aligned", True, False):
         return model.eval(), config
+    return align(case, model, ctc_weight / ml).eval(), config
+
+
+def positive_weight(weights: Options) -> float:
+    """The weight of the classification loss: 1 in our model, so the others are divided by it."""
+    ml = float(weights.take("ml", 1))
+    if ml <= 0:
+        raise CaseError(f"{weights.source}: ml = {ml} is not supported; supported: above 0")
+    return ml
+
+
+def align(case: Case, model: Tailor, weight: float) -> CTCAligned:
+    """Put our alignment modules with their weights before the model."""
     settings = AlignmentConfig.authors().replace(
-        target_steps=c["text_len"], weight=c["loss_weights"]["ctc"]
+        target_steps=model.config.max_steps,
+        weight=weight,
+        layers=ctc.layers_of(case.weights, ALIGNERS["visual"]),
     )
     wrapped = CTCAligned(settings, model)
     for m, prefix in ALIGNERS.items():
         module = ctc.build(case.weights, prefix, frames="first", positions="all")
-        wrapped.aligners[m].load_state_dict(module.state_dict())
-    return wrapped.eval(), config
+        case.load_weights(wrapped.aligners[m], module.state_dict())
+
+    # the program's masks are those of the aligned sequences; its alignment knows none
+    masks = {m: case.io[f"input/{m}_mask"].bool() for m in MODALITIES}
+
+    def give_masks(_: nn.Module, inputs: tuple[Batch, ...]) -> tuple[Batch, ...]:
+        batch = inputs[0]
+        return (Batch(batch.values, masks, batch.labels, batch.ids), *inputs[1:])
+
+    model.register_forward_pre_hook(give_masks)
+    return wrapped
 
 
-def read_batch(io: dict[str, Tensor], prefix: str = "") -> Batch:
-    """The recorded inputs as a batch."""
+def total_loss(case: Case, model: Tailor | CTCAligned, output: ModelOutput) -> Tensor:
+    """The program's total: ours, times the weight that ours divides by."""
+    return positive_weight(case.options.part("loss_weights")) * model.total_loss(output)
+
+
+def read_batch(io: dict[str, Tensor], prefix: str = "", *, aligned: bool = True) -> Batch:
+    """The recorded inputs as a batch; before an alignment every step is real."""
     values = {m: io[f"{prefix}input/{m}"] for m in MODALITIES}
-    masks = {m: io[f"{prefix}input/{m}_mask"].bool() for m in MODALITIES}
-    for m, x in values.items():  # recorded for the steps after the alignment, and all ones
-        if x.shape[1] != masks[m].shape[1]:
-            assert masks[m].all()
-            masks[m] = torch.ones(x.shape[:2], dtype=torch.bool)
+    if aligned:
+        masks = {m: io[f"{prefix}input/{m}_mask"].bool() for m in MODALITIES}
+    else:
+        masks = {m: torch.ones(x.shape[:2], dtype=torch.bool) for m, x in values.items()}
     labels = io[f"{prefix}input/labels"]
     return Batch(values, masks, labels, [str(i) for i in range(len(labels))])
-
-
-class Recorder:
-    """Keeps the inputs and outputs of named modules of one forward pass."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.inputs: dict[str, tuple[Any, ...]] = {}
-        self.outputs: dict[str, Any] = {}
-        for name, module in model.named_modules():
-            module.register_forward_hook(self._keep(name))
-
-    def _keep(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            self.inputs[name], self.outputs[name] = inputs, output
-
-        return hook
 
 
 def system_of(model: Tailor | CTCAligned) -> Tailor:
@@ -121,85 +166,117 @@ def gather_alignment(
         found[f"ctc/raw_lstm/{m}"] = seen.outputs[f"aligners.{m}.lstm"][0]
         found[f"ctc/pseudo_aligned/{m}"] = seen.outputs[f"aligners.{m}"].values
         found[f"loss/ctc/{m}"] = output.features[f"loss.ctc.{m}"]
-        every = ctc.build(case.weights, prefix)(normed, batch.masks[m], model.target_lengths(batch))
-        found[f"loss/ctc_full_length/{m}"] = every.loss.sum()
+        every_frame = ctc.build(case.weights, prefix)
+        aligned = every_frame(normed, batch.masks[m], model.target_lengths(batch))
+        found[f"loss/ctc_full_length/{m}"] = aligned.loss.sum()
     return found
 
 
-def gather(model: Tailor, output: ModelOutput, seen: Recorder, size: int) -> dict[str, Tensor]:
-    """Every recorded intermediate, under the name it has in the case."""
+def gather_encoders(model: Tailor, output: ModelOutput, seen: Recorder) -> dict[str, Tensor]:
+    """What is recorded of the encoders and of the representations they are refined into."""
     found: dict[str, Tensor] = {}
-    features, outputs = output.features, seen.outputs
     for m in MODALITIES:
-        found[f"norm/{m}"] = outputs.get(f"input_norms.{m}")
-        found[f"embed/{m}"] = outputs[f"encoders.{m}.embedding"]
+        found[f"norm/{m}"] = seen.outputs.get(f"input_norms.{m}")
+        found[f"embed/{m}"] = seen.outputs[f"encoders.{m}.embedding"]
         for i in range(len(model.encoders[m].layers)):
-            found[f"encoder_layer/{m}/{i}"] = outputs[f"encoders.{m}.layers.{i}"]
-        found[f"encoder_out/{m}"] = features[f"encoder.{m}"]
+            found[f"encoder_layer/{m}/{i}"] = seen.outputs[f"encoders.{m}.layers.{i}"]
+        found[f"encoder_out/{m}"] = output.features[f"encoder.{m}"]
         for kind in ("private", "common"):
-            x = features[f"{kind}.{m}"]
+            x = output.features[f"{kind}.{m}"]
             found[f"{kind}/{m}"] = x
             found[f"discriminator_logits/{kind}_{m}"] = model.discriminator(x)[..., CLASSES]
-    found["common/sum"] = sum(features[f"common.{m}"] for m in MODALITIES)
-    for name, stage in FUSIONS.items():
-        x, positions, types = seen.inputs[f"fusion.{stage}.embedding"]
-        assert positions.tolist() == list(range(x.shape[1]))
-        found[f"cross_in/{name}"] = x
-        found[f"cross_type/{name}"] = types.expand(size, -1)
-        found[f"cross_embed/{name}"] = outputs[f"fusion.{stage}.embedding"]
-        layers = len(model.fusion[stage].layers)
-        for i in range(layers):
-            found[f"cross_layer/{name}/{i}"] = outputs[f"fusion.{stage}.layers.{i}"]
-        found[f"cross_out/{name}"] = outputs[f"fusion.{stage}"].values
-        found[f"cross_mask/{name}"] = outputs[f"fusion.{stage}"].mask
-    found["decoder/label_embedding"] = outputs["decoder.norm"].expand(size, -1, -1)
-    for i in range(len(model.decoder.layers)):
-        layer = f"decoder.layers.{i}"
-        state, weights = outputs[f"{layer}.self_attention"]
-        found[f"decoder/after_label_self_attention/{i}"] = state.expand(size, -1, -1)
-        found[f"decoder/label_self_attention/{i}"] = weights.expand(size, -1, -1, -1)
-        state, weights = outputs[f"{layer}.memory_attention"]
-        found[f"decoder/after_label_to_modality/{i}"] = state
-        found[f"decoder/label_to_modality_attention/{i}"] = weights
-    found["decoder/out"] = features["label_representations"]
-    found["logits"] = output.logits
-    found["probabilities"] = output.logits.sigmoid()
-    found["predictions"] = (output.logits.sigmoid() > 0.35).float()
-    found["common_logits"] = outputs["common_classifier"]
-    found["common_probabilities"] = found["common_logits"].sigmoid()
+    found["common/sum"] = sum_of(output.features[f"common.{m}"] for m in MODALITIES)
     return found
 
 
-def loss_parts(model: Tailor | CTCAligned, output: ModelOutput) -> dict[str, Tensor]:
-    """The loss terms under the program's names."""
-    parts = {k.removeprefix("loss."): v for k, v in output.features.items() if "loss." in k}
+def gather_fusion(model: Tailor, seen: Recorder, samples: int) -> dict[str, Tensor]:
+    """What is recorded of the three cross-modal encoders."""
+    found: dict[str, Tensor] = {}
+    for name, stage in FUSIONS.items():
+        place = f"fusion.{stage}"
+        x, positions, types = seen.inputs[f"{place}.embedding"]
+        assert positions.tolist() == list(range(x.shape[1]))
+        found[f"cross_in/{name}"] = x
+        found[f"cross_type/{name}"] = types.expand(samples, -1)
+        found[f"cross_embed/{name}"] = seen.outputs[f"{place}.embedding"]
+        for i in range(len(model.fusion[stage].layers)):
+            found[f"cross_layer/{name}/{i}"] = seen.outputs[f"{place}.layers.{i}"]
+        found[f"cross_out/{name}"] = seen.outputs[place].values
+        found[f"cross_mask/{name}"] = seen.outputs[place].mask
+    return found
+
+
+def gather_decoder(
+    model: Tailor, output: ModelOutput, seen: Recorder, samples: int
+) -> dict[str, Tensor]:
+    """What is recorded of the decoder; our first label states are the same for every sample."""
+    labels = seen.outputs["decoder.norm"].expand(samples, -1, -1)
+    found = {
+        "decoder/label_embedding": labels,
+        "decoder/out": output.features["label_representations"],
+    }
+    for i in range(len(model.decoder.layers)):
+        state, weights = seen.outputs[f"decoder.layers.{i}.self_attention"]
+        found[f"decoder/after_label_self_attention/{i}"] = state.expand(samples, -1, -1)
+        found[f"decoder/label_self_attention/{i}"] = weights.expand(samples, -1, -1, -1)
+        state, weights = seen.outputs[f"decoder.layers.{i}.memory_attention"]
+        found[f"decoder/after_label_to_modality/{i}"] = state
+        found[f"decoder/label_to_modality_attention/{i}"] = weights
+    return found
+
+
+def gather(case: Case, model: Tailor, output: ModelOutput, seen: Recorder) -> dict[str, Tensor]:
+    """Every recorded intermediate and output, under the name it has in the case."""
+    samples = len(output.logits)
+    case.options.only("threshold_rule", "strictly greater", default="strictly greater")
+    probabilities = output.logits.sigmoid()
+    common = seen.outputs["common_classifier"]
+    found = gather_encoders(model, output, seen)
+    found |= gather_fusion(model, seen, samples)
+    found |= gather_decoder(model, output, seen, samples)
+    found |= {
+        "logits": output.logits,
+        "probabilities": probabilities,
+        "predictions": (probabilities > case.options.take("threshold", 0.35)).float(),
+        "common_logits": common,
+        "common_probabilities": common.sigmoid(),
+    }
+    return found
+
+
+def sum_of(tensors: Iterable[Tensor]) -> Tensor:
+    """The sum of tensors of one shape."""
+    return torch.stack(list(tensors)).sum(0)
+
+
+def loss_parts(output: ModelOutput) -> dict[str, Tensor]:
+    """The loss terms under the program's names, without the total."""
+    parts = {
+        name.removeprefix("loss."): x
+        for name, x in output.features.items()
+        if name.startswith("loss.")
+    }
     found = {
         "ml": output.losses["classification"],
         "cml": output.losses["common_semantics"],
         "adv_common": output.losses["adversarial_common"],
         "adv_private": output.losses["adversarial_private"],
-        "total": model.total_loss(output),
     }
     for m in MODALITIES:
         found[f"adv/common_{m}"] = parts[f"adversarial_common.{m}"]
         found[f"adv/private_{m}"] = parts[f"adversarial_private.{m}"]
         found[f"diff/common_private_{m}"] = parts[f"orthogonality.common_private_{m}"]
-    pairs = {
-        "text_visual": "visual_text",
-        "text_audio": "audio_text",
-        "visual_audio": "visual_audio",
-    }
-    for theirs, ours in pairs.items():
+    for theirs, ours in PAIRS.items():
         found[f"diff/private_{theirs}"] = parts[f"orthogonality.private_{ours}"]
-    found["diff_common_private"] = sum(found[f"diff/common_private_{m}"] for m in MODALITIES)
-    found["diff_private_private"] = sum(found[f"diff/private_{pair}"] for pair in pairs)
+    found["diff_common_private"] = sum_of(found[f"diff/common_private_{m}"] for m in MODALITIES)
+    found["diff_private_private"] = sum_of(found[f"diff/private_{pair}"] for pair in PAIRS)
     return found
 
 
 def gradients(
     model: Tailor | CTCAligned, config: TailorConfig, loss: Tensor, weights: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Gradients of ``loss`` under the program's parameter names; zero where there is none."""
+    """Gradients of ``loss`` under the program's parameter names; none where there is none."""
     named = dict(model.named_parameters())
     if isinstance(model, CTCAligned):
         inner = {n.removeprefix("model."): x for n, x in named.items() if n.startswith("model.")}
@@ -207,128 +284,170 @@ def gradients(
         named = inner | {n.replace("norms.", "input_norms.", 1): x for n, x in outer.items()}
     computed = torch.autograd.grad(loss, list(named.values()), retain_graph=True, allow_unused=True)
     ours = {n: g for n, g in zip(named, computed, strict=True) if g is not None}
+
     rows = {name: len(tensor) for name, tensor in weights.items()}
     found: dict[str, Tensor] = {}
     for entry in entries(config):
         if entry.ours in ours:
             found |= entry.to_theirs(ours[entry.ours], rows)
     for m, prefix in ALIGNERS.items():
-        start = f"aligners.{m}.{ctc.OURS}"
-        theirs = {block_name(n.removeprefix(prefix)): n for n in weights if n.startswith(prefix)}
-        found |= {theirs[n.removeprefix(start)]: g for n, g in ours.items() if n.startswith(start)}
+        for theirs in weights:
+            if theirs.startswith(prefix):
+                name = f"aligners.{m}.{ctc.OURS}{block_name(theirs.removeprefix(prefix))}"
+                if name in ours:
+                    found[theirs] = ours[name]
     return found
 
 
-def compare_alignment(case: Case) -> Comparison:
-    """The alignment module alone, with the loss as shipped and over the native length."""
-    comparison = Comparison()
-    for frames, name in (("first", "shipped_length"), ("all", "native_length")):
-        ours = ctc.Measured(case, case.io["input/x"], frames=frames, positions="all")
-        assert ours.aligned.loss is not None
-        loss = ours.aligned.loss.sum()
-        comparison.add(f"loss/{name}", loss, case.io[f"loss/{name}"], OUTPUT_TOLERANCE)
-        prefix = f"grad_{name}/"
-        for key, expected in case.io.items():
-            if key.startswith(prefix):
-                gradient = ours.gradient(loss, key.removeprefix(prefix))
-                comparison.add(key, gradient, expected, GRADIENT_TOLERANCE)
-    weights = ours.aligned.weights.mT
-    for name, found in (("raw_lstm", ours.activations), ("pseudo_aligned", ours.aligned.values)):
-        comparison.add(name, found, case.io[name], OUTPUT_TOLERANCE)
-    # all but the blank's
-    comparison.add("probabilities", weights, case.io["probabilities"][..., 1:], OUTPUT_TOLERANCE)
-    return comparison
+def recorded_gradients(
+    case: Case, model: Tailor | CTCAligned, config: TailorConfig, terms: dict[str, Tensor]
+) -> dict[str, Tensor | None]:
+    """The gradients of the total loss and of single terms, as far as they are recorded."""
+    by_term: dict[str, dict[str, Tensor]] = {}
+    found: dict[str, Tensor | None] = {}
+    for name in case.io:
+        kind, _, rest = name.partition("/")
+        if kind == "grad":
+            term, parameter = "total", rest
+        elif kind == "grad_term":
+            term, _, parameter = rest.partition("/")
+        else:
+            continue
+        if term in terms and term not in by_term:
+            by_term[term] = gradients(model, config, terms[term], case.weights)
+        found[name] = by_term.get(term, {}).get(parameter)
+    return found
 
 
 def compare_model(case: Case) -> Comparison:
     """Whole model: intermediates, outputs, loss terms, gradients of the total and of each term."""
     model, config = build(case)
-    batch = read_batch(case.io)
+    batch = read_batch(case.io, aligned=not isinstance(model, CTCAligned))
     tailor = system_of(model)
-    seen, around = Recorder(tailor), Recorder(model)
+    seen = Recorder(tailor)
+    around = Recorder(model)
     output = model(batch, features=True)
-    found = gather(tailor, output, seen, len(batch))
-    terms = loss_parts(model, output)
+
+    found: dict[str, Tensor | None] = {**gather(case, tailor, output, seen)}
+    terms = {**loss_parts(output), "total": total_loss(case, model, output)}
     found |= {f"loss/{name}": x for name, x in terms.items()}
     if isinstance(model, CTCAligned):
         found |= gather_alignment(model, case, batch, output, around)
-    by_term: dict[str, dict[str, Tensor]] = {}
-    comparison = Comparison()
-    for name, expected in case.io.items():
-        kind, _, rest = name.partition("/")
-        if kind == "input":
-            continue
-        if kind in ("grad", "grad_term"):
-            term, parameter = ("total", rest) if kind == "grad" else rest.split("/", 1)
-            if term not in by_term:
-                by_term[term] = gradients(model, config, terms[term], case.weights)
-            if parameter in by_term[term]:
-                comparison.add(name, by_term[term][parameter], expected, GRADIENT_TOLERANCE)
-            else:
-                comparison.missing(name)
-        elif name in found:
-            comparison.add(name, found[name], expected, OUTPUT_TOLERANCE)
-        else:
-            comparison.missing(name)
-    return comparison
+        terms["ctc"] = output.losses["ctc"]
+    found |= recorded_gradients(case, model, config, terms)
+    return Comparison.of(case, found, aside(case), Limits())
+
+
+def compare_alignment(case: Case) -> Comparison:
+    """The alignment module alone, with the loss as shipped and over the native length."""
+    case.options.without_effect("seed", "batch", "native_len", "in_dim", "out_len", "lstm_layers")
+    case.options.only("blank", 0, default=0)
+    found: dict[str, Tensor] = {}
+    for frames, kind in (("first", "shipped_length"), ("all", "native_length")):
+        ours = ctc.Measured(case, case.io["input/x"], frames=frames, positions="all")
+        assert ours.aligned.loss is not None
+        loss = ours.aligned.loss.sum()
+        found[f"loss/{kind}"] = loss
+        for name in ctc.parts(case.weights, ""):
+            found[f"grad_{kind}/{name}"] = ours.gradient(loss, name)
+
+    found["raw_lstm"] = ours.activations
+    found["pseudo_aligned"] = ours.aligned.values
+    # ours are those of the positions alone; with the blank they sum to 1
+    positions = ours.aligned.weights.mT
+    blank = 1 - positions.sum(-1, keepdim=True)
+    found["probabilities"] = torch.cat([blank, positions], -1)
+    return Comparison.of(case, found, aside(case), Limits())
+
+
+def parameters_after(
+    case: Case, model: Tailor, config: TailorConfig, rows: dict[str, int]
+) -> dict[str, Tensor]:
+    """Our parameters under the program's names; what we do not have keeps its first value."""
+    after: dict[str, Tensor] = dict(case.weights)
+    for entry in entries(config):
+        used = None if entry.rows is None else len(entry.rows)
+        for name, ours in entry.to_theirs(model.get_parameter(entry.ours), rows).items():
+            # rows that no position of ours reads are never updated
+            kept = after[name][len(ours) if used is None else used :]
+            after[name] = torch.cat([ours[: len(ours) - len(kept)], kept])
+    return after
+
+
+def build_their_optimizer(
+    case: Case, model: Tailor, recorded: Options
+) -> tuple[Any, torch.optim.Optimizer]:
+    """The training settings and our optimizer under the recorded options."""
+    recorded.only("name", "BertAdam", default="BertAdam")
+    recorded.only("bias_correction", False, default=False)
+    recorded.described("schedule", LINEAR, LINEAR)
+    recorded.described("decay", "decoupled", "decoupled")
+    recorded.described("clip", "global norm 1.0", "global norm 1.0")
+    recorded.without_effect("decayed")  # the numbers show which parameters are
+    settings = recipe("tailor", "authors").replace(
+        learning_rate=recorded.take("lr"),
+        warmup=recorded.take("warmup"),
+        weight_decay=recorded.take("weight_decay"),
+    )
+    optimizer = build_optimizer(model, settings)
+    for group in optimizer.param_groups:
+        group["betas"] = tuple(recorded.take("betas", (0.9, 0.999)))
+        group["eps"] = recorded.take("eps", 1e-6)
+    return settings, optimizer
 
 
 def compare_optimizer(case: Case) -> Comparison:
     """Updates by the authors' optimizer: loss, gradient norm, rate and parameters at each step."""
+    case.options.only("aligned", True)
+    case.options.without_effect("threshold", "threshold_rule")
     model, config = build(case)
-    recorded = case.info["optimiser"]
-    settings = recipe("tailor", "authors").replace(
-        learning_rate=recorded["lr"],
-        warmup=recorded["warmup"],
-        weight_decay=recorded["weight_decay"],
-    )
-    optimizer = build_optimizer(model, settings)
+    assert isinstance(model, Tailor)
+    recorded = Options(f"{case.path}: optimiser", case.info["optimiser"])
+    settings, optimizer = build_their_optimizer(case, model, recorded)
+
     rows = {name: len(tensor) for name, tensor in case.weights.items()}
-    comparison = Comparison()
+    found: dict[str, Tensor] = {}
     losses, norms, rates = [], [], []
-    for step in range(recorded["steps"]):
-        rate = learning_rate(settings, step, recorded["t_total"])
+    for step in range(recorded.take("steps")):
+        rate = learning_rate(settings, step, recorded.take("t_total"))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = model.total_loss(model(read_batch(case.io, f"step{step}/")))
+        loss = total_loss(case, model, model(read_batch(case.io, f"step{step}/")))
         optimizer.zero_grad()
         loss.backward()
         norms.append(nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm))
         optimizer.step()
-        losses.append(loss)
+
+        losses.append(loss.detach())
         rates.append(rate)
-        after = dict(case.weights)  # what has no counterpart of ours never changes
-        for entry in entries(config):
-            for name, ours in entry.to_theirs(model.get_parameter(entry.ours), rows).items():
-                unused = len(ours) - (len(entry.rows) if entry.rows is not None else len(ours))
-                after[name] = (
-                    ours if not unused else torch.cat([ours[:-unused], after[name][-unused:]])
-                )
-        prefix = f"step{step}/after/"
-        for name, expected in case.io.items():
-            if name.startswith(prefix):
-                comparison.add(name, after[name.removeprefix(prefix)], expected, OUTPUT_TOLERANCE)
-    comparison.add("loss_per_step", torch.stack(losses), case.io["loss_per_step"], OUTPUT_TOLERANCE)
-    comparison.add("lr_used", torch.tensor(rates), case.io["lr_used"], OUTPUT_TOLERANCE)
-    expected = case.io["grad_norm_before_clip"]
-    comparison.add("grad_norm_before_clip", torch.stack(norms), expected, GRADIENT_TOLERANCE)
+        for name, ours in parameters_after(case, model, config, rows).items():
+            found[f"step{step}/after/{name}"] = ours.clone()
+
+    found["loss_per_step"] = torch.stack(losses)
+    found["lr_used"] = torch.tensor(rates)
+    found["grad_norm_before_clip"] = torch.stack(norms)
+    comparison = Comparison.of(case, found, aside(case), Limits())
+    if unread := recorded.unread():
+        comparison.notes.append(f"options of the optimizer unknown here: {', '.join(unread)}")
     return comparison
 
 
 def compare_metrics(case: Case) -> Comparison:
     """The shipped evaluation, whose printed precision and recall are exchanged."""
+    case.options.without_effect("seed", "n", "classes")
+    case.options.described("accuracy", JACCARD, JACCARD)
+    threshold = case.options.take("threshold")
     labels = case.io["labels"].numpy().astype(np.uint8)
-    probabilities = case.io["probabilities"].numpy()
+    # scores of float32, as the program decides on them
+    probabilities = case.io["probabilities"].numpy().astype(np.float32)
     names = [f"label {i}" for i in range(labels.shape[1])]
-    threshold = case.info["config"]["threshold"]
     ours = evaluate(labels, probabilities, names, threshold)
-    comparison = Comparison()
-    decisions = torch.from_numpy(decide(probabilities, threshold).astype(np.float32))
-    comparison.add("predictions", decisions, case.io["predictions"], 0.0)
-    true_order = torch.tensor([ours.micro_precision, ours.micro_recall])
-    comparison.add("true_precision_recall", true_order, case.io["true_precision_recall"], 1e-6)
-    reported = torch.tensor(
-        [ours.micro_f1, ours.micro_recall, ours.micro_precision, round(ours.accuracy, 4)]
-    )
-    comparison.add("reported", reported, case.io["reported"], 1e-6)
-    return comparison
+
+    decisions = decide(probabilities, threshold).astype(np.float64)
+    reported = [ours.micro_f1, ours.micro_recall, ours.micro_precision, round(ours.accuracy, 4)]
+    found = {
+        "predictions": torch.from_numpy(decisions),
+        "true_precision_recall": torch.tensor([ours.micro_precision, ours.micro_recall]),
+        "reported": torch.tensor(reported),
+    }
+    return Comparison.of(case, found, aside(case), Limits(output=1e-6, exact=("predictions",)))

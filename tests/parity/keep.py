@@ -1,0 +1,68 @@
+"""``python -m tests.parity.keep CASE_DIR TARGET_DIR``: a case, small enough to be committed.
+
+All weights, inputs, outputs and losses are kept. Where a case is large, intermediate results and
+gradients are left out, the largest first, and ``case.json`` names them under ``left_out``. Values
+and types stay as they were recorded.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tests.parity.case import Case
+from tests.parity.systems import module_of
+
+ROOM = 32 * 1024
+"""Bytes of recorded results; the inputs are kept anyway."""
+
+LISTS = ("io", "weights", "parameters", "unregistered_parameters", "unused_parameters")
+"""Parts of ``case.json`` that list names and shapes, as the tensors themselves do."""
+
+
+def bytes_of(tensor: Tensor) -> int:
+    """The size of a tensor in memory."""
+    return tensor.numel() * tensor.element_size()
+
+
+def chosen(results: dict[str, Tensor]) -> set[str]:
+    """The results that are kept: the smallest of each kind in turn, as long as there is room."""
+    kinds: dict[str, list[str]] = {}
+    for name in sorted(results, key=lambda name: (bytes_of(results[name]), name)):
+        kind = name.replace(".", "/").split("/")[0]
+        kinds.setdefault(kind, []).append(name)
+
+    kept: set[str] = set()
+    room = ROOM
+    while kinds:
+        for kind, names in list(kinds.items()):
+            name = names.pop(0)
+            room -= bytes_of(results[name])
+            if room >= 0:
+                kept.add(name)
+            if room < 0 or not names:
+                del kinds[kind]
+    return kept
+
+
+def keep(source: Path, target: Path) -> None:
+    """Write the part of a case that is committed."""
+    case = Case.load(source)
+    recorded = load_file(source / "io.safetensors")
+    given = module_of(case).aside(case)
+    kept = given | chosen({name: x for name, x in recorded.items() if name not in given})
+    info: dict[str, Any] = {name: x for name, x in case.info.items() if name not in LISTS}
+    info["left_out"] = sorted(set(recorded) - kept)
+
+    target.mkdir(parents=True)
+    text = json.dumps(info, indent=1, ensure_ascii=False)
+    (target / "case.json").write_text(text + "\n", encoding="utf-8")
+    save_file({n: x for n, x in recorded.items() if n in kept}, target / "io.safetensors")
+    save_file(load_file(source / "weights.safetensors"), target / "weights.safetensors")
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]), Path(sys.argv[2]))

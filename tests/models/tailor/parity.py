@@ -11,7 +11,7 @@ from emotailor.data.batching import Batch
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.evaluation.metrics import decide, evaluate
 from emotailor.models.alignment.config import AlignmentConfig
-from emotailor.models.alignment.model import CTCAligned
+from emotailor.models.alignment.model import CTCAligned, align_before
 from emotailor.models.base import ModelOutput
 from emotailor.models.tailor.checkpoint import MODALITY_CLASSES, convert_state, entries
 from emotailor.models.tailor.config import TailorConfig
@@ -116,7 +116,7 @@ def align(case: Case, model: Tailor, weight: float) -> CTCAligned:
         weight=weight,
         layers=ctc.layers_of(case.weights, ALIGNERS["visual"]),
     )
-    wrapped = CTCAligned(settings, model)
+    wrapped = align_before(settings, model)
     for m, prefix in ALIGNERS.items():
         module = ctc.build(case.weights, prefix, frames="first", positions="all")
         case.load_weights(wrapped.aligners[m], module.state_dict())

@@ -10,6 +10,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
@@ -30,9 +31,14 @@ PURPLE, SKY, GREY, BLACK = "#CC79A7", "#56B4E9", "#777777", "#000000"
 OKABE_ITO = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 COLORS = {"visual": GREEN, "audio": BLUE, "text": RED, "common": PURPLE}  # the paper's three
 SEQUENTIAL, DIVERGING = "cividis", "PuOr"
-MARKS = (("o", ORANGE), ("s", RED), ("^", PURPLE))  # of the kinds of thresholds
+MARKS = (("o", ORANGE), ("s", RED), ("^", PURPLE))  # marker and colour of each kind of threshold
 WHITE = {"facecolor": "white", "edgecolor": "none"}  # behind text
-LONGEST_NAME = 18  # of a label in a figure; the numbers have the whole
+LONGEST_NAME = 18  # characters of a label in a figure; the numbers have the whole name
+FEW = 12  # labels up to which cells are large and hold their numbers
+SMALL = 9  # points of the smallest text
+DARK_GREY = "#444444"  # captions and remarks
+LINE_HEIGHT = {"title": 17.5, "caption": 12.5}  # points
+POINTS_PER_INCH = 72
 
 STYLE: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -75,7 +81,12 @@ def render(figure: Figure, file_format: str) -> bytes:
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         figure.draw_without_rendering()  # finding places takes longer than drawing: once is enough
         figure.set_layout_engine("none")
-    metadata = {"Date": None, "Creator": None} if file_format == "svg" else {"Software": None}
+
+    # no dates and no versions
+    metadata = {"Software": None}
+    if file_format == "svg":
+        metadata = {"Date": None, "Creator": None}
+
     stream = io.BytesIO()
     figure.savefig(stream, format=file_format, metadata=metadata)
     return stream.getvalue()
@@ -85,63 +96,103 @@ def render(figure: Figure, file_format: str) -> bytes:
 
 
 def _figure(width: float, height: float, title: str, caption: str) -> Figure:
-    """A figure whose title says what is seen, and below it of what."""
-    head = textwrap.wrap(title, max(20, int(width / 0.108)))
-    below = textwrap.wrap(caption, max(30, int(width / 0.076)))
-    top = (17.5 * len(head) + 12.5 * len(below) + 6) / 72  # inches
-    tall = height + top
+    """Return an empty figure with its title, which says what is seen, and its caption below.
+
+    Args:
+        width: width in inches.
+        height: height of the panels in inches; the room for title and caption is added.
+        title: what is seen.
+        caption: which run and which samples.
+    """
+    title_lines = textwrap.wrap(title, max(20, int(width / 0.108)))
+    caption_lines = textwrap.wrap(caption, max(30, int(width / 0.076)))
+    title_height = LINE_HEIGHT["title"] * len(title_lines)
+    caption_height = LINE_HEIGHT["caption"] * len(caption_lines)
+    head = (title_height + caption_height + 6) / POINTS_PER_INCH
+    total = height + head
+
     layout = ConstrainedLayoutEngine(
-        w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.06, rect=(0, 0, 1, height / tall)
+        w_pad=0.08,
+        h_pad=0.08,
+        wspace=0.04,
+        hspace=0.06,
+        rect=(0, 0, 1, height / total),
     )
-    figure = Figure(figsize=(width, tall), layout=layout)
+    figure = Figure(figsize=(width, total), layout=layout)
     FigureCanvasAgg(figure)
+
+    # places are shares of the figure
     place: dict[str, Any] = {"x": 0.09 / width, "ha": "left", "va": "top"}
-    figure.suptitle("\n".join(head), y=1 - 0.08 / tall, weight="bold", **place)
-    figure.text(y=1 - (0.08 + 17.5 / 72 * len(head)) / tall, s="\n".join(below), fontsize=9,
-                color="#444444", **place)  # fmt: skip
+    title_top = 1 - 0.08 / total
+    figure.suptitle("\n".join(title_lines), y=title_top, weight="bold", **place)
+    caption_top = 1 - (0.08 + LINE_HEIGHT["title"] / POINTS_PER_INCH * len(title_lines)) / total
+    figure.text(
+        y=caption_top,
+        s="\n".join(caption_lines),
+        fontsize=SMALL,
+        color=DARK_GREY,
+        **place,
+    )
     return figure
 
 
+def _rows(count: int, columns: int) -> int:
+    """Return the number of rows that ``count`` panels need."""
+    return -(-count // columns)
+
+
+def _columns(count: int, most: int) -> int:
+    """Return the number of columns that fills the rows best: 5 panels are 3 and 2, not 4 and 1."""
+    rows = _rows(count, most)
+    return _rows(count, rows)
+
+
 def _grid(figure: Figure, count: int, columns: int, **settings: Any) -> list[Axes]:
-    """Panels in rows of ``columns``; those left over are taken away."""
-    rows = -(-count // columns)
-    panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False, **settings).flat)
+    """Return panels in rows of ``columns``; those left over are taken away."""
+    grid = figure.subplots(_rows(count, columns), columns, squeeze=False, **settings)
+    panels: list[Axes] = list(grid.flat)
     for panel in panels[count:]:
         panel.remove()
     return panels[:count]
 
 
-def _columns(count: int, most: int) -> int:
-    """How many columns fill the rows best: 5 panels are 3 and 2, not 4 and 1."""
-    rows = -(-count // most)
-    return -(-count // rows)
-
-
 def short(name: str) -> str:
     """Return a name that fits beside a figure."""
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    if len(name) <= LONGEST_NAME:
+        return name
+    return name[: LONGEST_NAME - 1] + "…"
+
+
+def _all_short(names: Sequence[str]) -> list[str]:
+    return [short(name) for name in names]
 
 
 def _lighter(color: str, share: float = 0.55) -> tuple[float, ...]:
+    """Return a colour mixed with ``share`` of white."""
     return tuple(1 - (1 - x) * (1 - share) for x in to_rgb(color))
 
 
 def _array(values: Any) -> np.ndarray:
-    """Numbers of a JSON file, None as NaN."""
+    """Return the numbers of a JSON file, None as NaN."""
     return np.array(values, dtype=np.float64)
 
 
 def _decimal(value: float, digits: int = 2) -> str:
-    """A share without the leading zero, as papers print it."""
+    """Return a share without the leading zero, as papers print it."""
     text = f"{abs(value):.{digits}f}"
-    minus = "\u2212" if value < 0 and float(text) else ""
-    return minus + (text[1:] if text.startswith("0.") else text)
+    rounds_to_zero = not float(text)
+    if text.startswith("0."):
+        text = text.removeprefix("0")
+    if value < 0 and not rounds_to_zero:
+        return f"\u2212{text}"
+    return text
 
 
 def _ink(color: Any) -> str:
-    """Black or white, whichever is readable on a color."""
+    """Return black or white, whichever is readable on a colour."""
     red, green, blue = to_rgb(color)
-    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 else "black"
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return "white" if luma < 0.5 else "black"
 
 
 def _heat(
@@ -154,27 +205,38 @@ def _heat(
     norm: Normalize | None = None,
     digits: int = 2,
 ) -> Any:
-    """A heat map with a number in each cell, if there are not too many."""
-    scale = norm or Normalize(0, max(float(np.nanmax(values, initial=0.0)), 1e-9))
+    """Draw a heat map with a number in each cell, if there are not too many; return its image."""
+    if norm is None:
+        largest = max(float(np.nanmax(values, initial=0.0)), 1e-9)
+        norm = Normalize(0, largest)
     colors: Colormap = mpl.colormaps[cmap].with_extremes(bad="#eeeeee")
-    image = panel.imshow(np.ma.masked_invalid(values), cmap=colors, norm=scale, aspect="auto")
-    panel.set_xticks(range(len(columns)), [short(c) for c in columns], rotation=45, ha="right",
-                     rotation_mode="anchor")  # fmt: skip
-    panel.set_yticks(range(len(rows)), [short(r) for r in rows])
+    image = panel.imshow(np.ma.masked_invalid(values), cmap=colors, norm=norm, aspect="auto")
+
+    panel.set_xticks(
+        range(len(columns)),
+        _all_short(columns),
+        rotation=45,
+        ha="right",
+        rotation_mode="anchor",
+    )
+    panel.set_yticks(range(len(rows)), _all_short(rows))
     panel.tick_params(length=0)
     for spine in panel.spines.values():
         spine.set_visible(False)
-    if max(values.shape) <= 12:
-        for (i, j), value in np.ndenumerate(values):
-            if np.isnan(value):
-                panel.text(j, i, "\u2013", ha="center", va="center", fontsize=9, color=GREY)
-                continue
-            panel.text(j, i, _decimal(value, digits), ha="center", va="center", fontsize=9,
-                       color=_ink(colors(scale(value))[:3]))  # fmt: skip
+
+    if max(values.shape) > FEW:
+        return image
+    centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL}
+    for (i, j), value in np.ndenumerate(values):
+        if np.isnan(value):
+            panel.text(j, i, "\u2013", color=GREY, **centred)
+            continue
+        ink = _ink(colors(norm(value))[:3])
+        panel.text(j, i, _decimal(value, digits), color=ink, **centred)
     return image
 
 
-def _bar(figure: Figure, image: Any, panels: Sequence[Axes], label: str) -> None:
+def _color_bar(figure: Figure, image: Any, panels: Sequence[Axes], label: str) -> None:
     bar = figure.colorbar(image, ax=list(panels), shrink=0.8, pad=0.02, aspect=25)
     bar.outline.set_visible(False)
     bar.set_label(label)
@@ -184,100 +246,137 @@ def _bar(figure: Figure, image: Any, panels: Sequence[Axes], label: str) -> None
 
 
 def losses(numbers: Numbers) -> Figure:
-    """Figure 4: every loss per epoch, the objective first, and what validation says."""
-    epochs, parts = numbers["epochs"], numbers["train"]
-    names = [name for name in parts if name != "total"]
-    panels_needed = 1 + len(names) + 1
-    columns = _columns(panels_needed, 4)
-    rows = -(-panels_needed // columns)
+    """Draw Figure 4: every loss per epoch, the objective first, and what validation says."""
+    epochs = numbers["epochs"]
+    names = [name for name in numbers["train"] if name != "total"]
+    count = 1 + len(names) + 1  # the objective, each loss, validation
+    columns = _columns(count, 4)
+    rows = _rows(count, columns)
     figure = _figure(3.6 * columns, 0.2 + 2.6 * rows, "Losses per epoch", numbers["caption"])
-    panels = _grid(figure, panels_needed, columns)
-    marker = "o" if len(epochs) <= 25 else ""
+    panels = _grid(figure, count, columns)
+
     for panel in panels:
         panel.grid(axis="y")
         panel.axvline(numbers["best_epoch"], color=GREY, linewidth=1, linestyle=":")
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         panel.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-    objective, validation = panels[0], panels[-1]
-    objective.plot(epochs, parts["total"], color=BLACK, marker=marker, markersize=3.5)
+
+    line: dict[str, Any] = {"marker": "o" if len(epochs) <= 25 else "", "markersize": 3.5}
+    objective, *of_parts, validation = panels
+    objective.plot(epochs, numbers["train"]["total"], color=BLACK, **line)
     objective.set_title("objective, the weighted sum")
     objective.set_ylabel("loss")
-    for name, panel in zip(names, panels[1:-1], strict=True):
-        color = ORANGE if name == "adversarial_common" else BLUE
-        panel.plot(epochs, _array(parts[name]), color=color, marker=marker, markersize=3.5)
-        panel.set_title(f"{name.replace('_', ' ')} (weight {numbers['weights'][name]:g})")
-        chance = numbers["chance"].get(name)
-        if chance is not None:
-            panel.axhline(chance, color=GREY, linewidth=1.2, linestyle="--")
-            panel.annotate("a guessing discriminator", (1, chance), (-2, 0), fontsize=9,
-                           xycoords=("axes fraction", "data"), textcoords="offset points",
-                           ha="right", va="center", color="#444444",
-                           bbox={**WHITE, "pad": 1})  # fmt: skip
-    valid = numbers["valid"]
-    validation.plot(epochs, valid["loss"], color=RED, marker=marker, markersize=3.5,
-                    label="cross-entropy")  # fmt: skip
-    validation.plot(epochs, valid["micro_f1"], color=GREEN, marker=marker, markersize=3.5,
-                    linestyle="--", label="micro-F1")  # fmt: skip
-    validation.set_ylim(0, max(1.0, float(np.nanmax(_array(valid["loss"])))))
-    validation.set_title("validation")
-    validation.legend(loc="best")
+    for name, panel in zip(names, of_parts, strict=True):
+        _one_loss(panel, numbers, name, line)
+    _validation(validation, numbers, line)
     return figure
 
 
+def _one_loss(panel: Axes, numbers: Numbers, name: str, line: Mapping[str, Any]) -> None:
+    """Draw one part of the objective, and what it would be if the discriminator guessed."""
+    color = ORANGE if name == "adversarial_common" else BLUE
+    panel.plot(numbers["epochs"], _array(numbers["train"][name]), color=color, **line)
+    panel.set_title(f"{name.replace('_', ' ')} (weight {numbers['weights'][name]:g})")
+
+    chance = numbers["chance"].get(name)
+    if chance is None:
+        return
+    panel.axhline(chance, color=GREY, linewidth=1.2, linestyle="--")
+    panel.annotate(
+        "a guessing discriminator",
+        (1, chance),
+        (-2, 0),
+        fontsize=SMALL,
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        color=DARK_GREY,
+        bbox={**WHITE, "pad": 1},
+    )
+
+
+def _validation(panel: Axes, numbers: Numbers, line: Mapping[str, Any]) -> None:
+    epochs = numbers["epochs"]
+    loss = numbers["valid"]["loss"]
+    f1 = numbers["valid"]["micro_f1"]
+    panel.plot(epochs, loss, color=RED, label="cross-entropy", **line)
+    panel.plot(epochs, f1, color=GREEN, linestyle="--", label="micro-F1", **line)
+    panel.set_ylim(0, max(1.0, float(np.nanmax(_array(loss)))))
+    panel.set_title("validation")
+    panel.legend(loc="best")
+
+
 def discriminator(numbers: Numbers) -> Figure:
-    """Figure 5: probabilities of the discriminator, as bars with the spread over steps."""
-    modalities, kinds = numbers["modalities"], list(numbers["kinds"])
+    """Draw Figure 5: probabilities of the discriminator, as bars with the spread over steps."""
+    modalities = numbers["modalities"]
+    kinds = numbers["kinds"]
     figure = _figure(
-        1.2 + 1.7 * len(modalities) * len(kinds), 3.3,
-        "Which modality does the discriminator see behind a representation?", numbers["caption"],
-    )  # fmt: skip
+        1.2 + 1.7 * len(modalities) * len(kinds),
+        3.3,
+        "Which modality does the discriminator see behind a representation?",
+        numbers["caption"],
+    )
     panels = _grid(figure, len(kinds), len(kinds), sharey=True)
-    width = 0.8 / len(modalities)
-    for panel, kind in zip(panels, kinds, strict=True):
-        found = numbers["kinds"][kind]
-        for k, said in enumerate(modalities):
-            there = [i for i, m in enumerate(modalities) if m in found]
-            rows = [found[modalities[i]] for i in there]
-            means = np.array([row["mean"][said] for row in rows])
-            low = np.array([row["quantiles"]["0.1"][said] for row in rows])
-            high = np.array([row["quantiles"]["0.9"][said] for row in rows])
-            x = np.array(there) + (k - (len(modalities) - 1) / 2) * width
-            panel.bar(x, means, width * 0.92, color=COLORS[said], label=f"probability of {said}")
-            panel.vlines(x, low, high, color="#333333", linewidth=1.4)
-            for place, mean, top in zip(x, means, np.maximum(means, high), strict=True):
-                panel.annotate(_decimal(mean), (place, top), (0, 2), fontsize=9, ha="center",
-                               textcoords="offset points",
-                               bbox={**WHITE, "pad": 0.5})  # fmt: skip
-        panel.axhline(1 / len(modalities), color=GREY, linewidth=1.2, linestyle="--", zorder=0)
+    for panel, (kind, found) in zip(panels, kinds.items(), strict=True):
+        for position in range(len(modalities)):
+            _bars_of_answer(panel, modalities, found, position)
+        chance = 1 / len(modalities)
+        panel.axhline(chance, color=GREY, linewidth=1.2, linestyle="--", zorder=0)
         panel.set_xticks(range(len(modalities)), [f"of {m}" for m in modalities])
-        panel.set_title(f"{kind} representations {'C' if kind == 'common' else 'P'}")
+        symbol = "C" if kind == "common" else "P"  # of the paper
+        panel.set_title(f"{kind} representations {symbol}")
         panel.set_ylim(0, 1.12)
         panel.set_yticks(np.linspace(0, 1, 6))
+
     panels[0].set_ylabel("probability, mean over steps")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(modalities))
     return figure
 
 
+def _bars_of_answer(
+    panel: Axes, modalities: Sequence[str], found: Mapping[str, Any], position: int
+) -> None:
+    """Draw the probability of one modality, a bar for each modality that is judged."""
+    answer = modalities[position]
+    judged = [i for i, m in enumerate(modalities) if m in found]
+    rows = [found[modalities[i]] for i in judged]
+    means = np.array([row["mean"][answer] for row in rows])
+    low = np.array([row["quantiles"]["0.1"][answer] for row in rows])
+    high = np.array([row["quantiles"]["0.9"][answer] for row in rows])
+
+    width = 0.8 / len(modalities)
+    beside_middle = position - (len(modalities) - 1) / 2
+    x = np.array(judged) + beside_middle * width
+    panel.bar(x, means, width * 0.92, color=COLORS[answer], label=f"probability of {answer}")
+    panel.vlines(x, low, high, color="#333333", linewidth=1.4)
+    for place, mean, top in zip(x, means, np.maximum(means, high), strict=True):
+        panel.annotate(
+            _decimal(mean),
+            (place, top),
+            (0, 2),
+            fontsize=SMALL,
+            ha="center",
+            textcoords="offset points",
+            bbox={**WHITE, "pad": 0.5},
+        )
+
+
 def tsne(numbers: Numbers) -> Figure:
-    """Figure 6: t-SNE of the kinds of representation, one panel per run."""
+    """Draw Figure 6: t-SNE of the kinds of representation, one panel per run."""
     runs = numbers["runs"]
     figure = _figure(
-        0.4 + 4.9 * len(runs), 5.5, "t-SNE of common and private representations",
+        0.4 + 4.9 * len(runs),
+        5.5,
+        "t-SNE of common and private representations",
         numbers["caption"],
-    )  # fmt: skip
+    )
     panels = _grid(figure, len(runs), len(runs))
     for panel, run in zip(panels, runs, strict=True):
         for group in run["groups"]:
-            x, y = _array(group["points"]).T
-            common, color = group["kind"] == "common", COLORS[group["modality"]]
-            panel.scatter(
-                x, y, s=13, marker="o" if common else "^", linewidths=0.3 if common else 0.6,
-                facecolors=color if common else _lighter(color),
-                edgecolors="white" if common else color,
-                label=f"{group['kind']}, {group['modality']}",
-            )  # fmt: skip
+            _scatter(panel, group)
         panel.set_title(run["title"])
         panel.set_xticks([])
         panel.set_yticks([])
@@ -285,35 +384,75 @@ def tsne(numbers: Numbers) -> Figure:
             spine.set_visible(True)
             spine.set_color("#bbbbbb")
         if run["note"]:
-            panel.set_xlabel(run["note"], fontsize=9)
-    handles, names = panels[0].get_legend_handles_labels()
-    columns = max(1, -(-len(names) // 2)) if len(runs) == 1 else len(names)
-    order = [i for c in range(columns) for i in (c, c + columns) if i < len(names)]
-    figure.legend([handles[i] for i in order], [names[i] for i in order],
-                  loc="outside lower center", ncols=columns, markerscale=1.8)  # fmt: skip
+            panel.set_xlabel(run["note"], fontsize=SMALL)
+    _legend_by_kind(figure, panels)
     return figure
 
 
+def _scatter(panel: Axes, group: Mapping[str, Any]) -> None:
+    """Draw the steps of one kind and modality: filled circles if common, light triangles if not."""
+    x, y = _array(group["points"]).T
+    color = COLORS[group["modality"]]
+    look: dict[str, Any] = {
+        "marker": "^",
+        "linewidths": 0.6,
+        "facecolors": _lighter(color),
+        "edgecolors": color,
+    }
+    if group["kind"] == "common":
+        look = {"marker": "o", "linewidths": 0.3, "facecolors": color, "edgecolors": "white"}
+    panel.scatter(x, y, s=13, label=f"{group['kind']}, {group['modality']}", **look)
+
+
+def _legend_by_kind(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Add a legend: a row for each kind under one panel, all in a row under several."""
+    handles, names = panels[0].get_legend_handles_labels()
+    columns = len(names)
+    if len(panels) == 1:
+        columns = max(1, _rows(len(names), 2))
+
+    # a legend is filled column by column
+    order = []
+    for column in range(columns):
+        places = (column, column + columns)
+        order += [place for place in places if place < len(names)]
+    figure.legend(
+        [handles[i] for i in order],
+        [names[i] for i in order],
+        loc="outside lower center",
+        ncols=columns,
+        markerscale=1.8,
+    )
+
+
 def label_correlation(numbers: Numbers) -> Figure:
-    """Figure 7: the attention of labels to labels, per head and on average."""
-    names, heads = numbers["labels"], _array(numbers["heads"])
+    """Draw Figure 7: the attention of labels to labels, per head and on average."""
+    names = numbers["labels"]
+    heads = _array(numbers["heads"])  # (heads, L, L)
     shown = [(f"head {k + 1}", head) for k, head in enumerate(heads)]
-    shown += [("mean of the heads", heads.mean(0))] if len(heads) > 1 else []
+    if len(heads) > 1:
+        shown.append(("mean of the heads", heads.mean(0)))
+
     columns = _columns(len(shown), 3)
-    rows = -(-len(shown) // columns)
-    cell = 0.44 if len(names) <= 12 else 0.22
+    rows = _rows(len(shown), columns)
+    cell = 0.44 if len(names) <= FEW else 0.22
     side = max(cell * len(names), 1.8)
     figure = _figure(
-        1.0 + (side + 1.0) * columns, 0.1 + (side * 0.8 + 1.1) * rows,
+        1.0 + (side + 1.0) * columns,
+        0.1 + (side * 0.8 + 1.1) * rows,
         "Learned label correlations: how much each label (row) attends to each label (column)",
         numbers["caption"],
-    )  # fmt: skip
+    )
     panels = _grid(figure, len(shown), columns)
-    norm = Normalize(float(heads.min()), max(float(heads.max()), float(heads.min()) + 1e-9))
+
+    lowest = float(heads.min())
+    highest = max(float(heads.max()), lowest + 1e-9)
+    norm = Normalize(lowest, highest)
+    digits = 3 if np.ptp(heads) < 0.1 else 2
     for panel, (title, head) in zip(panels, shown, strict=True):
-        image = _heat(panel, head, names, names, norm=norm, digits=3 if np.ptp(heads) < 0.1 else 2)
+        image = _heat(panel, head, names, names, norm=norm, digits=digits)
         panel.set_title(title)
-    _bar(figure, image, panels, "attention, rows sum to 1")
+    _color_bar(figure, image, panels, "attention, rows sum to 1")
     return figure
 
 
@@ -321,77 +460,132 @@ def label_correlation(numbers: Numbers) -> Figure:
 
 
 def precision_recall(numbers: Numbers) -> Figure:
-    """A precision-recall curve per label, with what the thresholds make of it."""
+    """Draw a precision-recall curve per label, with what the thresholds make of it."""
     labels = numbers["labels"]
     columns = _columns(len(labels), 4)
-    rows = -(-len(labels) // columns)
+    rows = _rows(len(labels), columns)
     figure = _figure(
-        max(3.0 * columns, 6.5), 0.7 + 2.4 * rows, "Precision and recall of each label",
+        max(3.0 * columns, 6.5),
+        0.7 + 2.4 * rows,
+        "Precision and recall of each label",
         numbers["caption"],
-    )  # fmt: skip
+    )
     panels = _grid(figure, len(labels), columns, sharex=True, sharey=True)
     for place, (panel, (name, label)) in enumerate(zip(panels, labels.items(), strict=True)):
         panel.set(xlim=(0, 1.02), ylim=(0, 1.05))
         panel.grid(visible=True)
         if label["average_precision"] is None:
             panel.set_title(short(name))
-            panel.text(0.5, 0.5, "never true\nin this split", ha="center", va="center", fontsize=9)
+            reason = "never true\nin this split"
+            panel.text(0.5, 0.5, reason, ha="center", va="center", fontsize=SMALL)
         else:
             panel.set_title(f"{short(name)}: AP {label['average_precision']:.2f}")
-            recall, precision = [0, *label["recall"]], label["precision"]
-            panel.step(recall, [precision[0], *precision], where="pre", color=BLUE,
-                       label="this model")  # fmt: skip
-            panel.axhline(label["frequency"], color=GREY, linestyle="--", linewidth=1.2,
-                          label="chance: the label's frequency")  # fmt: skip
-            marks = label["thresholds"].items()
-            for (mode, point), (marker, color) in zip(marks, MARKS, strict=False):
-                if point["predicted"]:
-                    panel.plot(
-                        point["recall"], point["precision"], marker=marker, color=color,
-                        markeredgecolor="white", markersize=8, linestyle="none", clip_on=False,
-                        label=f"{mode.replace('_', ' ')} threshold",
-                    )  # fmt: skip
-            if never := [mode for mode, point in marks if not point["predicted"]]:
-                several = len(never) == len(label["thresholds"]) > 1
-                which = "any threshold" if several else ", ".join(never).replace("_", " ")
-                panel.text(0.98, 0.9, f"not predicted at {which}", ha="right", fontsize=9,
-                           transform=panel.transAxes)  # fmt: skip
-        if place % columns == 0:
+            _curve(panel, label)
+            _threshold_marks(panel, label["thresholds"])
+
+        first_of_row = place % columns == 0
+        if first_of_row:
             panel.set_ylabel("precision")
-        if place + columns >= len(labels):
+        lowest_of_column = place + columns >= len(labels)
+        if lowest_of_column:
             panel.set_xlabel("recall")
             panel.tick_params(labelbottom=True)
-    keys = {k: h for p in panels for h, k in zip(*p.get_legend_handles_labels(), strict=True)}
-    if keys:
-        names, handles = list(keys), list(keys.values())
-        figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 3))
+    _legend_of_all(figure, panels)
     return figure
 
 
+def _curve(panel: Axes, label: Mapping[str, Any]) -> None:
+    # the first precision is held down to recall 0
+    recall = [0, *label["recall"]]
+    precision = [label["precision"][0], *label["precision"]]
+    panel.step(recall, precision, where="pre", color=BLUE, label="this model")
+    panel.axhline(
+        label["frequency"],
+        color=GREY,
+        linestyle="--",
+        linewidth=1.2,
+        label="chance: the label's frequency",
+    )
+
+
+def _threshold_marks(panel: Axes, by_mode: Mapping[str, Any]) -> None:
+    """Mark the points that the thresholds reach, and name those at which nothing is predicted."""
+    for (mode, point), (marker, color) in zip(by_mode.items(), MARKS, strict=False):
+        if point["predicted"]:
+            panel.plot(
+                point["recall"],
+                point["precision"],
+                marker=marker,
+                color=color,
+                markeredgecolor="white",
+                markersize=8,
+                linestyle="none",
+                clip_on=False,
+                label=f"{mode.replace('_', ' ')} threshold",
+            )
+    never = [mode for mode, point in by_mode.items() if not point["predicted"]]
+    if not never:
+        return
+    which = ", ".join(never).replace("_", " ")
+    if len(never) == len(by_mode) > 1:
+        which = "any threshold"
+    text = f"not predicted at {which}"
+    panel.text(0.98, 0.9, text, ha="right", fontsize=SMALL, transform=panel.transAxes)
+
+
+def _legend_of_all(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Add a legend of what any panel shows, each thing once."""
+    shown: dict[str, Any] = {}
+    for panel in panels:
+        handles, names = panel.get_legend_handles_labels()
+        shown.update(zip(names, handles, strict=True))
+    if not shown:
+        return
+    figure.legend(
+        list(shown.values()),
+        list(shown),
+        loc="outside lower center",
+        ncols=min(len(shown), 3),
+    )
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """How a score is drawn."""
+
+    title: str
+    color: str
+    line: str
+    width: float = 1.6
+
+
+_CURVES = {
+    "micro_precision": _Curve("precision", BLUE, "--"),
+    "micro_recall": _Curve("recall", ORANGE, "-."),
+    "micro_f1": _Curve("micro-F1", BLACK, "-", width=2.4),
+}
+
+
 def thresholds(numbers: Numbers) -> Figure:
-    """Micro-F1, precision and recall against one threshold for all labels, per split."""
+    """Draw micro-F1, precision and recall against one threshold for all labels, per split."""
     splits = numbers["splits"]
     figure = _figure(
         0.6 + 5.0 * len(splits), 3.9, "The effect of the decision threshold", numbers["caption"]
     )
     panels = _grid(figure, len(splits), len(splits), sharey=True)
-    looks = {"micro_precision": ("precision", BLUE, "--"), "micro_recall": ("recall", ORANGE, "-."),
-             "micro_f1": ("micro-F1", BLACK, "-")}  # fmt: skip
     for panel, (split, found) in zip(panels, splits.items(), strict=True):
         panel.grid(visible=True)
-        for name, (title, color, line) in looks.items():
-            curve = _array(found["curves"][name])
-            panel.plot(numbers["threshold"], curve, color=color, linestyle=line,
-                       linewidth=2.4 if name == "micro_f1" else 1.6, label=title)  # fmt: skip
+        for name, look in _CURVES.items():
+            panel.plot(
+                numbers["threshold"],
+                _array(found["curves"][name]),
+                color=look.color,
+                linestyle=look.line,
+                linewidth=look.width,
+                label=look.title,
+            )
         for (mode, point), (marker, color) in zip(found["modes"].items(), MARKS, strict=False):
-            label = f"{mode.replace('_', ' ')}: micro-F1 {point['micro_f1']:.3f}"
-            if point["threshold"] is None:
-                panel.axhline(point["micro_f1"], color=color, linestyle=":", label=label)
-            else:
-                panel.axvline(point["threshold"], color=color, linewidth=1, zorder=0)
-                panel.plot(point["threshold"], point["micro_f1"], marker=marker, color=color,
-                           markeredgecolor="white", markersize=9, linestyle="none",
-                           label=label.replace(":", f" {point['threshold']:.2f}:", 1))  # fmt: skip
+            _chosen_threshold(panel, mode.replace("_", " "), point, marker, color)
         panel.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="threshold")
         panel.set_title(f"{split} split ({found['samples']:,} samples)")
         panel.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2, columnspacing=1.2)
@@ -399,91 +593,180 @@ def thresholds(numbers: Numbers) -> Figure:
     return figure
 
 
+def _chosen_threshold(
+    panel: Axes, mode: str, point: Mapping[str, Any], marker: str, color: str
+) -> None:
+    """Mark a chosen threshold and the micro-F1 it reaches."""
+    threshold = point["threshold"]
+    f1 = point["micro_f1"]
+    if threshold is None:  # each label has its own, so there is no place on the axis
+        panel.axhline(f1, color=color, linestyle=":", label=f"{mode}: micro-F1 {f1:.3f}")
+        return
+    panel.axvline(threshold, color=color, linewidth=1, zorder=0)
+    panel.plot(
+        threshold,
+        f1,
+        marker=marker,
+        color=color,
+        markeredgecolor="white",
+        markersize=9,
+        linestyle="none",
+        label=f"{mode} {threshold:.2f}: micro-F1 {f1:.3f}",
+    )
+
+
 def co_occurrence(numbers: Numbers) -> Figure:
-    """What is predicted beside a true label, what is true beside it, and the difference."""
+    """Draw what is predicted beside a true label, what is true beside it, and the difference."""
     names = numbers["labels"]
-    rows = [f"{short(n)} ({c:,})" for n, c in zip(names, numbers["support"], strict=True)]
+    supports = zip(names, numbers["support"], strict=True)
+    rows = [f"{short(name)} ({support:,})" for name, support in supports]
     rows.append(f"no label ({numbers['unlabelled']:,})")
-    predicted, true = _array(numbers["predicted"]), _array(numbers["true"])
-    cell = 0.46 if len(names) <= 12 else 0.22
+
+    few = len(names) <= FEW
+    cell = 0.46 if few else 0.22
     side = max(cell * len(names), 2.0)
+    height = max(0.4 * len(rows), 1.5) if few else side
     figure = _figure(
-        2.6 + 3 * (side + 0.55), 1.5 + (max(0.4 * len(rows), 1.5) if len(names) <= 12 else side),
-        "Which labels are predicted where a label is true", numbers["caption"],
-    )  # fmt: skip
+        2.6 + 3 * (side + 0.55),
+        1.5 + height,
+        "Which labels are predicted where a label is true",
+        numbers["caption"],
+    )
     panels = _grid(figure, 3, 3, sharey=True)
-    largest = max(float(np.nanmax(np.abs(predicted - true), initial=0.0)), 0.05)
-    for panel, title, values, cmap, norm, label in (
-        (panels[0], "predicted", predicted, SEQUENTIAL, Normalize(0, 1), None),
-        (panels[1], "true", true, SEQUENTIAL, Normalize(0, 1), "share of samples"),
-        (panels[2], "predicted minus true", predicted - true, DIVERGING,
-         Normalize(-largest, largest), "difference"),
-    ):  # fmt: skip
-        image = _heat(panel, values, rows, names, cmap=cmap, norm=norm)
+
+    # (L + 1, L): the last row is of samples without a label
+    predicted = _array(numbers["predicted"])
+    true = _array(numbers["true"])
+    difference = predicted - true
+    shares = Normalize(0, 1)
+    image = _heat(panels[0], predicted, rows, names, norm=shares)
+    _heat(panels[1], true, rows, names, norm=shares)
+    _color_bar(figure, image, panels[:2], "share of samples")
+
+    largest = max(float(np.nanmax(np.abs(difference), initial=0.0)), 0.05)
+    around_zero = Normalize(-largest, largest)
+    image = _heat(panels[2], difference, rows, names, cmap=DIVERGING, norm=around_zero)
+    _color_bar(figure, image, panels[2:], "difference")
+
+    titles = ("predicted", "true", "predicted minus true")
+    for panel, title in zip(panels, titles, strict=True):
         panel.set_title(title)
         panel.set_xlabel("label (column)")
-        if label == "share of samples":
-            _bar(figure, image, panels[:2], label)
-        elif label:
-            _bar(figure, image, [panel], label)
     panels[0].set_ylabel("samples in which this label is true (row)")
     return figure
 
 
 def attention(numbers: Numbers) -> Figure:
-    """Where each label looks: shares of the blocks, and relative time."""
-    names, blocks = numbers["labels"], numbers["blocks"]
-    time = {block: _array(numbers["density"][block]) for block in blocks}
-    shares = numbers["shares"]
-    count = len(blocks) + (shares is not None)
+    """Draw where each label looks: shares of the blocks, and relative time."""
+    names = numbers["labels"]
+    blocks = numbers["blocks"]
+    has_shares = numbers["shares"] is not None
+    count = len(blocks) + has_shares
     columns = min(count, 3)
-    rows = -(-count // columns)
+    rows = _rows(count, columns)
     height = max(0.3 * len(names), 1.7)
     figure = _figure(
-        1.2 + 4.0 * columns, 0.4 + (height + 0.85) * rows,
-        "Where each label looks: over modalities and over time", numbers["caption"],
-    )  # fmt: skip
+        1.2 + 4.0 * columns,
+        0.4 + (height + 0.85) * rows,
+        "Where each label looks: over modalities and over time",
+        numbers["caption"],
+    )
     panels = _grid(figure, count, columns)
-    if shares is not None:
-        panel = panels[0]
-        left = np.zeros(len(names))
-        looks = cycle(OKABE_ITO)
-        for block in [*blocks, "padding"]:
-            values = _array(shares[block])
-            if block == "padding" and values.max() < 0.005:
-                continue
-            base, _, part = block.partition(".")
-            color = "#bbbbbb" if block == "padding" else COLORS.get(base, next(looks))
-            shade = _lighter(color, 0.35) if part else color
-            panel.barh(range(len(names)), values, left=left, label=block, height=0.75, color=shade,
-                       hatch={"audio": "//", "text": ".."}.get(part), edgecolor="white",
-                       linewidth=0.5)  # fmt: skip
-            for y, value in enumerate(values):
-                if value >= 0.08 and len(names) <= 12:
-                    panel.text(left[y] + value / 2, y, _decimal(value), ha="center", va="center",
-                               fontsize=9, color=_ink(shade))  # fmt: skip
-            left += values
-        real = 1 - _array(shares["padding"]).mean()
-        for edge in np.cumsum([numbers["even"][block] for block in blocks])[:-1]:
-            panel.axvline(edge * real, color="black", linewidth=1, linestyle=(0, (3, 3)))
-        panel.set_yticks(range(len(names)), [short(n) for n in names])
-        panel.invert_yaxis()
-        panel.set(xlim=(0, 1), title="share of each block")
-        panel.set_xlabel("share of the attention")
-        panel.legend(loc="upper center", bbox_to_anchor=(0.45, -0.24), ncols=4, handlelength=1,
-                     columnspacing=0.9, handletextpad=0.4)  # fmt: skip
-    spread = max([0.1, *(float(np.nanmax(np.abs(x - 1), initial=0)) for x in time.values())])
+    if has_shares:
+        _shares_of_blocks(panels[0], numbers)
+        panels = panels[1:]
+    _attention_over_time(figure, panels, numbers)
+    return figure
+
+
+def _shares_of_blocks(panel: Axes, numbers: Numbers) -> None:
+    """Draw for each label a bar that its attention to the blocks divides."""
+    names = numbers["labels"]
+    left = np.zeros(len(names))
+    looks = cycle(OKABE_ITO)
+    for block in [*numbers["blocks"], "padding"]:
+        share = _array(numbers["shares"][block])  # (L,)
+        is_padding = block == "padding"
+        if is_padding and share.max() < 0.005:
+            continue
+        modality, _, part = block.partition(".")  # common.audio is a part of the common block
+        other_color = next(looks)  # is drawn for every block, so that colours stay in their order
+        color = "#bbbbbb" if is_padding else COLORS.get(modality, other_color)
+        shade = _lighter(color, 0.35) if part else color
+        panel.barh(
+            range(len(names)),
+            share,
+            left=left,
+            label=block,
+            height=0.75,
+            color=shade,
+            hatch={"audio": "//", "text": ".."}.get(part),
+            edgecolor="white",
+            linewidth=0.5,
+        )
+        if len(names) <= FEW:
+            _numbers_in_bars(panel, share, left, shade)
+        left += share
+
+    _even_attention(panel, numbers)
+    panel.set_yticks(range(len(names)), _all_short(names))
+    panel.invert_yaxis()
+    panel.set(xlim=(0, 1), title="share of each block")
+    panel.set_xlabel("share of the attention")
+    panel.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.45, -0.24),
+        ncols=4,
+        handlelength=1,
+        columnspacing=0.9,
+        handletextpad=0.4,
+    )
+
+
+def _numbers_in_bars(panel: Axes, share: np.ndarray, left: np.ndarray, shade: Any) -> None:
+    for row, value in enumerate(share):
+        if value < 0.08:  # the number would be wider than the bar
+            continue
+        middle = left[row] + value / 2
+        panel.text(
+            middle,
+            row,
+            _decimal(value),
+            ha="center",
+            va="center",
+            fontsize=SMALL,
+            color=_ink(shade),
+        )
+
+
+def _even_attention(panel: Axes, numbers: Numbers) -> None:
+    """Draw the edges that the bars would have if every step got the same."""
+    not_padding = 1 - _array(numbers["shares"]["padding"]).mean()
+    widths = [numbers["even"][block] for block in numbers["blocks"]]
+    inner_edges = np.cumsum(widths)[:-1]
+    for edge in inner_edges:
+        panel.axvline(edge * not_padding, color="black", linewidth=1, linestyle=(0, (3, 3)))
+
+
+def _attention_over_time(figure: Figure, panels: Sequence[Axes], numbers: Numbers) -> None:
+    """Draw for each block the attention over relative time, 1 where it is even."""
+    names = numbers["labels"]
+    densities = {block: _array(numbers["density"][block]) for block in numbers["blocks"]}
+    deviations = [np.nanmax(np.abs(x - 1), initial=0) for x in densities.values()]
+    spread = max(0.1, *map(float, deviations))
     norm = Normalize(1 - spread, 1 + spread)
-    timed = panels[count - len(blocks) :]
-    for panel, block in zip(timed, blocks, strict=True):
-        colors = mpl.colormaps[DIVERGING].with_extremes(bad="#dddddd")
+    colors = mpl.colormaps[DIVERGING].with_extremes(bad="#dddddd")
+    for panel, (block, density) in zip(panels, densities.items(), strict=True):
         image = panel.imshow(
-            np.ma.masked_invalid(time[block]), cmap=colors, norm=norm, aspect="auto",
-            extent=(0, 1, len(names) - 0.5, -0.5), interpolation="nearest",
-        )  # fmt: skip
-        panel.set_yticks(range(len(names)), [short(n) for n in names])
+            np.ma.masked_invalid(density),  # (L, bins)
+            cmap=colors,
+            norm=norm,
+            aspect="auto",
+            extent=(0, 1, len(names) - 0.5, -0.5),
+            interpolation="nearest",
+        )
+        panel.set_yticks(range(len(names)), _all_short(names))
         panel.set_title(f"{block}: over time")
         panel.set_xticks([0, 0.5, 1], ["start", "middle", "end"])
         panel.tick_params(length=0)
-    _bar(figure, image, timed, "times even attention")
-    return figure
+    _color_bar(figure, image, panels, "times even attention")

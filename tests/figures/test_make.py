@@ -13,9 +13,9 @@ from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.figures import drawing
-from emotailor.figures.make import FIGURES, FigureReport, make_figures, plain
+from emotailor.figures.make import FIGURES, FigureReport, make_figures
 from emotailor.figures.numbers import (
-    Subject,
+    RunView,
     co_occurrence_numbers,
     loss_numbers,
     micro_scores,
@@ -23,6 +23,8 @@ from emotailor.figures.numbers import (
     precision_recall_numbers,
     threshold_numbers,
 )
+from emotailor.figures.store import plain
+from emotailor.runs.run import Run
 from emotailor.training.run_config import RunConfig
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.runs.runs import MODEL, TRAINING, one_thread, run_cli, train_tiny
@@ -66,8 +68,8 @@ def numbers(report: FigureReport, name: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def subject(run: Path) -> Subject:
-    return Subject(run, data=None, split="test", device="cpu")
+def view(run: Path) -> RunView:
+    return RunView(Run.open(run), data=None, split="test", device="cpu")
 
 
 @pytest.fixture
@@ -191,13 +193,11 @@ def test_precision_recall_by_hand() -> None:
     assert [len(x) for x in precision_recall_curve(0 * labels, scores)] == [0, 0]
 
 
-def test_the_area_of_a_curve_is_the_average_precision(subject: Subject) -> None:
+def test_the_area_of_a_curve_is_the_average_precision(view: RunView) -> None:
     for j, name in enumerate(LABELS):
-        precision, recall = precision_recall_curve(
-            subject.labels[:, j], subject.probabilities[:, j]
-        )
+        precision, recall = precision_recall_curve(view.labels[:, j], view.probabilities[:, j])
         area = (np.diff(recall, prepend=0) * precision).sum()
-        assert area == pytest.approx(subject.metrics.labels[name].average_precision)
+        assert area == pytest.approx(view.metrics.labels[name].average_precision)
 
 
 def test_micro_scores_by_hand() -> None:
@@ -210,8 +210,8 @@ def test_micro_scores_by_hand() -> None:
     assert micro_scores(labels, scores, 1.0)["micro_precision"] is None
 
 
-def test_thresholds_are_marked_on_validation_and_test(subject: Subject) -> None:
-    found = threshold_numbers(subject)
+def test_thresholds_are_marked_on_validation_and_test(view: RunView) -> None:
+    found = threshold_numbers(view)
     assert list(found["splits"]) == ["valid", "test"]
     valid = found["splits"]["valid"]
     modes, curve = valid["modes"], valid["curves"]["micro_f1"]
@@ -219,16 +219,16 @@ def test_thresholds_are_marked_on_validation_and_test(subject: Subject) -> None:
     assert modes["fixed"]["micro_f1"] == curve[35]
     assert modes["tuned"]["micro_f1"] >= max(curve)  # it was chosen here
     tested = found["splits"]["test"]["modes"]["tuned"]["micro_f1"]
-    assert tested == pytest.approx(subject.metrics.micro_f1)
+    assert tested == pytest.approx(view.metrics.micro_f1)
 
 
-def test_co_occurrence_by_hand(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_co_occurrence_by_hand(view: RunView, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]], np.uint8)
     scores = np.array([[0.9, 0.1, 0.9], [0.9, 0.9, 0.1], [0.1, 0.9, 0.1]], np.float32)
-    monkeypatch.setattr(subject, "labels", labels)
-    monkeypatch.setattr(subject, "probabilities", scores)
-    monkeypatch.setattr(subject.predictor, "thresholds", np.full(3, 0.5))
-    found = plain(co_occurrence_numbers(subject))
+    monkeypatch.setattr(view, "labels", labels)
+    monkeypatch.setattr(view, "probabilities", scores)
+    monkeypatch.setattr(view.predictor, "thresholds", np.full(3, 0.5))
+    found = plain(co_occurrence_numbers(view))
     assert found["support"] == [2, 1, 0]
     assert found["unlabelled"] == 1
     assert found["predicted"] == [[1, 0.5, 0.5], [1, 0, 1], [None] * 3, [0, 1, 0]]
@@ -260,7 +260,7 @@ def test_a_run_that_was_not_trained_here(run: Path, data: Path, tmp_path: Path) 
     damaged = Path(shutil.copytree(run, tmp_path / "damaged"))
     (damaged / "metrics.jsonl").write_text("{")
     with pytest.raises(Exception, match="is damaged"):
-        loss_numbers(Subject(damaged, data=None, split="test", device="cpu"))
+        loss_numbers(RunView(Run.open(damaged), data=None, split="test", device="cpu"))
 
 
 def test_a_folder_of_something_else_is_not_written_into(
@@ -337,12 +337,12 @@ def test_one_label(tmp_path: Path) -> None:
 
 def test_a_label_that_is_never_true_and_names_nobody_would_choose(tmp_path: Path) -> None:
     run = train_tiny(relabelled(tmp_path / "data", 3, never=True), tmp_path / "run", epochs=1)
-    subject = Subject(run, data=None, split="test", device="cpu")
-    found = plain(precision_recall_numbers(subject))
+    view = RunView(Run.open(run), data=None, split="test", device="cpu")
+    found = plain(precision_recall_numbers(view))
     label = found["labels"][NAME]
     assert label["average_precision"] is None
     assert label["recall"] == []
-    both = plain(co_occurrence_numbers(subject))
+    both = plain(co_occurrence_numbers(view))
     assert both["predicted"][0] == [None] * 3
     with drawing.style():
         svg = drawing.render(drawing.precision_recall(found), "svg").decode()

@@ -10,22 +10,23 @@ On synthetic data the truth is planted, so that what is learned can be laid besi
   split. Its p-value is that of Mantel's test: labels are permuted, rows and columns together.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import islice, permutations
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import permutations
 from math import factorial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Shaped
+from jaxtyping import Bool, Float, Float64, Shaped
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from emotailor.data.dataset import EmotionDataset
-from emotailor.data.sample import EMOTIONS
+from emotailor.data.sample import EMOTIONS, Modality
 from emotailor.data.synthetic import is_planted, mosei_statistics
-from emotailor.figures.representations import Internals, Kind, probe_accuracy
+from emotailor.figures.representations import KINDS, Internals, Kind, probe_accuracy
+from emotailor.figures.store import Claim
 
 NEAR = 0.1
 """How far from chance a mean probability or an accuracy may be to count as chance."""
@@ -36,31 +37,6 @@ LEVEL = 0.05
 _PERMUTATIONS = 5040  # 7!: with more labels as many are drawn
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One claim.
-
-    Attributes:
-        name: in ``claims.json``.
-        statement: what is claimed.
-        expected: what would bear it out.
-        found: what was found, or why nothing could be.
-        holds: whether it does; None where it could not be checked.
-        numbers: behind ``found``.
-    """
-
-    name: str
-    statement: str
-    expected: str
-    found: str
-    holds: bool | None
-    numbers: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-
 # ---------------------------------------------------------------------- correlations of labels
 
 
@@ -68,23 +44,25 @@ def phi_coefficients(together: Float[np.ndarray, "labels labels"]) -> Float64[np
     """Return the correlations of 0/1 labels from the shares of samples in which both hold.
 
     Args:
-        together: (L, L), P(i and j); the diagonal holds P(i).
+        together: P(i and j), (L, L); the diagonal holds P(i).
 
     Returns:
-        (L, L), NaN for a label that always or never holds.
+        The correlations, (L, L); NaN for a label that always or never holds.
     """
     share = np.diag(together)
     deviation = np.sqrt(share * (1 - share))
+    covariances = together - np.outer(share, share)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(
-            (together - np.outer(share, share)) / np.outer(deviation, deviation), np.float64
-        )
+        correlations = covariances / np.outer(deviation, deviation)
+    return np.asarray(correlations, np.float64)
 
 
 def ranks(values: Float[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
     """Return ranks from 1; ties share the mean of theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((counts.cumsum() - (counts - 1) / 2)[inverse], np.float64)
+    last = counts.cumsum()  # the last rank of each distinct value
+    mean = last - (counts - 1) / 2
+    return np.asarray(mean[inverse], np.float64)
 
 
 def rank_correlation(
@@ -93,40 +71,73 @@ def rank_correlation(
     """Return Spearman's rho over the pairs of two different labels, with Mantel's p-value.
 
     Args:
-        x: (L, L); the diagonal is left out.
-        y: likewise.
-        seed: of the permutations, where there are more than 7 labels.
+        x: values of pairs of labels, (L, L); the diagonal is left out.
+        y: values of the same pairs.
+        seed: seed of the permutations, where there are more than 7 labels.
 
     Returns:
         ``rho``, one-sided ``p`` (chance of a rho as large if labels had nothing to do with each
         other) and ``labels``; labels with a NaN are left out. None with fewer than 3 labels, or
         where all values are the same.
     """
-    off = ~np.eye(len(x), dtype=bool)
-    known = ~(np.isnan(np.where(off, x, 0)) | np.isnan(np.where(off, y, 0)))
-    keep = known.sum(1) > len(x) / 2
-    x, y = x[np.ix_(keep, keep)], y[np.ix_(keep, keep)]
-    count = len(x)
+    keep = _without_nan(x, y)
+    count = int(keep.sum())
     if count < 3:
         return None
-    off = ~np.eye(count, dtype=bool)
-    a, b = np.zeros((count, count)), np.zeros((count, count))
-    a[off], b[off] = ranks(x[off]), ranks(y[off])
-    middle = (off.sum() + 1) / 2
-    a[off] -= middle
-    b[off] -= middle
+
+    # ranks of the pairs around zero, so that products are covariances
+    a = _centred_ranks(x[np.ix_(keep, keep)])
+    b = _centred_ranks(y[np.ix_(keep, keep)])
     scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
     if scale == 0:
         return None
+
+    found = []
+    for order in _orders(count, seed):
+        permuted = a[np.ix_(order, order)]  # rows and columns together: Mantel
+        found.append((permuted * b).sum())
+    correlations = np.array(found) / scale
+    rho = float(correlations[0])  # the first order changes nothing
+    as_large = correlations >= rho - 1e-12
+    return {"rho": rho, "p": float(as_large.mean()), "labels": count}
+
+
+def _off_diagonal(count: int) -> Bool[np.ndarray, "l l"]:
+    return ~np.eye(count, dtype=bool)
+
+
+def _without_nan(
+    x: Float[np.ndarray, "labels labels"], y: Float[np.ndarray, "labels labels"]
+) -> Bool[np.ndarray, "labels"]:
+    """Return which labels have a value with most others.
+
+    A label that always or never holds has none with any; each other label lacks that one alone.
+    """
+    off = _off_diagonal(len(x))
+    unknown = np.isnan(x) | np.isnan(y)
+    known = ~(unknown & off)
+    return np.asarray(known.sum(1) > len(x) / 2)
+
+
+def _centred_ranks(values: Float[np.ndarray, "l l"]) -> Float64[np.ndarray, "l l"]:
+    """Return the ranks of all pairs of two different labels less their mean; zeros elsewhere."""
+    off = _off_diagonal(len(values))
+    middle = (off.sum() + 1) / 2
+    centred = np.zeros(values.shape)
+    centred[off] = ranks(values[off]) - middle
+    return centred
+
+
+def _orders(count: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield permutations of labels, first that which changes nothing: all, or as many drawn."""
     if factorial(count) <= _PERMUTATIONS:
-        orders = np.array(list(permutations(range(count))))
-    else:
-        rng = np.random.default_rng(seed)
-        drawn = (rng.permutation(count) for _ in range(_PERMUTATIONS - 1))
-        orders = np.array([np.arange(count), *islice(drawn, _PERMUTATIONS - 1)])
-    found = np.array([(a[np.ix_(order, order)] * b).sum() for order in orders]) / scale
-    rho = float(found[0])  # the first order changes nothing
-    return {"rho": rho, "p": float((found >= rho - 1e-12).mean()), "labels": count}
+        for order in permutations(range(count)):
+            yield np.array(order)
+        return
+    rng = np.random.default_rng(seed)
+    yield np.arange(count)
+    for _ in range(_PERMUTATIONS - 1):
+        yield rng.permutation(count)
 
 
 def empirical_together(labels: Shaped[np.ndarray, "n labels"]) -> Float64[np.ndarray, "l l"]:
@@ -159,19 +170,24 @@ def check_claims(
     """Check the claims that can be checked; the others say why not.
 
     Args:
-        internals: of the model, on some split.
-        names: of the labels.
-        probabilities: of the labels, on the same split.
-        training_labels: of the training split.
-        planted: of :func:`planted_together`.
+        internals: what the model shows of itself on some split.
+        names: names of the labels.
+        probabilities: probabilities of the labels on the same split.
+        training_labels: labels of the training split.
+        planted: result of :func:`planted_together`.
     """
-    found = [_discriminator(internals, "common"), _probe(internals)]
-    found.append(_discriminator(internals, "private"))
+    found = [
+        _discriminator_common(internals),
+        _probe(internals),
+        _discriminator_private(internals),
+    ]
+
     references: dict[str, np.ndarray] = {}
     if planted is not None and len(names) > 1:
         references["planted"] = phi_coefficients(planted)
     if len(training_labels):
         references["training"] = phi_coefficients(empirical_together(training_labels))
+
     for name, reference in references.items():
         found.append(_attention_of_labels(internals, name, reference))
     for name, reference in references.items():
@@ -179,59 +195,95 @@ def check_claims(
     return found
 
 
-def _discriminator(internals: Internals, kind: Kind) -> Claim:
-    verdicts, count = internals.verdicts.get(kind, {}), len(internals.modalities)
-    chance = 1 / count
-    clear = (1 + chance) / 2  # halfway from chance to certainty
-    common = kind == "common"
-    name = f"discriminator_{kind}"
-    statement = (
-        "common: the discriminator cannot tell the modality"
-        if common
-        else "private: the discriminator can tell it"
-    )
-    expected = (
-        f"P(right) within {NEAR:g} of {chance:.3f}" if common else f"P(right) at least {clear:.3f}"
-    )
-    if not verdicts or count < 2:
-        return Claim(name, statement, expected, "the model has no discriminator of them", None)
-    right = {
-        m: float(verdict.mean[internals.modalities.index(m)]) for m, verdict in verdicts.items()
-    }
-    holds = all(abs(p - chance) <= NEAR if common else p >= clear for p in right.values())
+_NO_DISCRIMINATOR = "the model has no discriminator of them"
+
+
+def _discriminator_common(internals: Internals) -> Claim:
+    chance = 1 / len(internals.modalities)
+    right = _probability_of_right(internals, "common")
+    near_chance = [abs(p - chance) <= NEAR for p in right.values()]
     return Claim(
-        name,
-        statement,
-        expected,
-        ", ".join(f"{m} {p:.3f}" for m, p in right.items()),
-        holds,
-        {
-            "chance": chance,
-            "right": right,
-            "accuracy": {m: verdict.accuracy for m, verdict in verdicts.items()},
-            "steps": {m: verdict.steps for m, verdict in verdicts.items()},
-        },
+        "discriminator_common",
+        "common: the discriminator cannot tell the modality",
+        f"P(right) within {NEAR:g} of {chance:.3f}",
+        found=_by_modality(right) or _NO_DISCRIMINATOR,
+        holds=all(near_chance) if right else None,
+        numbers=_verdict_numbers(internals, "common", right),
     )
+
+
+def _discriminator_private(internals: Internals) -> Claim:
+    chance = 1 / len(internals.modalities)
+    clear = (1 + chance) / 2  # halfway from chance to certainty
+    right = _probability_of_right(internals, "private")
+    are_clear = [p >= clear for p in right.values()]
+    return Claim(
+        "discriminator_private",
+        "private: the discriminator can tell it",
+        f"P(right) at least {clear:.3f}",
+        found=_by_modality(right) or _NO_DISCRIMINATOR,
+        holds=all(are_clear) if right else None,
+        numbers=_verdict_numbers(internals, "private", right),
+    )
+
+
+def _probability_of_right(internals: Internals, kind: Kind) -> dict[Modality, float]:
+    """Return the mean probability of the right modality; empty without a discriminator."""
+    if len(internals.modalities) < 2:
+        return {}
+    found = {}
+    for m, verdict in internals.verdicts.get(kind, {}).items():
+        own = internals.modalities.index(m)
+        found[m] = float(verdict.mean[own])
+    return found
+
+
+def _by_modality(right: Mapping[Modality, float]) -> str:
+    return ", ".join(f"{m} {p:.3f}" for m, p in right.items())
+
+
+def _verdict_numbers(
+    internals: Internals, kind: Kind, right: Mapping[Modality, float]
+) -> dict[str, Any]:
+    if not right:
+        return {}
+    verdicts = internals.verdicts[kind]
+    return {
+        "chance": 1 / len(internals.modalities),
+        "right": right,
+        "accuracy": {m: verdict.accuracy for m, verdict in verdicts.items()},
+        "steps": {m: verdict.steps for m, verdict in verdicts.items()},
+    }
 
 
 def _probe(internals: Internals) -> Claim:
-    name = "probe_common"
-    statement = "common: nor can a fresh linear probe"
-    count = len(internals.modalities)
-    expected = f"accuracy at most {1 / count + NEAR:.3f}"
-    accuracies = {
-        kind: probe_accuracy(internals.drawn[kind])
-        for kind in ("common", "private")
-        if len(internals.drawn.get(kind, {})) > 1
-    }
-    reached = accuracies.get("common")
-    if reached is None:
-        why = "no common representations" if "common" not in accuracies else "too few samples"
-        return Claim(name, statement, expected, why, None)
+    chance = 1 / len(internals.modalities)
+    most = chance + NEAR
+    accuracies: dict[str, float | None] = {}
+    for kind in KINDS:
+        drawn = internals.drawn.get(kind, {})
+        if len(drawn) > 1:
+            accuracies[kind] = probe_accuracy(drawn)
+
+    claim = Claim(
+        "probe_common",
+        "common: nor can a fresh linear probe",
+        f"accuracy at most {most:.3f}",
+        found="no common representations",
+        holds=None,
+    )
+    if "common" not in accuracies:
+        return claim
+    common = accuracies["common"]
+    if common is None:
+        return replace(claim, found="too few samples")
+
+    text = f"{common:.3f}"
     private = accuracies.get("private")
-    text = f"{reached:.3f}" + ("" if private is None else f" (private: {private:.3f})")
-    numbers = {"chance": 1 / count, **accuracies}
-    return Claim(name, statement, expected, text, reached <= 1 / count + NEAR, numbers)
+    if private is not None:
+        text += f" (private: {private:.3f})"
+    numbers = {"chance": chance, **accuracies}
+    return replace(claim, found=text, holds=common <= most, numbers=numbers)
 
 
 _REFERENCES = {
@@ -268,14 +320,18 @@ def _expected() -> str:
 
 
 def _judge(name: str, statement: str, numbers: Mapping[str, Any]) -> Claim:
+    """Return the claim that a rank correlation is positive and not by chance."""
     mean = numbers["mean"]
     if mean is None:
         why = "fewer than 3 labels with a correlation, or all the same"
         return Claim(name, statement, _expected(), why, None, numbers)
-    holds = mean["rho"] > 0 and mean["p"] < LEVEL
+
     text = f"rho {mean['rho']:.3f}, p {mean['p']:.3f}"
-    if per_head := [head["rho"] for head in numbers.get("heads", ()) if head is not None]:
-        text += f" (heads {min(per_head):.2f} to {max(per_head):.2f})"
+    heads = [head for head in numbers.get("heads", ()) if head is not None]
+    if heads:
+        of_heads = [head["rho"] for head in heads]
+        text += f" (heads {min(of_heads):.2f} to {max(of_heads):.2f})"
+    holds = mean["rho"] > 0 and mean["p"] < LEVEL
     return Claim(name, statement, _expected(), text, holds, numbers)
 
 
@@ -284,9 +340,12 @@ def render_claims(claims: Sequence[Claim], *, split: str, planted: bool) -> Rend
     table = Table(title=Text(f"Claims, on split {split}"), title_justify="left")
     for column in ("claim", "expected", "found", "holds"):
         table.add_column(column)
+
     looks = {True: ("yes", "green"), False: ("no", "red"), None: ("n/a", "dim")}
     for claim in claims:
-        table.add_row(claim.statement, claim.expected, claim.found, Text(*looks[claim.holds]))
+        holds = Text(*looks[claim.holds])
+        table.add_row(claim.statement, claim.expected, claim.found, holds)
+
     if planted:
         return table
     note = "The data have no planted truth: correlations are compared with the training labels."

@@ -1,52 +1,67 @@
 """The numbers behind the figures of a run."""
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float32, Float64, Shaped
 
 from emotailor.data.dataset import Split
 from emotailor.data.sample import Modality
-from emotailor.data.store import open_dataset
-from emotailor.errors import DataError
-from emotailor.evaluation.metrics import Metrics, decide, evaluate, ratio
+from emotailor.errors import ConfigError, DataError
+from emotailor.evaluation.metrics import LabelMetrics, Metrics, decide, evaluate, ratio
+from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.figures.representations import (
     KINDS,
     POINTS,
     QUANTILES,
     Drawn,
     Internals,
+    Kind,
+    Verdict,
     collect,
     probe_accuracy,
 )
-from emotailor.runs.run import matching_labels, trained_on
-from emotailor.serving.predictor import Predictor
-from emotailor.training.run_folder import CONFIG_FILE, METRICS_FILE
+from emotailor.runs.run import Run, matching_labels
+from emotailor.training.run_folder import METRICS_FILE
 
 TERMS = {"adversarial": "adversarial_weight", "orthogonality": "orthogonality_weight"}
+"""The two terms of Eq. 17 that refine representations, and the settings of their weights."""
+
+ADVERSARIAL = ("adversarial_common", "adversarial_private")
+"""Losses of the modality discriminator."""
 
 Numbers = dict[str, Any]
+SplitUse = Literal["train", "valid"]
 
 
 class SkipFigure(Exception):  # noqa: N818 - it is no error
     """A figure cannot be made; the message says why."""
 
 
-class Subject:
-    """A trained run on one split of a data set.
+class RunView:
+    """A trained run on one split of a data set: what all figures are made from.
 
     Args:
-        run: run or model folder.
+        run: the run.
         data: stored data set; by default the one it was trained on.
         split: name of the split.
-        device: to compute on.
+        device: device to compute on.
         points: most steps drawn of each kind of representation.
-        seed: of their draw, and of t-SNE.
+        seed: seed of their draw, and of t-SNE.
+
+    Attributes:
+        run: the run.
+        predictor: the trained model.
+        dataset: the data set.
+        part: the split.
+        labels: labels of the split in the model's order, (n, L).
+        probabilities: what the model predicts, (n, L).
+        against: a run to lay beside this one in Figure 6; None for none.
 
     Raises:
         ModelError: there is no model, or the data do not fit it.
@@ -55,7 +70,7 @@ class Subject:
 
     def __init__(
         self,
-        run: Path,
+        run: Run,
         *,
         data: Path | None,
         split: str,
@@ -63,40 +78,55 @@ class Subject:
         points: int = POINTS,
         seed: int = 0,
     ) -> None:
-        self.run, self.points, self.seed = run, points, seed
-        self.predictor = Predictor.load(run, device=device)
-        path = data if data is not None else trained_on(run)
-        self.dataset = open_dataset(path)
+        self.run = run
+        self.points = points
+        self.seed = seed
+        self.against: RunView | None = None
+        self.predictor = run.predictor(device=device)
+        path = run.data_path if data is None else data
+        self.dataset = run.dataset(path)
         self.part = self.dataset[split]
         if not len(self.part):
             raise DataError(f"split {split!r} of {path} is empty", expected="at least one sample")
-        self.names = self.predictor.label_names
+        self.names = run.label_names
         self.labels = self.labels_of(self.part)
         self.probabilities = self.predictor.predict_proba(self.part)
 
     @property
+    def folder_name(self) -> str:
+        """The name of the run folder, also where it was given as ``.``."""
+        return self.run.folder.resolve().name
+
+    @property
     def title(self) -> str:
-        """How the run is called in captions."""
-        return f"{self.run.resolve().name} ({self.predictor.card.system})"
+        """The run as captions name it."""
+        return f"{self.folder_name} ({self.run.model.system})"
 
     @property
     def of_split(self) -> str:
-        """Which samples a caption is about."""
+        """The samples that a caption is about."""
         return f"{self.title}, {self.part.name} split, {len(self.part):,} samples"
 
     def labels_of(self, split: Split) -> np.ndarray:
         """Return the labels of a split in the model's order, (n, L)."""
         return matching_labels(self.dataset, split, self.names)
 
-    def split_named(self, key: str, default: str) -> Split | None:
-        """Return the split that the run used as ``data.<key>``, if it is there and not empty."""
+    def split_used_as(self, use: SplitUse) -> Split | None:
+        """Return the split that the run trained or validated on, if it is there and not empty."""
+        split = self.dataset.splits.get(self._name_of_split(use))
+        if split is None or not len(split):
+            return None
+        return split
+
+    def _name_of_split(self, use: SplitUse) -> str:
+        """Return the name that the settings of the training give; else its usual name."""
         try:
-            config = json.loads((self.run / CONFIG_FILE).read_text(encoding="utf-8"))
-            name = str(config["config"]["data"].get(key, default))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            name = default
-        split = self.dataset.splits.get(name)
-        return split if split is not None and len(split) else None
+            config = self.run.config
+        except ConfigError:  # the model is whole, and so are its figures
+            config = None
+        if config is None:
+            return use
+        return config.data.train_split if use == "train" else config.data.valid_split
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -109,174 +139,253 @@ class Subject:
         return collect(
             self.predictor.model,
             self.part,
-            aligned=self.predictor.card.aligned,
+            aligned=self.run.model.aligned,
             standardizer=self.predictor.standardizer,
             points=self.points,
             seed=self.seed,
         )
 
     def lacks(self, what: str) -> SkipFigure:
-        """The reason why a figure of the model's insides cannot be made."""
-        return SkipFigure(f"the model ({self.predictor.card.system}, as trained) has no {what}")
+        """Return the reason why a figure of the model's insides cannot be made."""
+        return SkipFigure(f"the model ({self.run.model.system}, as trained) has no {what}")
 
 
 # ---------------------------------------------------------------------- figures 4 to 7
 
 
-def loss_numbers(subject: Subject) -> Numbers:
+def loss_numbers(view: RunView) -> Numbers:
     """Figure 4: the losses of every epoch, from ``metrics.jsonl``."""
-    file = subject.run / METRICS_FILE
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        raise SkipFigure(f"no {METRICS_FILE} in {subject.run}: it was not trained here") from None
-    try:
-        history = [json.loads(line) for line in lines if line.strip()]
-        if not history or not history[0]["train"]:
-            raise SkipFigure(f"the model ({subject.predictor.card.system}) is fitted at once")
-        names = list(history[0]["train"])
-        found: Numbers = {
-            "epochs": [int(entry["epoch"]) for entry in history],
-            "train": {name: [float(e["train"][name]) for e in history] for name in names},
-            "valid": {
-                name: [float(entry["valid"][name]) for entry in history]
-                for name in ("loss", "micro_f1")
-            },
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SkipFigure(f"{file} is damaged ({error})") from None
-    weights = dict(subject.predictor.model.loss_weights)
-    found["weights"] = {name: weights.get(name, 1.0) for name in names if name != "total"}
-    # each adversarial loss is a sum over the modalities of a cross-entropy
-    modalities = len(subject.predictor.dims)
-    found["chance"] = {
-        name: modalities * math.log(modalities)
-        for name in ("adversarial_common", "adversarial_private")
-        if name in names and subject.predictor.card.system == "tailor"
-    }
-    best = subject.predictor.card.selection.get("epoch", found["epochs"][-1])
-    found["best_epoch"] = best
-    found["caption"] = f"{subject.title}; dotted: epoch {best}, whose model was kept"
-    return found
-
-
-def discriminator_numbers(subject: Subject) -> Numbers:
-    """Figure 5: what the discriminator says of each kind of representation."""
-    internals = subject.internals
-    if not internals.verdicts or len(internals.modalities) < 2:
-        raise subject.lacks("modality discriminator over steps")
-    order = internals.modalities
-
-    def by_name(values: Float64[np.ndarray, "modalities"]) -> dict[Modality, float]:
-        return dict(zip(order, values.tolist(), strict=True))
-
-    kinds = {
-        kind: {
-            m: {
-                "steps": v.steps,
-                "mean": by_name(v.mean),
-                "std": by_name(v.std),
-                "quantiles": {
-                    f"{q:g}": by_name(row) for q, row in zip(QUANTILES, v.quantiles, strict=True)
-                },
-                "accuracy": v.accuracy,
-            }
-            for m, v in verdicts.items()
-        }
-        for kind, verdicts in internals.verdicts.items()
-    }
+    history = _history(view)
+    epochs = [epoch.epoch for epoch in history]
+    names = list(history[0].train)
+    parts = [name for name in names if name != "total"]
+    weights = view.predictor.model.loss_weights
+    best = view.run.model.selection.get("epoch", epochs[-1])
     return {
-        "modalities": list(order),
-        "kinds": kinds,
-        "caption": f"{subject.of_split}; lines: 10th to 90th percentile of the steps; "
-        f"dashed: chance, {1 / len(order):.2f}",
+        "epochs": epochs,
+        "train": {name: [epoch.train[name] for epoch in history] for name in names},
+        "valid": {
+            "loss": [epoch.valid_loss for epoch in history],
+            "micro_f1": [epoch.valid_f1 for epoch in history],
+        },
+        "weights": {name: weights.get(name, 1.0) for name in parts},
+        "chance": _losses_by_chance(names, len(view.predictor.dims)),
+        "best_epoch": best,
+        "caption": f"{view.title}; dotted: epoch {best}, whose model was kept",
     }
 
 
-def tsne_numbers(subject: Subject, against: Subject | None) -> Numbers:
+@dataclass(frozen=True)
+class _Epoch:
+    """The losses of one epoch and what validation said."""
+
+    epoch: int
+    train: Mapping[str, float]
+    valid_loss: float
+    valid_f1: float
+
+
+def _history(view: RunView) -> list[_Epoch]:
+    file = view.run.folder / METRICS_FILE
+    if not file.is_file():
+        raise SkipFigure(f"no {METRICS_FILE} in {view.run.folder}: it was not trained here")
+    try:
+        records = view.run.history
+        fitted_at_once = not records or not records[0]["train"]
+        if not fitted_at_once:
+            return [_read_epoch(record) for record in records]
+    except DataError as error:
+        raise SkipFigure(error.found) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SkipFigure(f"{file} is damaged ({error})") from error
+    raise SkipFigure(f"the model ({view.run.model.system}) is fitted at once")
+
+
+def _read_epoch(record: Mapping[str, Any]) -> _Epoch:
+    valid = record["valid"]
+    return _Epoch(
+        epoch=int(record["epoch"]),
+        train={name: float(loss) for name, loss in record["train"].items()},
+        valid_loss=float(valid["loss"]),
+        valid_f1=float(valid["micro_f1"]),
+    )
+
+
+def _losses_by_chance(names: Sequence[str], modalities: int) -> dict[str, float]:
+    """Return the adversarial losses of a discriminator that guesses.
+
+    Each adversarial loss is a sum over the modalities of a cross-entropy.
+    """
+    guessing = modalities * math.log(modalities)
+    return {name: guessing for name in ADVERSARIAL if name in names}
+
+
+def discriminator_numbers(view: RunView) -> Numbers:
+    """Figure 5: what the discriminator says of each kind of representation."""
+    internals = view.internals
+    modalities = internals.modalities
+    if not internals.verdicts or len(modalities) < 2:
+        raise view.lacks("modality discriminator over steps")
+    kinds: Numbers = {}
+    for kind, verdicts in internals.verdicts.items():
+        kinds[kind] = {m: _verdict_numbers(v, modalities) for m, v in verdicts.items()}
+    chance = 1 / len(modalities)
+    return {
+        "modalities": list(modalities),
+        "kinds": kinds,
+        "caption": f"{view.of_split}; lines: 10th to 90th percentile of the steps; "
+        f"dashed: chance, {chance:.2f}",
+    }
+
+
+def _verdict_numbers(verdict: Verdict, modalities: Sequence[Modality]) -> Numbers:
+    quantiles = {}
+    for share, values in zip(QUANTILES, verdict.quantiles, strict=True):
+        quantiles[f"{share:g}"] = _by_name(modalities, values)
+    return {
+        "steps": verdict.steps,
+        "mean": _by_name(modalities, verdict.mean),
+        "std": _by_name(modalities, verdict.std),
+        "quantiles": quantiles,
+        "accuracy": verdict.accuracy,
+    }
+
+
+def _by_name(names: Sequence[str], values: Float64[np.ndarray, "names"]) -> dict[str, float]:
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def tsne_numbers(view: RunView) -> Numbers:
     """Figure 6: t-SNE of drawn steps, of the run and of one to lay beside it."""
-    runs = [_embedded(subject)]
-    if against is not None:
-        runs.insert(0, _embedded(against))
-    moments = "the same moments" if against is not None else "moments"
+    runs = [_embedded(view)]
+    moments = "moments"
+    if view.against is not None:
+        runs.insert(0, _embedded(view.against))
+        moments = "the same moments"
     return {
         "runs": runs,
-        "caption": f"{moments} drawn from {subject.part.name} split, "
-        f"{len(subject.part):,} samples; distances between far groups mean nothing",
+        "caption": f"{moments} drawn from {view.part.name} split, "
+        f"{len(view.part):,} samples; distances between far groups mean nothing",
     }
 
 
-def _embedded(subject: Subject) -> Numbers:
-    from sklearn.manifold import TSNE
+@dataclass(frozen=True)
+class _Group:
+    """Drawn steps of one kind of representation of one modality."""
 
-    drawn = subject.internals.drawn
-    groups = [(kind, m, x) for kind in KINDS for m, x in drawn.get(kind, {}).items()]
+    kind: Kind
+    modality: Modality
+    drawn: Drawn
+
+
+def _embedded(view: RunView) -> Numbers:
+    """Return places of drawn steps in the plane, and what probes tell of them."""
+    groups = [
+        _Group(kind, m, drawn)
+        for kind in KINDS
+        for m, drawn in view.internals.drawn.get(kind, {}).items()
+    ]
     if len(groups) < 2:
-        raise subject.lacks("common and private representations of each step")
-    values = np.concatenate([x.values for _, _, x in groups])
+        raise view.lacks("common and private representations of each step")
+    values = np.concatenate([group.drawn.values for group in groups])  # (points, d)
     if len(values) < 10:
         raise SkipFigure(f"{len(values)} steps are too few for t-SNE")
+
     perplexity = min(30.0, (len(values) - 1) / 3)
-    embedding = TSNE(perplexity=perplexity, init="pca", random_state=subject.seed)
-    # a spread of one in both runs: the panels then look alike where the data do
-    places = embedding.fit_transform(values / max(float(values.std()), 1e-12)).astype(np.float64)
-    probes = {kind: probe_accuracy(drawn[kind]) for kind in KINDS if len(drawn.get(kind, {})) > 1}
-    kinds = {kind: _joined(list(drawn[kind].values())) for kind in KINDS if kind in drawn}
-    between = probe_accuracy(kinds) if len(kinds) == 2 else None
-    told = ", ".join(f"{kind} {a:.2f}" for kind, a in probes.items() if a is not None)
-    chance = 1 / max(len(drawn.get(kind, {})) for kind in KINDS)
-    lines = [f"probe names the modality: {told} (chance {chance:.2f})"] if told else []
-    if between is not None:
-        lines.append(f"probe tells common from private: {between:.2f} (chance 0.50)")
-    ends = np.cumsum([len(x.samples) for _, _, x in groups])[:-1]
+    places = _tsne(values, perplexity, view.seed)  # (points, 2)
+    sizes = [len(group.drawn.samples) for group in groups]
+    of_groups = np.split(places, np.cumsum(sizes)[:-1])
+
+    probes, lines = _probes(view.internals.drawn)
     return {
-        "run": subject.run.resolve().name,
-        "title": _terms(subject),
+        "run": view.folder_name,
+        "title": _terms(view),
         "note": "\n".join(lines),
-        "probe": {**probes, "common_or_private": between},
+        "probe": probes,
         "perplexity": perplexity,
         "groups": [
             {
-                "kind": kind,
-                "modality": m,
-                "samples": [subject.part.ids[int(i)] for i in x.samples],
+                "kind": group.kind,
+                "modality": group.modality,
+                "samples": [view.part.ids[int(i)] for i in group.drawn.samples],
                 "points": points.tolist(),
             }
-            for (kind, m, x), points in zip(groups, np.split(places, ends), strict=True)
+            for group, points in zip(groups, of_groups, strict=True)
         ],
     }
 
 
+def _tsne(
+    values: Float32[np.ndarray, "points size"], perplexity: float, seed: int
+) -> Float64[np.ndarray, "points 2"]:
+    from sklearn.manifold import TSNE
+
+    # a spread of one in both runs: the panels then look alike where the data do
+    spread = max(float(values.std()), 1e-12)
+    embedding = TSNE(perplexity=perplexity, init="pca", random_state=seed)
+    return np.asarray(embedding.fit_transform(values / spread), np.float64)
+
+
+def _probes(
+    drawn: Mapping[Kind, Mapping[Modality, Drawn]],
+) -> tuple[dict[str, float | None], list[str]]:
+    """Return how well probes tell modalities, and common from private; and the same in words."""
+    accuracies: dict[str, float | None] = {}
+    joined = {}
+    for kind in KINDS:
+        if kind not in drawn:
+            continue
+        by_modality = drawn[kind]
+        joined[kind] = _joined(list(by_modality.values()))
+        if len(by_modality) > 1:
+            accuracies[kind] = probe_accuracy(by_modality)
+
+    lines = []
+    told = [f"{kind} {share:.2f}" for kind, share in accuracies.items() if share is not None]
+    if told:
+        chance = 1 / max(len(by_modality) for by_modality in drawn.values())
+        lines.append(f"probe names the modality: {', '.join(told)} (chance {chance:.2f})")
+
+    between = None
+    if len(joined) == 2:
+        between = probe_accuracy(joined)
+    if between is not None:
+        lines.append(f"probe tells common from private: {between:.2f} (chance 0.50)")
+    return {**accuracies, "common_or_private": between}, lines
+
+
 def _joined(parts: Sequence[Drawn]) -> Drawn:
-    return Drawn(
-        np.concatenate([x.values for x in parts]), np.concatenate([x.samples for x in parts])
-    )
+    values = [part.values for part in parts]
+    samples = [part.samples for part in parts]
+    return Drawn(np.concatenate(values), np.concatenate(samples))
 
 
-def _terms(subject: Subject) -> str:
+def _terms(view: RunView) -> str:
     """Say with which of the two terms of Eq. 17 a run was trained."""
-    config = subject.predictor.card.config
+    config = view.run.model.config
     losses = config.get("refinement_losses", ())
     used = [name for name, weight in TERMS.items() if name in losses and config.get(weight)]
-    left = [name for name in TERMS if name not in used]
-    how = f"with {' and '.join(used)}" if used else f"without {' and '.join(left)}"
-    return f"{subject.run.resolve().name}: {how} terms"
+    if used:
+        return f"{view.folder_name}: with {' and '.join(used)} terms"
+    return f"{view.folder_name}: without {' and '.join(TERMS)} terms"
 
 
-def correlation_numbers(subject: Subject) -> Numbers:
+def correlation_numbers(view: RunView) -> Numbers:
     """Figure 7: softmax(r) of Eq. 11 per head."""
-    if len(subject.names) < 2:
+    if len(view.names) < 2:
         raise SkipFigure("one label has no correlation with another")
-    heads = subject.internals.correlation
+    heads = view.internals.correlation
     if heads is None:
-        raise subject.lacks("label correlations")
-    layers = int(subject.predictor.card.config.get("decoder_layers", 1))
+        raise view.lacks("label correlations")
+
+    layers = int(view.run.model.config.get("decoder_layers", 1))
     which = f"; decoder layer {layers}, mean of samples" if layers > 1 else ""
+    even = 1 / len(view.names)
     return {
-        "labels": list(subject.names),
+        "labels": list(view.names),
         "heads": heads.tolist(),
-        "caption": f"{subject.title}; softmax(r) of Eq. 11{which}; between {heads.min():.3f} and "
-        f"{heads.max():.3f}, where even attention would be {1 / len(subject.names):.3f}",
+        "caption": f"{view.title}; softmax(r) of Eq. 11{which}; between {heads.min():.3f} and "
+        f"{heads.max():.3f}, where even attention would be {even:.3f}",
     }
 
 
@@ -292,76 +401,90 @@ def precision_recall_curve(
     its area.
     """
     order = np.argsort(-probabilities, kind="stable")
-    last = np.nonzero(np.append(np.diff(probabilities[order]) != 0, True))[0]
+    changes = np.diff(probabilities[order]) != 0
+    last = np.nonzero(np.append(changes, True))[0]  # the last sample of each distinct probability
     hits = labels[order].astype(np.int64).cumsum()[last]
+    predicted = last + 1
     found = hits > 0  # before the first hit there is no recall
-    return ratio(hits, last + 1)[found], ratio(hits, labels.sum())[found]
+    precision = ratio(hits, predicted)[found]
+    recall = ratio(hits, labels.sum())[found]
+    return precision, recall
 
 
-def precision_recall_numbers(subject: Subject) -> Numbers:
+def precision_recall_numbers(view: RunView) -> Numbers:
     """The curve of each label, and where the thresholds are on it."""
-    by_mode = {
-        mode: evaluate(
-            subject.labels, subject.probabilities, subject.names, chosen.array(subject.names)
-        )
-        for mode, chosen in subject.predictor.card.thresholds.items()
-    }
+    by_mode = {}
+    for mode, chosen in view.run.model.thresholds.items():
+        cuts = chosen.array(view.names)
+        by_mode[mode] = evaluate(view.labels, view.probabilities, view.names, cuts)
+
     found: Numbers = {}
-    for j, name in enumerate(subject.names):
-        own = subject.metrics.labels[name]
-        precision, recall = precision_recall_curve(
-            subject.labels[:, j], subject.probabilities[:, j]
-        )
+    for j, name in enumerate(view.names):
+        own = view.metrics.labels[name]
+        precision, recall = precision_recall_curve(view.labels[:, j], view.probabilities[:, j])
+        marks = {mode: _threshold_mark(metrics.labels[name]) for mode, metrics in by_mode.items()}
         found[name] = {
             "support": own.support,
-            "frequency": own.support / len(subject.labels),
+            "frequency": own.support / len(view.labels),
             "average_precision": own.average_precision,
             "precision": precision.tolist(),
             "recall": recall.tolist(),
-            "thresholds": {
-                mode: {
-                    "threshold": metrics.labels[name].threshold,
-                    "predicted": metrics.labels[name].predicted,
-                    "precision": metrics.labels[name].precision,
-                    "recall": metrics.labels[name].recall,
-                }
-                for mode, metrics in by_mode.items()
-            },
+            "thresholds": marks,
         }
-    return {"labels": found, "caption": f"{subject.of_split}; AP: average precision"}
+    return {"labels": found, "caption": f"{view.of_split}; AP: average precision"}
 
 
-def threshold_numbers(subject: Subject) -> Numbers:
+def _threshold_mark(label: LabelMetrics) -> Numbers:
+    return {
+        "threshold": label.threshold,
+        "predicted": label.predicted,
+        "precision": label.precision,
+        "recall": label.recall,
+    }
+
+
+def threshold_numbers(view: RunView) -> Numbers:
     """Micro-averaged scores at thresholds from 0 to 1, on validation and on the split."""
-    grid = np.linspace(0, 1, 101)
-    names = subject.names
-    chosen = {mode: x.array(names) for mode, x in subject.predictor.card.thresholds.items()}
+    names = view.names
+    chosen = {mode: x.array(names) for mode, x in view.run.model.thresholds.items()}
     if "tuned" in chosen and np.array_equal(chosen["tuned"], chosen.get("per_label", ())):
         del chosen["per_label"]  # every label kept the tuned one
-    parts = {subject.part.name: (subject.labels, subject.probabilities)}
-    valid = subject.split_named("valid_split", "valid")
-    if valid is not None and valid.name != subject.part.name:
-        scores = subject.predictor.predict_proba(valid)
-        parts = {valid.name: (subject.labels_of(valid), scores), **parts}
+
+    grid = np.linspace(0, 1, 101).tolist()
     splits = {}
-    for split, (labels, scores) in parts.items():
-        curves = [micro_scores(labels, scores, cut) for cut in grid.tolist()]
-        splits[split] = {
-            "samples": len(labels),
-            "curves": {key: [scores[key] for scores in curves] for key in curves[0]},
-            "modes": {
-                mode: {
-                    "threshold": float(cuts[0]) if (cuts == cuts[0]).all() else None,
-                    **micro_scores(labels, scores, cuts),
-                }
-                for mode, cuts in chosen.items()
-            },
+    valid = view.split_used_as("valid")
+    if valid is not None and valid.name != view.part.name:
+        labels = view.labels_of(valid)
+        scores = view.predictor.predict_proba(valid)
+        splits[valid.name] = _scores_at(grid, chosen, labels, scores)
+    splits[view.part.name] = _scores_at(grid, chosen, view.labels, view.probabilities)
+    return {
+        "threshold": grid,
+        "splits": splits,
+        "caption": f"{view.title}; curves: one threshold for all labels; tuned and per label: "
+        "chosen on the validation split",
+    }
+
+
+def _scores_at(
+    grid: Sequence[float],
+    chosen: Mapping[ThresholdMode, Float64[np.ndarray, "labels"]],
+    labels: Shaped[np.ndarray, "n labels"],
+    probabilities: Shaped[np.ndarray, "n labels"],
+) -> Numbers:
+    """Return the scores of a split at each threshold of a grid, and at those that were chosen."""
+    at_each = [micro_scores(labels, probabilities, cut) for cut in grid]
+    modes = {}
+    for mode, cuts in chosen.items():
+        one_for_all = bool((cuts == cuts[0]).all())
+        modes[mode] = {
+            "threshold": float(cuts[0]) if one_for_all else None,
+            **micro_scores(labels, probabilities, cuts),
         }
     return {
-        "threshold": grid.tolist(),
-        "splits": splits,
-        "caption": f"{subject.title}; curves: one threshold for all labels; tuned and per label: "
-        "chosen on the validation split",
+        "samples": len(labels),
+        "curves": {name: [scores[name] for scores in at_each] for name in at_each[0]},
+        "modes": modes,
     }
 
 
@@ -371,7 +494,8 @@ def micro_scores(
     """Return micro-averaged precision (None where nothing is predicted), recall and F1."""
     decisions = decide(probabilities, thresholds)
     hits = int((decisions & (labels == 1)).sum())
-    predicted, true = int(decisions.sum()), int(labels.sum())
+    predicted = int(decisions.sum())
+    true = int(labels.sum())
     return {
         "micro_precision": hits / predicted if predicted else None,
         "micro_recall": float(ratio(hits, true)),
@@ -379,44 +503,47 @@ def micro_scores(
     }
 
 
-def co_occurrence_numbers(subject: Subject) -> Numbers:
+def co_occurrence_numbers(view: RunView) -> Numbers:
     """Share of the samples with label i in which label j is predicted, and in which it is true."""
-    if len(subject.names) < 2:
+    if len(view.names) < 2:
         raise SkipFigure("one label has no other to be confused with")
-    truth = subject.labels.astype(np.float64)
-    decided = decide(subject.probabilities, subject.predictor.thresholds).astype(np.float64)
-    rows = np.column_stack([truth, truth.sum(1) == 0])  # the last row: samples of no label
+    truth = view.labels.astype(np.float64)  # (n, L)
+    decided = decide(view.probabilities, view.predictor.thresholds).astype(np.float64)
+    unlabelled = truth.sum(1) == 0
+    rows = np.column_stack([truth, unlabelled])  # (n, L + 1)
     support = rows.sum(0)
-    with np.errstate(invalid="ignore"):
-        predicted, true = (rows.T @ x / support[:, None] for x in (decided, truth))
-    mode = subject.predictor.mode.replace("_", " ")
+    with np.errstate(invalid="ignore"):  # a row without samples is NaN
+        predicted = rows.T @ decided / support[:, None]  # (L + 1, L)
+        true = rows.T @ truth / support[:, None]
+
+    mode = view.predictor.mode.replace("_", " ")
     return {
-        "labels": list(subject.names),
+        "labels": list(view.names),
         "support": truth.sum(0).astype(int).tolist(),
-        "unlabelled": int(rows[:, -1].sum()),
+        "unlabelled": int(unlabelled.sum()),
         "predicted": predicted.tolist(),
         "true": true.tolist(),
-        "caption": f"{subject.of_split}, {mode} thresholds; in brackets: samples of the row; "
+        "caption": f"{view.of_split}, {mode} thresholds; in brackets: samples of the row; "
         "\u2013: no such samples",
     }
 
 
-def attention_numbers(subject: Subject) -> Numbers:
+def attention_numbers(view: RunView) -> Numbers:
     """Attention of each label over modalities and over relative time."""
-    attention = subject.internals.attention
+    attention = view.internals.attention
     if attention is None:
-        raise subject.lacks("attention of each label to steps")
+        raise view.lacks("attention of each label to steps")
+    blocks = attention.blocks
     shares = None
     if attention.joint:
-        shares = {block: attention.mass[:, k].tolist() for k, block in enumerate(attention.blocks)}
+        by_block = attention.mass.T.tolist()  # (blocks, L)
+        shares = dict(zip(blocks, by_block, strict=True))
         shares["padding"] = attention.padding.tolist()
     return {
-        "labels": list(subject.names),
-        "blocks": list(attention.blocks),
+        "labels": list(view.names),
+        "blocks": list(blocks),
         "shares": shares,
-        "even": dict(zip(attention.blocks, attention.even.tolist(), strict=True)),
-        "density": {
-            block: attention.density[k].tolist() for k, block in enumerate(attention.blocks)
-        },
-        "caption": f"{subject.of_split}, mean of heads and samples; dashed: every step alike",
+        "even": _by_name(blocks, attention.even),
+        "density": dict(zip(blocks, attention.density.tolist(), strict=True)),
+        "caption": f"{view.of_split}, mean of heads and samples; dashed: every step alike",
     }

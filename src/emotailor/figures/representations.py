@@ -37,8 +37,8 @@ class Drawn:
     """Steps drawn from one kind of representation.
 
     Attributes:
-        values: (points, d).
-        samples: (points,), position in the split of the sample each step belongs to.
+        values: representations of the steps, (points, d).
+        samples: position in the split of the sample each step belongs to, (points,).
     """
 
     values: Float32[np.ndarray, "points size"]
@@ -50,10 +50,10 @@ class Verdict:
     """What the discriminator says of the real steps of one modality.
 
     Attributes:
-        steps: how many there are.
-        mean: (M,), probability of each modality, averaged over the steps.
-        std: (M,), its standard deviation over the steps.
-        quantiles: (5, M), of ``QUANTILES``.
+        steps: number of steps.
+        mean: probability of each modality, averaged over the steps, (M,).
+        std: standard deviation of that probability over the steps, (M,).
+        quantiles: the ``QUANTILES`` of that probability over the steps, (5, M).
         accuracy: share of the steps whose most probable modality is the right one.
     """
 
@@ -70,10 +70,10 @@ class LabelAttention:
 
     Attributes:
         blocks: names of the parts of the sequence that is attended to.
-        mass: (L, blocks), attention that falls on real steps.
-        padding: (L,), attention that falls on padding; 0 but for models that see padding.
-        even: (blocks,), what each block would get if every step got the same.
-        density: (blocks, L, bins), attention over relative time; 1 everywhere if it is even. NaN
+        mass: attention that falls on real steps, (L, blocks).
+        padding: attention that falls on padding, (L,); 0 but for models that see padding.
+        even: what each block would get if every step got the same, (blocks,).
+        density: attention over relative time, (blocks, L, bins); 1 everywhere if it is even, NaN
             where a block gets none.
     """
 
@@ -87,7 +87,8 @@ class LabelAttention:
     def joint(self) -> bool:
         """Whether a label divides one attention among the blocks, so that their shares compare."""
         total = self.mass.sum(1) + self.padding
-        return len(self.blocks) > 1 and bool(np.allclose(total, 1, atol=1e-3))
+        sums_to_one = bool(np.allclose(total, 1, atol=1e-3))
+        return len(self.blocks) > 1 and sums_to_one
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,11 @@ class Internals:
     """What a model shows of itself on a split; empty or None where a system has no such thing.
 
     Attributes:
-        modalities: those the model takes, in the order of the discriminator's classes.
+        modalities: modalities the model takes, in the order of the discriminator's classes.
         drawn: kind -> modality -> drawn steps.
         verdicts: kind -> modality -> what the discriminator says of it.
-        correlation: (heads, L, L), softmax(r) of Eq. 11; rows are the labels that attend.
-        attention: of labels to the steps of each block.
+        correlation: softmax(r) of Eq. 11, (heads, L, L); rows are the labels that attend.
+        attention: attention of labels to the steps of each block.
     """
 
     modalities: tuple[Modality, ...]
@@ -117,45 +118,74 @@ def draw_moments(
     The same for every model: two models are then compared on the same moments.
 
     Args:
-        count: samples in the split.
+        count: number of samples in the split.
         points: most moments in all.
-        seed: of the draw.
+        seed: seed of the draw.
+
+    Returns:
+        Positions of the drawn samples, in order, and the moments of each.
     """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(count)[:points])
     each = max(1, points // max(len(chosen), 1))
-    return chosen, (np.arange(each) + rng.random((len(chosen), each))) / each
+
+    # one moment in each part of a sample, all parts as long
+    within_part = rng.random((len(chosen), each))
+    moments = (np.arange(each) + within_part) / each
+    return chosen, moments
 
 
 class _Discriminations:
-    """Sums over the steps that a discriminator has seen of one modality."""
+    """Sums over the steps that a discriminator has seen of one modality.
+
+    Attributes:
+        own: position of the right modality among the discriminator's classes.
+    """
 
     def __init__(self, modalities: int, own: int) -> None:
-        self.own, self.hits = own, 0
-        self.counts = np.zeros((modalities, _HISTOGRAM), np.int64)
-        self.sums = np.zeros((2, modalities))
+        self.own = own
+        self.hits = 0
+        self.histogram = np.zeros((modalities, _HISTOGRAM), np.int64)
+        self.total = np.zeros(modalities)
+        self.total_of_squares = np.zeros(modalities)
 
     def add(self, probabilities: Float64[np.ndarray, "steps modalities"]) -> None:
-        bins = np.minimum((probabilities * _HISTOGRAM).astype(np.int64), _HISTOGRAM - 1)
+        """Add what was said of some steps."""
+        bins = (probabilities * _HISTOGRAM).astype(np.int64)
+        bins = np.minimum(bins, _HISTOGRAM - 1)  # a probability of 1 is in the last bin
         for k, column in enumerate(bins.T):
-            self.counts[k] += np.bincount(column, minlength=_HISTOGRAM)
-        self.sums += np.stack([probabilities.sum(0), np.square(probabilities).sum(0)])
-        self.hits += int((probabilities.argmax(1) == self.own).sum())
+            self.histogram[k] += np.bincount(column, minlength=_HISTOGRAM)
+
+        self.total += probabilities.sum(0)
+        self.total_of_squares += np.square(probabilities).sum(0)
+
+        right = probabilities.argmax(1) == self.own
+        self.hits += int(right.sum())
 
     def verdict(self) -> Verdict | None:
-        steps = int(self.counts[0].sum())
+        """Return the verdict; None where no step was seen."""
+        steps = int(self.histogram[0].sum())
         if not steps:
             return None
-        mean, square = self.sums / steps
-        reached = self.counts.cumsum(1)
-        quantiles = [[np.searchsorted(row, q * steps) for row in reached] for q in QUANTILES]
+
+        mean = self.total / steps
+        variance = self.total_of_squares / steps - mean**2
         return Verdict(
-            steps,
-            mean,
-            np.sqrt(np.maximum(square - mean**2, 0)),
-            (np.array(quantiles) + 0.5) / _HISTOGRAM,
-            self.hits / steps,
+            steps=steps,
+            mean=mean,
+            std=np.sqrt(np.maximum(variance, 0)),
+            quantiles=self._quantiles(steps),
+            accuracy=self.hits / steps,
         )
+
+    def _quantiles(self, steps: int) -> Float64[np.ndarray, "5 modalities"]:
+        """Return the middles of the bins in which the quantiles lie."""
+        reached = self.histogram.cumsum(1)  # (M, bins)
+        bins = np.empty((len(QUANTILES), len(reached)))
+        for i, quantile in enumerate(QUANTILES):
+            for j, counts in enumerate(reached):
+                bins[i, j] = np.searchsorted(counts, quantile * steps)
+        return np.asarray((bins + 0.5) / _HISTOGRAM)
 
 
 class _AttentionSums:
@@ -170,47 +200,83 @@ class _AttentionSums:
         """Add one sample of ``length`` real steps here and ``total`` in all blocks."""
         self.padding += attention[:, length:].sum(1)
         self.even += length / max(total, 1)
-        if length:
-            # a step covers its part of the time: what was attended up to a moment is interpolated
-            reached = np.zeros((len(attention), length + 1))
-            np.cumsum(attention[:, :length], 1, out=reached[:, 1:])
-            bins = self.time.shape[1]
-            edges, moments = np.arange(length + 1) / length, np.arange(bins + 1) / bins
-            self.time += np.diff([np.interp(moments, edges, row) for row in reached], axis=1)
+        if not length:
+            return
+
+        # attention up to the end of each step, 0 before the first: (L, length + 1)
+        reached = np.zeros((len(attention), length + 1))
+        np.cumsum(attention[:, :length], 1, out=reached[:, 1:])
+
+        # a step covers its part of the time: what was attended up to a moment is interpolated
+        bins = self.time.shape[1]
+        ends_of_steps = np.arange(length + 1) / length
+        ends_of_bins = np.arange(bins + 1) / bins
+        for label, row in enumerate(reached):
+            up_to_bin = np.interp(ends_of_bins, ends_of_steps, row)
+            self.time[label] += np.diff(up_to_bin)
 
 
-def _block_lengths(
-    model: EmotionModel, batch: Batch, blocks: Iterable[str]
-) -> tuple[dict[str, Int64[np.ndarray, "batch"]], dict[Modality, Int64[np.ndarray, "batch"]]]:
-    """Real steps per sample: of each block attended to, and of each representation.
+@dataclass(frozen=True)
+class _RealSteps:
+    """Number of real steps of each sample of a batch.
+
+    Attributes:
+        blocks: block that labels attend to -> its steps.
+        representations: modality -> steps of its representations.
+    """
+
+    blocks: Mapping[str, Int64[np.ndarray, "batch"]]
+    representations: Mapping[Modality, Int64[np.ndarray, "batch"]]
+
+    def in_all_blocks(self, samples: int) -> Int64[np.ndarray, "batch"]:
+        """Return the steps of all blocks together."""
+        total = np.zeros(samples, np.int64)
+        for steps in self.blocks.values():
+            total += steps
+        return total
+
+
+def _real_steps(model: EmotionModel, batch: Batch, blocks: Iterable[str]) -> _RealSteps:
+    """Count the real steps of each block attended to, and of each representation.
 
     Behind a CTC alignment a modality has as many steps as the text; attention to it is spread over
     the steps before the alignment.
     """
     given = {m: mask.sum(1) for m, mask in batch.masks.items()}
-    inner, outer = dict(given), dict(given)
+    inner = dict(given)  # where representations are
+    outer = dict(given)  # where attention is
     if isinstance(model, CTCAligned):
         target = model.target_lengths(batch)
-        inner = {m: torch.where(steps > 0, target, 0) for m, steps in given.items()}
-        outer = {m: given[m] if m in model.sources else inner[m] for m in given}
-    longest = torch.stack(list(inner.values())).amax(0)
-    lengths = {
-        block: outer[block]
-        if block in outer
-        else next((x for m, x in inner.items() if block == f"common.{m}"), longest)
-        for block in blocks
-    }
-    return (
-        {block: x.cpu().numpy() for block, x in lengths.items()},
-        {m: x.cpu().numpy() for m, x in inner.items()},
+        for m, steps in given.items():
+            inner[m] = torch.where(steps > 0, target, 0)
+            if m not in model.sources:
+                outer[m] = inner[m]
+
+    by_block: dict[str, Tensor] = {str(m): steps for m, steps in outer.items()}
+    for m, steps in inner.items():
+        by_block[f"common.{m}"] = steps
+    longest = torch.stack(list(inner.values())).amax(0)  # any other block has that of all
+    return _RealSteps(
+        blocks={block: by_block.get(block, longest).cpu().numpy() for block in blocks},
+        representations={m: steps.cpu().numpy() for m, steps in inner.items()},
     )
 
 
 class _Collector:
-    """Keeps what is wanted of each batch."""
+    """Keeps what is wanted of each batch.
+
+    Attributes:
+        moments: position of a drawn sample -> its moments, as shares of its length.
+        steps: kind and modality -> sample and step -> representation.
+        judged: kind and modality -> what the discriminator said.
+        attended: block -> attention to it.
+        correlation: sum over samples of softmax(r), (heads, L, L).
+        samples: number of samples seen.
+    """
 
     def __init__(self, model: EmotionModel, count: int, points: int, seed: int, bins: int) -> None:
-        self.model, self.bins = model, bins
+        self.model = model
+        self.bins = bins
         self.modalities = tuple(m for m in MODALITIES if m in model.dims)
         chosen, moments = draw_moments(count, points, seed)
         self.moments = dict(zip(chosen.tolist(), moments, strict=True))
@@ -221,81 +287,133 @@ class _Collector:
         self.samples = 0
 
     def add(self, chosen: Int64[np.ndarray, "batch"], batch: Batch) -> None:
+        """Run the model over some samples and keep what is wanted.
+
+        Args:
+            chosen: positions of the samples in the split.
+            batch: the same samples.
+        """
         features = self.model(batch, features=True).features
-        attention = {
-            name.removeprefix("attention."): x.mean(1).double().cpu().numpy()
-            for name, x in features.items()
-            if name.startswith("attention.") and x.ndim == 4 and x.shape[2] == self.model.num_labels
-        }
-        of_blocks, of_steps = _block_lengths(self.model, batch, attention)
-        self._add_steps(chosen, features, of_steps)
-        total = np.sum(list(of_blocks.values()), axis=0) if of_blocks else np.zeros(len(chosen))
-        for block, x in attention.items():
-            sums = self.attended.setdefault(block, _AttentionSums(self.model.num_labels, self.bins))
-            for row, length in enumerate(of_blocks[block].tolist()):
-                sums.add(x[row], length, int(total[row]))
-        if (correlation := features.get("label_correlation")) is not None:
-            found = correlation.double().cpu().numpy() * len(chosen)
-            self.correlation = found if self.correlation is None else self.correlation + found
+        attention = self._attention_in(features)
+        lengths = _real_steps(self.model, batch, attention)
+
+        for kind in KINDS:
+            for own, m in enumerate(self.modalities):
+                self._add_steps(kind, m, chosen, features, lengths.representations[m])
+                self._add_verdicts(kind, m, own, features, lengths.representations[m])
+        self._add_attention(attention, lengths, len(chosen))
+        self._add_correlation(features.get("label_correlation"), len(chosen))
         self.samples += len(chosen)
+
+    def _attention_in(self, features: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+        """Return the attention of labels to each block, (B, L, T), mean of its heads."""
+        found = {}
+        for name, x in features.items():
+            block = name.removeprefix("attention.")
+            if block == name or x.ndim != 4 or x.shape[2] != self.model.num_labels:
+                continue
+            found[block] = x.mean(1).double().cpu().numpy()  # (B, heads, L, T) before
+        return found
 
     def _add_steps(
         self,
+        kind: Kind,
+        modality: Modality,
         chosen: Int64[np.ndarray, "batch"],
         features: Mapping[str, Tensor],
-        lengths: Mapping[Modality, Int64[np.ndarray, "batch"]],
+        lengths: Int64[np.ndarray, "batch"],
     ) -> None:
-        for kind in KINDS:
-            for own, m in enumerate(self.modalities):
-                x = features.get(f"{kind}.{m}")
-                if x is None or x.ndim != 3:  # of some systems, a vector per utterance
-                    continue
-                kept = self.steps.setdefault((kind, m), {})
-                for row, position in enumerate(chosen.tolist()):
-                    if position not in self.moments or not lengths[m][row]:
-                        continue
-                    places = np.unique((self.moments[position] * lengths[m][row]).astype(np.int64))
-                    for place in places.tolist():
-                        kept[position, place] = x[row, place].float().cpu().numpy()
-                said = features.get(f"discriminator.{kind}.{m}")
-                if said is not None:
-                    real = np.arange(said.shape[1]) < lengths[m][:, None]
-                    judged = self.judged.setdefault(
-                        (kind, m), _Discriminations(len(self.modalities), own)
-                    )
-                    judged.add(said.double().cpu().numpy()[real])
+        """Keep the representations at the drawn moments."""
+        x = features.get(f"{kind}.{modality}")  # (B, T, d)
+        if x is None or x.ndim != 3:  # of some systems, a vector per utterance
+            return
+        kept = self.steps.setdefault((kind, modality), {})
+        for row, position in enumerate(chosen.tolist()):
+            length = lengths[row]
+            if position not in self.moments or not length:
+                continue
+            places = (self.moments[position] * length).astype(np.int64)
+            for place in np.unique(places).tolist():  # two moments of a short sample may meet
+                kept[position, place] = x[row, place].float().cpu().numpy()
+
+    def _add_verdicts(
+        self,
+        kind: Kind,
+        modality: Modality,
+        own: int,
+        features: Mapping[str, Tensor],
+        lengths: Int64[np.ndarray, "batch"],
+    ) -> None:
+        """Add what the discriminator says of all real steps."""
+        x = features.get(f"{kind}.{modality}")
+        said = features.get(f"discriminator.{kind}.{modality}")  # (B, T, M)
+        if x is None or x.ndim != 3 or said is None:
+            return
+        key = (kind, modality)
+        if key not in self.judged:
+            self.judged[key] = _Discriminations(len(self.modalities), own)
+        real = np.arange(said.shape[1]) < lengths[:, None]  # (B, T)
+        self.judged[key].add(said.double().cpu().numpy()[real])
+
+    def _add_attention(
+        self, attention: Mapping[str, np.ndarray], lengths: _RealSteps, samples: int
+    ) -> None:
+        total = lengths.in_all_blocks(samples)
+        for block, x in attention.items():
+            if block not in self.attended:
+                self.attended[block] = _AttentionSums(self.model.num_labels, self.bins)
+            sums = self.attended[block]
+            for row, length in enumerate(lengths.blocks[block].tolist()):
+                sums.add(x[row], length, int(total[row]))
+
+    def _add_correlation(self, correlation: Tensor | None, samples: int) -> None:
+        """Add softmax(r), which is a mean over the samples of the batch."""
+        if correlation is None:
+            return
+        summed = correlation.double().cpu().numpy() * samples
+        self.correlation = summed if self.correlation is None else self.correlation + summed
 
     def result(self) -> Internals:
         """Return what was collected, drawn steps in the order of the split."""
         drawn: dict[Kind, dict[Modality, Drawn]] = {}
         for (kind, m), kept in self.steps.items():
-            if kept:
-                places = sorted(kept)
-                drawn.setdefault(kind, {})[m] = Drawn(
-                    np.stack([kept[place] for place in places]).astype(np.float32),
-                    np.array([position for position, _ in places], np.int64),
-                )
+            if not kept:
+                continue
+            places = sorted(kept)
+            values = np.stack([kept[place] for place in places])
+            samples = [position for position, _ in places]
+            of_modality = Drawn(values.astype(np.float32), np.array(samples, np.int64))
+            drawn.setdefault(kind, {})[m] = of_modality
+
         verdicts: dict[Kind, dict[Modality, Verdict]] = {}
         for (kind, m), judged in self.judged.items():
-            if (verdict := judged.verdict()) is not None:
+            verdict = judged.verdict()
+            if verdict is not None:
                 verdicts.setdefault(kind, {})[m] = verdict
-        correlation = None if self.correlation is None else self.correlation / self.samples
+
+        correlation = None
+        if self.correlation is not None:
+            correlation = self.correlation / self.samples
         return Internals(self.modalities, drawn, verdicts, correlation, self._attention())
 
     def _attention(self) -> LabelAttention | None:
         if not self.attended:
             return None
         sums = list(self.attended.values())
-        time = np.stack([x.time for x in sums])
-        mass = time.sum(2)
+        time = np.stack([x.time for x in sums])  # (blocks, L, bins)
+        mass = time.sum(2)  # (blocks, L)
+        padding = np.sum([x.padding for x in sums], axis=0)
+        even = np.array([x.even for x in sums])
+
         density = np.full_like(time, np.nan)
-        np.divide(time * self.bins, mass[..., None], out=density, where=mass[..., None] > 0)
+        attended = mass[..., None] > 0
+        np.divide(time * self.bins, mass[..., None], out=density, where=attended)
         return LabelAttention(
-            tuple(self.attended),
-            mass.T / self.samples,
-            np.sum([x.padding for x in sums], axis=0) / self.samples,
-            np.array([x.even for x in sums]) / self.samples,
-            density,
+            blocks=tuple(self.attended),
+            mass=mass.T / self.samples,
+            padding=padding / self.samples,
+            even=even / self.samples,
+            density=density,
         )
 
 
@@ -315,28 +433,32 @@ def collect(
     """Run a model over every sample of a split and collect what figures need.
 
     Args:
-        model: in evaluation mode afterwards.
+        model: the model; it is in evaluation mode afterwards.
         split: at least one sample.
         aligned: whether the modalities of a sample have the same steps.
-        standardizer: of the model.
+        standardizer: the standardizer of the model.
         points: most steps kept of each kind of representation and modality.
-        seed: of their draw; models are compared on the same moments of the same samples.
-        bins: of relative time.
-        batch_size: samples at once.
+        seed: seed of the draw; models are compared on the same moments of the same samples.
+        bins: number of parts of relative time.
+        batch_size: number of samples at once.
         progress: is told how many samples are done.
     """
     model.eval()
     longest = np.max([split.lengths(m) for m in model.dims], axis=0)
-    order = np.argsort(-longest, kind="stable")
+    order = np.argsort(-longest, kind="stable")  # samples of like length share a batch
     collector = _Collector(model, len(split), points, seed, bins)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         samples = [split.sample(int(i)) for i in chosen]
         batch = collate(samples, model.dims, aligned=aligned, standardize=standardizer)
-        collector.add(chosen, replace(batch, labels=None).to(model.device))
+        unlabelled = replace(batch, labels=None).to(model.device)
+        collector.add(chosen, unlabelled)
         if progress is not None:
             progress(start + len(chosen))
     return collector.result()
+
+
+# ---------------------------------------------------------------------- a probe
 
 
 def probe_accuracy(groups: Mapping[Any, Drawn], *, seed: int = 0) -> float | None:
@@ -348,24 +470,40 @@ def probe_accuracy(groups: Mapping[Any, Drawn], *, seed: int = 0) -> float | Non
 
     Args:
         groups: name -> its steps; at least two.
-        seed: of the halves.
+        seed: seed of the halves.
 
     Returns:
         The accuracy, or None where a group has too few samples.
     """
     from sklearn.linear_model import LogisticRegression
 
-    names = [name for name, drawn in groups.items() for _ in drawn.samples]
+    if len(groups) < 2:
+        return None
     values = np.concatenate([drawn.values for drawn in groups.values()]).astype(np.float64)
     samples = np.concatenate([drawn.samples for drawn in groups.values()])
-    target = np.array(names)
+    sizes = [len(drawn.samples) for drawn in groups.values()]
+    target = np.repeat(list(groups), sizes)
+
+    # whole samples on either side: steps of one sample are alike
     unique = np.unique(samples)
-    first = np.isin(samples, np.random.default_rng(seed).permutation(unique)[: len(unique) // 2])
-    halves = (set(target[first]), set(target[~first]))
-    if len(groups) < 2 or any(len(half) < len(groups) for half in halves):
-        return None
-    scale = values[first].std(0)
-    values = (values - values[first].mean(0)) / np.where(scale > 1e-9, scale, 1)
+    shuffled = np.random.default_rng(seed).permutation(unique)
+    first = np.isin(samples, shuffled[: len(unique) // 2])
+    second = ~first
+    for half in (first, second):
+        if len(np.unique(target[half])) < len(groups):
+            return None
+
+    values = _standardized(values, by=values[first])
     probe = LogisticRegression(C=0.1, max_iter=1000).fit(values[first], target[first])
-    right = probe.predict(values[~first]) == target[~first]
-    return float(np.mean([right[target[~first] == name].mean() for name in groups]))
+    right = probe.predict(values[second]) == target[second]
+    recalls = [right[target[second] == name].mean() for name in groups]
+    return float(np.mean(recalls))
+
+
+def _standardized(
+    values: Float64[np.ndarray, "n size"], *, by: Float64[np.ndarray, "m size"]
+) -> Float64[np.ndarray, "n size"]:
+    """Return values with the mean and deviation of ``by`` taken out."""
+    deviation = by.std(0)
+    scale = np.where(deviation > 1e-9, deviation, 1)
+    return np.asarray((values - by.mean(0)) / scale)

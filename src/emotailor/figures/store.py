@@ -1,0 +1,315 @@
+"""The folder of figures: the one place that knows its files and what is in them.
+
+    index.json    what the figures are of, what was drawn, and what was skipped and why
+    claims.json   the claims of the paper, checked
+    NAME.json     the numbers behind NAME.svg and NAME.png
+
+The index is written last: where it lists a file, the file is whole.
+"""
+
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from emotailor.errors import ConfigError, DataError
+from emotailor.files import names_in, replacing_file, write_json
+
+INDEX_FILE = "index.json"
+CLAIMS_FILE = "claims.json"
+FORMAT: Final = "emotailor-figures"
+VERSION = 1
+"""Version of all files of the folder; folders without one are of version 1."""
+
+IMAGES = ("svg", "png")
+SIGNIFICANT = 6  # digits of the stored numbers
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper about a trained model, checked.
+
+    Attributes:
+        name: name in ``claims.json``.
+        statement: what is claimed.
+        expected: what would bear it out.
+        found: what was found, or why nothing could be.
+        holds: whether the claim holds; None where it could not be checked.
+        numbers: numbers behind ``found``.
+    """
+
+    name: str
+    statement: str
+    expected: str
+    found: str
+    holds: bool | None
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+class StoredClaims(BaseModel):
+    """What ``claims.json`` holds.
+
+    Attributes:
+        split: split on which the claims were checked.
+        planted: whether the data have a planted truth.
+        claims: the claims.
+    """
+
+    split: str = ""
+    planted: bool = False
+    claims: list[Claim]
+
+
+class IndexedData(BaseModel):
+    """The data set that figures are of."""
+
+    name: str = ""
+    fingerprint: str
+
+
+class FigureIndex(BaseModel):
+    """What ``index.json`` holds.
+
+    Attributes:
+        format: always ``emotailor-figures``.
+        version: version of the folder.
+        run: name of the run folder.
+        system: name of the system.
+        against: name of the run that was laid beside it in Figure 6; None for none.
+        split: split of the samples that were looked at.
+        data: data set of these samples.
+        written: names of the files in the order of writing, without the index itself.
+        skipped: figure -> why it was not drawn.
+        notes: what a reader of the figures should know.
+    """
+
+    format: Literal["emotailor-figures"] = FORMAT
+    version: int = Field(VERSION, ge=1, le=VERSION)
+    run: str = ""
+    system: str
+    against: str | None = None
+    split: str
+    data: IndexedData
+    written: list[str]
+    skipped: dict[str, str]
+    notes: list[str] = Field(default_factory=list)
+
+    @field_validator("written")
+    @classmethod
+    def _stay_in_the_folder(cls, names: list[str]) -> list[str]:
+        return [Path(name).name for name in names]
+
+    @property
+    def drawn(self) -> list[str]:
+        """The names of the figures that were drawn, in order."""
+        files = [Path(name) for name in self.written]
+        return [file.stem for file in files if file.suffix == ".svg"]
+
+
+class FigureFolder:
+    """A folder of figures.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # ------------------------------------------------------------------ reading
+
+    def read_index(self) -> FigureIndex:
+        """Return what the folder says of its figures.
+
+        Raises:
+            DataError: the index is missing or damaged, was written by a newer version, or the
+                drawing was stopped before its end.
+        """
+        file = self.path / INDEX_FILE
+        values = _read_json(file)
+        try:
+            return FigureIndex.model_validate(values)
+        except ValidationError as error:
+            raise DataError(
+                f"{file} does not list figures: {_first_problem(error)}",
+                expected=f"a list of figures of version {VERSION} or older",
+                fix="draw the figures again: emotailor figures RUN",
+            ) from error
+
+    def is_whole(self, index: FigureIndex) -> bool:
+        """Whether every file that the index lists is there."""
+        return all((self.path / name).is_file() for name in index.written)
+
+    @property
+    def written_at(self) -> float:
+        """The time at which the index was written, in seconds since 1970.
+
+        Raises:
+            OSError: there is no index.
+        """
+        return (self.path / INDEX_FILE).stat().st_mtime
+
+    def read_claims(self) -> StoredClaims | None:
+        """Return the claims; None where none were checked.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        file = self.path / CLAIMS_FILE
+        if not file.is_file():
+            return None
+        values = _read_json(file)
+        try:
+            return StoredClaims.model_validate(values)
+        except ValidationError as error:
+            raise DataError(
+                f"{file} holds no claims: {_first_problem(error)}",
+                fix="draw the figures again: emotailor figures RUN",
+            ) from error
+
+    def read_numbers(self, name: str) -> dict[str, Any]:
+        """Return the numbers behind a figure.
+
+        Raises:
+            DataError: there are none, or the file is damaged.
+        """
+        file = self.path / f"{name}.json"
+        values = _read_json(file)
+        if not isinstance(values, dict):
+            raise DataError(f"{file} holds no numbers of a figure", expected="a JSON object")
+        return values
+
+    def image(self, name: str, kind: Literal["svg", "png"]) -> Path:
+        """Return the path of a drawing."""
+        return self.path / f"{name}.{kind}"
+
+    # ------------------------------------------------------------------ writing
+
+    def check_ours(self, figures: Iterable[str]) -> None:
+        """Refuse a folder of something else: its files could bear the names of ours.
+
+        Args:
+            figures: names of all figures there are.
+
+        Raises:
+            ConfigError: the folder holds something else.
+        """
+        there = names_in(self.path)
+        if not there or self._is_ours(there, figures):
+            return
+        raise ConfigError(
+            f"{self.path} holds no figures, and is not empty: it holds {min(there)!r}",
+            expected="the folder of earlier figures, or a path that is free",
+            fix="name another one with --out",
+        )
+
+    def _is_ours(self, there: Collection[str], figures: Iterable[str]) -> bool:
+        try:
+            index = _read_json(self.path / INDEX_FILE)
+        except DataError:  # lost or truncated: the other names tell, and it is made again
+            own = {INDEX_FILE, CLAIMS_FILE}
+            for name in figures:
+                own.update(f"{name}.{kind}" for kind in (*IMAGES, "json"))
+            return own.issuperset(there)
+        if not isinstance(index, dict):
+            return False
+        if "format" in index:
+            return bool(index["format"] == FORMAT)
+        return {"against", "skipped"} <= set(index)  # folders of the first versions have no format
+
+    def start(self) -> None:
+        """Make the folder, and mark it as ours while nothing is drawn yet.
+
+        Raises:
+            ConfigError: the folder cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise ConfigError(
+                f"the folder {self.path} cannot be made: {error.strerror}",
+                fix="name another one with --out",
+            ) from error
+        if not (self.path / INDEX_FILE).exists():
+            write_json(self.path / INDEX_FILE, {"format": FORMAT})
+
+    def write_figure(
+        self, name: str, numbers: Mapping[str, Any], images: Mapping[str, bytes]
+    ) -> list[Path]:
+        """Write a figure and the numbers behind it; return the files.
+
+        Args:
+            name: name of the figure.
+            numbers: numbers, as :func:`plain` returns them.
+            images: kind of file -> its content.
+        """
+        written = []
+        for kind, content in images.items():
+            file = self.path / f"{name}.{kind}"
+            with replacing_file(file) as temporary:
+                temporary.write_bytes(content)
+            written.append(file)
+
+        file = self.path / f"{name}.json"
+        write_json(file, numbers)
+        return [*written, file]
+
+    def remove_figure(self, name: str) -> None:
+        """Remove a figure of an earlier run, which must not be taken for this one's."""
+        for kind in (*IMAGES, "json"):
+            (self.path / f"{name}.{kind}").unlink(missing_ok=True)
+
+    def write_claims(self, claims: Iterable[Claim], *, split: str, planted: bool) -> Path | None:
+        """Write the claims and return their file; without claims, remove those of earlier."""
+        file = self.path / CLAIMS_FILE
+        values = [claim.to_json() for claim in claims]
+        if not values:
+            file.unlink(missing_ok=True)
+            return None
+        write_json(file, plain({"split": split, "planted": planted, "claims": values}))
+        return file
+
+    def write_index(self, index: FigureIndex) -> Path:
+        """Write the index and return its file."""
+        file = self.path / INDEX_FILE
+        write_json(file, index.model_dump(mode="json"))
+        return file
+
+
+def plain(value: Any) -> Any:
+    """Return JSON values: NaN as None, other numbers to six digits."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(x) for x in value]
+    if not isinstance(value, float | np.floating):
+        return value
+    if not math.isfinite(value):
+        return None
+    return float(f"{value:.{SIGNIFICANT}g}")
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"{file} cannot be read: {error}",
+            expected="a file that emotailor figures wrote",
+            fix="draw the figures again: emotailor figures RUN",
+        ) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {problem['msg']}"

@@ -27,7 +27,6 @@ from emotailor.evaluation.metrics import OVERALL, Metrics, evaluate
 from emotailor.evaluation.tables import COLUMNS, short, spread
 from emotailor.figures import make as figures
 from emotailor.models.table import SYSTEMS
-from emotailor.report import subject as report_subject
 from emotailor.report.benchmark import (
     benchmark_command,
     benchmark_sections,
@@ -36,8 +35,9 @@ from emotailor.report.benchmark import (
 from emotailor.report.mistakes import confident_mistakes
 from emotailor.report.page import Image, Page, Range, Section, Strip, Table, element, size_of
 from emotailor.report.parts import departures, shell, toml_value, training_command
-from emotailor.report.subject import Predictions
 from emotailor.report.write import write_report
+from emotailor.runs import evaluate as evaluation
+from emotailor.runs.stored import StoredPredictions
 from emotailor.runs.train import plan_runs
 from emotailor.training.run_config import RunConfig, recipe
 from tests.helpers import DIMS, LABELS, random_samples
@@ -146,7 +146,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
     def again(*_: Any, **__: Any) -> None:
         raise AssertionError("made again")
 
-    monkeypatch.setattr(report_subject, "evaluate_run", again)
+    monkeypatch.setattr(evaluation, "evaluate_run", again)
     monkeypatch.setattr(figures, "make_figures", again)
 
 
@@ -250,7 +250,7 @@ def test_the_most_confident_mistakes_by_hand() -> None:
     labels = np.array([[0, 1], [0, 0], [1, 1], [0, 0], [1, 0]], np.uint8)
     p = np.array([[0.9, 0.5], [0.6, 0.9], [0.1, 0.2], [0.8, 0.3], [0.7, 0.65]])
     cuts = np.array([0.5, 0.6])
-    found = Predictions(tuple("abcde"), labels, p, p > cuts)
+    found = StoredPredictions(tuple("abcde"), ("x", "y"), labels, p, p > cuts)
     wrong = confident_mistakes(found, cuts, kind="false positive")
     # of label 0: a, d, b; of label 1: b, e; b is taken by label 1, and each turn has both
     assert [(x.sample, x.label) for x in wrong] == [(0, 0), (1, 1), (3, 0), (4, 1)]
@@ -261,9 +261,9 @@ def test_the_most_confident_mistakes_by_hand() -> None:
     missed = confident_mistakes(found, cuts, kind="false negative")
     # c misses both labels and is shown for the one farther away
     assert [(x.sample, x.label) for x in missed] == [(2, 0), (0, 1)]
-    sure = Predictions(found.ids, labels, labels.astype(float), labels > 0)
+    sure = StoredPredictions(found.ids, found.label_names, labels, labels.astype(float), labels > 0)
     assert confident_mistakes(sure, cuts, kind="false negative") == []
-    edge = Predictions(found.ids, labels, 1.0 - labels, labels == 0)
+    edge = StoredPredictions(found.ids, found.label_names, labels, 1.0 - labels, labels == 0)
     ends = confident_mistakes(edge, np.array([0.0, 1.0]), kind="false positive")
     assert np.isfinite([x.distance for x in ends]).all()
 

@@ -109,6 +109,11 @@ class FigureIndex(BaseModel):
         return [Path(name).name for name in names]
 
     @property
+    def has_claims(self) -> bool:
+        """Whether claims were checked."""
+        return CLAIMS_FILE in self.written
+
+    @property
     def drawn(self) -> list[str]:
         """The names of the figures that were drawn, in order."""
         files = [Path(name) for name in self.written]

@@ -1,12 +1,11 @@
 """The figures of a run on its report, and the paper's claims: stored, if whole, or drawn."""
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from emotailor.errors import ConfigError, EmotailorError
+from emotailor.errors import ConfigError, DataError, EmotailorError
+from emotailor.figures.store import FigureFolder, FigureIndex
 from emotailor.report.page import (
     Block,
     Image,
@@ -15,7 +14,7 @@ from emotailor.report.page import (
     Table,
     Text,
 )
-from emotailor.report.subject import Subject, sentence
+from emotailor.report.source import PageSource, sentence
 from emotailor.training.model_folder import find_model_folder
 
 LARGE_SVG = 400_000  # bytes from which a smaller PNG is taken
@@ -29,70 +28,102 @@ FIGURES = {
     "co-occurrence": "Which labels are predicted where a label is true.",
     "attention": "Attention of labels over modalities and time.",
 }
+"""Figure -> caption."""
+
+HOLDS: Mapping[bool | None, str] = {True: "yes", False: "no", None: "not checked"}
 
 
-def figure_sections(subject: Subject) -> tuple[list[Section], list[str]]:
-    """The figures of the run and the claims checked with them; made where they are not there."""
-    folder = subject.run / "figures"
-    index = _read_index(subject, folder)
+def figure_sections(source: PageSource) -> tuple[list[Section], list[str]]:
+    """Return the figures of a run and the claims checked with them, and notes on them.
+
+    Figures that are stored are taken, if they are of this model; else they are drawn and stored.
+    """
+    folder = FigureFolder(source.run.folder / "figures")
+    index = _stored_index(source, folder)
     if index is not None:
-        return _show_figures(folder, index)
-    if subject.part is None:
-        subject.missing.append("No figures of this model are stored: they are left out.")
+        return _sections(folder, index)
+    if source.part is None:
+        source.missing.append("No figures of this model are stored: they are left out.")
         return [], []
-    from emotailor.figures.make import make_figures
 
+    # the run may be a colleague's, where nothing may be written
     with tempfile.TemporaryDirectory() as temporary:
-        for place in (folder, Path(temporary) / "figures"):  # the folder may be a colleague's
+        elsewhere = FigureFolder(Path(temporary) / "figures")
+        for place in (folder, elsewhere):
             try:
-                make_figures(
-                    subject.run, out=place, data=subject.data, split=subject.split,
-                    device=subject.device,
-                )  # fmt: skip
-                found = json.loads((place / "index.json").read_text(encoding="utf-8"))
-                return _show_figures(place, found)
+                return _drawn(source, place)
             except (PermissionError, ConfigError):
                 continue
             except EmotailorError as error:
-                subject.missing.append(f"{sentence(error.found)} Figures are left out.")
+                source.missing.append(f"{sentence(error.found)} Figures are left out.")
                 break
     return [], []
 
 
-def _read_index(subject: Subject, folder: Path) -> dict[str, Any] | None:
+def _drawn(source: PageSource, folder: FigureFolder) -> tuple[list[Section], list[str]]:
+    """Draw the figures into a folder and return them."""
+    from emotailor.figures.make import make_figures
+
+    make_figures(
+        source.run.folder,
+        out=folder.path,
+        data=source.data_path,
+        split=source.split,
+        device=source.device,
+    )
+    return _sections(folder, folder.read_index())
+
+
+def _stored_index(source: PageSource, folder: FigureFolder) -> FigureIndex | None:
     """Return what was drawn earlier; None where it was not from this model and these data."""
-    file = folder / "index.json"
     try:
-        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        card = subject.predictor.card
-        wanted = card.data.get("fingerprint")
-        if subject.dataset is not None:
-            wanted = subject.dataset.card.fingerprint
-        same = (index["system"], index["split"], index["data"]["fingerprint"]) == (
-            card.system, subject.split, wanted,
-        )  # fmt: skip
-        model = find_model_folder(subject.run) / "model.json"
-        files = [folder / Path(str(name)).name for name in index["written"]]
-        whole = isinstance(index["skipped"], dict) and all(one.is_file() for one in files)
-        fresh = subject.part is None or model.stat().st_mtime <= file.stat().st_mtime
-        return index if same and whole and fresh else None
-    except (OSError, ValueError, KeyError, TypeError):
+        index = folder.read_index()
+    except DataError:
+        return None
+    fingerprint = source.run.model.data.get("fingerprint")
+    if source.dataset is not None:
+        fingerprint = source.dataset.card.fingerprint
+    drawn_of = (index.system, index.split, index.data.fingerprint)
+    if drawn_of != (source.run.system, source.split, fingerprint):
+        return None
+    if not folder.is_whole(index):
         return None
 
+    trained_since = _trained_at(source) > folder.written_at
+    can_draw_again = source.part is not None
+    return None if trained_since and can_draw_again else index
 
-def _show_figures(folder: Path, index: Mapping[str, Any]) -> tuple[list[Section], list[str]]:
-    drawn = [Path(str(name)) for name in index["written"] if Path(str(name)).suffix == ".svg"]
+
+def _trained_at(source: PageSource) -> float:
+    """Return the time at which the model was written, in seconds since 1970."""
+    card = find_model_folder(source.run.folder) / "model.json"
+    return card.stat().st_mtime
+
+
+def _sections(folder: FigureFolder, index: FigureIndex) -> tuple[list[Section], list[str]]:
+    """Return the figures of a folder, the claims, and the notes on them."""
     blocks: list[Block] = []
-    for name in drawn:
-        caption = FIGURES.get(name.stem, f"{name.stem}.")
-        numbers = f" The numbers are in {folder.name}/{name.stem}.json of the run folder."
-        content = embedded(folder / name.name)
-        blocks.append(Image(content, f"Figure {name.stem}: {caption}", caption + numbers))
-    skipped = [f"{name}: {why}" for name, why in index["skipped"].items()]
-    if skipped:
-        blocks += [Text("Not drawn:", "note"), Items(skipped)]
-    sections = [Section("Figures", blocks)] if blocks else []
-    return [*sections, *_claims(folder, index)], [str(note) for note in index.get("notes", ())]
+    for name in index.drawn:
+        caption = FIGURES.get(name, f"{name}.")
+        numbers = f"The numbers are in {folder.path.name}/{name}.json of the run folder."
+        content = embedded(folder.image(name, "svg"))
+        blocks.append(Image(content, f"Figure {name}: {caption}", f"{caption} {numbers}"))
+    blocks += not_drawn(index)
+
+    sections = []
+    if blocks:
+        sections.append(Section("Figures", blocks))
+    if index.has_claims:
+        sections += claims_sections(folder)
+    return sections, index.notes
+
+
+def not_drawn(index: FigureIndex) -> list[Block]:
+    """Return the figures that were skipped and why; nothing where none were."""
+    if not index.skipped:
+        return []
+    skipped = [f"{name}: {why}" for name, why in index.skipped.items()]
+    return [Text("Not drawn:", "note"), Items(skipped)]
 
 
 def embedded(file: Path) -> bytes:
@@ -102,22 +133,23 @@ def embedded(file: Path) -> bytes:
     """
     content = file.read_bytes()
     png = file.with_suffix(".png")
-    if len(content) > LARGE_SVG and png.is_file() and png.stat().st_size < len(content):
+    is_large = len(content) > LARGE_SVG
+    if is_large and png.is_file() and png.stat().st_size < len(content):
         return png.read_bytes()
     return content.replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
 
 
-def _claims(folder: Path, index: Mapping[str, Any]) -> list[Section]:
-    if "claims.json" not in index["written"]:
-        return []
+def claims_sections(folder: FigureFolder) -> list[Section]:
+    """Return the claims as a section; none where none were checked, or the file is damaged."""
     try:
-        found = json.loads((folder / "claims.json").read_text(encoding="utf-8"))["claims"]
-        words = {True: "yes", False: "no", None: "not checked"}
-        rows = [
-            (str(c["statement"]), words[c["holds"]], str(c["found"]), str(c["expected"]))
-            for c in found
-        ]
-    except (OSError, ValueError, KeyError, TypeError):
+        stored = folder.read_claims()
+    except DataError:
         return []
+    if stored is None:
+        return []
+    rows = [
+        (claim.statement, HOLDS[claim.holds], claim.found, claim.expected)
+        for claim in stored.claims
+    ]
     table = Table(("claim of the paper", "holds here", "found", "expected"), rows)
     return [Section("Claims", [table])]

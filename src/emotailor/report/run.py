@@ -1,13 +1,13 @@
 """The report of one trained run: how good, where wrong and why, on what, with which settings."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emotailor.comparison import published
-from emotailor.evaluation.display import TITLES, number
-from emotailor.evaluation.metrics import OVERALL
+from emotailor.comparison.published import published_numbers, published_setting
+from emotailor.errors import DataError
+from emotailor.evaluation.display import Published, number, title_of
+from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.tables import duration
 from emotailor.models.table import find_system
 from emotailor.report.figures import figure_sections
@@ -36,13 +36,8 @@ from emotailor.report.parts import (
     shell,
     training_command,
 )
-from emotailor.report.subject import (
-    StoredEvaluation,
-    Subject,
-    evaluation_of,
-    open_subject,
-    sentence,
-)
+from emotailor.report.source import PageSource, open_source, results_of, sentence
+from emotailor.runs.stored import StoredEvaluation
 from emotailor.training.run_folder import METRICS_FILE
 
 HEADLINE = ("micro_f1", "accuracy", "macro_f1", "mean_average_precision")
@@ -66,40 +61,53 @@ def run_page(
         run: run or model folder.
         data: stored data set; by default the one the run was trained on. Where that is gone, what
             needs it is left out.
-        split: its name; by default ``test``.
-        device: to compute on.
+        split: name of the split; by default ``test``.
+        device: device to compute on.
 
     Raises:
         ModelError: there is no model, or it is damaged.
         DataError: data or split were given, and cannot be used.
     """
-    subject = open_subject(run, data, split, device)
-    evaluation, predictions = evaluation_of(subject)
-    notes = [] if evaluation is None else list(evaluation.notes)
+    source = open_source(run, data, split, device)
+    results = results_of(source)
+    evaluation = None if results is None else results[0]
     summary: list[Block] = []
     sections: list[Section] = []
+    notes: list[str] = []
+
     if evaluation is not None:
+        notes += evaluation.notes
         summary.append(_headline(evaluation))
-        sections += [_metrics(subject, evaluation), _labels(evaluation)]
-    sections += _history(subject)
-    figures, more = figure_sections(subject)
+        sections += [_metrics(source, evaluation), _labels(evaluation)]
+
+    sections += _history(source)
+    figures, notes_on_figures = figure_sections(source)
     sections += figures
-    notes += [note for note in more if note not in notes]
-    if evaluation is not None and predictions is not None:
-        sections.append(mistakes_section(subject, evaluation, predictions))
-    if subject.dataset is not None:
-        sections.append(data_section(subject.dataset, str(subject.data)))
-    sections += [_settings(subject), _versions(subject), _reading(subject, evaluation)]
-    if subject.missing or notes:
-        summary.insert(0, Items([*subject.missing, *map(sentence, notes)], "warning"))
-    seed = "" if subject.config is None else f", seed {subject.config.training.seed}"
-    page = Page(
-        f"{subject.title} on {subject.data_name}",
-        f"{subject.split} split{seed}, from {run.resolve().name}",
-        sections,
-        summary,
-    )
-    return page, subject.missing
+    notes += [note for note in notes_on_figures if note not in notes]
+
+    if results is not None:
+        sections.append(mistakes_section(source, *results))
+    if source.dataset is not None:
+        sections.append(data_section(source.dataset, str(source.data_path)))
+    sections += [_settings(source), _versions(source), _reading(evaluation)]
+
+    warnings = [*source.missing, *map(sentence, notes)]
+    if warnings:
+        summary.insert(0, Items(warnings, "warning"))
+    page = Page(_title(source), _subtitle(source), sections, summary)
+    return page, source.missing
+
+
+def _title(source: PageSource) -> str:
+    return f"{source.run.title} on {source.data_name}"
+
+
+def _subtitle(source: PageSource) -> str:
+    parts = [f"{source.split} split"]
+    if source.config is not None:
+        parts.append(f"seed {source.config.training.seed}")
+    parts.append(f"from {source.run.folder.resolve().name}")
+    return ", ".join(parts)
 
 
 # ---------------------------------------------------------------------- how good
@@ -107,77 +115,108 @@ def run_page(
 
 def _headline(evaluation: StoredEvaluation) -> Tiles:
     metrics = evaluation.metrics[evaluation.thresholds].overall()
-    tiles = []
-    for name in HEADLINE:
-        found, value = evaluation.intervals.get(name), metrics[name]
-        detail, chart = "", None
-        if found is not None:
-            detail = f"{100 * found.level:g} % interval {interval(found)}"
-            chart = Range(found.low, found.value, found.high, (0.0, 1.0))
-        tiles.append(Tile(TITLES[name], number(value), detail, chart))
-    return Tiles(tiles)
+    return Tiles([_tile(evaluation, name, metrics[name]) for name in HEADLINE])
 
 
-def _metrics(subject: Subject, evaluation: StoredEvaluation) -> Section:
-    own, others = (
-        evaluation.thresholds,
-        [m for m in evaluation.metrics if m != evaluation.thresholds],
-    )
+def _tile(evaluation: StoredEvaluation, name: str, value: float | None) -> Tile:
+    found = evaluation.intervals.get(name)
+    if found is None:
+        return Tile(title_of(name), number(value))
+    detail = f"{100 * found.level:g} % interval {interval(found)}"
+    chart = Range(found.low, found.value, found.high, (0.0, 1.0))
+    return Tile(title_of(name), number(value), detail, chart)
+
+
+def _metrics(source: PageSource, evaluation: StoredEvaluation) -> Section:
+    """Return all metrics under every kind of threshold, beside what was published."""
+    own = evaluation.thresholds
+    level = _level(evaluation)
+    published = _published(source)
+    others = [mode for mode in evaluation.metrics if mode != own]
+
     header = ["metric", plain_mode(own)]
-    level = next((100 * x.level for x in evaluation.intervals.values()), None)
     if level is not None:
         header.append(f"{level:g} % interval")
     header += [plain_mode(mode) for mode in others]
-    setting = None if subject.dataset is None else published.published_setting(subject.dataset.card)
-    paper: Mapping[str, float] = {}
-    if setting is not None and subject.split == "test":
-        paper = published.TABLE_2[setting].get(subject.predictor.card.system, {})
-    if paper:
-        header.append(f"paper, {setting}")
-    values = {mode: metrics.overall() for mode, metrics in evaluation.metrics.items()}
+    if published is not None:
+        header.append(published.title)
+
     rows = []
-    for name in OVERALL:
-        row: list[str | Cell] = [TITLES[name], Cell(number(values[own][name]), strong=True)]
+    values = {mode: metrics.overall() for mode, metrics in evaluation.metrics.items()}
+    for name, value in values[own].items():
+        row: list[str | Cell] = [title_of(name), Cell(number(value), strong=True)]
         if level is not None:
             row.append(interval(evaluation.intervals.get(name)))
         row += [number(values[mode][name]) for mode in others]
-        if paper:
-            row.append(number(paper[name]) if name in paper else "")
+        if published is not None:
+            row.append(published.cell(name))
         rows.append(row)
+
     metrics = evaluation.metrics[own]
-    blocks: list[Block] = [
-        Table(header, rows, f"{metrics.samples:,} samples, by kind of threshold"),
-        Text(
-            "Thresholds were chosen on validation data. "
-            + (INTERVALS if level is not None else "")
-            + "Of the Hamming loss, less is better.",
-            "note",
-        ),
-    ]
-    if paper:
-        blocks.append(Text(published.NOTE, "note"))
-    for name, left, need in (
-        ("mean_average_precision", metrics.without_average_precision, "positives"),
-        ("mean_roc_auc", metrics.without_roc_auc, "positives or no negatives"),
-    ):
-        if left:
-            why = f"{TITLES[name]} leaves out {', '.join(left)}: no {need} among these samples."
-            blocks.append(Text(why, "note"))
+    title = f"{metrics.samples:,} samples, by kind of threshold"
+    blocks: list[Block] = [Table(header, rows, title)]
+    note = "Thresholds were chosen on validation data. "
+    if level is not None:
+        note += INTERVALS
+    note += "Of the Hamming loss, less is better."
+    blocks.append(Text(note, "note"))
+    if published is not None:
+        blocks.append(Text(published.note, "note"))
+    blocks += _labels_left_out(metrics)
     return Section("Metrics", blocks)
+
+
+def _level(evaluation: StoredEvaluation) -> float | None:
+    """Return the level of the intervals in percent; None where there are none."""
+    for found in evaluation.intervals.values():
+        return 100 * found.level
+    return None
+
+
+def _published(source: PageSource) -> Published | None:
+    """Return what was published of this system on these data; None where nothing was."""
+    if source.dataset is None or source.split != "test":
+        return None
+    setting = published_setting(source.dataset.card)
+    if setting is None:
+        return None
+    published = published_numbers(setting, source.run.system)
+    return published if published.values else None
+
+
+def _labels_left_out(metrics: Metrics) -> list[Block]:
+    """Say which labels two of the means leave out, and why."""
+    left_out = {
+        "mean_average_precision": (metrics.without_average_precision, "positives"),
+        "mean_roc_auc": (metrics.without_roc_auc, "positives or no negatives"),
+    }
+    notes: list[Block] = []
+    for name, (labels, need) in left_out.items():
+        if labels:
+            names = ", ".join(labels)
+            why = f"{title_of(name)} leaves out {names}: no {need} among these samples."
+            notes.append(Text(why, "note"))
+    return notes
 
 
 def _labels(evaluation: StoredEvaluation) -> Section:
     header = ("label", "threshold", "true", "predicted", "P", "R", "F1", "AP", "AUC")
-    rows = [
-        (
-            name,
-            *(number(label.threshold), f"{label.support:,}", f"{label.predicted:,}"),
-            *(number(label.precision), number(label.recall)),
-            Cell(number(label.f1), chart=Range(0.0, label.f1, label.f1, (0.0, 1.0))),
-            *(number(label.average_precision), number(label.roc_auc)),
+    rows = []
+    for name, label in evaluation.metrics[evaluation.thresholds].labels.items():
+        bar = Range(0.0, label.f1, label.f1, (0.0, 1.0))
+        rows.append(
+            (
+                name,
+                number(label.threshold),
+                f"{label.support:,}",
+                f"{label.predicted:,}",
+                number(label.precision),
+                number(label.recall),
+                Cell(number(label.f1), chart=bar),
+                number(label.average_precision),
+                number(label.roc_auc),
+            )
         )
-        for name, label in evaluation.metrics[evaluation.thresholds].labels.items()
-    ]
     title = f"Thresholds {plain_mode(evaluation.thresholds)}"
     note = "true, predicted: samples. AP: average precision. Both AP and AUC need no threshold."
     return Section("Labels", [Table(header, rows, title), Text(note, "note")])
@@ -186,53 +225,57 @@ def _labels(evaluation: StoredEvaluation) -> Section:
 # ---------------------------------------------------------------------- how it was trained
 
 
-def _history(subject: Subject) -> list[Section]:
-    file = subject.run / METRICS_FILE
+def _history(source: PageSource) -> list[Section]:
+    """Return the losses and validation scores of every epoch; none for a bare model folder."""
+    file = source.run.folder / METRICS_FILE
     if not file.is_file():
         return []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-        records: list[dict[str, Any]] = [json.loads(line) for line in lines if line.strip()]
-        names = list(records[0]["train"])
-        best = subject.predictor.card.selection.get("epoch")
-        rows: list[Sequence[str | Cell]] = [
-            (
-                Cell(str(int(r["epoch"])), strong=r["epoch"] == best),
-                number(float(r["valid"]["micro_f1"])),
-                number(float(r["valid"]["accuracy"])),
-                _loss(r["valid"]["loss"]),
-                *(_loss(r["train"][name]) for name in names),
-                duration(float(r["seconds"])),
-            )
-            for r in records
-        ]
-        marked = [i for i, r in enumerate(records) if r["epoch"] == best]
-        seconds = float(records[-1]["seconds"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
-        subject.missing.append(f"{file} is damaged: the history of the training is left out.")
+        history = source.run.history
+        return [_training(history, best=source.run.model.selection.get("epoch"))]
+    except (DataError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        source.missing.append(f"{file} is damaged: the history of the training is left out.")
         return []
-    if not names:
-        valid = records[0]["valid"]
-        text = (
-            f"Fitted at once in {duration(seconds)}; on validation data micro-F1 "
-            f"{number(valid['micro_f1'])}, accuracy {number(valid['accuracy'])}."
-        )
-        return [Section("Training", [Text(text)])]
-    losses = (name.replace("_", " ") for name in names)
-    header = ("epoch", "micro-F1", "Acc", "cross-entropy", *losses, "time so far")
-    count = "1 epoch" if len(records) == 1 else f"{len(records)} epochs"
-    text = f"{count} in {duration(seconds)}. "
-    text += f"The model is that of epoch {best}, which is marked." if marked else ""
-    table = Table(
-        header,
-        rows,
-        "Micro-F1, Acc and cross-entropy on validation data; losses of training",
-        marked,
+
+
+def _training(history: Sequence[Mapping[str, Any]], *, best: Any) -> Section:
+    """Return what the records of the epochs say; ``best`` is the epoch whose model was kept."""
+    losses = list(history[0]["train"])
+    rows = [_epoch(record, losses, best) for record in history]
+    time = duration(float(history[-1]["seconds"]))
+    if not losses:
+        valid = history[0]["valid"]
+        f1 = number(valid["micro_f1"])
+        accuracy = number(valid["accuracy"])
+        text = f"Fitted at once in {time}; on validation data micro-F1 {f1}, accuracy {accuracy}."
+        return Section("Training", [Text(text)])
+
+    marked = [i for i, record in enumerate(history) if record["epoch"] == best]
+    count = "1 epoch" if len(rows) == 1 else f"{len(rows)} epochs"
+    text = f"{count} in {time}. "
+    if marked:
+        text += f"The model is that of epoch {best}, which is marked."
+
+    names = [name.replace("_", " ") for name in losses]
+    header = ("epoch", "micro-F1", "Acc", "cross-entropy", *names, "time so far")
+    title = "Micro-F1, Acc and cross-entropy on validation data; losses of training"
+    shown: Block = Table(header, rows, title, marked)
+    if len(rows) > LONG_HISTORY:
+        shown = Folded(f"All {len(rows)} epochs", [shown])
+    return Section("Training", [Text(text), shown])
+
+
+def _epoch(record: Mapping[str, Any], losses: Sequence[str], best: Any) -> Sequence[str | Cell]:
+    epoch = record["epoch"]
+    valid = record["valid"]
+    return (
+        Cell(str(int(epoch)), strong=epoch == best),
+        number(float(valid["micro_f1"])),
+        number(float(valid["accuracy"])),
+        _loss(valid["loss"]),
+        *(_loss(record["train"][name]) for name in losses),
+        duration(float(record["seconds"])),
     )
-    shown: Block = (
-        table if len(rows) <= LONG_HISTORY else Folded(f"All {len(rows)} epochs", [table])
-    )
-    return [Section("Training", [Text(text), shown])]
 
 
 def _loss(value: Any) -> str:
@@ -242,39 +285,44 @@ def _loss(value: Any) -> str:
 # ---------------------------------------------------------------------- what it is
 
 
-def _settings(subject: Subject) -> Section:
-    card = subject.predictor.card
-    if subject.config is None:
-        rows = [(key, str(value)) for key, value in card.config.items()]
-        blocks: list[Block] = [
+def _settings(source: PageSource) -> Section:
+    model = source.run.model
+    blocks: list[Block]
+    if source.config is None:
+        rows = [(key, str(value)) for key, value in model.config.items()]
+        table = Table(("setting", "value"), rows)
+        blocks = [
             Text("The folder does not say how it was trained; these are the model's settings."),
-            Folded(f"All {len(rows)} settings", [Table(("setting", "value"), rows)]),
+            Folded(f"All {len(rows)} settings", [table]),
         ]
     else:
-        blocks = settings_blocks(subject.config, aligned=card.aligned)
-        command = training_command(subject.config, str(subject.run), aligned=card.aligned)
+        command = training_command(source.config, str(source.run.folder), aligned=model.aligned)
+        blocks = settings_blocks(source.config, aligned=model.aligned)
         blocks += [Text("To train it again:"), Code(command)]
-    blocks += [Text("To make this page again:"), Code(_page_command(subject))]
+    blocks += [Text("To make this page again:"), Code(_page_command(source))]
     return Section("Settings", blocks)
 
 
-def _page_command(subject: Subject) -> str:
-    command = ["emotailor", "report", str(subject.run)]
-    if subject.config is None or str(subject.data) != subject.config.data.path:
-        command += ["--data", str(subject.data)] if subject.data is not None else []
-    return shell(command + (["--split", subject.split] if subject.split != "test" else []))
+def _page_command(source: PageSource) -> str:
+    """Return the command that makes this page."""
+    command = ["emotailor", "report", str(source.run.folder)]
+    path_by_default = None if source.config is None else source.config.data.path
+    if source.data_path is not None and str(source.data_path) != path_by_default:
+        command += ["--data", str(source.data_path)]
+    if source.split != "test":
+        command += ["--split", source.split]
+    return shell(command)
 
 
-def _versions(subject: Subject) -> Section:
-    card = subject.predictor.card
-    model = subject.predictor.model
-    size = sum(p.numel() for p in model.parameters())
-    size = size or sum(b.numel() for b in model.buffers() if b.is_floating_point())
+def _versions(source: PageSource) -> Section:
+    card = source.run.model
+    takes = [f"{m} ({width} features)" for m, width in card.dims.items()]
+    versions = [f"{name} {text}" for name, text in card.versions.items()]
     facts = [
-        ("system", f"{subject.title}: {find_system(card.system).paper}"),
-        ("takes", ", ".join(f"{m} ({d} features)" for m, d in subject.predictor.dims.items())),
-        ("parameters", f"{size:,}"),
-        ("trained with", ", ".join(f"{name} {text}" for name, text in card.versions.items())),
+        ("system", f"{source.run.title}: {find_system(card.system).paper}"),
+        ("takes", ", ".join(takes)),
+        ("parameters", f"{_size(source):,}"),
+        ("trained with", ", ".join(versions)),
     ]
     if card.device is not None:
         facts.append(("trained on", card.device))
@@ -284,8 +332,17 @@ def _versions(subject: Subject) -> Section:
     return Section("Model and versions", [Facts([*facts, *machine_facts()])])
 
 
-def _reading(subject: Subject, evaluation: StoredEvaluation | None) -> Section:
-    """What a reader must know who has nothing but this page."""
+def _size(source: PageSource) -> int:
+    """Return the number of parameters; those of a fitted model are buffers."""
+    model = source.predictor.model
+    size = sum(p.numel() for p in model.parameters())
+    if size:
+        return size
+    return sum(b.numel() for b in model.buffers() if b.is_floating_point())
+
+
+def _reading(evaluation: StoredEvaluation | None) -> Section:
+    """Say what a reader must know who has nothing but this page."""
     texts = [
         "A label is predicted where its probability is strictly above its threshold. Acc: mean "
         "over samples of the number of labels that are true and predicted, over that of labels "
@@ -296,8 +353,7 @@ def _reading(subject: Subject, evaluation: StoredEvaluation | None) -> Section:
         "This is one run. How much depends on the seed, only several runs can tell.",
     ]
     if evaluation is not None:
-        texts.append(
-            f"Evaluated on {evaluation.data.get('name', '?')}, fingerprint "
-            f"{evaluation.data.get('fingerprint', '?')}, split {evaluation.split}."
-        )
+        name = evaluation.data.get("name", "?")
+        fingerprint = evaluation.data.get("fingerprint", "?")
+        texts.append(f"Evaluated on {name}, fingerprint {fingerprint}, split {evaluation.split}.")
     return Section("How to read this page", [Items(texts)])

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from emotailor.errors import ConfigError, DataError
+from emotailor.figures import make
 from emotailor.figures.store import (
+    FIGURES,
     VERSION,
     Claim,
     FigureFolder,
@@ -16,6 +18,7 @@ from emotailor.figures.store import (
     IndexedData,
     plain,
 )
+from emotailor.report import figures as captions
 
 FIRST = {
     "run": "seed42",
@@ -32,6 +35,10 @@ FIRST = {
 def folder_with(path: Path, index: Any) -> FigureFolder:
     (path / "index.json").write_text(json.dumps(index))
     return FigureFolder(path)
+
+
+def test_every_figure_has_numbers_a_drawing_and_a_caption() -> None:
+    assert list(make.FIGURES) == list(captions.FIGURES) == list(FIGURES)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -75,7 +82,7 @@ def test_an_index_of_the_first_versions(tmp_path: Path) -> None:
     index = folder.read_index()
     assert (index.version, index.notes) == (1, [])
     assert index.skipped == {"attention": "it has none"}
-    folder.check_ours(["thresholds"])  # ours, though nothing says so
+    folder.check()  # ours, though nothing says so
 
 
 @pytest.mark.parametrize(
@@ -111,7 +118,7 @@ def test_files_that_are_damaged(tmp_path: Path, content: str) -> None:
 def test_a_drawing_that_was_stopped_is_ours_and_has_no_index(tmp_path: Path) -> None:
     folder = FigureFolder(tmp_path / "figures")
     folder.start()
-    folder.check_ours([])
+    folder.check()
     with pytest.raises(DataError, match="system"):
         folder.read_index()
 
@@ -124,7 +131,7 @@ def test_names_stay_inside_the_folder(tmp_path: Path) -> None:
 def test_a_folder_that_lost_its_index_is_told_by_its_files(tmp_path: Path) -> None:
     folder = FigureFolder(tmp_path)
     (tmp_path / "thresholds.svg").write_text("")
-    folder.check_ours(["thresholds"])
+    folder.check()
     (tmp_path / "mine.txt").write_text("")
     with pytest.raises(ConfigError, match=r"mine\.txt"):
-        folder.check_ours(["thresholds"])
+        folder.check()

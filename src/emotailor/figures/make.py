@@ -42,7 +42,7 @@ from emotailor.runs.run import Run
 Compute = Callable[[RunView], Numbers]
 Draw = Callable[[Mapping[str, Any]], Figure]
 
-FIGURES: dict[str, tuple[Compute, Draw]] = {
+FIGURES: Mapping[str, tuple[Compute, Draw]] = {
     "figure4-losses": (loss_numbers, drawing.losses),
     "figure5-discriminator": (discriminator_numbers, drawing.discriminator),
     "figure6-tsne": (tsne_numbers, drawing.tsne),
@@ -52,7 +52,7 @@ FIGURES: dict[str, tuple[Compute, Draw]] = {
     "co-occurrence": (co_occurrence_numbers, drawing.co_occurrence),
     "attention": (attention_numbers, drawing.attention),
 }
-"""Name -> numbers of a run, and the drawing of these numbers."""
+"""Name -> numbers of a run, and the drawing of these numbers; names as in the store."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def make_figures(
     """
     path = None if data is None else Path(data)
     folder = FigureFolder(Path(run) / "figures" if out is None else Path(out))
-    folder.check_ours(FIGURES)
+    folder.check()
 
     # everything is opened before anything is written
     settings: dict[str, Any] = {"split": split, "device": device, "points": points, "seed": seed}

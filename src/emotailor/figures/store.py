@@ -9,7 +9,7 @@ The index is written last: where it lists a file, the file is whole.
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,8 +17,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from emotailor.errors import ConfigError, DataError
-from emotailor.files import names_in, replacing_file, write_json
+from emotailor.errors import DataError
+from emotailor.files import replacing_file, write_json
+from emotailor.folders import FolderKind
 
 INDEX_FILE = "index.json"
 CLAIMS_FILE = "claims.json"
@@ -28,6 +29,39 @@ VERSION = 1
 
 IMAGES = ("svg", "png")
 SIGNIFICANT = 6  # digits of the stored numbers
+
+FIGURES = (
+    "figure4-losses",
+    "figure5-discriminator",
+    "figure6-tsne",
+    "figure7-label-correlation",
+    "precision-recall",
+    "thresholds",
+    "co-occurrence",
+    "attention",
+)
+"""Names of all figures, in the order in which they are drawn and shown."""
+
+
+def _is_index(content: Any) -> bool:
+    """Return whether an ``index.json`` is one of ours."""
+    if not isinstance(content, dict):
+        return False
+    if "format" in content:
+        return bool(content["format"] == FORMAT)
+    return {"against", "skipped"} <= set(content)  # folders of the first versions have no format
+
+
+KIND = FolderKind(
+    name="folder of figures",
+    marker=INDEX_FILE,
+    recognises=_is_index,
+    writes=(
+        INDEX_FILE,
+        CLAIMS_FILE,
+        *(f"{name}.{ending}" for name in FIGURES for ending in (*IMAGES, "json")),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -199,53 +233,17 @@ class FigureFolder:
 
     # ------------------------------------------------------------------ writing
 
-    def check_ours(self, figures: Iterable[str]) -> None:
+    def check(self) -> None:
         """Refuse a folder of something else: its files could bear the names of ours.
 
-        Args:
-            figures: names of all figures there are.
-
         Raises:
-            ConfigError: the folder holds something else.
+            ConfigError: the folder holds something else, or cannot be written to.
         """
-        there = names_in(self.path)
-        if not there or self._is_ours(there, figures):
-            return
-        raise ConfigError(
-            f"{self.path} holds no figures, and is not empty: it holds {min(there)!r}",
-            expected="the folder of earlier figures, or a path that is free",
-            fix="name another one with --out",
-        )
-
-    def _is_ours(self, there: Collection[str], figures: Iterable[str]) -> bool:
-        try:
-            index = _read_json(self.path / INDEX_FILE)
-        except DataError:  # lost or truncated: the other names tell, and it is made again
-            own = {INDEX_FILE, CLAIMS_FILE}
-            for name in figures:
-                own.update(f"{name}.{kind}" for kind in (*IMAGES, "json"))
-            return own.issuperset(there)
-        if not isinstance(index, dict):
-            return False
-        if "format" in index:
-            return bool(index["format"] == FORMAT)
-        return {"against", "skipped"} <= set(index)  # folders of the first versions have no format
+        KIND.check(self.path)
 
     def start(self) -> None:
-        """Make the folder, and mark it as ours while nothing is drawn yet.
-
-        Raises:
-            ConfigError: the folder cannot be made.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (PermissionError, FileExistsError, NotADirectoryError) as error:
-            raise ConfigError(
-                f"the folder {self.path} cannot be made: {error.strerror}",
-                fix="name another one with --out",
-            ) from error
-        if not (self.path / INDEX_FILE).exists():
-            write_json(self.path / INDEX_FILE, {"format": FORMAT})
+        """Make the folder, and mark it as ours while nothing is drawn yet."""
+        KIND.mark(self.path, {"format": FORMAT})
 
     def write_figure(
         self, name: str, numbers: Mapping[str, Any], images: Mapping[str, bytes]

@@ -1,6 +1,5 @@
 """The report of a reproduction: our numbers beside the published ones, and their limits."""
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from emotailor.comparison.published import TABLE_2
 from emotailor.errors import DataError
 from emotailor.evaluation.display import TITLES
 from emotailor.evaluation.tables import TESTED, duration, short, signed, spread
+from emotailor.figures.store import FigureFolder
 from emotailor.models.system import PUBLISHED_METRICS
 from emotailor.report.benchmark import (
     StoredBenchmark,
@@ -18,7 +18,7 @@ from emotailor.report.benchmark import (
     find_benchmark,
     read_benchmark,
 )
-from emotailor.report.figures import FIGURES, embedded
+from emotailor.report.figures import FIGURES, claims_sections, embedded, not_drawn
 from emotailor.report.page import (
     Block,
     Cell,
@@ -168,29 +168,18 @@ def _reading(found: StoredBenchmark, stage: Mapping[str, Any]) -> list[Block]:
 # ---------------------------------------------------------------------- figures
 
 
-def _figures(folder: Path) -> list[Section]:
+def _figures(path: Path) -> list[Section]:
+    folder = FigureFolder(path)
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        names = [Path(str(name)) for name in index["written"]]
-        drawn = [name for name in names if name.suffix == ".svg"]
-        blocks: list[Block] = [
-            Image(embedded(folder / name.name), FIGURES.get(name.stem, name.stem),
-                  FIGURES.get(name.stem, name.stem))
-            for name in drawn
-        ]  # fmt: skip
-        if index["skipped"]:
-            blocks.append(Text("Not drawn:", "note"))
-            blocks.append(Items([f"{name}: {why}" for name, why in index["skipped"].items()]))
-        sections = [Section("Figures", blocks)]
-        if (file := folder / "claims.json").is_file():
-            claims = json.loads(file.read_text(encoding="utf-8"))["claims"]
-            words = {True: "yes", False: "no", None: "not checked"}
-            rows = [(c["statement"], words[c["holds"]], c["found"], c["expected"]) for c in claims]
-            header = ("claim of the paper", "holds here", "found", "expected")
-            sections.append(Section("Claims", [Table(header, rows)]))
-        return sections
-    except (OSError, ValueError, KeyError, TypeError):
+        index = folder.read_index()
+        blocks: list[Block] = []
+        for name in index.drawn:
+            caption = FIGURES.get(name, name)
+            blocks.append(Image(embedded(folder.image(name, "svg")), caption, caption))
+    except (DataError, OSError):
         return [Section("Figures", [Text("There are none.", "warning")])]
+    blocks += not_drawn(index)
+    return [Section("Figures", blocks), *claims_sections(folder)]
 
 
 # ---------------------------------------------------------------------- time and commands

@@ -29,6 +29,7 @@ from emotailor.comparison.runner import run_plan
 from emotailor.errors import DataError, EmotailorError, InterruptedRunError
 from emotailor.evaluation.tables import duration
 from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.figures.store import FigureFolder
 from emotailor.files import write_json
 from emotailor.folders import check_free, held
 from emotailor.paper.page import paper_page
@@ -190,7 +191,7 @@ def _figures(reproduction: Reproduction, console: Console) -> list[str]:
     missing = [] if against else ["Figure 6: TAILOR without the two terms could not be trained"]
     folder, run = reproduction.out / "figures", trained[0].folder
     made_of = [x / "model" / "model.json" for x in (run, against) if x is not None]
-    if _is_newer(folder / "index.json", made_of):
+    if _is_newer(FigureFolder(folder), made_of):
         return missing
     console.print(Text("Figures", "bold"))
     try:
@@ -207,15 +208,16 @@ def _figures(reproduction: Reproduction, console: Console) -> list[str]:
     return missing
 
 
-def _is_newer(file: Path, others: Sequence[Path]) -> bool:
+def _is_newer(figures: FigureFolder, models: Sequence[Path]) -> bool:
+    """Whether figures are there, are whole, and were drawn after these models were written."""
     try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-        whole = all((file.parent / name).is_file() for name in index["written"])
-        against = index["against"] is not None
-    except (OSError, ValueError, KeyError, TypeError):
+        index = figures.read_index()
+    except DataError:
         return False
-    then = file.stat().st_mtime
-    return whole and against == (len(others) > 1) and all(x.stat().st_mtime < then for x in others)
+    has_second_run = index.against is not None
+    if has_second_run != (len(models) > 1) or not figures.is_whole(index):
+        return False
+    return all(model.stat().st_mtime < figures.written_at for model in models)
 
 
 def _how_wrong(expected: Expected, spent: Mapping[str, float]) -> str:

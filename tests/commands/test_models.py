@@ -1,13 +1,18 @@
 """The table of systems and the card of one: what is shown is what is configured."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from pydantic import Field
 
+from emotailor.commands import models
 from emotailor.commands.models import MOSEI_DIMS, describe, field_comments, shown, venue
+from emotailor.commands.new_system import write_system
 from emotailor.config import Config
+from emotailor.errors import ConfigError
 from emotailor.models.factory import build_model
+from emotailor.models.system import System
 from emotailor.models.table import SYSTEMS
 from emotailor.models.tailor.config import TailorConfig
 from emotailor.training.run_config import recipe
@@ -125,6 +130,48 @@ def test_every_card(name: str) -> None:
     for field, comment in field_comments(row.config).items():
         assert f" {field} " in done.out
         assert comment, f"{name}: {field} has no comment that says where it comes from"
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_published_numbers_are_those_of_the_row(name: str) -> None:
+    flat = " ".join(run_cli("models", "show", name).out.split())
+    published = SYSTEMS[name].published
+    assert ("published" in flat) == bool(published)
+    for setting, values in published.items():
+        for title, value in zip(("Acc", "P", "R", "micro-F1"), values, strict=True):
+            assert f"{title} {value:.3f}" in flat[flat.index(f"{setting}: ") :]
+
+
+def test_a_system_of_ones_own(tmp_path: Path) -> None:
+    written = write_system("my_thing", tmp_path)
+    done = run_cli("models", "show", written.reference)
+    assert (done.code, done.err) == (0, "")
+    for text in ("MyThing (neural)", "variants additive", "hidden_size 64", "learning_rate 0.001"):
+        assert text in " ".join(done.out.split())
+    for absent in ("published", "authors:"):  # it has neither a paper nor presets
+        assert absent not in done.out
+    assert f"{written.module}:MyThing" in done.out.replace("\n", "").replace(" ", "")
+
+
+def test_the_list_has_installed_systems_and_survives_damaged_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    theirs = dataclasses.replace(SYSTEMS["mult"], name="theirs", title="Theirs [x]", paper="")
+
+    def find(name: str) -> System:
+        if name == "broken":
+            raise ConfigError("the system 'broken' cannot be loaded")
+        return theirs if name == "theirs" else SYSTEMS[name]
+
+    monkeypatch.setattr(models, "available_models", lambda: ("br", "broken", "theirs"))
+    monkeypatch.setattr(models, "find_system", find)
+    monkeypatch.setattr(models, "kind_of", lambda row: "neural")
+    done = run_cli("models", width=120)
+    assert done.code == 0
+    _, _, *rows = [line.split() for line in done.out.splitlines() if line.strip()]
+    assert rows[0][0] == "br"
+    assert "cannot be loaded" in " ".join(rows[1])
+    assert rows[2][:3] == ["theirs", "Theirs", "[x]"]
 
 
 def test_wrong_names_and_data(tmp_path: Path, data: Path) -> None:

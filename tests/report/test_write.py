@@ -424,7 +424,10 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data": {"fingerprint": open_dataset(folder / "data").card.fingerprint},
         "skipped": {"<s>": "<script>5</script>"}, "notes": ["<script>6</script>"],
     }  # fmt: skip
-    claim = {"statement": "<p>", "expected": "<q>", "found": "<script>7</script>", "holds": None}
+    claim = {
+        "name": "<n>", "statement": "<p>", "expected": "<q>", "found": "<script>7</script>",
+        "holds": None, "numbers": {},
+    }  # fmt: skip
     (run / "figures" / "claims.json").write_text(json.dumps({"claims": [claim]}))
     (run / "figures" / "index.json").write_text(json.dumps(index))
     report = write_report(run, device="cpu")

@@ -5,10 +5,10 @@ import inspect
 import io
 import textwrap
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -16,16 +16,24 @@ from rich.table import Table
 from rich.text import Text
 
 from emotailor.config import Config, shown
+from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import EMOTIONS, Modality
 from emotailor.data.store import open_dataset
+from emotailor.errors import ConfigError
+from emotailor.evaluation.display import title_of
 from emotailor.models.alignment.config import AlignmentConfig
-from emotailor.models.system import Preset, System
-from emotailor.models.table import SYSTEMS, find_system
+from emotailor.models.system import PUBLISHED_METRICS, Preset, System
+from emotailor.models.table import available_models, find_system
 from emotailor.training.config import TrainingConfig
 from emotailor.training.run_config import recipe
 
+if TYPE_CHECKING:
+    from emotailor.models.base import EmotionModel
+
 MOSEI_DIMS: dict[Modality, int] = {"visual": 35, "audio": 74, "text": 300}
 """Feature widths of CMU-MOSEI in the paper (Table 1)."""
+
+PRESETS: tuple[Preset, ...] = ("paper", "authors")
 
 _MACHINE = ("seed", "device", "precision", "checkpoint_steps")  # settings that are no recipe
 
@@ -35,7 +43,7 @@ class Setting:
     """A setting of a system.
 
     Attributes:
-        name: as in ``--set model.NAME=VALUE``.
+        name: the name, as in ``--set model.NAME=VALUE``.
         paper: its default.
         authors: its value in the authors' program.
         comment: its meaning and where the default comes from.
@@ -52,16 +60,16 @@ class Card:
     """All there is to know of a system before it is trained.
 
     Attributes:
-        row: of the table of systems.
+        row: row of the table of systems.
         kind: ``neural``, or ``fitted`` at once without gradients.
         takes_unaligned: whether it can do with modalities of different lengths by itself.
-        data: what the sizes are for.
+        data: name of the data set that the sizes are for.
         dims: modality -> feature width.
-        labels: how many.
-        parameters: trained by gradients, by preset; a fitted system has none.
-        losses: weight of each loss in the objective, by preset.
-        training: settings of training, by preset.
-        settings: those of the model.
+        labels: number of labels.
+        parameters: preset -> number of parameters trained by gradients; a fitted system has none.
+        losses: preset -> weight of each loss in the objective.
+        training: preset -> settings of training.
+        settings: settings of the model.
     """
 
     row: System
@@ -76,6 +84,9 @@ class Card:
     settings: tuple[Setting, ...]
 
 
+# ---------------------------------------------------------------------- comments in the source
+
+
 def field_comments(config: type[Config]) -> dict[str, str]:
     """Return the comments beside the fields of a configuration class, inherited ones included.
 
@@ -84,27 +95,47 @@ def field_comments(config: type[Config]) -> dict[str, str]:
     """
     found = dict.fromkeys(config.model_fields, "")
     for parent in reversed(config.__mro__):
-        if not issubclass(parent, Config) or parent is Config:
+        is_config = issubclass(parent, Config) and parent is not Config
+        if not is_config:
             continue
-        try:
-            source = textwrap.dedent(inspect.getsource(parent))
-            tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-            (tree,) = ast.parse(source).body
-        except (OSError, TypeError, ValueError, SyntaxError, tokenize.TokenError):
-            continue
-        comments = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
-        for node in tree.body if isinstance(tree, ast.ClassDef) else ():
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
-                text = " ".join(comments[line] for line in lines if line in comments)
-                if node.target.id in found:
-                    found[node.target.id] = text
+        own = _own_comments(parent)
+        found |= {field: text for field, text in own.items() if field in found}
     return found
 
 
+def _own_comments(config: type) -> dict[str, str]:
+    """Return the comments beside the fields that a class itself defines; none without source."""
+    try:
+        source = textwrap.dedent(inspect.getsource(config))
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+        (tree,) = ast.parse(source).body
+    except (OSError, TypeError, ValueError, SyntaxError, tokenize.TokenError):
+        return {}
+    if not isinstance(tree, ast.ClassDef):
+        return {}
+
+    by_line = {}
+    for token in tokens:
+        if token.type == tokenize.COMMENT:
+            by_line[token.start[0]] = token.string.lstrip("# ")
+
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            last = node.end_lineno or node.lineno
+            lines = range(node.lineno, last + 1)
+            comments = [by_line[line] for line in lines if line in by_line]
+            found[node.target.id] = " ".join(comments)
+    return found
+
+
+# ---------------------------------------------------------------------- the list
+
+
 def venue(row: System) -> str:
-    """Where and when a system was published: the last sentence of its citation."""
-    return row.paper.rstrip(". ").rpartition(". ")[2]
+    """Return where and when a system was published: the last sentence of its citation."""
+    sentences = row.paper.rstrip(". ").rpartition(". ")
+    return sentences[2]
 
 
 def kind_of(row: System) -> str:
@@ -116,91 +147,143 @@ def kind_of(row: System) -> str:
 
 
 def list_models() -> Table:
-    """Return the table of all systems."""
+    """Return the table of all systems, those of installed packages too."""
     table = Table(title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("name", "title", "published in", "modalities", "kind"):
         table.add_column(column, overflow="fold")
-    for row in SYSTEMS.values():
-        table.add_row(row.name, row.title, venue(row), ", ".join(row.modalities), kind_of(row))
+    for name in available_models():
+        try:
+            row = find_system(name)
+            kind = kind_of(row)
+        except ConfigError as error:  # an installed package that is damaged: the others are shown
+            table.add_row(Text(name), Text(error.found), "", "", "")
+            continue
+        modalities = ", ".join(row.modalities)
+        table.add_row(Text(row.name), Text(row.title), Text(venue(row)), modalities, kind)
     return table
+
+
+# ---------------------------------------------------------------------- the card of a system
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What the sizes of a model depend on.
+
+    Attributes:
+        name: name of the data set.
+        dims: modality -> feature width, of all its modalities.
+        labels: number of labels.
+        dataset: the data set; None for CMU-MOSEI as published.
+    """
+
+    name: str
+    dims: Mapping[Modality, int]
+    labels: int
+    dataset: EmotionDataset | None = None
+
+
+def _sizes(data: Path | None) -> _Sizes:
+    if data is None:
+        return _Sizes("CMU-MOSEI", MOSEI_DIMS, len(EMOTIONS))
+    dataset = open_dataset(data)
+    return _Sizes(dataset.card.name, dataset.dims, len(dataset.label_names), dataset)
 
 
 def describe(name: str, data: Path | None = None) -> Card:
     """Return the card of a system.
 
     Args:
-        name: of the system.
+        name: name of the system.
         data: stored data set whose widths and labels count; by default those of CMU-MOSEI.
 
     Raises:
         ConfigError: no such system, or it cannot work with that data set.
         DataError: no such data set.
     """
-    import torch
-
-    from emotailor.models.factory import build_model, model_class
-    from emotailor.training.alignment import resolve_alignment
+    from emotailor.models.factory import model_class
 
     row = find_system(name)
-    dataset = None if data is None else open_dataset(data)
-    there, labels, title = MOSEI_DIMS, len(EMOTIONS), "CMU-MOSEI"
-    if dataset is not None:
-        there, labels, title = dataset.dims, len(dataset.label_names), dataset.card.name
-    dims = row.choose(there, None)
-    parameters: dict[Preset, int] = {}
-    losses: dict[Preset, Mapping[str, float]] = {}
-    presets: tuple[Preset, ...] = ("paper", "authors")
-    for preset in presets:
-        alignment = None
-        if dataset is not None:
-            wanted: AlignmentConfig = getattr(AlignmentConfig, preset)()
-            alignment = resolve_alignment(wanted, row, dims, dataset, dataset["train"])
-        with torch.device("meta"):  # shapes alone: nothing is drawn, no memory is used
-            model = build_model(name, row.preset(preset), dims, labels, alignment)
-        parameters[preset] = sum(p.numel() for p in model.parameters())
-        losses[preset] = dict(model.loss_weights)
-    aligned = dataset is None or dataset.aligned
-    paper, authors = dict(row.preset("paper")), dict(row.preset("authors"))
-    comments = field_comments(row.config)
+    sizes = _sizes(data)
+    dims = row.choose(sizes.dims, None)
+    aligned = sizes.dataset is None or sizes.dataset.aligned
+    models = {preset: _untrained(row, preset, dims, sizes) for preset in PRESETS}
     return Card(
         row=row,
         kind=kind_of(row),
         takes_unaligned=model_class(name).takes_unaligned,
-        data=title,
+        data=sizes.name,
         dims=dims,
-        labels=labels,
-        parameters=parameters,
-        losses=losses,
-        training={preset: recipe(name, preset, aligned=aligned) for preset in presets},
-        settings=tuple(
-            Setting(field, value, authors[field], comments[field]) for field, value in paper.items()
-        ),
+        labels=sizes.labels,
+        parameters={preset: _count(model) for preset, model in models.items()},
+        losses={preset: dict(model.loss_weights) for preset, model in models.items()},
+        training={preset: recipe(name, preset, aligned=aligned) for preset in PRESETS},
+        settings=_settings_of(row),
     )
+
+
+def _untrained(
+    row: System, preset: Preset, dims: Mapping[Modality, int], sizes: _Sizes
+) -> "EmotionModel":
+    """Return a model without values, to ask for its shapes."""
+    import torch
+
+    from emotailor.models.factory import build_model
+    from emotailor.training.alignment import resolve_alignment
+
+    alignment = None
+    if sizes.dataset is not None:
+        wanted: AlignmentConfig = getattr(AlignmentConfig, preset)()
+        training = sizes.dataset["train"]
+        alignment = resolve_alignment(wanted, row, dims, sizes.dataset, training)
+    with torch.device("meta"):  # shapes alone: nothing is drawn, no memory is used
+        return build_model(row.name, row.preset(preset), dims, sizes.labels, alignment)
+
+
+def _count(model: "EmotionModel") -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _settings_of(row: System) -> tuple[Setting, ...]:
+    paper = dict(row.preset("paper"))
+    authors = dict(row.preset("authors"))
+    comments = field_comments(row.config)
+    return tuple(Setting(name, paper[name], authors[name], comments[name]) for name in paper)
+
+
+# ---------------------------------------------------------------------- the card on the terminal
 
 
 def render_card(card: Card) -> RenderableType:
     """Return a card for the terminal."""
-    row = card.row
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
-    facts.add_row("takes", Text(_takes(card)))
+    for name, text in _facts(card).items():
+        facts.add_row(name, Text(text))
+
+    row = card.row
+    lines: list[RenderableType] = [Text(f"{row.title} ({card.kind})", style="bold")]
+    if row.paper:
+        lines.append(Text(row.paper))
+    return Group(*lines, Text(), facts, _recipe(card), _settings(card))
+
+
+def _facts(card: Card) -> dict[str, str]:
+    row = card.row
     widths = ", ".join(f"{m} {width}" for m, width in card.dims.items())
-    facts.add_row(
-        "parameters",
-        Text(f"{_size(card)}\nfor {card.data}: {widths}; {card.labels} labels"),
-    )
     losses = {preset: shown(weights) for preset, weights in card.losses.items()}
-    facts.add_row("losses", Text(_both(losses["paper"], losses["authors"])))
-    facts.add_row("train", Text(f"emotailor train --model {row.name} --data DATA"))
-    return Group(
-        Text(f"{row.title} ({card.kind})", style="bold"),
-        Text(row.paper),
-        Text(),
-        facts,
-        *_recipe(card),
-        *_settings(card),
-    )
+    facts = {
+        "takes": _takes(card),
+        "parameters": f"{_size(card)}\nfor {card.data}: {widths}; {card.labels} labels",
+        "losses": _both(losses["paper"], losses["authors"]),
+    }
+    if row.published:
+        facts["published"] = "\n".join(_published(row))
+    if row.variants:
+        facts["variants"] = ", ".join(row.variants)
+    facts["train"] = f"emotailor train --model {row.code or row.name} --data DATA"
+    return facts
 
 
 def _takes(card: Card) -> str:
@@ -210,9 +293,11 @@ def _takes(card: Card) -> str:
         parts.append(f"at least {row.at_least} of them")
     if row.required:
         parts.append(f"never without {', '.join(row.required)}")
-    if row.reads_unaligned or (card.takes_unaligned and card.kind == "fitted"):
+
+    is_fitted = card.kind == "fitted"
+    if row.reads_unaligned or (card.takes_unaligned and is_fitted):
         parts.append("word-aligned or unaligned data")
-    elif card.kind == "fitted":
+    elif is_fitted:
         parts.append("word-aligned data only")
     elif len(row.modalities) > 1:  # one modality alone has nothing to be aligned with
         parts.append("word-aligned data; others through an alignment module")
@@ -222,10 +307,21 @@ def _takes(card: Card) -> str:
 def _size(card: Card) -> str:
     if card.kind == "fitted":
         return "fitted to the data at once, none trained by gradients"
-    return _both(f"{card.parameters['paper']:,}", f"{card.parameters['authors']:,}")
+    paper = f"{card.parameters['paper']:,}"
+    authors = f"{card.parameters['authors']:,}"
+    return _both(paper, authors)
+
+
+def _published(row: System) -> Iterator[str]:
+    """Yield a line for each half of the published table."""
+    for setting, values in row.published.items():
+        named = zip(PUBLISHED_METRICS, values, strict=True)
+        numbers = [f"{title_of(metric)} {value:.3f}" for metric, value in named]
+        yield f"{setting}: {', '.join(numbers)}"
 
 
 def _both(paper: str, authors: str) -> str:
+    """Return the value of both presets, once where they agree."""
     return paper if paper == authors else f"{paper}\nauthors: {authors}"
 
 
@@ -237,26 +333,27 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _recipe(card: Card) -> list[RenderableType]:
+def _recipe(card: Card) -> RenderableType:
     if card.kind == "fitted":
-        return [
-            Text("Of training.* it uses the seed, the batch_size of reading and the threshold.")
-        ]
+        return Text("Of training.* it uses the seed, the batch_size of reading and the threshold.")
     table = _table("training.", "paper", "authors")
-    paper, authors = card.training["paper"], card.training["authors"]
+    paper = card.training["paper"]
+    authors = card.training["authors"]
     for name, value in dict(paper).items():
-        if name not in _MACHINE:
-            other = getattr(authors, name)
-            table.add_row(name, Text(shown(value)), Text(shown(other) if other != value else ""))
-    return [table]
+        if name in _MACHINE:
+            continue
+        other = getattr(authors, name)
+        differs = shown(other) if other != value else ""
+        table.add_row(name, Text(shown(value)), Text(differs))
+    return table
 
 
-def _settings(card: Card) -> list[RenderableType]:
+def _settings(card: Card) -> RenderableType:
     if not card.settings:
-        return [Text("The model has no settings.")]
+        return Text("The model has no settings.")
     table = _table("model.", "value", "meaning and source")
     table.columns[1].max_width = 26  # what is left of 80 columns is for the meaning
     for setting in card.settings:
         value = _both(shown(setting.paper), shown(setting.authors))
         table.add_row(setting.name, Text(value), Text(setting.comment))
-    return [table]
+    return table

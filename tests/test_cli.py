@@ -473,11 +473,11 @@ def test_predict_as_a_table(home: Path) -> None:
     done = run_cli("predict", home / "run", home / "my data", "--id", "test3[0]")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("test3[0]: ")
-    assert "carried by" in done.out
+    assert "evidence" in done.out
     assert "…" not in done.out
     many = run_cli("predict", home / "run", home / "my data", "--split", "train")
     assert many.out.count("train") == 23
-    assert "carried by" not in many.out  # for more than 20 only when asked for
+    assert "evidence" not in many.out  # for more than 20 only when asked for
 
 
 def test_predict_as_json_lines(home: Path) -> None:

@@ -111,6 +111,6 @@ def test_from_arrays_to_a_prediction(tmp_path: Path) -> None:
         (found,) = predictor.predict([emotailor.Sample("mine", {"text": words})], explain=True)
     assert set(found.probabilities) == set(LABELS)
     assert found.explanation is not None
-    modality, first, last = found.explanation.carrier("happy")
+    modality, first, last = found.explanation.strongest("happy")
     assert modality == "text"
     assert 0 <= first <= last < 4

@@ -212,12 +212,12 @@ def explained(drops: dict[Modality, float], steps: list[float]) -> Prediction:
     )
 
 
-def test_a_table_says_what_carried_each_label() -> None:
+def test_a_table_says_what_the_evidence_for_each_label_is() -> None:
     steps = [0.0] * 98 + [0.4, 0.5]
     lines = rendered(explained({"visual": 1.234, "audio": -0.056, "text": 0.001}, steps))
     assert lines[0] == "[red]video[/red][3]: surprise"
     rows = [" ".join(line.split()) for line in lines]
-    assert rows[2] == "label p holds no visual no audio no text carried by"
+    assert rows[2] == "label p holds no visual no audio no text evidence"
     assert rows[4] == "surprise 0.500 yes -1.23 +0.06 0.00 visual, steps 99-100"
     assert rows[5] == "disgust 0.250 0.00 0.00 0.00 -"
 
@@ -238,5 +238,5 @@ def test_one_step_is_one_step() -> None:
 def test_without_explanation_there_is_none() -> None:
     lines = rendered(Prediction("a", {"x": 0.5}, {"x": False}))
     assert lines[0] == "a: none of the labels"
-    assert not any("carried" in line for line in lines)
+    assert not any("evidence" in line for line in lines)
     assert rendered() == []

@@ -19,10 +19,16 @@ from emotailor.evaluation.thresholds import Thresholds
 from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.runs.evaluate import evaluate_run
 from emotailor.serving import predictor as module
-from emotailor.serving.predictor import Explanation, Predictor
+from emotailor.serving.predictor import (
+    Explanation,
+    Prediction,
+    Predictor,
+    predictions_to_dataframe,
+)
 from emotailor.training.model_folder import LoadedModel, ModelCard
 from emotailor.training.run import train
 from emotailor.training.run_config import RunConfig
+from tests.evaluation.fake_pandas import with_fake_pandas, without_pandas
 from tests.helpers import DIMS, LABELS, SMALL, random_samples
 from tests.runs.runs import one_thread, train_tiny
 
@@ -344,11 +350,32 @@ def explanation(
         ([1, 0.6, 0.2, 0.9, 1], (0, 1)),  # the others are not next to it
     ],
 )
-def test_the_carrier_is_the_strongest_modality_and_the_steps_around_its_peak(
+def test_the_strongest_evidence_is_a_modality_and_the_steps_around_its_peak(
     drops: list[float], expected: tuple[int, int]
 ) -> None:
     why = explanation({"visual": 1.0, "text": 2.0}, {"visual": [9.0], "text": drops})
-    assert why.carrier("x") == ("text", *expected)
+    assert why.strongest("x") == ("text", *expected)
+
+
+def test_predictions_and_evidence_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    why = explanation({"visual": 1.0, "text": 2.0}, {"visual": [9.0], "text": [0.0, 3.0, 4.0]})
+    assert repr(why) == "Explanation(x: text, steps 2-3)"
+    found = Prediction("<id>", {"y": 0.25, "x": 0.7512}, {"y": False, "x": True}, why)
+    assert repr(found) == "Prediction('<id>': x 0.751)"
+    assert repr(Prediction("a", {"x": 0.1}, {"x": False})) == "Prediction('a': none of the labels)"
+    html = found._repr_html_()
+    assert "<caption>&lt;id&gt;</caption>" in html
+    assert "<th>x</th><td>0.751</td><td>yes</td><td>-1.00</td><td>-2.00</td>" in html
+    assert "<td>text, steps 2-3</td>" in html
+    assert "<th>evidence</th>" in why._repr_html_()
+
+    with_fake_pandas(monkeypatch)
+    frame = predictions_to_dataframe([found])
+    assert frame.index == "id"
+    assert frame.rows == [{"id": "<id>", "p:y": 0.25, "p:x": 0.7512, "y": False, "x": True}]
+    without_pandas(monkeypatch)
+    with pytest.raises(ConfigError, match="pandas"):
+        predictions_to_dataframe([found])
 
 
 def test_planted_evidence_is_found_where_it_is() -> None:
@@ -358,7 +385,7 @@ def test_planted_evidence_is_found_where_it_is() -> None:
     x["audio"][6:9] = weight[:, 2]  # along the direction of "angry"
     (found,) = predictor.predict([Sample("a", x)], explain=True)
     assert found.explanation is not None
-    assert found.explanation.carrier("angry") == ("audio", 6, 8)
+    assert found.explanation.strongest("angry") == ("audio", 6, 8)
     assert found.explanation.modalities["angry"]["audio"] == pytest.approx(
         3 * float((weight[:, 2] ** 2).sum()), rel=1e-4
     )
@@ -473,7 +500,7 @@ def test_what_a_trained_model_learnt_is_found_where_it_was_planted(tmp_path: Pat
             assert one.labels is not None
             why = predictor.explain(one)
             for k in np.nonzero(one.labels)[0].tolist():
-                modality, first, last = why.carrier(LABELS[k])
+                modality, first, last = why.strongest(LABELS[k])
                 questions += 1
                 if modality == MODALITIES[k]:
                     modality_right += 1

@@ -87,7 +87,7 @@ def test_trained_evaluated_and_asked_on_the_command_line(
     assert stored["metrics"]["tuned"]["mean_roc_auc"] > 0.6
     asked = run_cli("predict", run, synthetic, "--limit", "2", "--explain")
     assert (asked.code, asked.err) == (0, "")
-    assert "carried by" in asked.out
+    assert "evidence" in asked.out
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -138,7 +138,7 @@ def run_demo(folder: Path, console: Console, *, quick: bool = False) -> None:
     systems = {**baselines(data, dataset.label_names), "TAILOR": result.metrics}
     console.print(comparison_table(systems, title="Test split, thresholds tuned on validation"))
     console.print(metrics_table(result.metrics, result.intervals, title="TAILOR"))
-    console.rule("4. Three predictions, and what carried them")
+    console.rule("4. Three predictions, and the evidence for them")
     test = dataset["test"]
     samples = [test.sample(i) for i in range(min(3, len(test)))]
     predictions = Predictor.load(run).predict(samples, explain=True)

@@ -21,9 +21,8 @@ from emotailor.report.page import (
     Text,
 )
 from emotailor.report.source import PageSource
-from emotailor.runs.predict import MIN_EVIDENCE
 from emotailor.runs.stored import StoredEvaluation, StoredPredictions
-from emotailor.serving.predictor import Explanation
+from emotailor.serving.predictor import MIN_EVIDENCE, Explanation
 
 MISTAKES = 6  # cards of each kind
 FAINT = 0.05  # change of log-odds that has the full colour where none is larger
@@ -256,5 +255,5 @@ def _strongest(why: Explanation, label: str, *, sign: int) -> tuple[Modality, in
     modalities = {m: sign * x for m, x in why.modalities[label].items()}
     steps = {m: sign * x for m, x in why.steps[label].items()}
     turned = replace(why, modalities={label: modalities}, steps={label: steps})
-    modality, first, last = turned.carrier(label)
+    modality, first, last = turned.strongest(label)
     return modality, first, last, modalities[modality]

@@ -16,10 +16,7 @@ from emotailor.data.sample import MODALITIES, Sample
 from emotailor.data.store import open_dataset
 from emotailor.errors import DataError
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.serving.predictor import Explanation, Prediction, Predictor
-
-MIN_EVIDENCE = 0.005
-"""Changes of the log-odds below this are shown as 0.00, and carry nothing."""
+from emotailor.serving.predictor import Prediction, Predictor
 
 
 def read_samples(
@@ -30,9 +27,9 @@ def read_samples(
     Args:
         source: data set folder, or a file with arrays ``visual``, ``audio``, ``text``, each
             (steps, dim).
-        split: of the data set.
-        ids: only these samples; all without any.
-        limit: only the first so many.
+        split: name of the split of a data set.
+        ids: ids of the samples; empty for all.
+        limit: largest number of samples.
 
     Raises:
         DataError: nothing there, a damaged file, an empty split, or an unknown id.
@@ -42,11 +39,14 @@ def read_samples(
         if ids and sample.id not in ids:
             raise DataError(f"no sample {ids[0]!r} in {source}", expected=repr(sample.id))
         return [sample]
+
     part = open_dataset(source)[split]
     if not len(part):
         raise DataError(f"split {split!r} of {source} is empty", expected="at least one sample")
-    positions = [part.index_of(i) for i in ids] if ids else range(len(part))
-    return [part.sample(i) for i in positions[:limit]]
+    positions = list(range(len(part)))
+    if ids:
+        positions = [part.index_of(sample_id) for sample_id in ids]
+    return [part.sample(position) for position in positions[:limit]]
 
 
 def read_sample(path: Path) -> Sample:
@@ -58,6 +58,7 @@ def read_sample(path: Path) -> Sample:
     expected = f"an .npz file with arrays (steps, dim) named {', '.join(MODALITIES)}"
     if not path.is_file():
         raise DataError(f"no file at {path}", expected=expected)
+
     try:
         with zipfile.ZipFile(path):  # a lone .npy or a pickle is no .npz
             pass
@@ -66,25 +67,30 @@ def read_sample(path: Path) -> Sample:
             arrays = {m: np.asarray(file[m]) for m in MODALITIES if m in file}
             names = list(file)
     except Exception as error:  # numpy and zipfile fail on damaged files in many ways
-        why = (str(error) or type(error).__name__).splitlines()[0]
+        lines = str(error).splitlines() or [type(error).__name__]
         raise DataError(
-            f"{path} cannot be read, and nothing in it was executed: {why}",
+            f"{path} cannot be read, and nothing in it was executed: {lines[0]}",
             expected=expected,
             fix="write it with numpy.savez, plain numbers alone",
-        ) from None
+        ) from error
+
     if not arrays:
         raise DataError(f"{path} holds {', '.join(names) or 'no arrays'}", expected=expected)
-    if columns := [name for name in names if name in {"id", "ids", "split"}]:
+    columns = [name for name in names if name in {"id", "ids", "split"}]
+    if columns:
         raise DataError(
             f"{path} also holds {', '.join(columns)}: it is a whole data set",
             expected=f"one sample: {expected}",
             fix="convert a data set with `emotailor data convert` and predict on that",
         )
+
+    sequences = {}
     for m, x in arrays.items():
         if x.ndim != 2 or x.dtype.kind not in "fiub":
             raise DataError(f"{path}: {m} is {x.dtype} of shape {x.shape}", expected=expected)
-    with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is refused later
-        return Sample(path.stem, {m: x.astype(np.float32) for m, x in arrays.items()})
+        with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is refused later
+            sequences[m] = x.astype(np.float32)
+    return Sample(path.stem, sequences)
 
 
 def predict_samples(
@@ -97,14 +103,18 @@ def predict_samples(
         ModelError: a sequence is longer than the model can take.
     """
     seen = [sample for sample in samples if predictor.can_see(sample)]
-    if seen and len(seen) < len(samples):
+    if not seen:
+        return predictor.predict(samples, explain=explain)  # it says what is missing
+
+    unseen = len(samples) - len(seen)
+    if unseen:
+        modalities = ", ".join(predictor.modalities)
         warnings.warn(
-            f"{len(samples) - len(seen)} of {len(samples)} samples have none of "
-            f"{', '.join(predictor.modalities)} and are left out",
+            f"{unseen} of {len(samples)} samples have none of {modalities} and are left out",
             DataWarning,
             stacklevel=2,
         )
-    return predictor.predict(seen or samples, explain=explain)
+    return predictor.predict(seen, explain=explain)
 
 
 def predict(
@@ -143,13 +153,13 @@ def predict(
 
 
 def render_predictions(predictions: Sequence[Prediction]) -> RenderableType:
-    """One table per sample: label, probability, decision, and what carried it."""
+    """Return one table per sample: label, probability, decision, and the evidence for it."""
     tables = [_render(prediction) for prediction in predictions]
     if not any(prediction.explanation for prediction in predictions):
         return Group(*tables)
     note = Text(
         "no visual ...: change of the label's log-odds without that modality.\n"
-        "carried by: the modality it misses most, and there the steps it misses most.\n"
+        "evidence: the modality it misses most, and there the steps it misses most.\n"
         "-: no modality speaks for the label.",
         style="dim",
     )
@@ -157,32 +167,15 @@ def render_predictions(predictions: Sequence[Prediction]) -> RenderableType:
 
 
 def _render(prediction: Prediction) -> RenderableType:
-    held = ", ".join(prediction.labels) or "none of the labels"
+    header, rows = prediction.table()
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("label", overflow="fold")
-    table.add_column("p", justify="right", no_wrap=True)
-    table.add_column("holds", no_wrap=True)
-    why = prediction.explanation
-    if why is not None:
-        modalities = list(next(iter(why.modalities.values())))
-        for m in modalities:
-            table.add_column(f"no {m}", justify="right", no_wrap=True)
-        table.add_column("carried by", no_wrap=True)
-    for name, probability in sorted(prediction.probabilities.items(), key=lambda item: -item[1]):
-        row = [name, f"{probability:.3f}", "yes" if prediction.decisions[name] else ""]
-        if why is not None:
-            row += [_signed(-why.modalities[name][m]) for m in modalities]
-            row.append(_carried(why, name))
+    table.add_column(header[0], overflow="fold")
+    for title in header[1:]:
+        is_number = title == "p" or title.startswith("no ")
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
+    for row in rows:
         table.add_row(*map(Text, row))
-    return Group(Text.assemble((prediction.id, "bold"), f": {held}"), table)
 
-
-def _signed(change: float) -> str:
-    return f"{change:+.2f}" if abs(change) >= MIN_EVIDENCE else "0.00"
-
-
-def _carried(why: Explanation, name: str) -> str:
-    modality, first, last = why.carrier(name)
-    if why.modalities[name][modality] < MIN_EVIDENCE:
-        return "-"
-    return f"{modality}, step{'s' * (first < last)} {first + 1}" + f"-{last + 1}" * (first < last)
+    held = ", ".join(prediction.labels) or "none of the labels"
+    heading = Text.assemble((prediction.id, "bold"), f": {held}")
+    return Group(heading, table)

@@ -30,7 +30,11 @@ def parse_modalities(names: Sequence[str]) -> list[Modality]:
     Raises:
         ConfigError: a name is unknown.
     """
-    known: dict[str, Modality] = {m: m for m in MODALITIES} | {m[0]: m for m in MODALITIES}
+    known: dict[str, Modality] = {}
+    for m in MODALITIES:
+        known[m] = m
+        known[m[0]] = m
+
     unknown = [name for name in names if name.strip().lower() not in known]
     if unknown:
         raise ConfigError(
@@ -48,7 +52,7 @@ def fixed_settings(
     Args:
         data: stored data set.
         modalities: names or initials; None to leave them to other settings.
-        device: to train on; None likewise.
+        device: device for the training; None to leave it to other settings.
 
     Raises:
         ConfigError: a modality is unknown.
@@ -94,78 +98,92 @@ def plan_runs(
         out: run folder, or with several seeds the folder of their run folders; by default one
             under ``runs``.
         system: name of the system; by default what the file or ``settings`` say, or TAILOR.
-        preset: where settings that nobody gives come from.
+        preset: source of the settings that nobody gives.
         config_file: TOML, or the ``config.json`` of another run.
         settings: ``KEY=VALUE``, the key with dots.
         modalities: names or initials; by default all that data set and system share.
-        seed: of the first run.
+        seed: seed of the first run.
         seeds: number of runs, with one seed each, counted up.
-        device: to train on.
+        device: device for the training.
 
     Raises:
         ConfigError: unknown system or key, or a value out of range.
     """
-    chosen = fixed_settings(data, modalities, device)
-    from_file = read_toml(config_file) if config_file else {}
-    if "fingerprint" in from_file and isinstance(from_file.get("config"), dict):
-        # the config.json of a run
-        from_file = from_file["config"]
-    written = merge(from_file, parse_overrides(settings))
+    written = merge(_from_file(config_file), parse_overrides(settings))
     for room in ("data", "model", "training", "alignment"):
         if not isinstance(written.get(room, {}), Mapping):
             raise ConfigError(f"{room} = {written[room]!r}", expected="a table of settings")
-    given = merge(written, chosen)
+    given = merge(written, fixed_settings(data, modalities, device))
+
     # code from outside is loaded where the user names it, never where a file does
-    row = (
-        use_system(system)
-        if system is not None
-        else find_system(str(given.get("system", "tailor")))
-    )
-    given["system"] = system = row.name
+    if system is not None:
+        row = use_system(system)
+    else:
+        row = find_system(str(given.get("system", "tailor")))
+    given["system"] = row.name
+
     aligned = is_aligned(data)
-    first = RunConfig.build(given, system=system, preset=preset, aligned=aligned)
+    first = RunConfig.build(given, system=row.name, preset=preset, aligned=aligned)
     start = first.training.seed if seed is None else seed
     planned = []
     for number in range(start, start + seeds):
         config = RunConfig.build(
             given,
             {"training": {"seed": number}},
-            system=system,
+            system=row.name,
             preset=preset,
             aligned=aligned,
         )
-        if out is None:
-            folder = Path("runs") / f"{data.resolve().name}-{row.folder}-seed{number}"
-            if seeds > 1:
-                folder = Path("runs") / f"{data.resolve().name}-{row.folder}" / f"seed{number}"
-        else:
-            folder = out if seeds == 1 else out / f"seed{number}"
+        folder = _run_folder(out, f"{data.resolve().name}-{row.folder}", number, seeds)
         planned.append(PlannedRun(config, folder))
     return planned
 
 
+def _from_file(file: Path | None) -> dict[str, Any]:
+    """Return the settings of a TOML file, or of the ``config.json`` of a run."""
+    if file is None:
+        return {}
+    content = read_toml(file)
+    config = content.get("config")
+    if "fingerprint" in content and isinstance(config, dict):
+        return config
+    return content
+
+
+def _run_folder(out: Path | None, name: str, seed: int, seeds: int) -> Path:
+    """Return where a run goes; several runs have a folder of their own in a common one."""
+    if out is None and seeds == 1:
+        return Path("runs") / f"{name}-seed{seed}"
+    common = Path("runs") / name if out is None else out
+    return common if seeds == 1 else common / f"seed{seed}"
+
+
 def train_runs(runs: Sequence[PlannedRun], console: Console) -> None:
-    """Train planned runs one after the other, or go on where they stopped."""
+    """Train planned runs one after the other, or resume those that were stopped."""
     from emotailor.training.progress import ConsoleReporter
     from emotailor.training.run import start
 
     for number, run in enumerate(runs, 1):
         trainer = start(run.config, run.folder, ConsoleReporter(console))
+        data = trainer.data
         head = f"run {number} of {len(runs)}: " if len(runs) > 1 else ""
-        console.print(
-            f"{head}{run.config.system} on {trainer.data.dataset.card.name} "
-            f"({len(trainer.data.positions)} samples; {', '.join(trainer.data.dims)}), "
+        modalities = ", ".join(data.dims)
+        _say(
+            console,
+            f"{head}{run.config.system} on {data.dataset.card.name} "
+            f"({len(data.positions)} samples; {modalities}), "
             f"seed {run.config.training.seed} -> {run.folder}",
-            soft_wrap=True,
-            highlight=False,
-            markup=False,
         )
+
         best = trainer.train().best
         valid = best["valid"]
-        console.print(
+        _say(
+            console,
             f"best epoch {best['epoch']}: validation micro-F1 {valid['micro_f1']:.3f}, "
             f"accuracy {valid['accuracy']:.3f}; model in {run.folder / 'model'}",
-            soft_wrap=True,
-            highlight=False,
-            markup=False,
         )
+
+
+def _say(console: Console, text: str) -> None:
+    """Print a line as it is, without markup, colours or line breaks."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -372,8 +372,14 @@ def test_damaged_shards(damage: Callable[[Path], object], tmp_path: Path) -> Non
         (lambda c: c["splits"]["train"]["shards"][0].update(file="/etc/passwd"), "file"),
         (lambda c: c["splits"]["train"]["shards"][0].update(file=".."), "file"),
         (lambda c: c["splits"]["train"].update(samples=3), "holds 2 samples"),
-        (lambda c: c["dims"].update(text=7), "do not fit"),
-        (lambda c: c.update(label_names=["happy"]), "do not fit"),
+        (
+            lambda c: c["dims"].update(text=7),
+            r"train-00000.safetensors .*text.values has shape \(\d+, \d+\), expected \(steps, 7\)",
+        ),
+        (
+            lambda c: c.update(label_names=["happy"]),
+            r"labels has shape \(2, 2\), expected \(2, 1\)",
+        ),
     ],
 )
 def test_edited_cards(
@@ -386,6 +392,45 @@ def test_edited_cards(
     file.write_text(json.dumps(card))
     with pytest.raises(DataError, match=message):
         open_dataset(tmp_path / "set")
+
+
+def _rewritten(folder: Path, change: Callable[[dict[str, np.ndarray]], object]) -> None:
+    """Change the arrays of the first shard."""
+    from safetensors.numpy import load_file, save_file
+
+    arrays = dict(load_file(folder / TRAIN))
+    change(arrays)
+    save_file(arrays, folder / TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda a: a.pop("text.values"), "no text.values"),
+        (lambda a: a.pop("ids.bytes"), "no ids.bytes"),
+        (lambda a: a.update(labels=a["labels"].astype(np.int64)), "labels is int64 of shape"),
+        (lambda a: a.update(labels=a["labels"].ravel()), "labels is uint8 of shape (4,)"),
+        (lambda a: a.update(labels=a["labels"] + np.uint8(7)), "labels holds "),
+        (lambda a: a.update({"ids.offsets": a["ids.offsets"][:0]}), "ids.offsets does not begin"),
+        (lambda a: a.update({"ids.offsets": a["ids.offsets"] + 1}), "ids.offsets does not begin"),
+        (lambda a: a.update({"ids.offsets": a["ids.offsets"][:-1]}), "ids.offsets ends with"),
+        (lambda a: a["ids.offsets"].__setitem__(1, 99), "ids.offsets falls"),
+        (lambda a: a["ids.bytes"].__setitem__(0, 255), "ids.bytes is not UTF-8"),
+        (lambda a: a.update({"text.offsets": a["text.offsets"][1:]}), "text.offsets has 2 numbers"),
+        (lambda a: a["text.offsets"].__setitem__(0, 1), "text.offsets does not begin with 0"),
+        (lambda a: a["text.offsets"].__setitem__(2, 99), "text.offsets ends with 99"),
+        (lambda a: a["text.offsets"].__setitem__(1, -5), "text.offsets falls"),
+    ],
+)
+def test_a_shard_that_does_not_fit_says_which_array(
+    change: Callable[[dict[str, np.ndarray]], object], reason: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "set", "a", "b")
+    _rewritten(tmp_path / "set", change)
+    with pytest.raises(DataError) as caught:
+        open_dataset(tmp_path / "set")
+    assert reason in caught.value.found
+    assert TRAIN in caught.value.found
 
 
 def test_no_data_set(tmp_path: Path) -> None:

@@ -3,13 +3,12 @@
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from emotailor.data.batching import batches
-from emotailor.data.card import FOLDER
+from emotailor.data.card import FOLDER, is_synthetic
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.inspect import inspect_dataset, render
 from emotailor.data.store import open_dataset, read_card
@@ -51,15 +50,7 @@ TRAINING = {
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2)  # of the regression, the best of them on validation
 
 
-def _is_drawn(card: Any) -> bool:
-    """Return whether a ``dataset.json`` is of data that were drawn, and can be drawn again."""
-    if not FOLDER.recognises(card):
-        return False
-    source = card.get("provenance", {}).get("source", "")
-    return str(source).startswith("synthetic")
-
-
-DRAWN = replace(FOLDER, name="synthetic data set", recognises=_is_drawn)
+DRAWN = replace(FOLDER, name="synthetic data set", recognises=is_synthetic)
 
 Scores = tuple[np.ndarray, np.ndarray]  # of the validation and of the test split
 
@@ -67,7 +58,7 @@ Scores = tuple[np.ndarray, np.ndarray]  # of the validation and of the test spli
 def demo_data(folder: Path, config: SyntheticConfig) -> None:
     """Make the demo's data set, unless it is there from an earlier start."""
     try:
-        made_with = read_card(folder).provenance.get("config")
+        made_with = read_card(folder).drawn_with
     except DataError:
         made_with = None
     if made_with == config.to_json():

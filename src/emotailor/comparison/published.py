@@ -37,8 +37,7 @@ def published_setting(card: DatasetCard) -> Setting | None:
     data were drawn (``emotailor data synthesize`` can draw as many).
     """
     sizes = {name: card.splits[name].samples for name in MOSEI_SPLITS if name in card.splits}
-    drawn = str(card.provenance.get("source", "")).startswith("synthetic")
-    if drawn or set(card.label_names) != set(EMOTIONS) or sizes != MOSEI_SPLITS:
+    if card.synthetic or set(card.label_names) != set(EMOTIONS) or sizes != MOSEI_SPLITS:
         return None
     return "aligned" if card.aligned else "unaligned"
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +22,17 @@ FOLDER = FolderKind(
     signs=(CARD_FILE,),
     error=DataError,
 )
+
+
+def is_synthetic(content: Any) -> bool:
+    """Whether the content of a ``dataset.json`` is of data that were drawn, and can be again."""
+    if not FOLDER.recognises(content):
+        return False
+    return _was_drawn(content.get("provenance", {}))
+
+
+def _was_drawn(provenance: Mapping[str, Any]) -> bool:
+    return str(provenance.get("source", "")).startswith("synthetic")
 
 
 class FileCard(BaseModel):
@@ -59,6 +71,17 @@ class DatasetCard(BaseModel):
     attachments: list[FileCard] = Field(default_factory=list)
     provenance: dict[str, Any] = Field(default_factory=dict)
     repairs: list[str] = Field(default_factory=list)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data were drawn, with a truth planted in them."""
+        return _was_drawn(self.provenance)
+
+    @property
+    def drawn_with(self) -> dict[str, Any] | None:
+        """The settings with which synthetic data were drawn; None of other data."""
+        settings = self.provenance.get("config")
+        return settings if self.synthetic and isinstance(settings, dict) else None
 
     @property
     def fingerprint(self) -> str:

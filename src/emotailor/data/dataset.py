@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 
 from emotailor.data.card import DatasetCard
 from emotailor.data.checker import SampleChecker
+from emotailor.data.display import dataset_line, dataset_table, split_line
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
@@ -65,7 +66,7 @@ class Shard:
     size: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Samples of one named split, addressed by position.
 
@@ -86,8 +87,14 @@ class Split:
         starts = np.cumsum([0, *(shard.size for shard in self.shards)]).tolist()
         object.__setattr__(self, "_starts", starts)
 
+    def __repr__(self) -> str:
+        return split_line(self)
+
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.sample(index + len(self) if index < 0 else index)
 
     def __iter__(self) -> Iterator[Sample]:
         return (self.sample(i) for i in range(len(self)))
@@ -136,9 +143,12 @@ class Split:
             ) from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EmotionDataset:
     """Named splits over the same modalities and the same named labels.
+
+    Two data sets are equal where they hold the same samples; their names do not matter. Stored
+    ones are compared by the fingerprint of their files, so that no feature is read.
 
     Attributes:
         card: everything known about the data but the arrays themselves.
@@ -147,6 +157,30 @@ class EmotionDataset:
 
     card: DatasetCard
     splits: Mapping[str, Split]
+
+    def __repr__(self) -> str:
+        return dataset_line(self)
+
+    def _repr_html_(self) -> str:
+        return dataset_table(self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, EmotionDataset):
+            return NotImplemented
+        if self.card.splits and other.card.splits:
+            return self.card.fingerprint == other.card.fingerprint
+        return self._outline() == other._outline() and all(
+            _same_samples(split, other.splits[name]) for name, split in self.splits.items()
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._outline())
+
+    def _outline(self) -> tuple[object, ...]:
+        """Return all that two equal data sets share and that is known without reading them."""
+        sizes = sorted((name, len(split)) for name, split in self.splits.items())
+        widths = tuple((m, self.dims[m]) for m in self.modalities)
+        return self.label_names, widths, self.aligned, tuple(sizes)
 
     def __getitem__(self, split: str) -> Split:
         try:
@@ -211,3 +245,14 @@ class EmotionDataset:
             name=name, label_names=tuple(label_names), dims=checker.dims, aligned=aligned, splits={}
         )
         return cls(card, built)
+
+
+def _same_samples(one: Split, other: Split) -> bool:
+    """Whether two splits of equal size hold the same ids, labels and sequences in one order."""
+    if list(one.ids) != list(other.ids) or not np.array_equal(one.labels, other.labels):
+        return False
+    for index in range(len(one)):
+        for m in one.modalities:
+            if not np.array_equal(one.sequence(m, index), other.sequence(m, index)):
+                return False
+    return True

@@ -51,3 +51,8 @@ class Sample:
     id: str
     sequences: Mapping[Modality, Float32[np.ndarray, "_ _"]]
     labels: UInt8[np.ndarray, "labels"] | None = None
+
+    def __repr__(self) -> str:
+        from emotailor.data.display import sample_line
+
+        return sample_line(self)

@@ -42,6 +42,7 @@ from emotailor.files import replacing_folder, sha256_of, write_json, write_share
 
 SHARD_BYTES = 256 * 2**20
 MOMENT_ROWS = 2**14
+_AGAIN = "make the data set again, or copy the file again"
 STATISTICS_FILE = "statistics.safetensors"
 
 _SPLIT_NAME = re.compile(r"\w[\w-]*", re.ASCII)
@@ -64,9 +65,11 @@ class _Moments:
         wide = values.astype(np.float64)
         mean = wide.mean(0)
         m2 = np.square(wide - mean).sum(0)
+
         total = self.count + len(values)
+        share = len(values) / total
         delta = mean - self.mean
-        self.mean = self.mean + delta * (len(values) / total)
+        self.mean = self.mean + delta * share
         self.m2 = self.m2 + m2 + delta**2 * (self.count * len(values) / total)
         self.count = total
 
@@ -164,33 +167,34 @@ class DatasetWriter:
     def attach(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Store more arrays beside the data, in ``<name>.safetensors`` (F32, I64 or U8)."""
         assert self._folder is not None
-        file = self._folder / f"{name}.safetensors"
         contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-        write_shared(file, lambda path: save_file(contiguous, path))
-        self._attachments.append(FileCard(file=file.name, sha256=sha256_of(file)))
+        self._attachments.append(self._save(f"{name}.safetensors", contiguous))
 
     def _flush(self, split: str) -> None:
         assert self._folder is not None
         samples = self._pending.pop(split, [])
         self._pending_bytes[split] = 0
-        labels = np.array([s.labels for s in samples], np.uint8)
-        encoded = [s.id.encode() for s in samples]
-        tensors: dict[str, np.ndarray] = {
-            "labels": labels.reshape(len(samples), len(self._checker.label_names)),
-            "ids.bytes": np.frombuffer(b"".join(encoded), np.uint8),
-            "ids.offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
-        }
+
+        labels = np.array([sample.labels for sample in samples], np.uint8)
+        self._label_sums[split] += labels.sum(0, dtype=np.int64)
+        tensors = _id_tensors(samples)
+        tensors["labels"] = labels.reshape(len(samples), len(self._checker.label_names))
         for m, dim in self._checker.dims.items():
-            ragged = Ragged.pack([s.sequences.get(m) for s in samples], dim)
-            tensors[f"{m}.values"], tensors[f"{m}.offsets"] = ragged.values, ragged.offsets
+            ragged = Ragged.pack([sample.sequences.get(m) for sample in samples], dim)
+            tensors[f"{m}.values"] = ragged.values
+            tensors[f"{m}.offsets"] = ragged.offsets
             if split == "train":
                 self._moments[m].add(ragged.values)
-        self._label_sums[split] += labels.sum(0, dtype=np.int64)
-        file = self._folder / f"{split}-{len(self._shards[split]):05d}.safetensors"
+
+        number = len(self._shards[split])
+        card = self._save(f"{split}-{number:05d}.safetensors", tensors, len(samples))
+        self._shards[split].append(card)
+
+    def _save(self, name: str, tensors: dict[str, np.ndarray], samples: int = 0) -> FileCard:
+        assert self._folder is not None
+        file = self._folder / name
         write_shared(file, lambda path: save_file(tensors, path))
-        self._shards[split].append(
-            FileCard(file=file.name, sha256=sha256_of(file), samples=len(samples))
-        )
+        return FileCard(file=name, sha256=sha256_of(file), samples=samples)
 
     def _finish(self) -> None:
         assert self._folder is not None
@@ -200,30 +204,15 @@ class DatasetWriter:
             raise DataError(
                 f"no samples to write to {self._path}", expected="at least one sample in one split"
             )
-        statistics = None
-        if self._shards["train"]:
-            file = self._folder / STATISTICS_FILE
-            arrays = {f"{m}.mean": x.mean.astype(np.float32) for m, x in self._moments.items()}
-            arrays |= {f"{m}.std": x.std.astype(np.float32) for m, x in self._moments.items()}
-            write_shared(file, lambda path: save_file(arrays, path))
-            statistics = FileCard(file=file.name, sha256=sha256_of(file))
-        names = self._checker.label_names
+
         repairs = self._checker.repairs()
         card = DatasetCard(
             name=self._checker.name,
-            label_names=names,
+            label_names=self._checker.label_names,
             dims=self._checker.dims,
             aligned=self._checker.aligned,
-            splits={
-                split: SplitCard(
-                    samples=sum(s.samples for s in shards),
-                    label_counts=dict(zip(names, self._label_sums[split].tolist(), strict=True)),
-                    shards=shards,
-                )
-                for split, shards in self._shards.items()
-                if shards
-            },
-            statistics=statistics,
+            statistics=self._save_statistics(),
+            splits=self._split_cards(),
             attachments=self._attachments,
             provenance={"emotailor": __version__, **self._provenance},
             repairs=repairs + self._notes,
@@ -231,6 +220,39 @@ class DatasetWriter:
         write_json(self._folder / CARD_FILE, card.model_dump(mode="json"))
         for line in repairs:
             warnings.warn(f"{self._path}: {line}", DataWarning, stacklevel=3)
+
+    def _save_statistics(self) -> FileCard | None:
+        if not self._shards["train"]:
+            return None
+        arrays = {}
+        for m, moments in self._moments.items():
+            arrays[f"{m}.mean"] = moments.mean.astype(np.float32)
+        for m, moments in self._moments.items():
+            arrays[f"{m}.std"] = moments.std.astype(np.float32)
+        return self._save(STATISTICS_FILE, arrays)
+
+    def _split_cards(self) -> dict[str, SplitCard]:
+        cards = {}
+        for split, shards in self._shards.items():
+            if not shards:
+                continue
+            counts = self._label_sums[split].tolist()
+            cards[split] = SplitCard(
+                samples=sum(shard.samples for shard in shards),
+                label_counts=dict(zip(self._checker.label_names, counts, strict=True)),
+                shards=shards,
+            )
+        return cards
+
+
+def _id_tensors(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+    """Return the ids as UTF-8, end to end, and where each begins."""
+    encoded = [sample.id.encode() for sample in samples]
+    lengths = [len(text) for text in encoded]
+    return {
+        "ids.bytes": np.frombuffer(b"".join(encoded), np.uint8),
+        "ids.offsets": np.cumsum([0, *lengths], dtype=np.int64),
+    }
 
 
 def write_dataset(
@@ -282,7 +304,7 @@ def read_card(path: str | Path) -> DatasetCard:
             f"{file} is damaged or of another version: {where}: {problem['msg']}",
             expected=f"a data set of schema version {SCHEMA_VERSION}",
             fix="convert the data again",
-        ) from None
+        ) from error
 
 
 def map_tensors(file: Path) -> dict[str, np.ndarray]:
@@ -304,7 +326,8 @@ def map_tensors(file: Path) -> dict[str, np.ndarray]:
             f"{file} cannot be read: {error}",
             expected="a complete safetensors file",
             fix="convert the data again, or copy the file again",
-        ) from None
+        ) from error
+
     data = np.memmap(file, np.uint8, "r", offset=8 + size)
     tensors = {}
     for key, entry in header.items():
@@ -322,40 +345,93 @@ def map_tensors(file: Path) -> dict[str, np.ndarray]:
 
 def _open_shard(file: Path, card: DatasetCard) -> tuple[list[str], np.ndarray, Shard]:
     tensors = map_tensors(file)
-    kinds: dict[str, tuple[type, int]] = {"labels": (np.uint8, 2), "ids.bytes": (np.uint8, 1)}
-    kinds |= {f"{part}.offsets": (np.int64, 1) for part in ("ids", *card.dims)}
-    kinds |= {f"{m}.values": (np.float32, 2) for m in card.dims}
-    try:
-        for key, (kind, ndim) in kinds.items():
-            if tensors[key].dtype != kind or tensors[key].ndim != ndim:
-                found = f"{tensors[key].dtype} of shape {tensors[key].shape}"
-                raise ValueError(f"{key} is {found}")
-        raw, id_offsets = tensors["ids.bytes"].tobytes(), tensors["ids.offsets"].tolist()
-        ids = [raw[a:b].decode() for a, b in pairwise(id_offsets)]
-        sequences = {
-            m: Ragged(tensors[f"{m}.values"], np.array(tensors[f"{m}.offsets"])) for m in card.dims
-        }
-        labels = np.array(tensors["labels"])
-        fits = labels.shape == (len(ids), len(card.label_names)) and labels.max(initial=0) <= 1
-        fits &= id_offsets == sorted(id_offsets) and id_offsets[:1] == [0]
-        fits &= id_offsets[-1] == len(raw)
-        fits &= all(
-            len(r) == len(ids)
-            and r.values.shape == (r.offsets[-1], card.dims[m])
-            and r.offsets[0] == 0
-            and (r.lengths >= 0).all()
-            for m, r in sequences.items()
-        )
-    except (KeyError, ValueError, IndexError) as error:
+    ids: list[str] = []
+    misfit = _wrong_types(tensors, card)
+    if misfit is None:
+        misfit = _wrong_offsets("ids.offsets", tensors["ids.offsets"], len(tensors["ids.bytes"]))
+    if misfit is None:
+        ids, misfit = _read_ids(tensors)
+    if misfit is None:
+        misfit = _wrong_labels(tensors["labels"], len(ids), len(card.label_names))
+    if misfit is None:
+        misfit = _wrong_sequences(tensors, card, len(ids))
+    if misfit is not None:
         raise DataError(
-            f"{file} does not hold what {CARD_FILE} says: {error!r}", fix="convert the data again"
-        ) from None
-    if not fits:
-        raise DataError(
-            f"{file}: its arrays do not fit each other or {CARD_FILE}",
+            f"{file} does not fit {CARD_FILE}: {misfit}",
             fix="run `emotailor data validate` for details, or convert the data again",
         )
-    return ids, labels, Shard(sequences, len(ids))
+
+    sequences = {}
+    for m in card.dims:
+        offsets = np.array(tensors[f"{m}.offsets"])
+        sequences[m] = Ragged(tensors[f"{m}.values"], offsets)
+    return ids, np.array(tensors["labels"]), Shard(sequences, len(ids))
+
+
+def _wrong_types(tensors: Mapping[str, np.ndarray], card: DatasetCard) -> str | None:
+    """Say which array of a shard is missing or of another type; None where none is."""
+    wanted: dict[str, tuple[type, int]] = {"labels": (np.uint8, 2), "ids.bytes": (np.uint8, 1)}
+    for part in ("ids", *card.dims):
+        wanted[f"{part}.offsets"] = (np.int64, 1)
+    for m in card.dims:
+        wanted[f"{m}.values"] = (np.float32, 2)
+
+    for key, (kind, ndim) in wanted.items():
+        array = tensors.get(key)
+        if array is None:
+            return f"it has no {key}"
+        if array.dtype != kind or array.ndim != ndim:
+            return (
+                f"{key} is {array.dtype} of shape {array.shape}, expected {np.dtype(kind)} of "
+                f"{ndim} dimensions"
+            )
+    return None
+
+
+def _wrong_offsets(key: str, offsets: np.ndarray, total: int) -> str | None:
+    """Say why offsets do not run from 0 to ``total``; None where they do."""
+    if not len(offsets) or offsets[0] != 0:
+        return f"{key} does not begin with 0"
+    if offsets[-1] != total:
+        return f"{key} ends with {offsets[-1]}, expected {total}"
+    if (np.diff(offsets) < 0).any():
+        return f"{key} falls, expected numbers that only rise"
+    return None
+
+
+def _read_ids(tensors: Mapping[str, np.ndarray]) -> tuple[list[str], str | None]:
+    """Return the ids of a shard, and what is wrong with them."""
+    raw = tensors["ids.bytes"].tobytes()
+    bounds = pairwise(tensors["ids.offsets"].tolist())
+    try:
+        return [raw[begin:end].decode() for begin, end in bounds], None
+    except UnicodeDecodeError as error:
+        return [], f"ids.bytes is not UTF-8: {error}"
+
+
+def _wrong_labels(labels: np.ndarray, samples: int, names: int) -> str | None:
+    if labels.shape != (samples, names):
+        return f"labels has shape {labels.shape}, expected {(samples, names)}"
+    highest = labels.max(initial=0)
+    if highest > 1:
+        return f"labels holds {highest}, expected 0 and 1"
+    return None
+
+
+def _wrong_sequences(
+    tensors: Mapping[str, np.ndarray], card: DatasetCard, samples: int
+) -> str | None:
+    for m, dim in card.dims.items():
+        values = tensors[f"{m}.values"]
+        offsets = tensors[f"{m}.offsets"]
+        if values.shape[1] != dim:
+            return f"{m}.values has shape {values.shape}, expected (steps, {dim})"
+        if len(offsets) != samples + 1:
+            return f"{m}.offsets has {len(offsets)} numbers, expected {samples + 1}"
+        misfit = _wrong_offsets(f"{m}.offsets", offsets, len(values))
+        if misfit is not None:
+            return misfit
+    return None
 
 
 def open_dataset(path: str | Path) -> EmotionDataset:
@@ -364,7 +440,8 @@ def open_dataset(path: str | Path) -> EmotionDataset:
     Raises:
         DataError: there is none, a shard is missing or truncated, or the parts do not fit.
     """
-    folder, card = Path(path), read_card(path)
+    folder = Path(path)
+    card = read_card(folder)
     splits = {}
     for name, split_card in card.splits.items():
         ids: list[str] = []
@@ -375,6 +452,7 @@ def open_dataset(path: str | Path) -> EmotionDataset:
             ids += shard_ids
             labels.append(shard_labels)
             shards.append(shard)
+
         if len(ids) != split_card.samples:
             raise DataError(
                 f"{folder}: split {name!r} holds {len(ids)} samples",
@@ -398,16 +476,32 @@ def read_statistics(path: str | Path) -> dict[str, np.ndarray]:
             expected="a data set with a training split",
         )
     file = Path(path) / card.statistics.file
+    arrays = _load(file, card.statistics.sha256)
+    for m, dim in card.dims.items():
+        for key in (f"{m}.mean", f"{m}.std"):
+            array = arrays.get(key)
+            if array is None or array.shape != (dim,) or not np.isfinite(array).all():
+                raise DataError(
+                    f"{file} cannot be used: {key} is not {dim} finite numbers", fix=_AGAIN
+                )
+    return arrays
+
+
+def _load(file: Path, sha256: str | None = None) -> dict[str, np.ndarray]:
+    """Read all arrays of a safetensors file.
+
+    Raises:
+        DataError: the file is missing or damaged, or its SHA-256 is another.
+    """
     try:
-        if sha256_of(file) != card.statistics.sha256:
-            raise ValueError(f"its SHA-256 is not the one in {CARD_FILE}")
+        found = sha256_of(file) if sha256 is not None else None
         arrays = dict(load_file(file))
-        for m, dim in card.dims.items():
-            for name in (f"{m}.mean", f"{m}.std"):
-                if arrays[name].shape != (dim,) or not np.isfinite(arrays[name]).all():
-                    raise ValueError(f"{name} is not {dim} finite numbers")
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise DataError(f"{file} cannot be used: {error}", fix="convert the data again") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise DataError(f"{file} cannot be read: {error}", fix=_AGAIN) from error
+    if found != sha256:
+        raise DataError(
+            f"{file} cannot be used: its SHA-256 is not the one in {CARD_FILE}", fix=_AGAIN
+        )
     return arrays
 
 
@@ -420,8 +514,4 @@ def read_attachment(path: str | Path, name: str) -> dict[str, np.ndarray]:
     names = [attachment.file for attachment in read_card(path).attachments]
     if f"{name}.safetensors" not in names:
         raise DataError(f"the data set {path} has no {name!r} beside it: {names or 'nothing'}")
-    file = Path(path) / f"{name}.safetensors"
-    try:
-        return dict(load_file(file))
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{file} cannot be read: {error}", fix="make the data set again") from None
+    return _load(Path(path) / f"{name}.safetensors")

@@ -179,45 +179,80 @@ def _plan(config: SyntheticConfig, split: str) -> _Plan:
     rng = np.random.default_rng([config.seed, _PLAN, _SPLITS.index(split)])
     n_labels, n_modalities = _CARRIED.shape
     # one row of uniforms per sample, so that the first rows do not depend on the number of rows
-    uniform = rng.random((config.sizes[split], 2 + n_labels + 3 * n_modalities))
-    u_labels, u_words = uniform[:, 0], uniform[:, 1]
-    u_start, u_rate, u_delay, u_missing = np.split(uniform[:, 2:], [6, 9, 12], axis=1)
+    width = 2 + n_labels + 3 * n_modalities
+    uniform = rng.random((config.sizes[split], width))
+    of_labels = uniform[:, 0]
+    of_words = uniform[:, 1]
+    ends = np.cumsum([n_labels, n_modalities, n_modalities])
+    of_start, of_rate, of_delay, of_missing = np.split(uniform[:, 2:], ends, axis=1)
 
-    labels = _members(_draw(statistics.label_sets, u_labels))
-    words = 1 + _draw(statistics.words, u_words)
+    labels = _members(_draw(statistics.label_sets, of_labels))  # (n, labels)
+    words = 1 + _draw(statistics.words, of_words)  # (n,)
     if config.aligned:
         steps = np.repeat(words[:, None], n_modalities, axis=1)
         delays = np.zeros((len(words), n_modalities))
     else:
-        rates = np.array([STEPS_PER_WORD[m] for m in MODALITIES])
-        jitter = np.where(rates > 1, 0.8 + 0.4 * u_rate, 1.0)
-        caps = [MAX_STEPS[m] for m in MODALITIES]
-        steps = np.clip(np.rint(words[:, None] * rates * jitter), 1, caps).astype(np.int64)
-        delays = u_delay * [MAX_DELAY[m] for m in MODALITIES]
+        steps = _unaligned_steps(words, of_rate)
+        delays = of_delay * [MAX_DELAY[m] for m in MODALITIES]
 
-    missing = u_missing < config.missing
-    missing[np.arange(len(words)), u_missing.argmax(1)] = False  # keep at least one
+    missing = of_missing < config.missing
+    kept = of_missing.argmax(1)
+    missing[np.arange(len(words)), kept] = False
 
-    width = np.maximum(1, np.rint(config.window * words))
-    first = np.floor(u_start * (words - width + 1)[:, None])  # (n, labels), in words
-    per_word = (steps / words[:, None])[:, None, :]
-    width = np.maximum(1, np.rint(width[:, None, None] * per_word))  # (n, 1, modalities), in steps
-    begin = np.rint((first[:, :, None] + delays[:, None, :]) * per_word)
-    begin = np.clip(begin, 0, steps[:, None, :] - width)
-    windows = np.stack([begin, begin + width], axis=-1).astype(np.int64)
+    windows = _windows(config.window, of_start, words, steps, delays)
     return _Plan(labels, words, steps, delays, missing, windows)
+
+
+def _unaligned_steps(
+    words: Int64[np.ndarray, "n"], uniform: Float64[np.ndarray, "n 3"]
+) -> Int64[np.ndarray, "n 3"]:
+    """Return the steps of each modality at its own rate, which varies by a fifth."""
+    rates = np.array([STEPS_PER_WORD[m] for m in MODALITIES])
+    most = [MAX_STEPS[m] for m in MODALITIES]
+    jitter = np.where(rates > 1, 0.8 + 0.4 * uniform, 1.0)
+    steps = np.rint(words[:, None] * rates * jitter)
+    return np.clip(steps, 1, most).astype(np.int64)
+
+
+def _windows(
+    share: float,
+    uniform: Float64[np.ndarray, "n 6"],
+    words: Int64[np.ndarray, "n"],
+    steps: Int64[np.ndarray, "n 3"],
+    delays: Float64[np.ndarray, "n 3"],
+) -> Int64[np.ndarray, "n 6 3 2"]:
+    """Place the window of each label, and translate it into the steps of each modality.
+
+    Args:
+        share: of the utterance that a window takes.
+        uniform: draws in [0, 1) for the place of each window.
+        words: of each utterance.
+        steps: of each modality.
+        delays: of each modality, in words.
+    """
+    width = np.maximum(1, np.rint(share * words))  # (n,), in words
+    free = words - width + 1
+    first = np.floor(uniform * free[:, None])  # (n, labels), in words
+
+    per_word = steps / words[:, None]
+    per_word = per_word[:, None, :]  # (n, 1, modalities)
+    begin = first[:, :, None] + delays[:, None, :]  # (n, labels, modalities), in words
+    begin = np.rint(begin * per_word)
+    width = np.maximum(1, np.rint(width[:, None, None] * per_word))  # (n, 1, modalities), in steps
+    begin = np.clip(begin, 0, steps[:, None, :] - width)
+    return np.stack([begin, begin + width], axis=-1).astype(np.int64)
 
 
 def _mixing(config: SyntheticConfig) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
     """Return per modality the map (factors, dim); the last factors are the labels it carries."""
     rng = np.random.default_rng([config.seed, _WORLD])
     carried = dict(zip(MODALITIES, _CARRIED.sum(0).tolist(), strict=True))
-    return {
-        m: (
-            rng.standard_normal((SHARED_FACTORS + PRIVATE_FACTORS + carried[m], dim)) / dim**0.5
-        ).astype(np.float32)
-        for m, dim in config.dims.items()
-    }
+    mixing = {}
+    for m, dim in config.dims.items():
+        factors = SHARED_FACTORS + PRIVATE_FACTORS + carried[m]
+        normal = rng.standard_normal((factors, dim))
+        mixing[m] = (normal / dim**0.5).astype(np.float32)
+    return mixing
 
 
 @dataclass(frozen=True)
@@ -238,34 +273,46 @@ class SyntheticSplit:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of a split of {len(self)}")
-        plan = self.plan
-        rng = np.random.default_rng([self.config.seed, _FEATURES, _SPLITS.index(self.name), index])
-        shared = _factors(rng, int(plan.words[index]), SHARED_FACTORS)
-        # a missing modality is drawn too, so that the others do not depend on it
-        sequences = {m: self._sequence(rng, index, j, m, shared) for j, m in enumerate(MODALITIES)}
-        present = {m: sequences[m] for j, m in enumerate(MODALITIES) if not plan.missing[index, j]}
-        return Sample(f"{self.name}-{index:06d}", present, plan.labels[index])
+        split = _SPLITS.index(self.name)
+        rng = np.random.default_rng([self.config.seed, _FEATURES, split, index])
+        words = int(self.plan.words[index])
+        shared = _factors(rng, words, SHARED_FACTORS)
+
+        present = {}
+        for column, m in enumerate(MODALITIES):
+            # a missing modality is drawn too, so that the others do not depend on it
+            sequence = self._sequence(rng, index, column, shared)
+            if not self.plan.missing[index, column]:
+                present[m] = sequence
+        return Sample(f"{self.name}-{index:06d}", present, self.plan.labels[index])
 
     def _sequence(
         self,
         rng: np.random.Generator,
         index: int,
         column: int,
-        modality: Modality,
         shared: Float32[np.ndarray, "words shared"],
     ) -> Float32[np.ndarray, "steps dim"]:
-        plan, mixing = self.plan, self.mixing[modality]
-        words, steps = int(plan.words[index]), int(plan.steps[index, column])
+        """Draw the features of one modality of a sample; the order of the draws is fixed."""
+        plan = self.plan
+        words = len(shared)
+        steps = int(plan.steps[index, column])
         # noise is per word: a faster modality is noisier per step, and as hard in all
         noise = np.float32(self.config.noise * (steps / words) ** 0.5)
-        evidence = noise * rng.standard_normal((steps, int(_CARRIED[:, column].sum())), np.float32)
-        for k, label in enumerate(np.nonzero(_CARRIED[:, column])[0]):
+
+        carried = np.nonzero(_CARRIED[:, column])[0]
+        evidence = noise * rng.standard_normal((steps, len(carried)), np.float32)
+        for k, label in enumerate(carried):
             begin, end = plan.windows[index, label, column]
             evidence[begin:end, k] += plan.labels[index, label]
+
         private = _factors(rng, words, PRIVATE_FACTORS)
-        moment = (np.arange(steps) + 0.5) * (words / steps) - plan.delays[index, column]
-        word = np.clip(moment, 0, words - 1).astype(np.int64)
+        middles = np.arange(steps) + 0.5
+        moments = middles * (words / steps) - plan.delays[index, column]  # in words
+        word = np.clip(moments, 0, words - 1).astype(np.int64)  # (steps,)
         factors = np.concatenate([shared[word], private[word], evidence], axis=1)
+
+        mixing = self.mixing[MODALITIES[column]]  # (factors, dim)
         values = rng.standard_normal((steps, mixing.shape[1]), np.float32)
         values *= SENSOR_NOISE * noise
         values += factors @ mixing
@@ -275,7 +322,8 @@ class SyntheticSplit:
 def _factors(rng: np.random.Generator, words: int, count: int) -> Float32[np.ndarray, "_ _"]:
     """Draw factors (words, count) of variance 1: half of it from word to word."""
     level = rng.standard_normal((1, count), np.float32)
-    return (level + rng.standard_normal((words, count), np.float32)) * np.float32(0.5**0.5)
+    change = rng.standard_normal((words, count), np.float32)
+    return (level + change) * np.float32(0.5**0.5)
 
 
 def generate(config: SyntheticConfig) -> tuple[dict[str, SyntheticSplit], PlantedTruth]:
@@ -285,17 +333,20 @@ def generate(config: SyntheticConfig) -> tuple[dict[str, SyntheticSplit], Plante
         The splits, and the truth planted in them.
     """
     mixing = _mixing(config)
-    plans = {split: _plan(config, split) for split in config.sizes}
-    windows = {
-        split: np.where((_CARRIED & ~plan.missing[:, None, :])[..., None], plan.windows, -1)
-        for split, plan in plans.items()
-    }
+    splits = {}
+    windows = {}
+    for split in config.sizes:
+        plan = _plan(config, split)
+        splits[split] = SyntheticSplit(split, config, plan, mixing)
+        planted = _CARRIED & ~plan.missing[:, None, :]  # (n, labels, modalities)
+        windows[split] = np.where(planted[..., None], plan.windows, -1)
+
     readout = {}
     for column, m in enumerate(MODALITIES):
         inverse = np.linalg.pinv(mixing[m].astype(np.float64)).astype(np.float32)
+        of_evidence = inverse[:, SHARED_FACTORS + PRIVATE_FACTORS :]  # (dim, labels carried)
         readout[m] = np.zeros((config.dims[m], len(EMOTIONS)), np.float32)
-        readout[m][:, _CARRIED[:, column]] = inverse[:, SHARED_FACTORS + PRIVATE_FACTORS :]
-    splits = {split: SyntheticSplit(split, config, plan, mixing) for split, plan in plans.items()}
+        readout[m][:, _CARRIED[:, column]] = of_evidence
     return splits, PlantedTruth(_CARRIED, readout, windows)
 
 
@@ -310,7 +361,7 @@ def synthesize(
         DataError: ``output`` exists and ``overwrite`` is false, or it is not a data set.
     """
     splits, truth = generate(config)
-    name = f"synthetic-{'aligned' if config.aligned else 'unaligned'}"
+    name = "synthetic-aligned" if config.aligned else "synthetic-unaligned"
     if output is None:
         return EmotionDataset.from_samples(
             splits, name=name, label_names=EMOTIONS, dims=config.dims, aligned=config.aligned
@@ -351,24 +402,37 @@ def load_truth(path: str | Path) -> PlantedTruth:
     from emotailor.data.store import read_attachment
 
     arrays = read_attachment(path, TRUTH)
-    windows = {k.removeprefix("windows."): v for k, v in arrays.items() if k.startswith("windows.")}
-    try:
-        readout = {m: arrays[f"readout.{m}"] for m in MODALITIES}
-        carriers = arrays["carriers"].astype(bool)
-        fits = (
-            carriers.shape == _CARRIED.shape
-            and all(r.ndim == 2 and r.shape[1] == len(EMOTIONS) for r in readout.values())
-            and all(w.shape[1:] == (*_CARRIED.shape, 2) for w in windows.values())
-        )
-    except KeyError:
-        fits = False
-    if not fits:
-        raise DataError(
-            f"the planted truth of {path} is not complete",
-            expected="carriers, readout and windows as `emotailor data synthesize` writes them",
-            fix="synthesize the data again",
-        )
+    keys = [f"readout.{m}" for m in MODALITIES]
+    lost = [key for key in ("carriers", *keys) if key not in arrays]
+    if lost:
+        raise _incomplete(path, f"it has no {', '.join(lost)}")
+
+    carriers = arrays["carriers"].astype(bool)
+    if carriers.shape != _CARRIED.shape:
+        raise _incomplete(path, f"carriers has shape {carriers.shape}")
+
+    readout = {}
+    for m, key in zip(MODALITIES, keys, strict=True):
+        readout[m] = arrays[key]
+        if readout[m].ndim != 2 or readout[m].shape[1] != len(EMOTIONS):
+            raise _incomplete(path, f"{key} has shape {readout[m].shape}")
+
+    windows = {}
+    for key, array in arrays.items():
+        if not key.startswith("windows."):
+            continue
+        if array.shape[1:] != (*_CARRIED.shape, 2):
+            raise _incomplete(path, f"{key} has shape {array.shape}")
+        windows[key.removeprefix("windows.")] = array
     return PlantedTruth(carriers, readout, windows)
+
+
+def _incomplete(path: str | Path, why: str) -> DataError:
+    return DataError(
+        f"the planted truth of {path} is not complete: {why}",
+        expected="carriers, readout and windows as `emotailor data synthesize` writes them",
+        fix="synthesize the data again",
+    )
 
 
 def planted_evidence(split: Split, truth: PlantedTruth) -> Float[np.ndarray, "n 6"]:
@@ -383,9 +447,11 @@ def planted_evidence(split: Split, truth: PlantedTruth) -> Float[np.ndarray, "n 
     count = np.zeros_like(total)
     windows = truth.windows[split.name]
     for column, m in enumerate(MODALITIES):
+        readout = truth.readout[m]
         for i in range(len(split)):
-            projected = split.sequence(m, i) @ truth.readout[m]
-            for label in np.nonzero(windows[i, :, column, 0] >= 0)[0]:
+            projected = split.sequence(m, i) @ readout  # (steps, labels)
+            planted = windows[i, :, column, 0] >= 0
+            for label in np.nonzero(planted)[0]:
                 begin, end = windows[i, label, column]
                 total[i, label] += projected[begin:end, label].mean()
                 count[i, label] += 1

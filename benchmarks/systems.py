@@ -1,14 +1,14 @@
 """Seconds and memory of one training step of the other systems, beside their authors' programs.
 
 A step is the forward pass with dropout and all losses, the backward pass, clipping and the update
-of the optimizer; making the batch is not counted. With a checkout (--mult, --misa, --mmsa) the
+of the optimizer; making the batch is not counted. With a checkout of its program the
 program takes the same batches in turns with our system under its authors() preset, each in a
 process of its own. A system without a checkout is measured alone under its paper() preset. BR, LP
 and CC have no steps: their whole fit to the batch is measured.
 
 --lengths full: every sequence has 50 steps, as in the files of these programs. --lengths mosei: the
 lengths of CMU-MOSEI's utterances, in batches as our training forms them; MulT's program and MMSA
-compute on 50 steps then too, MISA's and ours on the longest of what is computed at once.
+compute on 50 steps then too, the others and ours on the longest of what is computed at once.
 """
 
 import argparse

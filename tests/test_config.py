@@ -247,13 +247,12 @@ def test_wrong_settings_of_a_run(layer: dict[str, Any], parts: list[str]) -> Non
 
 def test_a_file_with_a_table_per_system_is_for_other_commands() -> None:
     tiny = Path(__file__).resolve().parents[1] / "examples" / "tiny.toml"
-    assert run_failure(read_toml(tiny)) == (
-        "the configuration: all, lsan, ml_gcn, simm, misa, sgm, dfg, raven, mult, hhmpn, carat, "
-        "tailor are no tables of a run\n"
-        "  expected: one of alignment, data, model, system, training\n"
-        "  to fix it: give a file with a table per system to `emotailor benchmark` or `emotailor "
-        "reproduce`, or take one system's tables out of it, [tailor.model] as [model]"
-    )
+    tables = read_toml(tiny)
+    message = run_failure(tables)
+    assert set(tables) > {"all", "tailor"}
+    assert ", ".join(tables) in message
+    for part in ("alignment, data, model, system, training", "emotailor benchmark", "[model]"):
+        assert part in message
     one = run_failure({"tailor": {"model": {"heads": 2}}})
     assert one.startswith("the configuration: tailor is no table of a run\n")
     # other tables are taken for a wrong name

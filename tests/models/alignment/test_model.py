@@ -37,7 +37,9 @@ LONGEST = 7  # words
 ALIGNMENT = AlignmentConfig(
     kind="ctc", target_steps=LONGEST, steps_per_target={"visual": 2.0, "audio": 3.0}
 )
-WRAPPED = ["ml_gcn", "simm", "misa", "hhmpn", "carat", "mult", "tailor"]
+WRAPPED = [
+    name for name in SYSTEMS if name not in ("br", "lp", "cc", "sgm", "lsan", "dfg", "raven")
+]
 
 
 def samples(count: int, *, seed: int = 0, missing: float = 0.0, prefix: str = "v") -> list[Sample]:
@@ -258,7 +260,7 @@ def test_a_batch_may_be_computed_in_parts(name: str) -> None:
     torch.testing.assert_close(whole, parts[0] * 3 / 7 + parts[1] * 4 / 7, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["misa", "tailor"])
+@pytest.mark.parametrize("name", ["simm", "tailor"])
 def test_overfits_eight_samples(name: str) -> None:
     model, dims = wrapped(name).train(), usable_dims(name)
     for module in model.modules():

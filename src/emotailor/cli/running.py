@@ -131,6 +131,7 @@ def evaluate(
             thresholds=thresholds.value if thresholds else None,
             resamples=resamples,
             device=device,
+            metrics=metrics or (),
         )
         for folder in folders
     ]

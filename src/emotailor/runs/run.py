@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +30,6 @@ from emotailor.training.checkpoint import read_progress
 from emotailor.training.model_folder import ModelCard, find_model_folder, read_model_card
 from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import CONFIG_FILE, METRICS_FILE
-
-if TYPE_CHECKING:
-    from emotailor.runs.evaluate import RunEvaluation
 
 SPOT_CHECKS = 8  # samples on which stored predictions are compared with the model's
 ROUNDING = 0.002  # what rounded probabilities may change in micro-F1
@@ -196,20 +193,6 @@ class Run:
         """
         found = read_predictions(self.folder, split)
         return found if found is not None and found.label_names == self.label_names else None
-
-    def evaluate(self, split: str = "test", **options: Any) -> "RunEvaluation":
-        """Evaluate the model on a split now, and store the result.
-
-        Args:
-            split: name of the split.
-            options: as for :func:`emotailor.runs.evaluate.evaluate_run`.
-
-        Raises:
-            EmotailorError: as ``evaluate_run``.
-        """
-        from emotailor.runs.evaluate import evaluate_run  # it works on a Run itself
-
-        return evaluate_run(self.folder, split=split, **options)
 
     def stored_results(
         self,

@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format bench docs clean help
+.PHONY: demo test check lint format bench docs clean help
 
 help:
 	@echo "make demo    set up, then train, test and explain a small TAILOR (about two minutes)"
 	@echo "make test    the whole test suite"
+	@echo "make check   the half-minute half: ruff, mypy and the fast tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   speed and memory on this machine"
 	@echo "make docs    build the documentation into docs/_build"
@@ -23,6 +24,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto
+
+check: lint
+	$(BIN)/python -m pytest -n auto -m fast
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -48,3 +48,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "small"
     small_dataset(path)
     return path
+
+
+FAST = ("nn", "evaluation", "models/test_base.py", "models/test_table.py", "test_architecture.py")
+"""What `make check` runs: seconds on a laptop, and a wrong edit of most kinds is found."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the fast tests."""
+    root = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(root).as_posix()
+        if place.startswith(FAST) and "slow" not in item.keywords:
+            item.add_marker("fast")

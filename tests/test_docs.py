@@ -35,7 +35,8 @@ PAGES = [
 WHOLE = ROOT / "docs" / "own-model.md"  # executed from top to bottom, commands too
 CLASSIC = ("br", "lp", "cc")  # share a page
 FENCE = re.compile(
-    r"(?:^<!-- skip-test: (?P<skip>.+?) -->\n)?^```(?P<language>\w*)(?: file=(?P<file>\S+))?\n(?P<text>.*?)^```$",
+    r"(?:^<!-- skip-test: (?P<skip>.+?) -->\n)?"
+    r"^```(?P<language>\w*)(?: file=(?P<file>\S+))?\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -57,16 +58,11 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     content = page.read_text(encoding="utf-8")
-    return [
-        Block(
-            m["language"],
-            m["text"],
-            content[: m.start("text")].count("\n") + 1,
-            m["skip"],
-            m["file"],
-        )
-        for m in FENCE.finditer(content)
-    ]
+    found = []
+    for m in FENCE.finditer(content):
+        line = content[: m.start("text")].count("\n") + 1
+        found.append(Block(m["language"], m["text"], line, m["skip"], m["file"]))
+    return found
 
 
 def prose(page: Path) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.runs.evaluate import evaluate_run
 from emotailor.runs.run import Run, matching_labels
 from emotailor.runs.stored import StoredEvaluation, StoredPredictions
 from emotailor.serving.predictor import Predictor
@@ -134,5 +135,5 @@ def results_of(source: PageSource) -> Results | None:
         evaluation, _ = stored
         if evaluation.intervals:
             return stored
-    made = run.evaluate(source.split, data=source.data_path, device=source.device)
+    made = evaluate_run(run.folder, split=source.split, data=source.data_path, device=source.device)
     return made.to_stored()

@@ -1,6 +1,7 @@
 """Batches: what a model sees, and the order in which it sees it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -39,20 +40,19 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the same batch on ``device``."""
-        return replace(
-            self,
-            values={m: v.to(device, non_blocking=True) for m, v in self.values.items()},
-            masks={m: v.to(device, non_blocking=True) for m, v in self.masks.items()},
-            labels=None if self.labels is None else self.labels.to(device, non_blocking=True),
-        )
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """Return the same batch in memory from which copies to a GPU need not wait."""
+        return self._mapped(lambda tensor: tensor.pin_memory())
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """Return a batch of what ``change`` makes of every tensor."""
         return replace(
             self,
-            values={m: v.pin_memory() for m, v in self.values.items()},
-            masks={m: v.pin_memory() for m, v in self.masks.items()},
-            labels=None if self.labels is None else self.labels.pin_memory(),
+            values={m: change(values) for m, values in self.values.items()},
+            masks={m: change(mask) for m, mask in self.masks.items()},
+            labels=None if self.labels is None else change(self.labels),
         )
 
 
@@ -74,10 +74,9 @@ class Standardizer:
         cls, statistics: Mapping[str, np.ndarray], modalities: Sequence[Modality]
     ) -> "Standardizer":
         """Build from what ``read_statistics`` returns."""
-        return cls(
-            {m: statistics[f"{m}.mean"] for m in modalities},
-            {m: statistics[f"{m}.std"] for m in modalities},
-        )
+        mean = {m: statistics[f"{m}.mean"] for m in modalities}
+        std = {m: statistics[f"{m}.std"] for m in modalities}
+        return cls(mean, std)
 
     def __call__(
         self, modality: Modality, values: Float32[np.ndarray, "steps dim"]
@@ -92,8 +91,10 @@ class Standardizer:
         scales = {}
         for m, std in self.std.items():
             # what varies by rounding alone (relative to its size) carries nothing
-            real = std > 1e-6 * np.maximum(np.abs(self.mean[m]), 1e-6)
-            scales[m] = np.where(real, 1 / np.where(real, std, 1), 0).astype(np.float32)
+            size = np.maximum(np.abs(self.mean[m]), 1e-6)
+            real = std > 1e-6 * size
+            inverse = 1 / np.where(real, std, 1)
+            scales[m] = np.where(real, inverse, 0).astype(np.float32)
         return scales
 
 
@@ -112,25 +113,41 @@ def collate(
         aligned: pad all modalities to one common length.
         standardize: applied to every sequence before padding.
     """
-    longest = {m: max([1, *(len(s.sequences.get(m, ())) for s in samples)]) for m in dims}
+    longest = {}
+    for m in dims:
+        lengths = [len(sample.sequences.get(m, ())) for sample in samples]
+        longest[m] = max([1, *lengths])
     if aligned:
         longest = dict.fromkeys(longest, max(longest.values()))
-    values, masks = {}, {}
+
+    values = {}
+    masks = {}
     for m, dim in dims.items():
         padded = np.zeros((len(samples), longest[m], dim), np.float32)
         mask = np.zeros((len(samples), longest[m]), np.bool_)
         for row, sample in enumerate(samples):
             sequence = sample.sequences.get(m)
-            if sequence is not None and len(sequence):
-                steps = len(sequence)
-                padded[row, :steps] = sequence if standardize is None else standardize(m, sequence)
-                mask[row, :steps] = True
-        values[m], masks[m] = torch.from_numpy(padded), torch.from_numpy(mask)
-    known = [s.labels for s in samples if s.labels is not None]
-    labels = None
-    if len(known) == len(samples):
-        labels = torch.from_numpy(np.stack(known).astype(np.float32))
-    return Batch(values, masks, labels, [s.id for s in samples])
+            if sequence is None or not len(sequence):
+                continue
+            if standardize is not None:
+                sequence = standardize(m, sequence)
+            steps = len(sequence)
+            padded[row, :steps] = sequence
+            mask[row, :steps] = True
+        values[m] = torch.from_numpy(padded)
+        masks[m] = torch.from_numpy(mask)
+
+    ids = [sample.id for sample in samples]
+    return Batch(values, masks, _labels(samples), ids)
+
+
+def _labels(samples: Sequence[Sample]) -> Float[Tensor, "batch labels"] | None:
+    """Return the labels of all samples; None where those of one are unknown."""
+    known = [sample.labels for sample in samples if sample.labels is not None]
+    if len(known) < len(samples):
+        return None
+    stacked = np.stack(known)
+    return torch.from_numpy(stacked.astype(np.float32))
 
 
 POOL_BATCHES = 32
@@ -153,12 +170,21 @@ def epoch_batches(
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
+    pool = POOL_BATCHES * batch_size
     found = []
-    for start in range(0, len(order), pool := POOL_BATCHES * batch_size):
+    for start in range(0, len(order), pool):
         part = order[start : start + pool]
-        part = part[np.argsort(lengths[part], kind="stable")]
-        found += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-    return [found[i] for i in rng.permutation(len(found))]
+        by_length = np.argsort(lengths[part], kind="stable")
+        found += _cut(part[by_length], batch_size)
+
+    shuffled = rng.permutation(len(found))
+    return [found[i] for i in shuffled]
+
+
+def _cut(positions: Int64[np.ndarray, "n"], size: int) -> list[Int64[np.ndarray, "_"]]:
+    """Cut positions into parts of ``size``; the last may be smaller."""
+    starts = range(0, len(positions), size)
+    return [positions[start : start + size] for start in starts]
 
 
 def split_by_steps(
@@ -176,13 +202,25 @@ def split_by_steps(
         Positions per part; together every position once.
     """
     order = np.argsort(-lengths, kind="stable")
-    ends = np.cumsum(lengths[order])
-    count = -(-int(ends[-1]) // limit)
-    count = min(-(-count // multiple) * multiple, len(order))
+    ordered = lengths[order]
+    ends = np.cumsum(ordered)
+    total = int(ends[-1])
+    count = _parts(total, limit, multiple, len(order))
+
     # a sample belongs to the part in which its middle lies
-    middles = ends - lengths[order] / 2
-    part = np.minimum((middles * count / ends[-1]).astype(np.int64), count - 1)
-    return [order[part == k] for k in range(count) if (part == k).any()]
+    middles = ends - ordered / 2
+    part = (middles * count / total).astype(np.int64)
+    part = np.minimum(part, count - 1)
+
+    found = [order[part == k] for k in range(count)]
+    return [positions for positions in found if len(positions)]
+
+
+def _parts(total: int, limit: int, multiple: int, samples: int) -> int:
+    """Return into how many parts of about ``limit`` steps ``total`` steps are cut."""
+    enough = math.ceil(total / limit)
+    rounded_up = math.ceil(enough / multiple) * multiple
+    return min(rounded_up, samples)
 
 
 def batches(
@@ -196,6 +234,6 @@ def batches(
 ) -> Iterator[Batch]:
     """Yield batches of a split in ``order`` (default: as stored); the last may be smaller."""
     positions = np.arange(len(split)) if order is None else np.asarray(order)
-    for start in range(0, len(positions), batch_size):
-        samples = [split.sample(int(i)) for i in positions[start : start + batch_size]]
+    for part in _cut(positions, batch_size):
+        samples = [split.sample(int(index)) for index in part]
         yield collate(samples, dims, aligned=aligned, standardize=standardize)

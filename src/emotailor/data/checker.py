@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
+
+SHOWN = 5
+"""How many of the features with values that are not finite are named."""
 
 
 class DataWarning(UserWarning):
@@ -33,16 +36,19 @@ class SampleChecker:
                 f"label names {list(label_names)}", expected="at least one, all distinct"
             )
         unknown = set(dims) - set(MODALITIES)
-        if unknown or not dims or any(d < 1 for d in dims.values()):
+        if unknown or not dims or any(dim < 1 for dim in dims.values()):
             raise DataError(
                 f"modalities and dims {dict(dims)}",
                 expected=f"at least one of {', '.join(MODALITIES)}, each with a width of 1 or more",
             )
-        self.name, self.label_names, self.aligned = name, tuple(label_names), aligned
+
+        self.name = name
+        self.label_names = tuple(label_names)
+        self.aligned = aligned
         self.dims: dict[Modality, int] = {m: dims[m] for m in MODALITIES if m in dims}
-        self.nonfinite: Counter[tuple[Modality, int]] = Counter()
+        self.nonfinite: Counter[tuple[Modality, int]] = Counter()  # by modality and feature
         self.nonfinite_samples: Counter[Modality] = Counter()
-        self._seen: dict[str, str] = {}
+        self._seen: dict[str, str] = {}  # id -> split
 
     def check(self, split: str, sample: Sample) -> Sample:
         """Return ``sample`` as it will be stored.
@@ -58,13 +64,17 @@ class SampleChecker:
                 expected="every sample id once in the whole data set",
             )
         self._seen[sample.id] = split
-        labels = np.asarray(sample.labels if sample.labels is not None else ())
-        if labels.shape != (len(self.label_names),) or not np.isin(labels, (0, 1)).all():
+
+        labels = np.asarray(() if sample.labels is None else sample.labels)
+        complete = labels.shape == (len(self.label_names),)
+        if not complete or not np.isin(labels, (0, 1)).all():
             raise DataError(
                 f"{where}: labels {labels.tolist()}",
                 expected=f"a 0 or 1 for each of {', '.join(self.label_names)}",
             )
-        return Sample(sample.id, self.check_sequences(where, sample), labels.astype(np.uint8))
+
+        sequences = self.check_sequences(where, sample)
+        return Sample(sample.id, sequences, labels.astype(np.uint8))
 
     def check_sequences(
         self, where: str, sample: Sample
@@ -83,13 +93,14 @@ class SampleChecker:
             raise DataError(
                 f"{where}: unexpected modality {unknown}", expected=f"some of {list(self.dims)}"
             )
-        sequences = {
-            m: self._sequence(where, m, array)
-            for m, array in sample.sequences.items()
-            if np.size(array)
-        }
+
+        sequences = {}
+        for m, array in sample.sequences.items():
+            if np.size(array):
+                sequences[m] = self._sequence(where, m, array)
         if not sequences:
             raise DataError(f"{where}: it has no modality", expected="at least one non-empty one")
+
         lengths = {m: len(s) for m, s in sequences.items()}
         if self.aligned and len(set(lengths.values())) > 1:
             raise DataError(
@@ -107,27 +118,35 @@ class SampleChecker:
                 f"{where}: {modality} is {values.dtype} of shape {values.shape}",
                 expected=f"numbers of shape (steps, {dim})",
             )
+
         with np.errstate(over="ignore"):  # beyond float32 becomes inf, and is counted as such
             values = values.astype(np.float32)
         bad = ~np.isfinite(values)
         if bad.any():
-            self.nonfinite_samples[modality] += 1
-            for column in np.nonzero(bad.any(0))[0]:
-                self.nonfinite[modality, int(column)] += int(bad[:, column].sum())
+            self._count(modality, bad)
             values[bad] = 0
         return values
+
+    def _count(self, modality: Modality, bad: Bool[np.ndarray, "steps dim"]) -> None:
+        self.nonfinite_samples[modality] += 1
+        per_feature = bad.sum(0)  # (dim,)
+        for column in np.nonzero(per_feature)[0].tolist():
+            self.nonfinite[modality, column] += int(per_feature[column])
 
     def repairs(self) -> list[str]:
         """Say how many non-finite values were replaced by 0, and where."""
         lines = []
         for modality in self.dims:
-            columns = {c: n for (m, c), n in self.nonfinite.items() if m == modality}
-            if columns:
-                worst = sorted(columns.items(), key=lambda item: -item[1])
-                shown = ", ".join(f"feature {c} ({n})" for c, n in worst[:5])
-                more = f" and {len(worst) - 5} more features" if len(worst) > 5 else ""
-                lines.append(
-                    f"{modality}: {sum(columns.values())} non-finite values in "
-                    f"{self.nonfinite_samples[modality]} samples replaced by 0: {shown}{more}"
-                )
+            counts = {c: n for (m, c), n in self.nonfinite.items() if m == modality}
+            if not counts:
+                continue
+            worst = sorted(counts, key=lambda column: -counts[column])
+            shown = ", ".join(f"feature {column} ({counts[column]})" for column in worst[:SHOWN])
+            rest = len(worst) - SHOWN
+            more = f" and {rest} more features" if rest > 0 else ""
+            total = sum(counts.values())
+            lines.append(
+                f"{modality}: {total} non-finite values in {self.nonfinite_samples[modality]} "
+                f"samples replaced by 0: {shown}{more}"
+            )
         return lines

@@ -16,7 +16,11 @@ from emotailor.data.sample import Modality
 def real_span(real: Bool[np.ndarray, "steps"]) -> slice:
     """Return the slice from the first to the last True; empty where there is none."""
     steps = np.flatnonzero(real)
-    return slice(int(steps[0]), int(steps[-1]) + 1) if len(steps) else slice(0, 0)
+    if not len(steps):
+        return slice(0, 0)
+    first = int(steps[0])
+    last = int(steps[-1])
+    return slice(first, last + 1)
 
 
 def nonzero_steps(values: Float32[np.ndarray, "steps dim"]) -> Bool[np.ndarray, "steps"]:
@@ -27,8 +31,11 @@ def nonzero_steps(values: Float32[np.ndarray, "steps dim"]) -> Bool[np.ndarray, 
 def _span_of_length(values: Float32[np.ndarray, "steps dim"], length: int) -> slice:
     """Return where ``length`` real steps lie: in front, unless the padding is evidently there."""
     first = len(values) - length
-    in_front = nonzero_steps(values)[length:].any() and not nonzero_steps(values)[:first].any()
-    return slice(first, len(values)) if in_front else slice(0, length)
+    real = nonzero_steps(values)
+    padded_in_front = real[length:].any() and not real[:first].any()
+    if padded_in_front:
+        return slice(first, len(values))
+    return slice(0, length)
 
 
 def strip_padding(
@@ -54,18 +61,33 @@ def strip_padding(
     """
     lengths = lengths or {}
     if aligned and sequences:
-        if lengths:
-            longest = max(lengths.values())
-            joined = np.concatenate(list(sequences.values()), axis=1)
-            span = _span_of_length(joined, longest)
-        else:
-            span = real_span(np.any([nonzero_steps(s) for s in sequences.values()], axis=0))
+        span = _common_span(sequences, lengths)
         spans = dict.fromkeys(sequences, span)
     else:
-        spans = {
-            m: _span_of_length(s, lengths[m]) if m in lengths else real_span(nonzero_steps(s))
-            for m, s in sequences.items()
-        }
-    cut = {m: s[spans[m]] for m, s in sequences.items()}
-    known = set() if aligned else set(lengths)
-    return {m: s for m, s in cut.items() if len(s) and (m in known or nonzero_steps(s).any())}
+        spans = {m: _own_span(values, lengths.get(m)) for m, values in sequences.items()}
+
+    cut = {}
+    for m, values in sequences.items():
+        real = values[spans[m]]
+        # a length that the file gives says that the modality is there, even if it is all zero
+        given = m in lengths and not aligned
+        if len(real) and (given or nonzero_steps(real).any()):
+            cut[m] = real
+    return cut
+
+
+def _common_span(
+    sequences: Mapping[Modality, Float32[np.ndarray, "_ _"]], lengths: Mapping[Modality, int]
+) -> slice:
+    """Return the steps that are real in any modality."""
+    if lengths:
+        joined = np.concatenate(list(sequences.values()), axis=1)
+        return _span_of_length(joined, max(lengths.values()))
+    real = [nonzero_steps(values) for values in sequences.values()]
+    return real_span(np.any(real, axis=0))
+
+
+def _own_span(values: Float32[np.ndarray, "steps dim"], length: int | None) -> slice:
+    if length is None:
+        return real_span(nonzero_steps(values))
+    return _span_of_length(values, length)

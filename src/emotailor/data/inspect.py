@@ -76,21 +76,25 @@ class DatasetReport(BaseModel):
 def inspect_dataset(dataset: EmotionDataset) -> DatasetReport:
     """Count what a data set holds, stored or in memory."""
     names = list(dataset.label_names)
-    labels = {split: part.labels.astype(np.int64) for split, part in dataset.splits.items()}
-    every = np.concatenate([np.zeros((0, len(names)), np.int64), *labels.values()])
-    lengths = {
-        split: {m: part.lengths(m) for m in dataset.modalities}
-        for split, part in dataset.splits.items()
-    }
+    labels: dict[str, Int64[np.ndarray, "n labels"]] = {}
+    lengths: dict[str, dict[Modality, Int64[np.ndarray, "n"]]] = {}
+    for name, split in dataset.splits.items():
+        labels[name] = split.labels.astype(np.int64)
+        lengths[name] = {m: split.lengths(m) for m in dataset.modalities}
+
+    modalities = {}
+    for m in dataset.modalities:
+        per_split = [lengths[name][m] for name in dataset.splits]
+        modalities[m] = _modality(dataset.dims[m], per_split)
+
+    empty = np.zeros((0, len(names)), np.int64)
+    every = np.concatenate([empty, *labels.values()])  # (samples, labels)
     return DatasetReport(
         name=dataset.card.name,
         aligned=dataset.aligned,
         label_names=names,
-        modalities={
-            m: _modality(dataset.dims[m], [lengths[split][m] for split in dataset.splits])
-            for m in dataset.modalities
-        },
-        splits={split: _split(names, labels[split], lengths[split]) for split in dataset.splits},
+        modalities=modalities,
+        splits={name: _split(names, labels[name], lengths[name]) for name in dataset.splits},
         samples=len(every),
         cooccurrence=(every.T @ every).tolist(),
         labels_per_sample=_labels_per_sample(every),
@@ -99,12 +103,14 @@ def inspect_dataset(dataset: EmotionDataset) -> DatasetReport:
 
 
 def _modality(dim: int, per_split: Sequence[Int64[np.ndarray, "_"]]) -> ModalityReport:
-    lengths = np.concatenate([np.zeros(0, np.int64), *per_split])
+    empty = np.zeros(0, np.int64)
+    lengths = np.concatenate([empty, *per_split])
     present = lengths[lengths > 0]
+    absent = len(lengths) - len(present)
     return ModalityReport(
         dim=dim,
         present=len(present),
-        missing=_share(len(lengths) - len(present), len(lengths)),
+        missing=_share(absent, len(lengths)),
         max_length=int(present.max(initial=0)),
         mean_length=float(present.mean()) if len(present) else 0.0,
         median_length=float(np.median(present)) if len(present) else 0.0,
@@ -116,15 +122,20 @@ def _split(
     labels: Int64[np.ndarray, "n labels"],
     lengths: dict[Modality, Int64[np.ndarray, "n"]],
 ) -> SplitReport:
-    counts = labels.sum(0).tolist()
+    counts = dict(zip(names, labels.sum(0).tolist(), strict=True))
+    nothing = labels.sum(1) == 0
+    missing = {}
+    for m, steps in lengths.items():
+        absent = int((steps == 0).sum())
+        missing[m] = _share(absent, len(steps))
     return SplitReport(
         samples=len(labels),
-        label_counts=dict(zip(names, counts, strict=True)),
-        label_frequencies={n: _share(c, len(labels)) for n, c in zip(names, counts, strict=True)},
+        label_counts=counts,
+        label_frequencies={name: _share(n, len(labels)) for name, n in counts.items()},
         labels_per_sample=_labels_per_sample(labels),
-        unlabelled=int((labels.sum(1) == 0).sum()),
-        cardinality=_share(sum(counts), len(labels)),
-        missing={m: _share(int((n == 0).sum()), len(n)) for m, n in lengths.items()},
+        unlabelled=int(nothing.sum()),
+        cardinality=_share(sum(counts.values()), len(labels)),
+        missing=missing,
     )
 
 
@@ -193,15 +204,16 @@ def render(report: DatasetReport) -> "Group":
 def _cooccurrence(report: DatasetReport, table: Callable[..., "Table"]) -> "Table":
     from rich.markup import escape
 
-    names, counts = report.label_names, report.cooccurrence
+    names = report.label_names
+    counts = report.cooccurrence
     if len(names) <= MATRIX_LABELS:
         made = table("samples where both labels hold", "label", *names)
         for name, row in zip(names, counts, strict=True):
             made.add_row(escape(name), *(f"{n:,}" for n in row))
         return made
-    pairs = sorted(
-        ((counts[i][j], i, j) for i in range(len(names)) for j in range(i)), reverse=True
-    )
+
+    pairs = [(counts[i][j], i, j) for i in range(len(names)) for j in range(i)]
+    pairs.sort(reverse=True)
     made = table(f"the {TOP_PAIRS} pairs of labels seen most", "label", "with", "samples")
     for count, i, j in pairs[:TOP_PAIRS]:
         made.add_row(escape(names[j]), escape(names[i]), f"{count:,}")

@@ -7,12 +7,12 @@ stays small whatever the size of the data set.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from emotailor.data.card import CARD_FILE, DatasetCard, FileCard
 from emotailor.data.sample import Modality, canonical_label, video_of
@@ -60,10 +60,14 @@ class _Features:
         self.high = np.maximum(self.high, block.max(0))
         if not train:
             return
+
+        # Chan's update of mean and variance by a block
         total = self.count + len(block)
         mean = block.mean(0)
         delta = mean - self.mean
-        self.m2 += np.square(block - mean).sum(0) + delta**2 * self.count * len(block) / total
+        within = np.square(block - mean).sum(0)
+        between = delta**2 * self.count * len(block) / total
+        self.m2 += within + between
         self.mean += delta * len(block) / total
         self.count = total
 
@@ -74,7 +78,9 @@ class _Features:
 
 class _Validator:
     def __init__(self, folder: Path, card: DatasetCard, *, deep: bool) -> None:
-        self.folder, self.card, self.deep = folder, card, deep
+        self.folder = folder
+        self.card = card
+        self.deep = deep
         self.problems: list[Problem] = []
         self.ids: defaultdict[str, list[str]] = defaultdict(list)  # per split, of readable shards
         self.labels: defaultdict[str, list[np.ndarray]] = defaultdict(list)
@@ -90,12 +96,7 @@ class _Validator:
 
     def run(self) -> list[Problem]:
         self._names()
-        for split, card in self.card.splits.items():
-            for file_card in card.shards:
-                before = len(self.problems)
-                self._shard(split, file_card)
-                if any(p.severity == "error" for p in self.problems[before:]):
-                    self.damaged.add(split)
+        self._shards()
         self._splits()
         self._identity()
         self._label_balance()
@@ -105,6 +106,15 @@ class _Validator:
             self._tensors(attachment)
         self._unknown_files()
         return self.problems
+
+    def _shards(self) -> None:
+        for split, card in self.card.splits.items():
+            for file_card in card.shards:
+                before = len(self.problems)
+                self._shard(split, file_card)
+                found = self.problems[before:]
+                if any(problem.severity == "error" for problem in found):
+                    self.damaged.add(split)
 
     def _names(self) -> None:
         names = self.card.label_names
@@ -126,7 +136,8 @@ class _Validator:
                     f"rename the column to {canonical!r} if it is the same emotion",
                 )
             seen[canonical] = name
-        bad = {m: d for m, d in self.card.dims.items() if d < 1}
+
+        bad = {m: dim for m, dim in self.card.dims.items() if dim < 1}
         if bad or not self.card.dims:
             self.error(f"widths of the modalities {bad or 'are not given'}", CARD_FILE, REMAKE)
 
@@ -151,18 +162,18 @@ class _Validator:
         tensors = self._tensors(file_card)
         if tensors is None:
             return
+
         where = file_card.file
         ids = self._ids(tensors, where)
+        size = file_card.samples if ids is None else len(ids)
         if ids is not None:
             self.ids[split] += ids
-            if len(ids) != file_card.samples:
-                self.error(
-                    f"it holds {len(ids)} samples, {CARD_FILE} says {file_card.samples}",
-                    where,
-                    REMAKE,
-                )
-        size = len(ids) if ids is not None else file_card.samples
+        if size != file_card.samples:
+            self.error(
+                f"it holds {size} samples, {CARD_FILE} says {file_card.samples}", where, REMAKE
+            )
         self._labels(tensors, where, split, size)
+
         lengths = {}
         for m in self.card.dims:
             steps = self._sequences(tensors, where, split, m, size)
@@ -170,30 +181,44 @@ class _Validator:
                 lengths[m] = steps
         if lengths and len(lengths) == len(self.card.dims):
             self._lengths(lengths, ids, where)
+        self._unknown_arrays(tensors, where)
+
+    def _unknown_arrays(self, tensors: Mapping[str, np.ndarray], where: str) -> None:
         known = {"labels", "ids.bytes", "ids.offsets"}
-        known |= {f"{m}.{part}" for m in self.card.dims for part in ("values", "offsets")}
-        if unknown := sorted(set(tensors) - known):
+        for m in self.card.dims:
+            known |= {f"{m}.values", f"{m}.offsets"}
+        unknown = sorted(set(tensors) - known)
+        if unknown:
             self.warn(f"arrays of no known use: {_some(unknown)}", where, "ignore them, or remake")
 
     def _ids(self, tensors: Mapping[str, np.ndarray], where: str) -> list[str] | None:
-        raw, offsets = tensors.get("ids.bytes"), tensors.get("ids.offsets")
+        raw = tensors.get("ids.bytes")
+        offsets = tensors.get("ids.offsets")
         if raw is None or offsets is None or raw.ndim != 1 or not _offsets_fit(offsets, len(raw)):
             self.error("its sample ids are missing or their offsets do not fit", where, REMAKE)
             return None
+
         data = raw.tobytes()
+        bounds = pairwise(offsets.tolist())
         try:
-            return [data[a:b].decode() for a, b in pairwise(offsets.tolist())]
+            return [data[begin:end].decode() for begin, end in bounds]
         except UnicodeDecodeError:
             self.error("its sample ids are not UTF-8", where, REMAKE)
             return None
 
     def _labels(self, tensors: Mapping[str, np.ndarray], where: str, split: str, size: int) -> None:
-        labels, wanted = tensors.get("labels"), (size, len(self.card.label_names))
-        if labels is None or labels.shape != wanted or labels.dtype != np.uint8:
-            found = "missing" if labels is None else f"{labels.dtype} of shape {labels.shape}"
+        labels = tensors.get("labels")
+        wanted = (size, len(self.card.label_names))
+        if labels is None:
+            self.error(f"its labels are missing, expected uint8 of {wanted}", where, REMAKE)
+            return
+        if labels.shape != wanted or labels.dtype != np.uint8:
+            found = f"{labels.dtype} of shape {labels.shape}"
             self.error(f"its labels are {found}, expected uint8 of {wanted}", where, REMAKE)
             return
-        if wrong := int((labels > 1).sum()):
+
+        wrong = int((labels > 1).sum())
+        if wrong:
             self.error(f"{wrong} label values are neither 0 nor 1", where, REMAKE)
         self.labels[split].append(np.array(labels))
 
@@ -207,7 +232,8 @@ class _Validator:
     ) -> np.ndarray | None:
         """Check one modality of a shard and return the steps of each sample, (size,)."""
         dim = self.card.dims[modality]
-        values, offsets = tensors.get(f"{modality}.values"), tensors.get(f"{modality}.offsets")
+        values = tensors.get(f"{modality}.values")
+        offsets = tensors.get(f"{modality}.offsets")
         if values is None or offsets is None:
             self.error(f"{modality} is not in it", where, REMAKE)
             return None
@@ -227,6 +253,7 @@ class _Validator:
                 REMAKE,
             )
             return None
+
         lengths = np.diff(offsets)
         self.present[modality] += int((lengths > 0).sum())
         if self.deep:
@@ -242,9 +269,11 @@ class _Validator:
             if not finite.all():
                 count += int((~finite).sum())
                 bad |= ~finite.all(0)
+
             whole = block[finite.all(1)]
             if len(whole):
                 features.add(whole, train=split == "train")
+
         if count:
             self.error(
                 f"{count} values of {modality} are not finite, in features "
@@ -257,19 +286,18 @@ class _Validator:
         self, lengths: Mapping[Modality, np.ndarray], ids: list[str] | None, where: str
     ) -> None:
         steps = np.stack(list(lengths.values()), axis=1)  # (samples, modalities)
-
-        def which(rows: np.ndarray) -> str:
-            positions = np.nonzero(rows)[0].tolist()
-            return _some([ids[i] if ids is not None else f"number {i}" for i in positions])
-
         nothing = (steps == 0).all(1)
         if nothing.any():
-            self.error(f"samples without any modality: {which(nothing)}", where, REMAKE)
-        least = np.where(steps > 0, steps, steps.max(1, keepdims=True)).min(1)
-        uneven = least != steps.max(1)
+            which = _which(nothing, ids)
+            self.error(f"samples without any modality: {which}", where, REMAKE)
+
+        most = steps.max(1)
+        present = np.where(steps > 0, steps, most[:, None])
+        uneven = present.min(1) != most
         if self.card.aligned and uneven.any():
+            which = _which(uneven, ids)
             self.error(
-                f"aligned samples whose modalities differ in steps: {which(uneven)}",
+                f"aligned samples whose modalities differ in steps: {which}",
                 where,
                 "convert the data as unaligned, or align it to words first",
             )
@@ -282,12 +310,14 @@ class _Validator:
                 self.error("the split is empty", where, "leave it out, or convert the data again")
             if split in self.damaged:
                 continue  # its counts cannot be right
+
             if len(self.ids[split]) != card.samples:
                 self.error(
                     f"it holds {len(self.ids[split])} samples, {CARD_FILE} says {card.samples}",
                     where,
                     REMAKE,
                 )
+
             labels = self._all_labels(split)
             counts = dict(zip(names, labels.sum(0, dtype=np.int64).tolist(), strict=True))
             if counts != card.label_counts:
@@ -296,6 +326,7 @@ class _Validator:
                     where,
                     REMAKE,
                 )
+
         if not self.card.splits:
             self.error("there are no splits", CARD_FILE, REMAKE)
         elif "train" not in self.card.splits:
@@ -309,37 +340,43 @@ class _Validator:
 
     def _identity(self) -> None:
         splits_of: defaultdict[str, list[str]] = defaultdict(list)
-        videos: dict[str, set[str]] = {}
         for split, ids in self.ids.items():
             for sample_id in ids:
                 splits_of[sample_id].append(split)
-            videos[split] = {video_of(sample_id) for sample_id in ids}
+
         twice = [sample_id for sample_id, splits in splits_of.items() if len(splits) > 1]
         if twice:
-            within = ", ".join(sorted({split for i in twice for split in splits_of[i]}))
+            within = {split for sample_id in twice for split in splits_of[sample_id]}
             self.error(
                 f"{len(twice)} sample ids occur more than once: {_some(twice)}",
-                f"splits {within}",
+                f"splits {', '.join(sorted(within))}",
                 "give every sample an id of its own, and each to one split",
             )
-        names = list(videos)
-        for i, one in enumerate(names):
-            for other in names[i + 1 :]:
-                if shared := sorted(videos[one] & videos[other]):
-                    self.warn(
-                        f"segments of {len(shared)} videos are in both: {_some(shared)}",
-                        f"splits {one} and {other}",
-                        "split by video, or results will look better than they are",
-                    )
+        self._leaks()
+
+    def _leaks(self) -> None:
+        """Warn of videos with segments in two splits."""
+        videos = {split: {video_of(name) for name in ids} for split, ids in self.ids.items()}
+        for one, other in combinations(videos, 2):
+            shared = sorted(videos[one] & videos[other])
+            if shared:
+                self.warn(
+                    f"segments of {len(shared)} videos are in both: {_some(shared)}",
+                    f"splits {one} and {other}",
+                    "split by video, or results will look better than they are",
+                )
 
     def _label_balance(self) -> None:
         labels = self._all_labels("train")
         if not len(labels) or "train" in self.damaged:
             return  # nothing can be said of labels that are wrong
-        for name, count in zip(self.card.label_names, (labels > 0).sum(0).tolist(), strict=True):
+
+        counts = (labels > 0).sum(0).tolist()
+        for name, count in zip(self.card.label_names, counts, strict=True):
             if count in (0, len(labels)):
+                how_often = "always" if count else "never"
                 self.warn(
-                    f"label {name!r} {'always' if count else 'never'} holds",
+                    f"label {name!r} {how_often} holds",
                     "split train",
                     "leave the label out: nothing can be learned about it",
                 )
@@ -349,6 +386,7 @@ class _Validator:
             for m in self.card.dims:
                 if not self.present[m]:
                     self.warn("no sample has it", m, "leave the modality out")
+
         for m, seen in self.features.items():
             constant = np.nonzero(seen.low == seen.high)[0].tolist()
             if constant:
@@ -368,29 +406,34 @@ class _Validator:
         stored = self._tensors(self.card.statistics)
         if stored is None:
             return
-        for m in self.card.dims:
-            mean, std = stored.get(f"{m}.mean"), stored.get(f"{m}.std")
-            wanted = (self.card.dims[m],)
-            if mean is None or std is None or not mean.shape == std.shape == wanted:
+
+        for m, dim in self.card.dims.items():
+            mean = stored.get(f"{m}.mean")
+            std = stored.get(f"{m}.std")
+            if mean is None or std is None or mean.shape != (dim,) or std.shape != (dim,):
                 self.error(f"mean or standard deviation of {m} are missing", where, REMAKE)
-            elif m in self.features and "train" not in self.damaged:
-                seen = self.features[m]
-                spread = np.maximum(seen.std, np.abs(seen.mean) * 1e-3) + 1e-12
-                off = np.maximum(abs(mean - seen.mean), abs(std - seen.std)) / spread
-                wrong = np.nonzero(~(off <= TOLERANCE))[0].tolist()  # NaN is wrong too
-                if wrong:
-                    self.error(
-                        f"statistics of {m} are not those of the training split in "
-                        f"{len(wrong)} features: {_some(wrong)}",
-                        where,
-                        REMAKE,
-                    )
+                continue
+            if m not in self.features or "train" in self.damaged:
+                continue
+
+            wrong = _differing(self.features[m], mean, std)
+            if wrong:
+                self.error(
+                    f"statistics of {m} are not those of the training split in "
+                    f"{len(wrong)} features: {_some(wrong)}",
+                    where,
+                    REMAKE,
+                )
 
     def _unknown_files(self) -> None:
-        cards = [c for split in self.card.splits.values() for c in split.shards]
-        cards += [c for c in (self.card.statistics, *self.card.attachments) if c is not None]
-        known = {CARD_FILE, *(c.file for c in cards)}
-        unknown = sorted(p.name for p in self.folder.iterdir() if p.name not in known)
+        files = [*self.card.attachments]
+        if self.card.statistics is not None:
+            files.append(self.card.statistics)
+        for split in self.card.splits.values():
+            files += split.shards
+
+        known = {CARD_FILE, *(card.file for card in files)}
+        unknown = sorted(path.name for path in self.folder.iterdir() if path.name not in known)
         if unknown:
             self.warn(
                 f"{len(unknown)} files do not belong to the data set: {_some(unknown)}",
@@ -399,9 +442,27 @@ class _Validator:
             )
 
 
+def _differing(
+    seen: _Features, mean: Float32[np.ndarray, "dim"], std: Float32[np.ndarray, "dim"]
+) -> list[int]:
+    """Return the features whose stored statistics are not those that were seen."""
+    spread = np.maximum(seen.std, np.abs(seen.mean) * 1e-3) + 1e-12
+    off = np.maximum(abs(mean - seen.mean), abs(std - seen.std)) / spread
+    right = off <= TOLERANCE  # NaN is wrong too
+    return np.nonzero(~right)[0].tolist()
+
+
 def _blocks(values: np.ndarray) -> Iterator[Float64[np.ndarray, "rows dim"]]:
     for start in range(0, len(values), BLOCK_ROWS):
         yield values[start : start + BLOCK_ROWS].astype(np.float64)
+
+
+def _which(rows: np.ndarray, ids: list[str] | None) -> str:
+    """Name the first samples where ``rows`` is True: by id, or by number where ids are lost."""
+    positions = np.nonzero(rows)[0].tolist()
+    if ids is None:
+        return _some([f"number {i}" for i in positions])
+    return _some([ids[i] for i in positions])
 
 
 def _offsets_fit(offsets: np.ndarray, total: int) -> bool:
@@ -416,8 +477,9 @@ def _offsets_fit(offsets: np.ndarray, total: int) -> bool:
 
 
 def _some(values: list[str] | list[int]) -> str:
-    shown = ", ".join(map(str, values[:EXAMPLES]))
-    return shown + (f" and {len(values) - EXAMPLES} more" if len(values) > EXAMPLES else "")
+    shown = ", ".join(str(value) for value in values[:EXAMPLES])
+    rest = len(values) - EXAMPLES
+    return f"{shown} and {rest} more" if rest > 0 else shown
 
 
 def validate_dataset(path: str | Path, *, deep: bool = True) -> list[Problem]:

@@ -1,7 +1,7 @@
 """``python -m tests.parity.keep CASE_DIR TARGET_DIR``: a case, small enough to be committed.
 
-All weights, inputs, outputs and losses are kept. Where a case is large, intermediate results and
-gradients are left out, the largest first, and ``case.json`` names them under ``left_out``. Values
+All weights, inputs, outputs and losses are kept. Where a case is large, larger intermediate results
+and gradients are left out, and ``case.json`` names them under ``left_out``. Values
 and types stay as they were recorded.
 """
 
@@ -17,7 +17,10 @@ from tests.parity.case import Case
 from tests.parity.systems import module_of
 
 ROOM = 32 * 1024
-"""Bytes of recorded results; the inputs are kept anyway."""
+"""Bytes of larger results; the inputs are kept anyway."""
+
+SMALL = 512
+"""Bytes of a small result: logits, predictions, a loss, the gradient of a bias."""
 
 LISTS = ("io", "weights", "parameters", "unregistered_parameters", "unused_parameters")
 """Parts of ``case.json`` that list names and shapes, as the tensors themselves do."""
@@ -29,21 +32,22 @@ def bytes_of(tensor: Tensor) -> int:
 
 
 def chosen(results: dict[str, Tensor]) -> set[str]:
-    """The results that are kept: the smallest of each kind in turn, as long as there is room."""
+    """The small results, and of each kind in turn the next larger one, as long as there is room."""
+    kept = {name for name, tensor in results.items() if bytes_of(tensor) <= SMALL}
     kinds: dict[str, list[str]] = {}
-    for name in sorted(results, key=lambda name: (bytes_of(results[name]), name)):
+    for name in sorted(set(results) - kept, key=lambda name: (bytes_of(results[name]), name)):
         kind = name.replace(".", "/").split("/")[0]
         kinds.setdefault(kind, []).append(name)
 
-    kept: set[str] = set()
     room = ROOM
     while kinds:
         for kind, names in list(kinds.items()):
             name = names.pop(0)
-            room -= bytes_of(results[name])
-            if room >= 0:
+            size = bytes_of(results[name])
+            if size <= room:
                 kept.add(name)
-            if room < 0 or not names:
+                room -= size
+            if size > room or not names:
                 del kinds[kind]
     return kept
 

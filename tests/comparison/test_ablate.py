@@ -23,7 +23,9 @@ from emotailor.data.store import write_dataset
 from emotailor.data.synthetic import SyntheticConfig, synthesize
 from emotailor.errors import ConfigError, DataError
 from emotailor.evaluation.comparison import PairedDifference
-from emotailor.models.tailor.ablations import ABLATIONS, FULL, find_ablation
+from emotailor.models.system import FULL
+from emotailor.models.table import find_system
+from emotailor.models.tailor.ablations import ABLATIONS
 from emotailor.models.tailor.config import TailorConfig
 from tests.helpers import DIMS, LABELS, SMALL, random_samples
 from tests.runs.runs import TOML, one_thread
@@ -62,7 +64,7 @@ def test_every_variant_is_planned_with_every_seed(data: Path, file: Path, tmp_pa
         assert run.config.system == "tailor"
         assert run.config.training.seed == seed
         assert run.config.training.epochs == 1
-        expected = find_ablation(name).apply(SMALL.replace(initial_std=0.2))
+        expected = ABLATIONS[name].apply(SMALL.replace(initial_std=0.2))
         assert run.config.model == expected
     assert not (tmp_path / "o").exists()
     by_default = plan_ablation(data, tmp_path / "o", variants=["full"])
@@ -77,9 +79,9 @@ def test_variants_of_the_program(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_full_model_is_always_there() -> None:
-    names = [row.name for row in chosen_variants([" identical", "common"])]
+    names = [row.name for row in chosen_variants(find_system("tailor"), [" identical", "common"])]
     assert names == ["common", "identical", "full"]
-    assert len(chosen_variants(["all"])) == 12
+    assert len(chosen_variants(find_system("tailor"), ["all"])) == 12
 
 
 @pytest.mark.parametrize(

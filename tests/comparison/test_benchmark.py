@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -21,11 +22,13 @@ from emotailor.comparison import runner as module
 from emotailor.comparison.benchmark import plan_benchmark
 from emotailor.comparison.plan import Plan, describe_plan
 from emotailor.comparison.published import MOSEI_SPLITS, TABLE_2, published_setting
+from emotailor.comparison.results import read_benchmark
 from emotailor.comparison.runner import log_of, run_plan
 from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, InterruptedRunError
 from emotailor.evaluation.metrics import evaluate
+from emotailor.evaluation.tables import short
 from emotailor.models.table import SYSTEMS, find_system
 from tests.helpers import DIMS, LABELS, random_samples, small_dataset
 from tests.runs.runs import MODEL, TRAINING, one_thread
@@ -509,6 +512,60 @@ def test_two_benchmarks_do_not_share_a_folder(data: Path, settings: Path, traine
     found = plan(data, trained, settings)
     with RunFolder(trained).held(), pytest.raises(ConfigError, match="another process"):
         run_plan(found, quiet())
+
+
+# ---------------------------------------------------------------------- metrics of others
+
+
+def surprise(labels: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray) -> float:
+    """Return how far the probabilities are from the labels, on average."""
+    return float(np.abs(labels - probabilities).mean())
+
+
+def test_metrics_of_others_stand_behind_ours(
+    data: Path,
+    settings: Path,
+    trained: Path,
+    tmp_path: Path,
+    outcome: tuple[module.PlanResult, dict[str, Any]],
+) -> None:
+    out = Path(shutil.copytree(trained, tmp_path / "copy"))
+    with one_thread():
+        result = run_plan(plan(data, out, settings), quiet(), resamples=50, metrics=[surprise])
+    _, twin = result.results.rows
+    expected_values = []
+    for seed in (5, 6):
+        with (out / "twin" / f"seed{seed}" / "predictions-test.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        scores = np.array([[float(row[f"p:{name}"]) for name in LABELS] for row in rows])
+        truth = open_dataset(data)["test"].labels
+        expected_values.append(np.abs(truth - scores).mean())
+    assert twin.spreads["surprise"].mean == pytest.approx(np.mean(expected_values), abs=1e-6)
+    found = read_benchmark(out / "benchmark.json")
+    assert found.metrics == ["surprise"]
+    stored = [run.metrics["tuned"].overall()["surprise"] for run in found.systems["twin"].runs]
+    assert stored == pytest.approx(expected_values, abs=1e-6)
+    assert "surprise" in found.systems["twin"].minus_reference
+
+    lines = (out / "table.md").read_text().splitlines()
+    assert " mAP | surprise | " in lines[2]
+    assert f"{short(float(np.mean(expected_values)))} ± " in lines[5]
+    with (out / "table.csv").open() as file:
+        table = {row["system"]: row for row in csv.DictReader(file)}
+    assert float(table["twin"]["surprise_mean"]) == twin.spreads["surprise"].mean
+
+    # ours are what they were without
+    before = outcome[0].results.rows[1]
+    assert twin.spreads["micro_f1"] == before.spreads["micro_f1"]
+    assert twin.differences["micro_f1"] == before.differences["micro_f1"]
+
+
+def test_a_metric_that_cannot_be_found_stops_before_any_training(
+    data: Path, settings: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        run_plan(plan(data, tmp_path / "o", settings), quiet(), metrics=["nowhere:metric"])
+    assert not (tmp_path / "o").exists()
 
 
 # ---------------------------------------------------------------------- the published table

@@ -18,6 +18,7 @@ from rich.console import Console
 from emotailor.comparison import plan as plans
 from emotailor.comparison.processes import Ended, Job
 from emotailor.comparison.published import TABLE_2
+from emotailor.comparison.results import read_benchmark
 from emotailor.data.sample import Sample
 from emotailor.data.store import write_dataset
 from emotailor.errors import ConfigError, DataError
@@ -27,7 +28,6 @@ from emotailor.paper.page import _beside, _reading
 from emotailor.paper.plan import Reproduction, plan_paper
 from emotailor.paper.reproduce import reproduce_paper, run_paper
 from emotailor.paper.time import expect
-from emotailor.report.benchmark import read_benchmark
 from emotailor.report.page import Text
 from emotailor.training import timing
 from emotailor.training.run_folder import RunFolder

@@ -18,6 +18,7 @@ import typer
 
 from emotailor.cli import app
 from emotailor.comparison.benchmark import plan_benchmark
+from emotailor.comparison.results import read_benchmark
 from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError
@@ -30,7 +31,6 @@ from emotailor.models.table import SYSTEMS
 from emotailor.report.benchmark import (
     benchmark_command,
     benchmark_sections,
-    read_benchmark,
 )
 from emotailor.report.mistakes import confident_mistakes
 from emotailor.report.page import Image, Page, Range, Section, Strip, Table, element, size_of

@@ -1,13 +1,16 @@
-"""The ablations of TAILOR (Table 3): its variants trained and tested as a benchmark.
+"""Ablations of a system: its variants trained and tested as a benchmark.
 
-Each variant is TAILOR with one setting switched, see ``models/tailor/ablations.py``. Runs, folders,
-failures, tests and tables are those of the benchmark::
+Each variant is the system with some settings changed: ``System.variants`` in the table of systems.
+Those of TAILOR are Table 3 of its paper. Runs, folders, failures, tests and tables are those of the
+benchmark::
 
     OUT/ablation.json           everything: settings, runs, metrics, tests, failures
     OUT/table.md, .csv, .tex    the table
     OUT/<variant>/seed<N>/      run folder
 """
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +20,13 @@ from rich.console import Console
 
 from emotailor.comparison.plan import (
     FIRST_SEED,
+    REFERENCE,
     Differences,
     Kind,
     Plan,
     complete_plan,
     numbers,
+    use_systems,
 )
 from emotailor.comparison.published import published_setting
 from emotailor.comparison.runner import PlanResult, run_plan
@@ -30,15 +35,14 @@ from emotailor.data.dataset import EmotionDataset
 from emotailor.data.store import open_dataset
 from emotailor.data.synthetic import is_planted
 from emotailor.errors import ConfigError
+from emotailor.evaluation.comparison import PairedDifference
+from emotailor.evaluation.custom import MetricLike
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.models.system import Preset
-from emotailor.models.table import find_system
-from emotailor.models.tailor.ablations import ABLATIONS, FULL, Ablation, find_ablation
-from emotailor.models.tailor.config import TailorConfig
+from emotailor.models.system import FULL, Preset, System, Variant
+from emotailor.models.table import SYSTEMS, find_system
 from emotailor.runs.train import PlannedRun, fixed_settings
 from emotailor.training.run_config import RunConfig
 
-SYSTEM = "tailor"
 NOTE = (
     "Paper: Table 3 of TAILOR (AAAI 2022), aligned CMU-MOSEI, as published; neither threshold nor "
     "number of runs is given there. Its P and R may be exchanged: the authors' program swaps the "
@@ -50,9 +54,11 @@ OTHER_DATA = (
 )
 
 PLANTED_COSTS = frozenset({"common", "identical", "label_embedding", "label_correlation"})
-"""Variants that should cost something on synthetic data: what all modalities share carries no
-label, and each label shows itself in a window of its own, while the last three see one mean over
-time. What the others switch has nothing to do with where the evidence lies."""
+"""Variants of TAILOR that should cost something on synthetic data: what all modalities share
+carries no label, and each label shows itself in a window of its own, while the last three see one
+mean over time. What the others switch has nothing to do with where the evidence lies."""
+
+_NAME = re.compile(r"\w[\w.-]*")
 
 
 def ablate(
@@ -62,24 +68,30 @@ def ablate(
     console: Console | None = None,
     thresholds: ThresholdMode = "tuned",
     resamples: int = 2000,
+    metrics: Sequence[MetricLike] = (),
     **options: Any,
 ) -> PlanResult:
-    """Train and test variants of TAILOR on one data set, or go on after a stop.
+    """Train and test variants of a system on one data set, or resume after a stop.
 
     Args:
         data: stored data set.
         out: folder of runs and tables.
         console: where to print what happens; by default nowhere.
         thresholds: ``fixed``, ``tuned`` or ``per_label``, all chosen on the validation split.
-        resamples: of the paired test against the full model; 0 for none.
-        options: of :func:`plan_ablation`.
+        resamples: number of resamples of the paired test against the full model; 0 for no test.
+        metrics: metrics of others, as for ``run_plan``.
+        options: options of :func:`plan_ablation`.
 
     Raises:
         EmotailorError: as :func:`plan_ablation` and ``run_plan``.
     """
     plan = plan_ablation(Path(data), Path(out), **options)
     return run_plan(
-        plan, console or Console(quiet=True), thresholds=thresholds, resamples=resamples
+        plan,
+        console or Console(quiet=True),
+        thresholds=thresholds,
+        resamples=resamples,
+        metrics=metrics,
     )
 
 
@@ -87,6 +99,7 @@ def plan_ablation(
     data: Path,
     out: Path,
     *,
+    system: str | type[Any] | System = REFERENCE,
     variants: Sequence[str] = ("all",),
     seeds: int = 5,
     seed: int = FIRST_SEED,
@@ -103,36 +116,46 @@ def plan_ablation(
     Args:
         data: stored data set.
         out: folder of runs and tables.
+        system: the system to take apart: its name, or one of your own as for ``use_system``.
         variants: names of variants, or ``all``; the full model is always one of them.
-        seeds: runs of each variant.
-        seed: of the first; the others count up.
+        seeds: number of runs of each variant.
+        seed: seed of the first run; the others count up.
         preset: where settings that nobody gives come from.
         config_file: TOML as for ``emotailor train``, for all variants.
         settings: ``KEY=VALUE`` as for ``emotailor train``, for all variants; they win.
         modalities: names or initials; by default all of the data.
         device: to train and test on.
         jobs: runs at a time; by default one per core, and one on a GPU.
-        split: on which the variants are tested.
+        split: split on which the variants are tested.
 
     Raises:
-        ConfigError: a wrong setting, one that a variant switches, or runs with other settings in
-            ``out``.
+        ConfigError: a wrong setting, one that a variant switches, a system without variants, or
+            runs with other settings in ``out``.
         DataError: no such data set, or a split is missing.
     """
-    rows = chosen_variants(variants)
-    layers = [read_toml(config_file) if config_file else {}, parse_overrides(settings)]
-    for layer, where in zip(layers, (str(config_file), "--set"), strict=True):
-        _check_layer(layer, where)
+    (row,) = use_systems([system])
+    chosen = chosen_variants(row, variants)
+
+    from_file = read_toml(config_file) if config_file else {}
+    _check_layer(from_file, str(config_file), row)
+    from_settings = parse_overrides(settings)
+    _check_layer(from_settings, "--set", row)
+
     fixed = fixed_settings(data, modalities, device)
     dataset = open_dataset(data)
-    full = [
-        RunConfig.build(
-            *layers, fixed, {"training": {"seed": number}}, preset=preset, aligned=dataset.aligned
+    runs = []
+    for number in numbers(seed, seeds, jobs):
+        config = RunConfig.build(
+            from_file,
+            from_settings,
+            fixed,
+            {"training": {"seed": number}},
+            system=row.name,
+            preset=preset,
+            aligned=dataset.aligned,
         )
-        for number in numbers(seed, seeds, jobs)
-    ]
-    runs = [PlannedRun(config, out / FULL / f"seed{config.training.seed}") for config in full]
-    return plan_variants(data, dataset, out, runs, rows, split=split, jobs=jobs)
+        runs.append(PlannedRun(config, out / FULL / f"seed{number}"))
+    return plan_variants(data, dataset, out, runs, chosen, split=split, jobs=jobs)
 
 
 def plan_variants(
@@ -140,7 +163,7 @@ def plan_variants(
     dataset: EmotionDataset,
     out: Path,
     full: Sequence[PlannedRun],
-    rows: Sequence[Ablation],
+    rows: Sequence[Variant],
     *,
     split: str = "test",
     jobs: int | None = None,
@@ -153,7 +176,7 @@ def plan_variants(
         out: folder of the other runs and of the tables.
         full: runs of the full model, one per seed.
         rows: the variants, the full model among them.
-        split: on which they are tested.
+        split: split on which they are tested.
         jobs: runs at a time; by default one per core, and one on a GPU.
 
     A variant that would be the full model on these data is skipped.
@@ -162,53 +185,99 @@ def plan_variants(
         ConfigError: the full model has switched what a variant switches, or as ``complete_plan``.
         DataError: a split is missing.
     """
-    system = find_system(SYSTEM)
-    built = [
-        (replace(system, name=row.name, title=row.title), [_switch(run, row, out) for run in full])
-        for row in rows
-    ]
-    same = published_setting(dataset.card) == "aligned" and split == "test"
-    kind = Kind(
-        name="ablation",
-        reference=FULL,
-        paper="Table 3",
-        published={row.name: row.published for row in rows},
-        notes=(NOTE,) if same else (NOTE, OTHER_DATA),
-        read=against_the_plant if is_planted(dataset) else lambda _: (),
-    )
-    model, modalities = full[0].config.model, full[0].config.data.modalities
-    assert isinstance(model, TailorConfig)
-    there = [m for m in dataset.dims if modalities is None or m in modalities]
-    skip = {row.name: row.why_full(model, there) for row in rows}
+    config = full[0].config
+    system = find_system(config.system)
+
+    built = []
+    for variant in rows:
+        row = replace(system, name=variant.name, title=variant.title)
+        built.append((row, [_switch(run, variant, out) for run in full]))
+
+    chosen = config.data.modalities
+    there = [m for m in dataset.dims if chosen is None or m in chosen]
+    skip = {variant.name: variant.why_full(config.model, there) for variant in rows}
+
+    same_data = published_setting(dataset.card) == "aligned" and split == "test"
+    kind = _kind(system, rows, same_data=same_data, planted=is_planted(dataset))
     return complete_plan(data, dataset, out, built, kind, split=split, jobs=jobs, skip=skip)
 
 
-def chosen_variants(names: Sequence[str]) -> list[Ablation]:
+def _kind(system: System, rows: Sequence[Variant], *, same_data: bool, planted: bool) -> Kind:
+    """Return what sets the ablations of a system apart from another comparison."""
+    published = {row.name: row.published for row in rows if row.published}
+    kind = Kind(name="ablation", reference=FULL, published=published)
+    if system.name != REFERENCE:
+        where = f"ablations of {system.title}" if published else None
+        return replace(kind, paper=where)
+
+    # what is known of TAILOR alone: its Table 3, and what planted data let its variants cost
+    kind = replace(kind, paper="Table 3", notes=(NOTE,) if same_data else (NOTE, OTHER_DATA))
+    return replace(kind, read=against_the_plant) if planted else kind
+
+
+def chosen_variants(system: System, names: Sequence[str] = ("all",)) -> list[Variant]:
     """Return the chosen variants and the full model, in the order of the table.
 
     Raises:
-        ConfigError: there is no such variant.
+        ConfigError: the system has no variants, there is no such variant, or it cannot be one.
     """
+    if not system.variants:
+        able = [name for name, row in SYSTEMS.items() if row.variants]
+        raise ConfigError(
+            f"{system.title} has no variants",
+            expected=f"a system that declares some, such as {', '.join(able)}",
+            fix="give the class an attribute `variants`: name -> emotailor.Variant",
+        )
+
+    known = {variant.name: variant for variant in system.variants.values()}
+    known.setdefault(FULL, Variant(FULL, system.title))
+    _check_variants(system, known)
+
     wanted = {name.strip() for name in names}
     if "all" in wanted:
-        wanted = wanted - {"all"} | set(ABLATIONS)
-    found = {find_ablation(name).name for name in sorted(wanted)} | {FULL}
-    return [row for row in ABLATIONS.values() if row.name in found]
+        wanted = wanted - {"all"} | set(known)
+    for name in sorted(wanted - set(known)):
+        close = difflib.get_close_matches(name, known, n=1)
+        raise ConfigError(
+            f"unknown variant {name!r}",
+            expected=f"one of {', '.join(known)}",
+            fix=f"did you mean {close[0]}?" if close else None,
+        )
+    wanted.add(FULL)
+    return [variant for name, variant in known.items() if name in wanted]
 
 
-def _switch(run: PlannedRun, row: Ablation, out: Path) -> PlannedRun:
+def _check_variants(system: System, variants: Mapping[str, Variant]) -> None:
+    """Refuse names that are no folder, and a full model that changes something."""
+    for name in variants:
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"{system.title} has a variant {name!r}",
+                expected="a name of letters, digits, '_', '-' and '.', which is a folder too",
+            )
+
+    changes = variants[FULL].changes
+    if changes:
+        raise ConfigError(
+            f"the variant {FULL!r} of {system.title} changes {', '.join(changes)}",
+            expected="no changes: it is the full model, with which the others are compared",
+            fix="give that variant another name",
+        )
+
+
+def _switch(run: PlannedRun, variant: Variant, out: Path) -> PlannedRun:
     """Return the run of a variant; that of the full model is left as it is."""
     config = run.config
-    assert isinstance(config.model, TailorConfig)
-    model = row.apply(config.model)
-    if row.name == FULL:
+    model = variant.apply(config.model)
+    if variant.name == FULL:
         return run
+
     switched = config.replace(model=model.to_json())
-    return PlannedRun(switched, out / row.name / f"seed{config.training.seed}")
+    return PlannedRun(switched, out / variant.name / f"seed{config.training.seed}")
 
 
 def against_the_plant(differences: Differences) -> list[str]:
-    """Say which variants cost what synthetic data were made to let them cost.
+    """Say which variants of TAILOR cost what synthetic data were made to let them cost.
 
     A variant costs something where the whole interval of its micro-F1 minus the full model's lies
     below 0. A variant that should cost nothing and is seen to cost nothing may yet cost too little
@@ -217,33 +286,42 @@ def against_the_plant(differences: Differences) -> list[str]:
     Args:
         differences: variant -> metric -> variant minus full model.
     """
-    found = {name: d["micro_f1"] for name, d in differences.items() if "micro_f1" in d}
+    variants = find_system(REFERENCE).variants
+    found = {name: each["micro_f1"] for name, each in differences.items() if "micro_f1" in each}
     if not found:
         return []
-    titles = {name: ABLATIONS[name].title for name in found}
-    should = [titles[name] for name in found if name in PLANTED_COSTS]
-    off = [
-        f"{titles[name]} ({d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}])"
-        for name, d in found.items()
-        if (d.high < 0) != (name in PLANTED_COSTS)
-    ]
+
+    should = [variants[name].title for name in found if name in PLANTED_COSTS]
+    off = []
+    for name, difference in found.items():
+        costs = difference.high < 0
+        if costs != (name in PLANTED_COSTS):
+            off.append(f"{variants[name].title} {_interval(difference)}")
+
+    as_planted = len(found) - len(off)
+    verdict = f"{as_planted} of {len(found)} do as planted"
+    if off:
+        verdict += f"; not so: {'; '.join(off)}"
     return [
         f"The data are planted: {', '.join(should) or 'none of these rows'} should cost micro-F1 "
-        f"(interval below 0), other rows nothing. {len(found) - len(off)} of {len(found)} do as "
-        "planted" + (f"; not so: {'; '.join(off)}." if off else ".")
+        f"(interval below 0), other rows nothing. {verdict}."
     ]
 
 
-def _check_layer(values: Mapping[str, Any], where: str) -> None:
+def _interval(found: PairedDifference) -> str:
+    return f"({found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}])"
+
+
+def _check_layer(values: Mapping[str, Any], where: str, system: System) -> None:
     """Refuse what would make the runs something else than variants of one model."""
-    if values.get("system", SYSTEM) != SYSTEM:
+    named = values.get("system", system.name)
+    if named != system.name:
         raise ConfigError(
-            f"{where}: system = {values['system']!r}", expected=f"{SYSTEM}, which is ablated"
+            f"{where}: system = {named!r}", expected=f"{system.name}, which is taken apart"
         )
-    for (table, key), option in {
-        ("data", "path"): "--data",
-        ("training", "seed"): "--seed",
-    }.items():
+
+    reserved = {("data", "path"): "--data", ("training", "seed"): "--seed"}
+    for (table, key), option in reserved.items():
         given = values.get(table, {})
         if not isinstance(given, Mapping):
             raise ConfigError(f"{where}: {table} = {given!r}", expected="a table of settings")

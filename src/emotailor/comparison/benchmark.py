@@ -1,7 +1,7 @@
 """The benchmark: every system on one data set with several seeds, in one table.
 
 Each run is an ``emotailor train`` in a process of its own, so a failure concerns that run alone,
-and a stopped benchmark goes on where it was::
+and a stopped benchmark is resumed by the same command::
 
     OUT/benchmark.json          everything: settings, runs, metrics, tests, failures
     OUT/table.md, .csv, .tex    the table
@@ -11,21 +11,22 @@ and a stopped benchmark goes on where it was::
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from emotailor.comparison import published
-from emotailor.comparison.plan import FIRST_SEED, Kind, Plan, complete_plan, numbers
+from emotailor.comparison.plan import FIRST_SEED, Kind, Plan, complete_plan, numbers, use_systems
 from emotailor.comparison.runner import PlanResult, run_plan
 from emotailor.config import parse_overrides, read_toml
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError
+from emotailor.evaluation.custom import MetricLike
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.models.system import Preset
-from emotailor.models.table import SYSTEMS, find_system
+from emotailor.models.system import Preset, System
+from emotailor.models.table import SYSTEMS
 from emotailor.runs.train import PlannedRun, fixed_settings
 from emotailor.training.run_config import RunConfig
 
@@ -37,24 +38,30 @@ def benchmark(
     console: Console | None = None,
     thresholds: ThresholdMode = "tuned",
     resamples: int = 2000,
+    metrics: Sequence[MetricLike] = (),
     **options: Any,
 ) -> PlanResult:
-    """Train and test systems on one data set, or go on where an earlier call was stopped.
+    """Train and test systems on one data set, or resume where an earlier call was stopped.
 
     Args:
         data: stored data set.
         out: folder of runs and tables.
         console: where to print what happens; by default nowhere.
         thresholds: ``fixed``, ``tuned`` or ``per_label``, all chosen on the validation split.
-        resamples: of the paired test against TAILOR; 0 for none.
-        options: of :func:`plan_benchmark`.
+        resamples: number of resamples of the paired test against TAILOR; 0 for no test.
+        metrics: metrics of others, as for ``run_plan``.
+        options: options of :func:`plan_benchmark`.
 
     Raises:
         EmotailorError: as :func:`plan_benchmark` and :func:`run_plan`.
     """
     plan = plan_benchmark(Path(data), Path(out), **options)
     return run_plan(
-        plan, console or Console(quiet=True), thresholds=thresholds, resamples=resamples
+        plan,
+        console or Console(quiet=True),
+        thresholds=thresholds,
+        resamples=resamples,
+        metrics=metrics,
     )
 
 
@@ -62,7 +69,7 @@ def plan_benchmark(
     data: Path,
     out: Path,
     *,
-    models: Sequence[str] = ("all",),
+    models: Sequence[str | type[Any] | System] = ("all",),
     seeds: int = 5,
     seed: int = FIRST_SEED,
     preset: Preset = "paper",
@@ -81,9 +88,9 @@ def plan_benchmark(
     Args:
         data: stored data set.
         out: folder of runs and tables.
-        models: names of systems, or ``all``.
-        seeds: runs of each system.
-        seed: of the first; the others count up.
+        models: systems: names, or ``all``, or systems of your own as for ``use_system``.
+        seeds: number of runs of each system.
+        seed: seed of the first run; the others count up.
         preset: where settings that nobody gives come from.
         config_file: TOML with a table ``all`` (``training``, ``data``, ``alignment``) and one per
             system.
@@ -91,29 +98,26 @@ def plan_benchmark(
         modalities: names or initials; systems that cannot work with them are skipped.
         device: to train and test on.
         jobs: runs at a time; by default one per core, and one on a GPU.
-        split: on which the systems are tested.
+        split: split on which the systems are tested.
 
     Raises:
         ConfigError: a wrong setting, no system left, or runs with other settings in ``out``.
         DataError: no such data set, or a split is missing.
     """
-    names = _chosen(models)
-    layers = _layers(config_file, settings)
+    rows = _chosen(models)
+    layers = _layers(config_file, settings, rows)
     fixed = fixed_settings(data, modalities, device)
     dataset = open_dataset(data)  # some recipes differ for unaligned data
-    built = [
-        (
-            find_system(name),
-            [
-                PlannedRun(
-                    _build(name, preset, [*layers(name), fixed], number, aligned=dataset.aligned),
-                    out / name / f"seed{number}",
-                )
-                for number in numbers(seed, seeds, jobs)
-            ],
-        )
-        for name in names
-    ]
+
+    built = []
+    for row in rows:
+        runs = []
+        for number in numbers(seed, seeds, jobs):
+            given = [*layers(row), fixed]
+            config = _build(row.name, preset, given, number, aligned=dataset.aligned)
+            runs.append(PlannedRun(config, out / row.folder / f"seed{number}"))
+        built.append((row, runs))
+
     setting = published.published_setting(dataset.card) if split == "test" else None
     kind = Kind()
     if setting:
@@ -121,66 +125,107 @@ def plan_benchmark(
     return complete_plan(data, dataset, out, built, kind, split=split, jobs=jobs)
 
 
-def _chosen(models: Sequence[str]) -> list[str]:
-    """Names of the chosen systems in the order of the table."""
-    wanted = {name.strip() for name in models}
-    if "all" in wanted:
-        wanted = wanted - {"all"} | set(SYSTEMS)
-    for name in sorted(wanted):
-        find_system(name)
+def _chosen(models: Sequence[str | type[Any] | System]) -> list[System]:
+    """Return the chosen systems: those of the package in the order of the table, then others."""
+    wanted: list[str | type[Any] | System] = []
+    for model in models:
+        name = model.strip() if isinstance(model, str) else model
+        wanted += list(SYSTEMS) if name == "all" else [name]
     if not wanted:
         raise ConfigError("no systems to compare", expected=f"some of {', '.join(SYSTEMS)}, or all")
-    return [name for name in SYSTEMS if name in wanted]
+
+    chosen = {row.name: row for row in use_systems(wanted)}
+    own = [chosen[name] for name in SYSTEMS if name in chosen]
+    others = [row for name, row in chosen.items() if name not in SYSTEMS]
+    return own + others
 
 
-def _layers(config_file: Path | None, settings: Sequence[str]) -> Any:
-    """Return what gives the layers of settings of a system."""
-    given: dict[str, list[str]] = {}
-    for item in settings:
-        key, equals, value = item.partition("=")
-        system, colon, inner = key.partition(":")
-        owner = system.strip() if colon else "all"
-        given.setdefault(owner, []).append((inner if colon else key) + equals + value)
-    from_settings = {owner: parse_overrides(items) for owner, items in given.items()}
+Layers = Callable[[System], list[Mapping[str, Any]]]
+
+
+def _layers(config_file: Path | None, settings: Sequence[str], rows: Sequence[System]) -> Layers:
+    """Read the settings once; return what gives those of a system, the ones that win last."""
+    # a system of others may be called by its class alone
+    owners = {name: name for name in ("all", *SYSTEMS)}
+    for row in rows:
+        owners.setdefault(row.folder, row.name)
+        owners[row.name] = row.name
+
     from_file = read_toml(config_file) if config_file else {}
-    for tables, where in ((from_file, str(config_file)), (from_settings, "--set")):
-        for owner, values in tables.items():
-            _check_layer(owner, values, where)
+    tables = [
+        _by_owner(from_file, str(config_file), owners),
+        _by_owner(_read_settings(settings), "--set", owners),
+    ]
 
-    def layers(name: str) -> list[Mapping[str, Any]]:
-        sources = (from_file, from_settings)
-        return [source.get(owner, {}) for source in sources for owner in ("all", name)]
+    def layers(row: System) -> list[Mapping[str, Any]]:
+        return [table.get(owner, {}) for table in tables for owner in ("all", row.name)]
 
     return layers
 
 
-def _check_layer(owner: str, values: Any, where: str) -> None:
+def _read_settings(settings: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Return the settings of each owner: ``KEY=VALUE`` is of all, ``SYSTEM:KEY=VALUE`` of one."""
+    given: dict[str, list[str]] = {}
+    for item in settings:
+        key, equals, value = item.partition("=")
+        # the name of a system of others has a colon of its own
+        system, colon, inner = key.rpartition(":")
+        owner = system.strip() if colon else "all"
+        given.setdefault(owner, []).append(inner + equals + value)
+    return {owner: parse_overrides(items) for owner, items in given.items()}
+
+
+def _by_owner(
+    tables: Mapping[str, Any], where: str, owners: Mapping[str, str]
+) -> dict[str, Mapping[str, Any]]:
+    """Return the checked tables by the full names of their systems."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for owner, values in tables.items():
+        _check_layer(owner, values, where, owners)
+        found[owners[owner]] = values
+    return found
+
+
+def _check_layer(owner: str, values: Any, where: str, owners: Mapping[str, str]) -> None:
     """Refuse settings of nobody, and those that would make the runs no comparison."""
-    if owner not in {"all", *SYSTEMS}:
-        close = difflib.get_close_matches(owner, ["all", *SYSTEMS], n=1)
+    if owner not in owners:
+        close = difflib.get_close_matches(owner, owners, n=1)
         raise ConfigError(
-            f"{where}: settings for {owner!r}, which is no system",
-            expected=f"did you mean {close[0]}?" if close else f"all, {', '.join(SYSTEMS)}",
+            f"{where}: settings for {owner!r}, which is no system here",
+            expected=f"did you mean {close[0]}?" if close else ", ".join(owners),
             fix="in a file one table per system, with --set SYSTEM:model.KEY=VALUE",
         )
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: {owner} = {values!r}", expected="a table of settings")
-    if owner == "all" and (strange := sorted(set(values) - {"training", "data", "alignment"})):
+
+    strange = sorted(set(values) - {"training", "data", "alignment"})
+    if owner == "all" and strange:
         raise ConfigError(
             f"{where}: {', '.join(strange)} for all systems",
             expected="training.*, data.* or alignment.*: models have settings of their own",
             fix="name the system: --set tailor:model.hidden_size=128",
         )
+
     for table in ("model", "training", "data", "alignment"):
-        if not isinstance(values.get(table, {}), Mapping):
+        given = values.get(table, {})
+        if not isinstance(given, Mapping):
             raise ConfigError(
-                f"{where}: {table} = {values[table]!r} of {owner}", expected="a table of settings"
+                f"{where}: {table} = {given!r} of {owner}", expected="a table of settings"
             )
-    reserved = {("system",): "--models", ("data", "path"): "--data", ("training", "seed"): "--seed"}
-    for path, option in reserved.items():
-        if path[-1] in (values if len(path) == 1 else values.get(path[0], {})):
+    _check_reserved(owner, values, where)
+
+
+def _check_reserved(owner: str, values: Mapping[str, Any], where: str) -> None:
+    """Refuse what an option gives to all systems."""
+    reserved = {
+        "system": ("system" in values, "--models"),
+        "data.path": ("path" in values.get("data", {}), "--data"),
+        "training.seed": ("seed" in values.get("training", {}), "--seed"),
+    }
+    for key, (given, option) in reserved.items():
+        if given:
             raise ConfigError(
-                f"{where}: {'.'.join(path)} of {owner}",
+                f"{where}: {key} of {owner}",
                 expected="the same for all systems",
                 fix=f"give it with {option}",
             )
@@ -189,15 +234,16 @@ def _check_layer(owner: str, values: Any, where: str) -> None:
 def _build(
     name: str,
     preset: Preset,
-    layers: list[Mapping[str, Any]],
+    layers: Sequence[Mapping[str, Any]],
     seed: int,
     *,
-    aligned: bool = True,
+    aligned: bool,
 ) -> RunConfig:
+    """Return the settings of one run; an error names the system."""
     own = {"system": name, "training": {"seed": seed}}
     try:
         return RunConfig.build(*layers, own, system=name, preset=preset, aligned=aligned)
     except ConfigError as error:
         raise ConfigError(
             f"{name}: {error.found}", expected=error.expected, fix=error.fix
-        ) from None
+        ) from error

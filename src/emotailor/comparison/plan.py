@@ -3,10 +3,9 @@
 Nothing is written here. ``runner`` carries a plan out.
 """
 
-import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -17,12 +16,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from emotailor.comparison.results import read_ended
 from emotailor.data.dataset import EmotionDataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.comparison import PairedDifference
 from emotailor.folders import FolderKind, has_format, is_held
 from emotailor.models.system import System
-from emotailor.models.table import find_system
+from emotailor.models.table import SYSTEMS, find_system, installed_systems, use_system
 from emotailor.runs.train import PlannedRun
 from emotailor.training.run_config import RunConfig
 
@@ -130,8 +130,14 @@ class Plan:
     @property
     def runs(self) -> dict[RunKey, PlannedRun]:
         """All runs, the first seed of every system first."""
-        found = {key: run for system in self.systems for key, run in system.by_key.items()}
-        return dict(sorted(found.items(), key=lambda item: item[0][1]))
+        found: dict[RunKey, PlannedRun] = {}
+        for system in self.systems:
+            found |= system.by_key
+
+        def seed(item: tuple[RunKey, PlannedRun]) -> int:
+            return item[0][1]
+
+        return dict(sorted(found.items(), key=seed))
 
 
 def numbers(seed: int, seeds: int, jobs: int | None) -> range:
@@ -143,6 +149,24 @@ def numbers(seed: int, seeds: int, jobs: int | None) -> range:
     if seeds < 1 or (jobs is not None and jobs < 1):
         raise ConfigError(f"{seeds} seeds, {jobs} jobs", expected="at least 1 of each")
     return range(seed, seed + seeds)
+
+
+def use_systems(given: Sequence[str | type[Any] | System]) -> list[System]:
+    """Return the rows of systems, loading those of others, each of which a new process can load.
+
+    Raises:
+        ConfigError: there is no such system, or no other process can find it.
+    """
+    rows = [use_system(one) for one in given]
+    known = {*SYSTEMS, *installed_systems()}
+    for row in rows:
+        if row.name not in known and row.code is None:
+            raise ConfigError(
+                f"no other process can find {row.name}, and every run is trained in its own",
+                expected="a class of a module or of a file",
+                fix="write the class to a file and name it: path/to/file.py:Class",
+            )
+    return rows
 
 
 def complete_plan(
@@ -172,25 +196,51 @@ def complete_plan(
         ConfigError: no row can be trained, or the folder holds something else or more.
         DataError: a split is missing or empty.
     """
-    for name in sorted({split} | _splits(runs[0].config for _, runs in built)):
+    splits = {split} | _splits(runs[0].config for _, runs in built)
+    for name in sorted(splits):
         if not len(dataset[name]):
             raise DataError(f"split {name!r} of {data} is empty", expected="at least one sample")
-    systems = []
-    for row, runs in built:
-        skipped = skip.get(row.name) or _why_not(dataset, runs[0].config)
-        systems.append(PlannedSystem(row, () if skipped else tuple(runs), skipped))
+
+    systems = [_planned(row, runs, dataset, skip.get(row.name)) for row, runs in built]
     if all(system.skipped for system in systems):
         reasons = "; ".join(system.skipped for system in systems)
         raise ConfigError(f"none of the systems can work with {data}: {reasons}")
+
+    _check_folders(systems)
     kind.folder.check(out)
     at_once, threads = _share(systems, jobs)
-    states = {
-        key: _state(run, dataset.card.fingerprint)
-        for system in systems
-        for key, run in system.by_key.items()
-    }
-    _check_rows(out, kind, states)
+
+    states = {}
+    for system in systems:
+        for key, run in system.by_key.items():
+            states[key] = _state(run, dataset.card.fingerprint)
+
+    _check_rows(out, kind, systems)
     return Plan(data, dataset, out, split, tuple(systems), states, at_once, threads, kind)
+
+
+def _planned(
+    row: System, runs: Sequence[PlannedRun], dataset: EmotionDataset, skipped: str | None
+) -> PlannedSystem:
+    """Return what is to be done for one row."""
+    why_not = skipped or _why_not(dataset, runs[0].config)
+    if why_not:
+        return PlannedSystem(row, (), why_not)
+    return PlannedSystem(row, tuple(runs))
+
+
+def _check_folders(systems: Sequence[PlannedSystem]) -> None:
+    """Refuse two rows whose runs would lie in one folder."""
+    owners: dict[str, str] = {}
+    for system in systems:
+        name = system.row.name
+        other = owners.setdefault(system.row.folder, name)
+        if other != name:
+            raise ConfigError(
+                f"{other} and {name} would share the folder {system.row.folder}",
+                expected="a name of its own for every system",
+                fix="rename one of the two classes",
+            )
 
 
 def _splits(configs: Iterable[RunConfig]) -> set[str]:
@@ -209,49 +259,61 @@ def _why_not(dataset: EmotionDataset, config: RunConfig) -> str:
         alignment = resolve_alignment(config.alignment, row, dims, dataset, part)
     except ConfigError as error:
         return f"{error.found}; expected {error.expected}"
-    several = len(dims) > 1 and not dataset.aligned and alignment.kind == "none"
-    takes = model_class(row.name).takes_unaligned or getattr(config.model, "takes_unaligned", False)
-    if several and not takes:
+
+    several = len(dims) > 1
+    unaligned = not dataset.aligned and alignment.kind == "none"
+    by_class = model_class(row.name).takes_unaligned
+    by_settings = getattr(config.model, "takes_unaligned", False)
+    if several and unaligned and not (by_class or by_settings):
         return "the data are unaligned, and it takes word-aligned data only"
     return ""
 
 
-def _stored(out: Path, kind: Kind) -> Any:
-    return json.loads((out / kind.file).read_text(encoding="utf-8"))
-
-
-def _check_rows(out: Path, kind: Kind, runs: Collection[RunKey]) -> None:
+def _check_rows(out: Path, kind: Kind, systems: Sequence[PlannedSystem]) -> None:
     """Refuse to replace a table by a part of it."""
-    try:
-        systems = _stored(out, kind)["systems"]
-        there = {
-            (name, run["seed"])
-            for name, row in systems.items()
-            for run in row["runs"]
-            if "metrics" in run
-        }
-    except (OSError, ValueError):  # lost or unreadable: the runs themselves tell
-        found = (card.parents[1] for card in out.glob("*/seed*/model/model.json"))
-        there = {
-            (run.parent.name, int(run.name.removeprefix("seed")))
-            for run in found
-            if run.name.removeprefix("seed").isdecimal()
-        }
-    except (KeyError, TypeError, AttributeError):
-        return  # nothing has been tested yet
-    lost = sorted(there - set(runs))
+    planned = {key for system in systems for key in system.by_key}
+    names = {name for name, _ in planned}
+    lost = _tested_before(out, kind, systems) - planned
     if not lost:
         return
-    gone = sorted({name for name, _ in lost} - {name for name, _ in runs})
-    seeds = ", ".join(map(str, sorted({number for _, number in lost})))
-    what, fix = f"seeds {seeds}", "choose --seed and --seeds so that they have these"
-    if gone:
-        what, fix = ", ".join(gone), "name these as well"
+
+    lost_names = sorted({name for name, _ in lost} - names)
+    if lost_names:
+        what = ", ".join(lost_names)
+        fix = "name these as well"
+    else:
+        seeds = sorted({seed for _, seed in lost})
+        what = f"seeds {', '.join(map(str, seeds))}"
+        fix = "choose --seed and --seeds so that they have these"
+
     raise ConfigError(
         f"the table in {out} has {what} too, and would lose what is not asked for now",
         expected="all that the table has, or more; what is trained is not trained again",
         fix=f"{fix}, or choose another --out",
     )
+
+
+def _tested_before(out: Path, kind: Kind, systems: Sequence[PlannedSystem]) -> set[RunKey]:
+    """Return the runs that an earlier table has."""
+    try:
+        found = read_ended(out / kind.file)
+    except DataError:  # lost or damaged: the runs themselves tell
+        return _trained_before(out, systems)
+
+    return set() if found is None else found.tested()
+
+
+def _trained_before(out: Path, systems: Sequence[PlannedSystem]) -> set[RunKey]:
+    """Return the runs in a folder that have a model."""
+    names = {system.row.folder: system.row.name for system in systems}
+    found = set()
+    for card in out.glob("*/seed*/model/model.json"):
+        run = card.parents[1]
+        folder = run.parent.name
+        seed = run.name.removeprefix("seed")
+        if seed.isdecimal():
+            found.add((names.get(folder, folder), int(seed)))
+    return found
 
 
 def _share(systems: Sequence[PlannedSystem], jobs: int | None) -> tuple[int, int]:
@@ -263,12 +325,22 @@ def _share(systems: Sequence[PlannedSystem], jobs: int | None) -> tuple[int, int
     from emotailor.comparison.processes import usable_cores
     from emotailor.training.setup import choose_device
 
-    runs = [run.config.training.device for system in systems for run in system.runs]
-    on_gpu = any(choose_device(device).type != "cpu" for device in sorted(set(runs)))
+    runs = [run for system in systems for run in system.runs]
+    devices = {run.config.training.device for run in runs}
+    on_gpu = any(choose_device(device).type != "cpu" for device in sorted(devices))
     cores = usable_cores()
-    at_once = jobs or (1 if on_gpu else max(1, min(cores, len(runs))))
+
+    if jobs is not None:
+        at_once = jobs
+    elif on_gpu:
+        at_once = 1
+    else:
+        at_once = max(1, min(cores, len(runs)))
+
     chosen = os.environ.get("OMP_NUM_THREADS", "")  # by the user
-    return at_once, int(chosen) if chosen.isdigit() and int(chosen) else max(1, cores // at_once)
+    if chosen.isdigit() and int(chosen) > 0:
+        return at_once, int(chosen)
+    return at_once, max(1, cores // at_once)
 
 
 def _state(run: PlannedRun, fingerprint: str) -> State:
@@ -286,11 +358,14 @@ def _state(run: PlannedRun, fingerprint: str) -> State:
         progress = read_progress(folder.checkpoint)
     except ModelError:  # damaged; the training itself says so
         return "started"
+
     if progress is None and not folder.model.exists():
         return "new"
+
     folder.claim(run.config, fingerprint)  # of a folder with a run in it, this only reads
     if progress is None or not progress.finished:
         return "started"
+
     try:
         check_model(folder.model)
     except ModelError:

@@ -8,11 +8,12 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float64
 from rich.console import Console
 
 from emotailor import __version__
@@ -23,13 +24,25 @@ from emotailor.comparison.plan import (
     RunKey,
     wait_for_others,
 )
+from emotailor.comparison.processes import Ended, Job
+from emotailor.comparison.results import (
+    StoredBenchmark,
+    StoredData,
+    StoredRun,
+    StoredSystem,
+    StoredTest,
+    write_benchmark,
+)
 from emotailor.data.sample import video_of
 from emotailor.errors import EmotailorError, InterruptedRunError
 from emotailor.evaluation.comparison import (
+    PairedDifference,
     SeedSummary,
     compare_systems,
     summarise_seeds,
 )
+from emotailor.evaluation.custom import CustomMetric, MetricLike, resolve_metrics
+from emotailor.evaluation.metrics import OVERALL, Metrics
 from emotailor.evaluation.tables import (
     Results,
     Row,
@@ -43,7 +56,11 @@ from emotailor.evaluation.tables import (
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import write_json, write_text
 from emotailor.folders import held
+from emotailor.models.table import find_system
 from emotailor.runs.train import PlannedRun
+
+if TYPE_CHECKING:
+    from emotailor.runs.evaluate import RunEvaluation
 
 
 @dataclass
@@ -51,18 +68,27 @@ class RunRecord:
     """What became of one run.
 
     Attributes:
-        run: its settings and folder.
+        run: settings and folder.
         failed: why it failed, or the empty string.
-        exit_code: of its training; None where there was nothing to do.
-        values: what is stored of it: metrics by kind of threshold, seconds, epochs.
-        evaluated: on the test split; None where it failed.
+        exit_code: exit code of the training; None where there was nothing to do.
+        evaluated: how it does on the tested split; None where it failed.
+        seconds: time of the training, in seconds.
+        epochs: number of epochs done.
+        selected_epoch: epoch of the selected model.
     """
 
     run: PlannedRun
     failed: str = ""
     exit_code: int | None = None
-    values: dict[str, Any] = field(default_factory=dict)
-    evaluated: Any = None  # a RunEvaluation
+    evaluated: "RunEvaluation | None" = None
+    seconds: float | None = None
+    epochs: int | None = None
+    selected_epoch: int | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the metrics must know."""
+        return [] if self.evaluated is None else self.evaluated.notes
 
 
 @dataclass(frozen=True)
@@ -72,12 +98,27 @@ class PlanResult:
     Attributes:
         results: the rows of the table.
         failed: (system, seed) -> why.
-        stored: the files written.
+        stored: the files that were written.
     """
 
     results: Results
     failed: Mapping[RunKey, str]
     stored: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """How runs are judged.
+
+    Attributes:
+        thresholds: kind of thresholds that decides.
+        resamples: number of resamples of the paired test; 0 for no test.
+        metrics: metrics of others.
+    """
+
+    thresholds: ThresholdMode
+    resamples: int
+    metrics: Sequence[CustomMetric]
 
 
 def run_plan(
@@ -86,42 +127,65 @@ def run_plan(
     *,
     thresholds: ThresholdMode = "tuned",
     resamples: int = 2000,
+    metrics: Sequence[MetricLike] = (),
 ) -> PlanResult:
     """Train what is not trained yet, test everything, and store the tables.
 
     Args:
-        plan: of :func:`plan_benchmark`.
+        plan: plan of :func:`plan_benchmark` or :func:`plan_ablation`.
         console: where to print what happens.
-        thresholds: which kind decides; all are chosen on the validation split.
-        resamples: of the paired test against TAILOR; 0 for none.
+        thresholds: the kind that decides; all are chosen on the validation split.
+        resamples: number of resamples of the paired test; 0 for no test.
+        metrics: metrics of others, shown behind ours: functions, references such as
+            ``my_module:my_metric``, or names of installed ones.
 
     Raises:
         InterruptedRunError: SIGINT or SIGTERM arrived; every run under way has been stopped.
-        ConfigError: another process works in the folder.
+        ConfigError: another process works in the folder, or a metric cannot be found.
     """
+    judge = _Judge(thresholds, resamples, resolve_metrics(metrics, taken=OVERALL))
     with held(plan.out):
-        file = plan.out / plan.kind.file
         plan.kind.folder.mark(plan.out, {"format": plan.kind.format, "data": _data(plan)})
         records = {key: RunRecord(run) for key, run in plan.runs.items()}
         _train(plan, records, console)
-        _evaluate(plan, records, console, thresholds)
-        results, content = _summarise(plan, records, thresholds, resamples)
-        write_json(file, content)
-        write_text(plan.out / "table.md", to_markdown(results))
-        write_text(plan.out / "table.csv", to_csv(results))
-        write_text(plan.out / "table.tex", to_latex(results))
+        _evaluate(plan, records, console, judge)
+        results, content = _summarise(plan, records, judge)
+        stored = _write(plan, results, content)
+
     console.print(to_terminal(results))
     failed = {key: record.failed for key, record in records.items() if record.failed}
-    names = (plan.kind.file, "table.md", "table.csv", "table.tex")
-    return PlanResult(results, failed, tuple(plan.out / name for name in names))
+    return PlanResult(results, failed, stored)
+
+
+def _write(plan: Plan, results: Results, content: StoredBenchmark) -> tuple[Path, ...]:
+    """Write everything that was found; return the files."""
+    file = plan.out / plan.kind.file
+    write_benchmark(file, content)
+
+    tables = {
+        "table.md": to_markdown(results),
+        "table.csv": to_csv(results),
+        "table.tex": to_latex(results),
+    }
+    for name, text in tables.items():
+        write_text(plan.out / name, text)
+    return (file, *(plan.out / name for name in tables))
+
+
+# ---------------------------------------------------------------------- training
 
 
 def training_command(run: PlannedRun) -> list[str]:
     """Return the command that trains a run; its settings are in the file beside its folder."""
-    return [
+    command = [
         sys.executable, "-m", "emotailor", "train", f"--data={run.config.data.path}",
         f"--out={run.folder}", f"--config={_settings_file(run)}",
     ]  # fmt: skip
+
+    code = find_system(run.config.system).code
+    if code is not None:  # a new process loads no code from outside unless it is told to
+        command.append(f"--model={code}")
+    return command
 
 
 def _settings_file(run: PlannedRun) -> Path:
@@ -137,111 +201,142 @@ def _say(console: Console, text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
-def _train(plan: Plan, records: Mapping[RunKey, RunRecord], console: Console) -> None:
-    from emotailor.comparison.processes import Ended, Job, run_jobs
+class _Progress:
+    """Tells how far the trainings are, a line for every event, and notes how each has ended.
 
-    jobs = {}
+    Args:
+        records: name of a job -> its run.
+        console: where to print.
+    """
+
+    def __init__(self, records: Mapping[str, RunRecord], console: Console) -> None:
+        self.records = records
+        self.console = console
+        self.began = time.monotonic()
+        self.done = 0
+        self.failed = 0
+
+    def started(self, job: "Job") -> None:
+        self._line(f"started   {job.name}")
+
+    def ended(self, end: "Ended") -> None:
+        record = self.records[end.job.name]
+        record.exit_code = end.code
+        if not end.code:
+            self.done += 1
+            self._line(f"finished  {end.job.name} in {duration(end.seconds)}")
+            return
+
+        self.failed += 1
+        record.failed = f"exit code {end.code}: {end.message}"
+        why = end.message.splitlines()[0]
+        self._line(f"failed    {end.job.name}: {why} (exit code {end.code}; {end.job.log})")
+
+    def stopping(self, running: int) -> None:
+        self._line(f"stopping: {running} runs save their checkpoints (once more to kill them)")
+
+    def _line(self, text: str) -> None:
+        passed = duration(time.monotonic() - self.began)
+        reached = f"{self.done + self.failed}/{len(self.records)}"
+        _say(self.console, f"{passed:>8}  {reached:>6}  {text}")
+
+
+def _train(plan: Plan, records: Mapping[RunKey, RunRecord], console: Console) -> None:
+    """Train every run that is not done, each in a process of its own.
+
+    Raises:
+        InterruptedRunError: SIGINT or SIGTERM arrived.
+    """
+    from emotailor.comparison.processes import run_jobs
+
+    jobs = []
+    todo: dict[str, RunRecord] = {}
     for key, record in records.items():
-        if plan.states[key] != "done":
-            write_json(_settings_file(record.run), record.run.config.to_json())
-            name = f"{key[0]} seed {key[1]}"
-            jobs[key] = Job(name, training_command(record.run), log_of(record.run))
+        if plan.states[key] == "done":
+            continue
+        write_json(_settings_file(record.run), record.run.config.to_json())
+        name = f"{key[0]} seed {key[1]}"
+        jobs.append(Job(name, training_command(record.run), log_of(record.run)))
+        todo[name] = record
     if not jobs:
         return
-    wait_for_others([record.run for key, record in records.items() if key in jobs], console)
-    by_name = {job.name: records[key] for key, job in jobs.items()}
-    began, done, failed = time.monotonic(), 0, 0
 
-    def line(text: str) -> None:
-        left = f"{done + failed}/{len(jobs)}"
-        _say(console, f"{duration(time.monotonic() - began):>8}  {left:>6}  {text}")
-
-    def started(job: Job) -> None:
-        line(f"started   {job.name}")
-
-    def ended(end: Ended) -> None:
-        nonlocal done, failed
-        record = by_name[end.job.name]
-        record.exit_code = end.code
-        if end.code:
-            failed += 1
-            record.failed = f"exit code {end.code}: {end.message}"
-            why = end.message.splitlines()[0]
-            line(f"failed    {end.job.name}: {why} (exit code {end.code}; {end.job.log})")
-        else:
-            done += 1
-            line(f"finished  {end.job.name} in {duration(end.seconds)}")
-
-    def stopping(running: int) -> None:
-        line(f"stopping: {running} runs save their checkpoints (once more to kill them)")
-
+    wait_for_others([record.run for record in todo.values()], console)
+    progress = _Progress(todo, console)
     signal_number = run_jobs(
-        list(jobs.values()),
+        jobs,
         at_once=plan.jobs,
         environment={**_plain_environment(), "OMP_NUM_THREADS": str(plan.threads)},
-        on_start=started,
-        on_end=ended,
-        on_stop=stopping,
+        on_start=progress.started,
+        on_end=progress.ended,
+        on_stop=progress.stopping,
     )
-    if signal_number is not None:
-        finished = len(records) - len(jobs) + done
-        without = f" ({failed} failed)" if failed else ""
-        raise InterruptedRunError(
-            f"stopped after {finished} of {len(records)} runs{without}; all of it is kept in "
-            f"{plan.out}",
-            fix="run the same command again to go on from here",
-        )
+    if signal_number is None:
+        return
+
+    finished = len(records) - len(jobs) + progress.done
+    failed = f" ({progress.failed} failed)" if progress.failed else ""
+    raise InterruptedRunError(
+        f"stopped after {finished} of {len(records)} runs{failed}; all of it is kept in {plan.out}",
+        fix="run the same command again, which resumes it",
+    )
 
 
 def _plain_environment() -> dict[str, str]:
-    """The environment without what would colour the logs."""
-    return {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "PY_COLORS")}
+    """Return the environment without what would colour the logs."""
+    coloured = ("FORCE_COLOR", "PY_COLORS")
+    return {key: value for key, value in os.environ.items() if key not in coloured}
+
+
+# ---------------------------------------------------------------------- testing
 
 
 def _evaluate(
     plan: Plan,
     records: Mapping[RunKey, RunRecord],
     console: Console,
-    thresholds: ThresholdMode,
+    judge: _Judge,
 ) -> None:
     """Test every trained run on the split of the plan."""
-    from emotailor.runs.evaluate import evaluate_run
-    from emotailor.training.checkpoint import read_progress
-
     for system in plan.systems:
-        tested = []
-        for record in (records[key] for key in system.by_key):
-            if record.failed:
-                continue
-            config, folder = record.run.config, record.run.folder
-            try:
-                result = evaluate_run(
-                    folder,
-                    data=plan.data,
-                    split=plan.split,
-                    thresholds=thresholds,
-                    resamples=0,
-                    device=config.training.device,
-                )
-                progress = read_progress(folder / "checkpoint")
-            except EmotailorError as error:
-                record.failed = f"it cannot be tested: {error}"
-                continue
-            assert progress is not None
-            record.evaluated = result
-            record.values = {
-                "seconds": progress.history[-1]["seconds"],  # counts all epochs before, too
-                "epochs": len(progress.history),
-                "selected_epoch": (progress.best or {}).get("epoch"),
-                "metrics": {
-                    mode: found.model_dump(mode="json") for mode, found in result.by_mode.items()
-                },
-                "notes": result.notes,
-            }
-            tested.append(result.metrics)
+        own = [records[key] for key in system.by_key]
+        for record in own:
+            if not record.failed:
+                _test(plan, record, judge)
+
+        tested = [record.evaluated.metrics for record in own if record.evaluated is not None]
         if tested:
             found = spread(summarise_seeds(tested).overall["micro_f1"])
             _say(console, f"tested {system.row.title}: {len(tested)} runs, micro-F1 {found}")
+
+
+def _test(plan: Plan, record: RunRecord, judge: _Judge) -> None:
+    """Test one run; where that cannot be done, the record says why."""
+    from emotailor.runs.evaluate import evaluate_run
+    from emotailor.training.checkpoint import read_progress
+
+    folder = record.run.folder
+    try:
+        result = evaluate_run(
+            folder,
+            data=plan.data,
+            split=plan.split,
+            thresholds=judge.thresholds,
+            resamples=0,
+            metrics=judge.metrics,
+            device=record.run.config.training.device,
+        )
+        progress = read_progress(folder / "checkpoint")
+    except EmotailorError as error:
+        record.failed = f"it cannot be tested: {error}"
+        return
+
+    assert progress is not None
+    record.evaluated = result
+    record.seconds = progress.history[-1]["seconds"]  # counts all epochs before, too
+    record.epochs = len(progress.history)
+    if progress.best:
+        record.selected_epoch = progress.best.get("epoch")
 
 
 def _size(folder: Path) -> int:
@@ -252,85 +347,116 @@ def _size(folder: Path) -> int:
 
     model = load_model(find_model_folder(folder), torch.device("cpu")).model
     parameters = sum(p.numel() for p in model.parameters())
-    return parameters or sum(b.numel() for b in model.buffers() if b.is_floating_point())
+    if parameters:
+        return parameters
+    return sum(b.numel() for b in model.buffers() if b.is_floating_point())
 
 
-def _compare(plan: Plan, evaluations: Mapping[str, list[Any]], resamples: int) -> Differences:
-    """The paired test of every system against the reference, where both are there."""
+def _compare(
+    plan: Plan, evaluations: Mapping[str, Sequence["RunEvaluation"]], judge: _Judge
+) -> Differences:
+    """Return the paired test of every system against the reference, where both are there."""
     reference = plan.kind.reference
-    if not resamples or reference not in evaluations or len(evaluations) < 2:
+    if not judge.resamples or reference not in evaluations or len(evaluations) < 2:
         return {}
-    runs = {
-        name: [
-            (e.probabilities, np.array([label.threshold for label in e.metrics.labels.values()]))
-            for e in found
-        ]
-        for name, found in evaluations.items()
-    }
+
+    runs = {}
+    for name, found in evaluations.items():
+        runs[name] = [(one.probabilities, _cuts(one.metrics)) for one in found]
+
+    videos = [video_of(sample_id) for sample_id in plan.dataset[plan.split].ids]
     return compare_systems(
         evaluations[reference][0].labels,
         runs,
         reference,
-        groups=np.array([video_of(sample_id) for sample_id in plan.dataset[plan.split].ids]),
-        resamples=resamples,
+        groups=np.array(videos),
+        resamples=judge.resamples,
+        metrics=judge.metrics,
     )
+
+
+def _cuts(metrics: Metrics) -> Float64[np.ndarray, "labels"]:
+    """Return the thresholds that metrics were computed with."""
+    return np.array([label.threshold for label in metrics.labels.values()])
+
+
+# ---------------------------------------------------------------------- summary
 
 
 def _summarise(
     plan: Plan,
     records: Mapping[RunKey, RunRecord],
-    thresholds: ThresholdMode,
-    resamples: int,
-) -> tuple[Results, dict[str, Any]]:
+    judge: _Judge,
+) -> tuple[Results, StoredBenchmark]:
     """Return the rows of the table, and everything for the file."""
-    evaluations: dict[str, list[Any]] = {}
+    evaluations: dict[str, list[RunEvaluation]] = {}
     for (name, _), record in records.items():
         if record.evaluated is not None:
             evaluations.setdefault(name, []).append(record.evaluated)
-    differences = _compare(plan, evaluations, resamples)
-    rows, entries = [], {}
+    differences = _compare(plan, evaluations, judge)
+
+    rows = []
+    stored = {}
     for system in plan.systems:
-        name, found = system.row.name, evaluations.get(system.row.name, [])
+        name = system.row.name
         own = [records[key] for key in system.by_key]
-        tested = [record for record in own if record.evaluated is not None]
-        summary = summarise_seeds([e.metrics for e in found]) if found else None
-        rows.append(
-            Row(
-                name=name,
-                title=system.row.title,
-                done=len(found),
-                planned=len(own),
-                spreads=summary.overall if summary else {},
-                differences=differences.get(name, {}),
-                published=plan.kind.published.get(name, {}),
-                seconds=float(np.mean([r.values["seconds"] for r in tested])) if tested else None,
-                parameters=_size(tested[0].run.folder) if tested else None,
-                notes=tuple(_notes(system, own)),
-            )
-        )
-        entries[name] = _entry(rows[-1], summary, system, own)
-    findings = plan.kind.read(differences)
+        found = [one.metrics for one in evaluations.get(name, [])]
+        summary = summarise_seeds(found) if found else None
+        row = _row(plan, system, own, summary, differences.get(name, {}))
+        rows.append(row)
+        stored[name] = _entry(row, summary, system, own)
+
+    findings = list(plan.kind.read(differences))
+    reading = _reading(plan, bool(evaluations), differences, judge.resamples)
+    decided = judge.thresholds.replace("_", " ")
     results = Results(
         rows=rows,
-        title=f"{plan.dataset.card.name}, split {plan.split}, thresholds "
-        f"{thresholds.replace('_', ' ')} on {_validation(plan)}",
+        title=f"{plan.dataset.card.name}, split {plan.split}, thresholds {decided} on "
+        f"{_validation(plan)}",
         reference=_reference_title(plan) if differences else None,
-        notes=[*_reading(plan, bool(evaluations), differences, resamples), *findings],
+        notes=[*reading, *findings],
+        extra=[metric.name for metric in judge.metrics],
     )
-    content = {
-        "format": plan.kind.format,
-        "emotailor": __version__,
-        "data": _data(plan),
-        "split": plan.split,
-        "thresholds": thresholds,
-        "paper": plan.kind.paper,
-        "jobs": {"at_once": plan.jobs, "threads": plan.threads},
-        "test": {"reference": plan.kind.reference, "resamples": resamples} if differences else None,
-        "notes": results.all_notes(),
-        "findings": list(findings),
-        "systems": entries,
-    }
+    test = StoredTest(reference=plan.kind.reference, resamples=judge.resamples)
+    content = StoredBenchmark(
+        format=plan.kind.format,
+        emotailor=__version__,
+        data=StoredData(**_data(plan)),
+        split=plan.split,
+        thresholds=judge.thresholds,
+        paper=plan.kind.paper,
+        jobs={"at_once": plan.jobs, "threads": plan.threads},
+        test=test if differences else None,
+        notes=results.all_notes(),
+        findings=findings,
+        metrics=[metric.name for metric in judge.metrics],
+        systems=stored,
+    )
     return results, content
+
+
+def _row(
+    plan: Plan,
+    system: PlannedSystem,
+    records: Sequence[RunRecord],
+    summary: SeedSummary | None,
+    differences: Mapping[str, PairedDifference],
+) -> Row:
+    """Return the row of one system in the table."""
+    tested = [record for record in records if record.evaluated is not None]
+    seconds = [record.seconds for record in tested if record.seconds is not None]
+    return Row(
+        name=system.row.name,
+        title=system.row.title,
+        done=len(tested),
+        planned=len(records),
+        spreads=summary.overall if summary else {},
+        differences=differences,
+        published=plan.kind.published.get(system.row.name, {}),
+        seconds=float(np.mean(seconds)) if seconds else None,
+        parameters=_size(tested[0].run.folder) if tested else None,
+        notes=tuple(_notes(system, records)),
+    )
 
 
 def _data(plan: Plan) -> dict[str, Any]:
@@ -350,44 +476,55 @@ def _validation(plan: Plan) -> str:
 
 
 def _notes(system: PlannedSystem, records: Sequence[RunRecord]) -> list[str]:
+    """Return what is to be said of one system."""
     if system.skipped:
         return [f"skipped: {system.skipped}"]
-    lines = [
-        f"seed {r.run.config.training.seed} failed, {r.failed.splitlines()[0]} "
-        f"(log: {log_of(r.run)})"
-        for r in records
-        if r.failed
-    ]
-    return lines + sorted({note for r in records for note in r.values.get("notes", ())})
+
+    lines = []
+    for record in records:
+        if record.failed:
+            why = record.failed.splitlines()[0]
+            seed = record.run.config.training.seed
+            lines.append(f"seed {seed} failed, {why} (log: {log_of(record.run)})")
+
+    notes = {note for record in records for note in record.notes}
+    return lines + sorted(notes)
 
 
 def _entry(
     row: Row, summary: SeedSummary | None, system: PlannedSystem, records: Sequence[RunRecord]
-) -> dict[str, Any]:
-    """What ``benchmark.json`` says of one system."""
-    return {
-        "title": row.title,
-        "paper": system.row.paper,
-        "status": row.status,
-        "skipped": system.skipped or None,
-        "summary": summary.model_dump(mode="json") if summary else None,
-        "minus_reference": {m: d.model_dump(mode="json") for m, d in row.differences.items()},
-        "published": dict(row.published),
-        "parameters": row.parameters,
-        "seconds": row.seconds,
-        "config": records[0].run.config.to_json() if records else None,
-        "runs": [
-            {
-                "seed": record.run.config.training.seed,
-                "folder": str(record.run.folder),
-                "log": str(log_of(record.run)),
-                "failed": record.failed or None,
-                "exit_code": record.exit_code,
-                **record.values,
-            }
-            for record in records
-        ],
-    }
+) -> StoredSystem:
+    """Return what the file with everything says of one system."""
+    return StoredSystem(
+        title=row.title,
+        paper=system.row.paper,
+        status=row.status,
+        skipped=system.skipped or None,
+        summary=summary,
+        minus_reference=dict(row.differences),
+        published=dict(row.published),
+        parameters=row.parameters,
+        seconds=row.seconds,
+        config=records[0].run.config.to_json() if records else None,
+        code=system.row.code,
+        runs=[_stored_run(record) for record in records],
+    )
+
+
+def _stored_run(record: RunRecord) -> StoredRun:
+    evaluated = record.evaluated
+    return StoredRun(
+        seed=record.run.config.training.seed,
+        folder=str(record.run.folder),
+        log=str(log_of(record.run)),
+        failed=record.failed or None,
+        exit_code=record.exit_code,
+        seconds=record.seconds,
+        epochs=record.epochs,
+        selected_epoch=record.selected_epoch,
+        metrics=dict(evaluated.by_mode) if evaluated is not None else {},
+        notes=record.notes,
+    )
 
 
 def _reference_title(plan: Plan) -> str:
@@ -395,32 +532,36 @@ def _reference_title(plan: Plan) -> str:
 
 
 def _reading(plan: Plan, tested: bool, differences: Differences, resamples: int) -> list[str]:
-    """What a reader of the table must know."""
+    """Return what a reader of the table must know."""
     from emotailor.runs.evaluate import why_not_resampled
 
     if not tested:
         return []
-    lines = [
-        "± is the standard deviation over runs that differ in their seed (n - 1).",
-        f"Training time is the mean of a run, {plan.jobs} at a time with {plan.threads} thread"
-        f"{'s' * (plan.threads > 1)} each.",
-    ]
-    if resamples and (why := why_not_resampled(plan.dataset[plan.split].ids)):
-        lines.append(f"No test: {why}.")
+
+    lines = ["± is the standard deviation over runs that differ in their seed (n - 1)."]
     if differences:
-        lines.insert(
-            1,
+        lines.append(
             "Difference: mean micro-F1 of the system minus that of "
             f"{_reference_title(plan)} on the same samples; interval and p by {resamples:,} paired "
             "resamples of whole videos. p is not corrected "
-            f"for {len(differences)} comparisons, and says nothing of other seeds.",
+            f"for {len(differences)} comparisons, and says nothing of other seeds."
         )
+
+    threads = f"{plan.threads} thread{'s' * (plan.threads > 1)}"
+    lines.append(f"Training time is the mean of a run, {plan.jobs} at a time with {threads} each.")
+
+    why = why_not_resampled(plan.dataset[plan.split].ids) if resamples else None
+    if why:
+        lines.append(f"No test: {why}.")
     return [*lines, *plan.kind.notes]
 
 
 def next_command(plan: Plan, result: PlanResult) -> str | None:
     """Return a command that shows more of the results; None where there are none."""
-    for row in result.results.rows:
+    for row, system in zip(result.results.rows, plan.systems, strict=True):
         if row.done:
-            return f"emotailor evaluate {shlex.quote(str(plan.out / row.name))}"
+            command = ["emotailor", "evaluate", str(system.runs[0].folder.parent)]
+            if system.row.code is not None:
+                command += ["--model", system.row.code]
+            return shlex.join(command)
     return None

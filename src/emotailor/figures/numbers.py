@@ -26,8 +26,7 @@ from emotailor.figures.representations import (
     collect,
     probe_accuracy,
 )
-from emotailor.runs.data import matching_labels
-from emotailor.runs.run import Run
+from emotailor.runs.run import Run, matching_labels
 from emotailor.training.run_folder import METRICS_FILE
 
 TERMS = {"adversarial": "adversarial_weight", "orthogonality": "orthogonality_weight"}

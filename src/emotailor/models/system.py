@@ -1,7 +1,7 @@
 """What the table of systems knows of one system; nothing heavy is imported until one is built."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +16,10 @@ Recipes = Mapping[Preset, Settings]
 
 PUBLISHED_METRICS = ("accuracy", "micro_precision", "micro_recall", "micro_f1")
 """The columns of Table 2 of TAILOR (AAAI 2022)."""
+
+
+FULL = "full"
+"""Name of the variant that changes nothing; the others are compared with it."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,28 @@ class Variant:
     changes: Settings = field(default_factory=dict)
     why: str = ""
     published: Mapping[str, float] = field(default_factory=dict)
+
+    def apply(self, config: Config) -> Config:
+        """Return the settings of the variant.
+
+        Args:
+            config: settings of the full model.
+
+        Raises:
+            ConfigError: the system has no such setting, or a value is out of range.
+        """
+        return config.replace(**self.changes)
+
+    def why_full(self, config: Config, modalities: Iterable[Modality]) -> str:
+        """Say why the variant is the full model itself on some data; empty where it is not.
+
+        Args:
+            config: settings of the full model.
+            modalities: modalities of the data.
+        """
+        if self.changes and self.apply(config) == config:
+            return "the full model has these settings already"
+        return ""
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from emotailor.comparison.published import TABLE_2
+from emotailor.comparison.results import (
+    StoredBenchmark,
+    StoredSystem,
+    find_benchmark,
+    read_benchmark,
+)
 from emotailor.errors import DataError
 from emotailor.evaluation.display import TITLES
 from emotailor.evaluation.tables import TESTED, duration, short, signed, spread
 from emotailor.figures.store import FigureFolder
 from emotailor.models.system import PUBLISHED_METRICS
-from emotailor.report.benchmark import (
-    StoredBenchmark,
-    StoredSystem,
-    benchmark_sections,
-    find_benchmark,
-    read_benchmark,
-)
+from emotailor.report.benchmark import benchmark_sections
 from emotailor.report.figures import FIGURES, claims_sections, embedded, not_drawn
 from emotailor.report.page import (
     Block,

@@ -16,15 +16,15 @@ from emotailor.comparison.plan import (
     complete_plan,
 )
 from emotailor.comparison.published import TABLE_2, published_setting
+from emotailor.comparison.results import find_benchmark
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError
 from emotailor.folders import FolderKind, has_format
-from emotailor.models.system import Preset
+from emotailor.models.system import FULL, Preset
 from emotailor.models.table import find_system
-from emotailor.models.tailor.ablations import ABLATIONS, FULL
+from emotailor.models.tailor.ablations import ABLATIONS
 from emotailor.models.tailor.config import TailorConfig
-from emotailor.report.benchmark import find_benchmark
 from emotailor.runs.train import PlannedRun
 
 FORMAT = "emotailor-reproduction"

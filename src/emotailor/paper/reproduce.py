@@ -25,6 +25,7 @@ from rich.text import Text
 
 from emotailor import __version__
 from emotailor.comparison.plan import REFERENCE, wait_for_others
+from emotailor.comparison.results import read_benchmark
 from emotailor.comparison.runner import run_plan
 from emotailor.errors import DataError, EmotailorError, InterruptedRunError
 from emotailor.evaluation.tables import duration
@@ -42,7 +43,6 @@ from emotailor.paper.plan import (
     plan_paper,
 )
 from emotailor.paper.time import Expected, early_stopping, expect, trained_with
-from emotailor.report.benchmark import read_benchmark
 
 THRESHOLDS: ThresholdMode = "tuned"
 

@@ -5,17 +5,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
-
+from emotailor.comparison.plan import REFERENCE
+from emotailor.comparison.results import (
+    FILES,
+    StoredBenchmark,
+    StoredSystem,
+    find_benchmark,
+    read_benchmark,
+)
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError
-from emotailor.evaluation.comparison import PairedDifference, SeedSummary
 from emotailor.evaluation.display import TITLES, number
-from emotailor.evaluation.metrics import Metrics
-from emotailor.evaluation.tables import COLUMNS, TESTED, duration, short, signed, spread
-from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.models.system import Preset
-from emotailor.models.tailor.ablations import FULL
+from emotailor.evaluation.tables import (
+    COLUMNS,
+    TESTED,
+    duration,
+    short,
+    signed,
+    spread,
+    title_of,
+)
+from emotailor.models.system import FULL, Preset
 from emotailor.report.page import (
     Block,
     Cell,
@@ -42,104 +52,6 @@ from emotailor.report.parts import (
     shell,
 )
 from emotailor.training.run_config import RunConfig
-
-FILES = {"benchmark.json": "Benchmark", "ablation.json": "Ablations"}
-"""Files in which such a folder says what it holds."""
-
-
-class StoredRun(BaseModel):
-    """One run, as stored."""
-
-    seed: int
-    folder: str
-    log: str
-    failed: str | None = None
-    exit_code: int | None = None
-    seconds: float | None = None
-    epochs: int | None = None
-    selected_epoch: int | None = None
-    metrics: dict[ThresholdMode, Metrics] = Field(default_factory=dict)
-    notes: list[str] = Field(default_factory=list)
-
-
-class StoredSystem(BaseModel):
-    """One system, or one variant of a system, as stored."""
-
-    title: str
-    paper: str = ""
-    status: str
-    skipped: str | None = None
-    summary: SeedSummary | None = None
-    minus_reference: dict[str, PairedDifference] = Field(default_factory=dict)
-    published: dict[str, float] = Field(default_factory=dict)
-    parameters: int | None = None
-    seconds: float | None = None
-    config: dict[str, Any] | None = None
-    runs: list[StoredRun]
-
-
-class StoredData(BaseModel):
-    """The data set, as stored."""
-
-    name: str
-    path: str
-    fingerprint: str
-    aligned: bool
-    samples: dict[str, int]
-
-
-class StoredTest(BaseModel):
-    """The paired test, as stored."""
-
-    reference: str
-    resamples: int
-
-
-class StoredBenchmark(BaseModel):
-    """What ``benchmark.json`` or ``ablation.json`` holds."""
-
-    format: str = Field(pattern="^emotailor-(benchmark|ablation)$")
-    emotailor: str
-    data: StoredData
-    split: str
-    thresholds: ThresholdMode
-    paper: str | None = None
-    jobs: dict[str, int] = Field(default_factory=dict)
-    test: StoredTest | None = None
-    notes: list[str] = Field(default_factory=list)
-    findings: list[str] = Field(default_factory=list)
-    systems: dict[str, StoredSystem]
-
-
-def find_benchmark(folder: Path) -> Path | None:
-    """Return the file that says what a benchmark found; None where ``folder`` is none."""
-    return next((folder / name for name in FILES if (folder / name).is_file()), None)
-
-
-def read_benchmark(file: Path) -> StoredBenchmark:
-    """Read what a benchmark found.
-
-    Raises:
-        DataError: the file is damaged, or the benchmark has not ended.
-    """
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(values, dict) and "format" in values and "systems" not in values:
-            raise DataError(
-                f"{file.parent} holds no results yet",
-                expected="a benchmark that has ended",
-                fix="run it again with the same command: it goes on where it was",
-            )
-        return StoredBenchmark.model_validate(values)
-    except (OSError, ValueError, RecursionError) as error:
-        why = str(error).splitlines()[0]
-        if isinstance(error, ValidationError):
-            problem = error.errors()[0]
-            why = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-        raise DataError(
-            f"{file} is damaged or of another version: {why}",
-            fix="run the benchmark again with the same command: what is trained is not lost",
-        ) from None
 
 
 def benchmark_page(folder: Path) -> tuple[Page, list[str]]:
@@ -205,10 +117,6 @@ def _tested(found: StoredBenchmark) -> dict[str, StoredSystem]:
     return {name: system for name, system in found.systems.items() if system.summary is not None}
 
 
-def _done(system: StoredSystem) -> int:
-    return sum(bool(run.metrics) for run in system.runs)
-
-
 def _mean(system: StoredSystem, metric: str) -> float | None:
     spreads = {} if system.summary is None else system.summary.overall
     return spreads[metric].mean if metric in spreads else None
@@ -241,22 +149,23 @@ def _score_tile(title: str, system: StoredSystem) -> Tile:
 
 def _results(found: StoredBenchmark) -> Section:
     best = {}
-    for metric in COLUMNS:
+    columns = (*COLUMNS, *found.metrics)
+    for metric in columns:
         means = [mean for s in found.systems.values() if (mean := _mean(s, metric)) is not None]
         best[metric] = short(max(means)) if means else ""  # what prints alike is equally good
     rows: list[Sequence[str | Cell]] = []
     for system in found.systems.values():
         row: list[str | Cell] = [system.title]
-        row.append(f"{_done(system)}/{len(system.runs)}" if system.runs else "")
+        row.append(f"{system.done}/{len(system.runs)}" if system.runs else "")
         if system.summary is None:
-            rows.append([*row, Cell(system.status, quiet=True), *[""] * (len(COLUMNS) - 1)])
+            rows.append([*row, Cell(system.status, quiet=True), *[""] * (len(columns) - 1)])
             continue
-        for metric in COLUMNS:
+        for metric in columns:
             value = system.summary.overall.get(metric)
             strong = value is not None and short(value.mean) == best[metric]
             row.append(Cell(spread(value), strong))
         rows.append(row)
-    header = ("system", "runs", *(TITLES[metric] for metric in COLUMNS))
+    header = ("system", "runs", *(title_of(metric) for metric in columns))
     note = Text(
         "Mean ± standard deviation (n - 1) over runs; the best of a column is bold.", "note"
     )
@@ -383,6 +292,7 @@ def _problems(found: StoredBenchmark) -> list[Section]:
 
 def _runs(found: StoredBenchmark) -> Section:
     rows = []
+    columns = (*COLUMNS, *found.metrics)
     for system in found.systems.values():
         for run in system.runs:
             metrics = run.metrics.get(found.thresholds)
@@ -390,12 +300,12 @@ def _runs(found: StoredBenchmark) -> Section:
             rows.append(
                 (
                     f"{system.title}, seed {run.seed}",
-                    *(number(values[m]) if m in values else "" for m in COLUMNS),
+                    *(number(values[m]) if m in values else "" for m in columns),
                     "" if run.seconds is None else duration(run.seconds),
                     "failed" if run.failed else "; ".join(run.notes),
                 )
             )
-    header = ("run", *(TITLES[metric] for metric in COLUMNS), "training", "notes")
+    header = ("run", *(title_of(metric) for metric in columns), "training", "notes")
     return Section("Runs", [Folded(f"All {len(rows)} runs", [Table(header, rows)])])
 
 
@@ -460,7 +370,10 @@ def _again(found: StoredBenchmark, folder: Path, file: Path) -> Section:
 def benchmark_command(found: StoredBenchmark, out: str) -> str | None:
     """Return the command that does it all again; None where options cannot say it."""
     configs = {name: config for name, s in found.systems.items() if (config := _config(s))}
-    ablation = found.format.endswith("ablation")
+    trained = {name for name, system in found.systems.items() if system.config is not None}
+    if trained - set(configs):  # a system of others, whose settings are not known here
+        return None
+    ablation = found.is_ablation
     if ablation:  # the variants switch what is theirs
         configs = {name: config for name, config in configs.items() if name == FULL}
     if not configs:
@@ -474,7 +387,14 @@ def benchmark_command(found: StoredBenchmark, out: str) -> str | None:
     if options is None:
         return None
     command = ["emotailor", "ablate" if ablation else "benchmark", "--data", found.data.path]
-    command += ["--variants" if ablation else "--models", ",".join(found.systems)]
+    if ablation:
+        system = configs[FULL].system
+        if system != REFERENCE:
+            command += ["--model", found.systems[FULL].code or system]
+        command += ["--variants", ",".join(found.systems)]
+    else:
+        names = [system.code or name for name, system in found.systems.items()]
+        command += ["--models", ",".join(names)]
     command += ["--seeds", str(max(len(s.runs) for s in found.systems.values()))]
     command += ["--seed", str(next(iter(configs.values())).training.seed), "--preset", preset]
     command += ["--thresholds", found.thresholds, "--split", found.split]

@@ -11,9 +11,10 @@ several benchmarks takes their sections::
 from dataclasses import dataclass
 from pathlib import Path
 
+from emotailor.comparison.results import find_benchmark
 from emotailor.errors import ModelError
 from emotailor.folders import check_file
-from emotailor.report.benchmark import benchmark_page, find_benchmark
+from emotailor.report.benchmark import benchmark_page
 
 FILE = "report.html"
 

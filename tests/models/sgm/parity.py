@@ -274,17 +274,26 @@ def ranking(model: SGM, memory: Memory, state: State, count: int) -> tuple[Tenso
     return torch.tensor(ids), torch.tensor([[value for value, _ in x] for x in best])
 
 
-def aside(case: Case) -> set[str]:
-    """The inputs, and the beam search of 2018.
+def has_defect(case: Case) -> bool:
+    """Whether the recorded beam search repeats a label, as only a defect of the program can.
 
-    Its masks and its previous distributions stay with a slot of the beam, not with the hypothesis
-    that moves to another one, so that a label may repeat. The defect is not imitated: a correct
-    search need not give the same answer.
+    In 2018 the masks of the beam search stay with a slot of the beam, not with the hypothesis that
+    moves to another one. The defect is not imitated, so its results are no target.
     """
+    if not is_2018(case) or "beam.ids" not in case.io:
+        return False
+    rows = case.io["beam.ids"].tolist()
+    written = [[token for token in row if token >= SPECIAL] for row in rows]
+    return any(len(set(tokens)) < len(tokens) for tokens in written)
+
+
+def aside(case: Case) -> set[str]:
+    """The inputs, and what documents a defect of the program."""
     inputs = {"x", "lengths", "target_ids", "y"}
-    if not is_2018(case):
+    if not has_defect(case):
         return inputs
-    return inputs | {name for name in case.io if name.startswith("beam.")}
+    # the labels are a set, which may be right all the same
+    return inputs | {"beam.ids", "beam.attn_weights", "beam.log_prob"}
 
 
 def compare(case: Case) -> Comparison:
@@ -341,7 +350,7 @@ def gather(case: Case, model: SGM) -> dict[str, Tensor]:
     found |= gather_taught(run)
     with torch.no_grad():
         found |= gather_greedy(run)
-        if "beam.ids" in case.io and not is_2018(case):
+        if "beam.ids" in case.io:
             found |= gather_beam(run)
         if "derived.label_marginals" in case.io:
             held, mass, _ = model.score(memory, state)

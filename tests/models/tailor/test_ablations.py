@@ -12,8 +12,8 @@ from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError
 from emotailor.evaluation.thresholds import Thresholds
 from emotailor.models.base import ModelOutput
-from emotailor.models.system import PUBLISHED_METRICS
-from emotailor.models.tailor.ablations import ABLATIONS, FULL, find_ablation
+from emotailor.models.system import FULL, PUBLISHED_METRICS
+from emotailor.models.tailor.ablations import ABLATIONS
 from emotailor.models.tailor.config import TailorConfig
 from emotailor.models.tailor.model import Tailor
 from emotailor.nn.encoder import Stream
@@ -35,7 +35,7 @@ REFINEMENT = {"adversarial_common", "adversarial_private", "orthogonality", "com
 
 def build(name: str, base: TailorConfig = SMALL, dims: dict[Modality, int] = DIMS) -> Tailor:
     torch.manual_seed(0)
-    config = find_ablation(name).apply(base).replace(initial_std=0.2)
+    config = ABLATIONS[name].apply(base).replace(initial_std=0.2)
     return Tailor(config, dims, len(LABELS)).eval()
 
 
@@ -69,53 +69,51 @@ def test_rows_are_those_of_the_paper() -> None:
     assert len(ABLATIONS) == 12
     assert list(ABLATIONS)[-1] == FULL
     for k, row in enumerate(ABLATIONS.values(), 1):
-        numbers = " | ".join(f"{value:.3f}" for value in row.numbers)
+        numbers = " | ".join(f"{value:.3f}" for value in row.published.values())
         assert f"| {k} | `{row.name}` | {row.title} | {numbers} |" in text
-        _, precision, recall, f1 = row.numbers
+        _, precision, recall, f1 = row.published.values()
         assert 2 * precision * recall / (precision + recall) == pytest.approx(f1, abs=2e-3)
     full = ABLATIONS[FULL].published
     assert list(full) == list(PUBLISHED_METRICS)
-    assert all(row.published["micro_f1"] < full["micro_f1"] for row in map(find_ablation, NAMES))
-    with pytest.raises(ConfigError, match="unknown variant 'half'"):
-        find_ablation("half")
+    assert all(ABLATIONS[name].published["micro_f1"] < full["micro_f1"] for name in NAMES)
 
 
 @pytest.mark.parametrize("base", [SMALL, AUTHORS], ids=["paper", "authors"])
 def test_each_row_switches_one_setting(base: TailorConfig) -> None:
-    assert find_ablation(FULL).apply(base) == base
+    assert ABLATIONS[FULL].apply(base) == base
     for name in NAMES:
-        changed = find_ablation(name).apply(base)
+        changed = ABLATIONS[name].apply(base)
         fields = {n for n in TailorConfig.model_fields if getattr(changed, n) != getattr(base, n)}
-        assert fields == set(find_ablation(name).changes)
+        assert fields == set(ABLATIONS[name].changes)
         assert len(fields) == 1
         (field,) = fields
         with pytest.raises(ConfigError, match=rf"model\.{field} = .* to switch: .*{name}"):
-            find_ablation("identical").apply(changed)
+            ABLATIONS["identical"].apply(changed)
 
 
 @pytest.mark.parametrize("loss", ["adversarial", "orthogonality", "common_semantics"])
 def test_a_loss_of_no_weight_is_as_good_as_switched(loss: str) -> None:
     without = SMALL.replace(**{f"{loss}_weight": 0.0})
     with pytest.raises(ConfigError) as caught:
-        find_ablation(FULL).apply(without)
+        ABLATIONS[FULL].apply(without)
     assert caught.value.found == (
         f"model.{loss}_weight = 0.0 is for variants to switch: adversarial, "
         "adversarial_orthogonality"
     )
     other = SMALL.replace(**{f"{loss}_weight": 0.25})
-    assert find_ablation("identical").apply(other) == other.replace(label_decoder="identical")
+    assert ABLATIONS["identical"].apply(other) == other.replace(label_decoder="identical")
 
 
 def test_variants_that_are_the_full_model_on_some_data() -> None:
     def full_on(*modalities: Modality) -> list[str]:
-        return [n for n in NAMES if find_ablation(n).why_full(SMALL, modalities)]
+        return [n for n in NAMES if ABLATIONS[n].why_full(SMALL, modalities)]
 
     assert full_on("visual", "audio", "text") == []
     assert full_on("visual", "audio") == ["order_vtac"]
     assert full_on("visual", "text") == ["order_vtac"]
     assert full_on("audio", "text") == ["order_atvc"]
     assert full_on("text") == ["order_vtac", "order_atvc"]
-    why = find_ablation("order_vtac").why_full(SMALL, ["visual", "audio"])
+    why = ABLATIONS["order_vtac"].why_full(SMALL, ["visual", "audio"])
     assert why == "on these data it is the full model: visual, audio, common"
 
 

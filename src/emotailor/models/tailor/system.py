@@ -1,6 +1,7 @@
 """The row of TAILOR in the table of systems: paper, recipes, published numbers, sizes to try."""
 
 from emotailor.models.system import System, transformer_sizes
+from emotailor.models.tailor.ablations import ABLATIONS
 from emotailor.models.tailor.config import RECIPES, TailorConfig
 
 SYSTEM = System(
@@ -31,4 +32,5 @@ SYSTEM = System(
         "dropout": 0.1,
         "initial_std": 0.2,
     },
+    variants=ABLATIONS,
 )

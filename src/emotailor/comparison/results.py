@@ -1,0 +1,227 @@
+"""What a comparison has found, as stored in ``benchmark.json`` or ``ablation.json``.
+
+The one place that knows this format. ``runner`` writes it, reports and later calls read it. While a
+first call is under way the file only says whose the folder is: it has no ``systems`` yet.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from emotailor.errors import DataError
+from emotailor.evaluation.comparison import PairedDifference, SeedSummary
+from emotailor.evaluation.metrics import Metrics
+from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.files import write_json
+
+VERSION = 1
+
+FILES = {"benchmark.json": "Benchmark", "ablation.json": "Ablations"}
+"""Name of the file -> title of what it holds."""
+
+Status = Literal["done", "incomplete", "failed", "skipped"]
+
+
+class StoredRun(BaseModel):
+    """One run.
+
+    Attributes:
+        seed: seed of the training.
+        folder: run folder.
+        log: file with what the training printed.
+        failed: why the run failed; None where it has not.
+        exit_code: exit code of the training; None where the run was trained before.
+        seconds: time of the training, in seconds.
+        epochs: number of epochs done.
+        selected_epoch: epoch of the selected model.
+        metrics: kind of thresholds -> metrics on the tested split; empty where the run failed.
+        notes: what a reader of these metrics must know.
+    """
+
+    seed: int
+    folder: str
+    log: str
+    failed: str | None = None
+    exit_code: int | None = None
+    seconds: float | None = None
+    epochs: int | None = None
+    selected_epoch: int | None = None
+    metrics: dict[ThresholdMode, Metrics] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+
+
+class StoredSystem(BaseModel):
+    """One row of the table: a system, or a variant of a system.
+
+    Attributes:
+        title: title in tables.
+        paper: citation.
+        status: what became of the runs.
+        skipped: why there are no runs; None where there are.
+        summary: means and deviations over the runs; None where no run was tested.
+        minus_reference: metric -> difference from the reference.
+        published: metric -> published number.
+        parameters: number of parameters of one model.
+        seconds: mean time of a training, in seconds.
+        config: settings of the first run.
+        code: for a system from outside the package, what loads it; None for all others.
+        runs: one per seed.
+    """
+
+    title: str
+    paper: str = ""
+    status: Status
+    skipped: str | None = None
+    summary: SeedSummary | None = None
+    minus_reference: dict[str, PairedDifference] = Field(default_factory=dict)
+    published: dict[str, float] = Field(default_factory=dict)
+    parameters: int | None = None
+    seconds: float | None = None
+    config: dict[str, Any] | None = None
+    code: str | None = None
+    runs: list[StoredRun]
+
+    @property
+    def done(self) -> int:
+        """Number of runs that were tested."""
+        return sum(bool(run.metrics) for run in self.runs)
+
+
+class StoredData(BaseModel):
+    """The data set.
+
+    Attributes:
+        name: name of the data set.
+        path: its folder.
+        fingerprint: hash of its content.
+        aligned: whether it is word-aligned.
+        samples: split -> number of samples.
+    """
+
+    name: str
+    path: str
+    fingerprint: str
+    aligned: bool
+    samples: dict[str, int]
+
+
+class StoredTest(BaseModel):
+    """The paired test.
+
+    Attributes:
+        reference: name of the row that the others are compared with.
+        resamples: number of resamples.
+    """
+
+    reference: str
+    resamples: int
+
+
+class StoredBenchmark(BaseModel):
+    """Everything that a benchmark or an ablation has found.
+
+    Attributes:
+        format: ``emotailor-benchmark`` or ``emotailor-ablation``.
+        version: version of the format; files without one are of version 1.
+        emotailor: version of emotailor that wrote the file.
+        data: data set.
+        split: tested split.
+        thresholds: kind of thresholds that decides.
+        paper: which published numbers stand beside; None without any.
+        jobs: ``at_once`` and ``threads`` of the runs.
+        test: paired test; None without one.
+        notes: what a reader of the numbers must know.
+        findings: what else is to be said of the differences.
+        metrics: names of the metrics of others, beside ours.
+        systems: name of a row -> row, in the order of the table.
+    """
+
+    format: str = Field(pattern="^emotailor-(benchmark|ablation)$")
+    version: int = Field(VERSION, ge=1, le=VERSION)
+    emotailor: str
+    data: StoredData
+    split: str
+    thresholds: ThresholdMode
+    paper: str | None = None
+    jobs: dict[str, int] = Field(default_factory=dict)
+    test: StoredTest | None = None
+    notes: list[str] = Field(default_factory=list)
+    findings: list[str] = Field(default_factory=list)
+    metrics: list[str] = Field(default_factory=list)
+    systems: dict[str, StoredSystem]
+
+    @property
+    def is_ablation(self) -> bool:
+        """Whether the rows are variants of one system."""
+        return self.format == "emotailor-ablation"
+
+    def tested(self) -> set[tuple[str, int]]:
+        """Return name and seed of every run that was tested."""
+        return {
+            (name, run.seed)
+            for name, system in self.systems.items()
+            for run in system.runs
+            if run.metrics
+        }
+
+
+def find_benchmark(folder: Path) -> Path | None:
+    """Return the file that says what a comparison found; None where ``folder`` is none."""
+    for name in FILES:
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def read_benchmark(file: Path) -> StoredBenchmark:
+    """Read what a comparison found.
+
+    Raises:
+        DataError: the file is missing or damaged, or the comparison has not ended.
+    """
+    found = read_ended(file)
+    if found is None:
+        raise DataError(
+            f"{file.parent} holds no results yet",
+            expected="a benchmark that has ended",
+            fix="run the same command again, which resumes it",
+        )
+    return found
+
+
+def read_ended(file: Path) -> StoredBenchmark | None:
+    """Read what a comparison found; None where it has not ended.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(file, str(error).splitlines()[0]) from error
+
+    started = isinstance(values, dict) and "format" in values
+    if started and "systems" not in values:
+        return None
+
+    try:
+        return StoredBenchmark.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "the file"
+        raise _damaged(file, f"{where}: {problem['msg']}") from error
+
+
+def _damaged(file: Path, why: str) -> DataError:
+    return DataError(
+        f"{file} is damaged or of another version: {why}",
+        expected=f"a file that emotailor wrote, of version {VERSION}",
+        fix="run the benchmark again with the same command: what is trained is not lost",
+    )
+
+
+def write_benchmark(file: Path, found: StoredBenchmark) -> None:
+    """Write what a comparison found, at once."""
+    write_json(file, found.model_dump(mode="json"))

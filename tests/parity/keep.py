@@ -55,17 +55,22 @@ def chosen(results: dict[str, Tensor]) -> set[str]:
 def keep(source: Path, target: Path) -> None:
     """Write the part of a case that is committed."""
     case = Case.load(source)
+    # as recorded: a loaded case is float64
     recorded = load_file(source / "io.safetensors")
+    weights = load_file(source / "weights.safetensors")
+
     given = module_of(case).aside(case)
-    kept = given | chosen({name: x for name, x in recorded.items() if name not in given})
+    results = {name: x for name, x in recorded.items() if name not in given}
+    names = given | chosen(results)
+    kept = {name: x for name, x in recorded.items() if name in names}
     info: dict[str, Any] = {name: x for name, x in case.info.items() if name not in LISTS}
-    info["left_out"] = sorted(set(recorded) - kept)
+    info["left_out"] = sorted(set(recorded) - names)
 
     target.mkdir(parents=True)
     text = json.dumps(info, indent=1, ensure_ascii=False)
     (target / "case.json").write_text(text + "\n", encoding="utf-8")
-    save_file({n: x for n, x in recorded.items() if n in kept}, target / "io.safetensors")
-    save_file(load_file(source / "weights.safetensors"), target / "weights.safetensors")
+    save_file(kept, target / "io.safetensors")
+    save_file(weights, target / "weights.safetensors")
 
 
 if __name__ == "__main__":

@@ -146,3 +146,23 @@ def test_a_table_without_any_result() -> None:
     alone = Results((replace(TAILOR, spreads=spreads(0.5, None)),), "t")
     assert ".500" in shown(alone)
     assert "±" not in shown(alone)
+
+
+def test_metrics_of_others_stand_behind_ours_and_are_never_bold() -> None:
+    first, *rest = RESULTS.rows
+    extra = {"[b]kappa": Spread(mean=0.987654, std=0.0123, runs=2)}
+    results = replace(RESULTS, rows=[replace(first, spreads={**first.spreads, **extra}), *rest])
+    header, *_ = csv.reader(io.StringIO(to_csv(results)))
+    start = 4 + 2 * len(COLUMNS)
+    assert header[start : start + 2] == ["[b]kappa_mean", "[b]kappa_std"]
+    rows = list(csv.DictReader(io.StringIO(to_csv(results))))
+    assert rows[0]["[b]kappa_mean"] == "0.987654"
+    assert rows[1]["[b]kappa_mean"] == ""
+    assert "| .988 ± .012 |" in to_markdown(results)
+    assert r"& .988 $\pm$ .012 &" in to_latex(results)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(to_terminal(results))
+    assert isinstance(console.file, io.StringIO)
+    text = "".join(console.file.getvalue().split())
+    assert "[b]" in text
+    assert ".988" in text

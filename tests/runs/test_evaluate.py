@@ -17,6 +17,7 @@ from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.custom import CustomMetric
 from emotailor.evaluation.metrics import evaluate
 from emotailor.runs import stored as module
+from emotailor.runs.data import trained_on
 from emotailor.runs.evaluate import (
     RunEvaluation,
     evaluate_run,
@@ -24,7 +25,6 @@ from emotailor.runs.evaluate import (
     render_evaluations,
     why_not_resampled,
 )
-from emotailor.runs.run import trained_on
 from emotailor.runs.stored import read_evaluation
 from tests.evaluation.fake_pandas import with_fake_pandas
 from tests.helpers import DIMS, LABELS, random_samples

@@ -57,9 +57,7 @@ def test_a_bare_model_folder_is_a_run(data: Path, folder: Path) -> None:
     with pytest.raises(DataError, match="does not say"):
         run.dataset()
     assert run.dataset(data).card.name == "small"
-    assert (
-        evaluate_run(run.folder, data=data, device="cpu", resamples=0, store=False).split == "test"
-    )
+    assert run.evaluate(data=data, device="cpu", resamples=0, store=False).split == "test"
 
 
 def test_stored_results_are_those_of_the_evaluation(data: Path, folder: Path) -> None:
@@ -67,7 +65,7 @@ def test_stored_results_are_those_of_the_evaluation(data: Path, folder: Path) ->
     evaluation, predictions = run.evaluation(), run.predictions()
     assert evaluation is not None
     assert predictions is not None
-    again = evaluate_run(run.folder, device="cpu", resamples=5, store=False)
+    again = run.evaluate(device="cpu", resamples=5, store=False)
     assert evaluation.metrics == again.by_mode
     assert evaluation.intervals == again.intervals
     np.testing.assert_allclose(predictions.probabilities, again.probabilities, atol=1e-6)

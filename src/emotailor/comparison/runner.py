@@ -415,7 +415,6 @@ def _summarise(
         f"{_validation(plan)}",
         reference=_reference_title(plan) if differences else None,
         notes=[*reading, *findings],
-        extra=[metric.name for metric in judge.metrics],
     )
     test = StoredTest(reference=plan.kind.reference, resamples=judge.resamples)
     content = StoredBenchmark(

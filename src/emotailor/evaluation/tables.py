@@ -16,12 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from emotailor.evaluation.comparison import PairedDifference, Spread
-from emotailor.evaluation.display import TITLES
+from emotailor.evaluation.display import title_of
+from emotailor.evaluation.metrics import OVERALL
 
 COLUMNS = (
     "accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1", "mean_average_precision",
 )  # fmt: skip
-"""The metrics shown."""
+"""Our metrics that are shown; those of others stand behind them."""
 
 TESTED = "micro_f1"
 """The metric whose difference from the reference is shown."""
@@ -32,15 +33,15 @@ class Row:
     """One system.
 
     Attributes:
-        name: of the system.
-        title: as papers write it.
-        done: runs whose numbers are here.
-        planned: runs there should be; 0 for a system that was skipped.
+        name: name of the system.
+        title: system as papers write it.
+        done: number of runs whose numbers are here.
+        planned: number of runs there should be; 0 for a system that was skipped.
         spreads: metric -> mean and deviation over the runs.
         differences: metric -> system minus reference; empty for the reference itself.
         published: metric -> what its paper or another published.
-        seconds: of training, mean over the runs.
-        parameters: of one model.
+        seconds: time of training, mean over the runs.
+        parameters: number of parameters of one model.
         notes: why runs failed, or why it was skipped.
     """
 
@@ -74,19 +75,12 @@ class Results:
         title: what was measured.
         reference: title of the system that the others are compared with; None without a test.
         notes: what a reader of the numbers must know.
-        extra: names of the metrics of others, shown behind ours.
     """
 
     rows: Sequence[Row]
     title: str
     reference: str | None = None
     notes: Sequence[str] = ()
-    extra: Sequence[str] = ()
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The metrics shown."""
-        return (*COLUMNS, *self.extra)
 
     @property
     def published(self) -> bool:
@@ -126,21 +120,33 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
-def title_of(metric: str) -> str:
-    """Return a metric as tables call it; those of others have their names as titles."""
-    return TITLES.get(metric, metric)
+def _columns(results: Results) -> list[str]:
+    """The metrics shown: ours, and those of others that any row has."""
+    found = {name: None for row in results.rows for name in row.spreads}
+    return [*COLUMNS, *(name for name in found if name not in OVERALL)]
 
 
-def _best(results: Results) -> dict[str, str]:
+def _published_columns(results: Results) -> list[str]:
+    """The metrics for which any row has published numbers."""
+    found = {name for row in results.rows for name in row.published}
+    return [metric for metric in COLUMNS if metric in found]
+
+
+def _best(rows: Sequence[Row]) -> dict[str, str]:
     """The highest mean of each metric as it is printed: what prints alike is equally good."""
     best = {}
-    for metric in results.columns:
-        means = [row.spreads[metric].mean for row in results.rows if metric in row.spreads]
+    for metric in COLUMNS:
+        means = [row.spreads[metric].mean for row in rows if metric in row.spreads]
         best[metric] = short(max(means)) if means else ""
     return best
 
 
+def _is_best(found: Spread | None, best: str | None) -> bool:
+    return found is not None and short(found.mean) == best
+
+
 def _tested(row: Row) -> tuple[str, str]:
+    """The cells of the test: difference with its interval, and p."""
     found = row.differences.get(TESTED)
     if found is None:
         return "", ""
@@ -148,49 +154,94 @@ def _tested(row: Row) -> tuple[str, str]:
     return interval, f"{found.p_value:.4f}"
 
 
-def _grid(
-    results: Results, bold: Callable[[str], str], *, costs: bool
-) -> tuple[list[str], list[list[str]]]:
-    """Header and cells as text; ``bold`` marks the best of each column."""
-    header = ["system", "runs", *(title_of(metric) for metric in results.columns)]
+def _tested_title(results: Results) -> str:
+    return f"{title_of(TESTED)} - {results.reference}'s [95 %]"
+
+
+def _costs(row: Row) -> tuple[str, str]:
+    """The cells of the costs: time of training, and parameters."""
+    seconds = "" if row.seconds is None else duration(row.seconds)
+    parameters = "" if row.parameters is None else f"{row.parameters:,}"
+    return seconds, parameters
+
+
+def _runs(row: Row) -> str:
+    return f"{row.done}/{row.planned}" if row.planned else ""
+
+
+def _published(row: Row, metric: str) -> str:
+    return short(row.published[metric]) if metric in row.published else ""
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Header and cells of a table as text."""
+
+    header: list[str]
+    body: list[list[str]]
+
+
+def _grid(results: Results, bold: Callable[[str], str], *, costs: bool) -> _Grid:
+    """Return the table as text.
+
+    Args:
+        results: what to show.
+        bold: marks the best of each column.
+        costs: show time and parameters too.
+    """
+    columns = _columns(results)
+    published = _published_columns(results)
+    header = ["system", "runs", *map(title_of, columns)]
     if results.reference:
-        header += [f"{TITLES[TESTED]} - {results.reference}'s [95 %]", "p"]
+        header += [_tested_title(results), "p"]
     if costs:
         header += ["training", "parameters"]
-    published = [
-        metric for metric in results.columns if any(metric in r.published for r in results.rows)
-    ]
     header += [f"{title_of(metric)}, paper" for metric in published]
-    best, body = _best(results), []
+
+    best = _best(results.rows)
+    body = []
     for row in results.rows:
-        cells = [row.title, f"{row.done}/{row.planned}" if row.planned else ""]
+        cells = [row.title, _runs(row)]
         if row.done:
-            for metric in results.columns:
+            for metric in columns:
                 found = row.spreads.get(metric)
                 text = spread(found)
-                cells.append(bold(text) if found and short(found.mean) == best[metric] else text)
+                if _is_best(found, best.get(metric)):
+                    text = bold(text)
+                cells.append(text)
         else:
-            cells += [row.status, *[""] * (len(results.columns) - 1)]
+            cells += [row.status, *[""] * (len(columns) - 1)]
         if results.reference:
             cells += _tested(row)
         if costs:
-            cells.append("" if row.seconds is None else duration(row.seconds))
-            cells.append("" if row.parameters is None else f"{row.parameters:,}")
-        cells += [short(row.published[m]) if m in row.published else "" for m in published]
+            cells += _costs(row)
+        cells += [_published(row, metric) for metric in published]
         body.append(cells)
-    return header, body
+    return _Grid(header, body)
+
+
+# ---------------------------------------------------------------------- Markdown
 
 
 def to_markdown(results: Results) -> str:
     """Return a Markdown table with its notes below."""
-    header, body = _grid(results, lambda text: f"**{text}**", costs=True)
+    grid = _grid(results, lambda text: f"**{text}**", costs=True)
+    numbers = len(grid.header) - 1
     lines = [f"# {_one_line(results.title)}", ""]
-    lines.append("| " + " | ".join(map(_markdown, header)) + " |")
-    lines.append("|---|" + "---:|" * (len(header) - 1))
-    lines += ["| " + " | ".join(map(_markdown, cells)) + " |" for cells in body]
+    lines.append(_markdown_row(grid.header))
+    lines.append("|---|" + "---:|" * numbers)
+    lines += map(_markdown_row, grid.body)
+
     notes = results.all_notes()
-    lines += ["", *(f"- {_markdown(note)}" for note in notes)] if notes else []
+    if notes:
+        lines.append("")
+    lines += [f"- {_markdown(note)}" for note in notes]
     return "\n".join(lines) + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    escaped = [_markdown(cell) for cell in cells]
+    return "| " + " | ".join(escaped) + " |"
 
 
 def _one_line(text: str) -> str:
@@ -203,28 +254,46 @@ def _markdown(text: str) -> str:
     return escaped.replace("<", "&lt;").replace("`", "\\`")
 
 
+# ---------------------------------------------------------------------- CSV
+
+
 def to_csv(results: Results) -> str:
     """Return CSV with a row per system and unrounded numbers."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    columns = _columns(results)
     header = ["system", "status", "runs", "planned"]
-    for metric in results.columns:
+    for metric in columns:
         header += [f"{metric}_mean", f"{metric}_std"]
     header += [f"{TESTED}_difference", "low", "high", "p", "training_seconds", "parameters"]
-    header += [f"{metric}_published" for metric in results.columns]
-    writer.writerow([*header, "message"])
+    header += [f"{metric}_published" for metric in COLUMNS]
+    header.append("message")
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
     for row in results.rows:
-        cells: list[object] = [row.name, row.status, row.done, row.planned]
-        for metric in results.columns:
-            found = row.spreads.get(metric)
-            cells += [found.mean, found.std] if found else [None, None]
-        tested = row.differences.get(TESTED)
-        cells += [tested.value, tested.low, tested.high, tested.p_value] if tested else [None] * 4
-        cells += [row.seconds, row.parameters]
-        cells += [row.published.get(metric) for metric in results.columns]
-        writer.writerow([*cells, "; ".join(map(_one_line, row.notes))])
+        writer.writerow(_csv_cells(row, columns))
     return text.getvalue()
 
+
+def _csv_cells(row: Row, columns: Sequence[str]) -> list[object]:
+    cells: list[object] = [row.name, row.status, row.done, row.planned]
+    for metric in columns:
+        found = row.spreads.get(metric)
+        cells += [None, None] if found is None else [found.mean, found.std]
+
+    tested = row.differences.get(TESTED)
+    if tested is None:
+        cells += [None] * 4
+    else:
+        cells += [tested.value, tested.low, tested.high, tested.p_value]
+
+    cells += [row.seconds, row.parameters]
+    cells += [row.published.get(metric) for metric in COLUMNS]
+    cells.append("; ".join(map(_one_line, row.notes)))
+    return cells
+
+
+# ---------------------------------------------------------------------- LaTeX
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -239,76 +308,106 @@ def escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in _one_line(text))
 
 
+_MARK = "\x00"  # set in front of what becomes bold, after escaping
+
+
 def to_latex(results: Results) -> str:
     """Return a booktabs table, without the costs, and its notes in small print below."""
-    mark = "\x00"  # set in front of what becomes bold, after escaping
-    header, body = _grid(results, lambda text: mark + text, costs=False)
-
-    def cell(text: str) -> str:
-        escaped = escape_latex(text.removeprefix(mark))
-        if text[:1] in ("+", "-"):  # a difference: a sign, not a hyphen
-            escaped = re.sub(r"[+-]", r"$\g<0>$", escaped)
-        return rf"\textbf{{{escaped}}}" if text.startswith(mark) else escaped
-
+    grid = _grid(results, lambda text: _MARK + text, costs=False)
+    numbers = "r" * (len(grid.header) - 1)
+    header = [escape_latex(title) for title in grid.header]
+    body = [[_latex_cell(cell) for cell in cells] for cells in grid.body]
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape_latex(results.title)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+        rf"\begin{{tabular}}{{l{numbers}}}",
         r"\toprule",
-        " & ".join(map(escape_latex, header)) + r" \\",
+        _latex_row(header),
         r"\midrule",
-        *(" & ".join(map(cell, cells)) + r" \\" for cells in body),
+        *map(_latex_row, body),
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    if notes := results.all_notes():
+
+    notes = results.all_notes()
+    if notes:
         lines.append(r"\par\smallskip\footnotesize\raggedright")
-        lines += [escape_latex(note) + r"\par" for note in notes]
+    lines += [escape_latex(note) + r"\par" for note in notes]
     lines.append(r"\end{table}")
     return "\n".join(lines) + "\n"
 
 
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_cell(text: str) -> str:
+    escaped = escape_latex(text.removeprefix(_MARK))
+    if text[:1] in ("+", "-"):  # a difference: a sign, not a hyphen
+        escaped = re.sub(r"[+-]", r"$\g<0>$", escaped)
+    return rf"\textbf{{{escaped}}}" if text.startswith(_MARK) else escaped
+
+
+# ---------------------------------------------------------------------- terminal
+
+
 def to_terminal(results: Results) -> RenderableType:
     """Return tables that fit 80 columns."""
-    quality = _terminal_table("system", "runs", *(title_of(metric) for metric in results.columns))
-    quality.title = Text(_one_line(results.title))
-    best = _best(results)
-    for row in results.rows:
-        cells = [Text(row.status)] if not row.done else []
-        for metric in results.columns if row.done else ():
-            found = row.spreads.get(metric)
-            bold = found is not None and short(found.mean) == best[metric]
-            cells.append(Text(spread(found, "±"), "bold" if bold else ""))
-        quality.add_row(Text(row.title), f"{row.done}/{row.planned}" if row.planned else "", *cells)
-    parts: list[RenderableType] = [quality]
+    parts: list[RenderableType] = [_quality_table(results)]
     if any(row.done for row in results.rows):
-        columns = ["training", "parameters"]
-        if results.reference:
-            columns = [f"{TITLES[TESTED]} - {results.reference}'s [95 %]", "p", *columns]
-        costs = _terminal_table("system", *columns)
-        for row in results.rows:
-            if row.done:
-                cells = [Text(text) for text in _tested(row)] if results.reference else []
-                cells.append(Text("" if row.seconds is None else duration(row.seconds)))
-                cells.append(Text("" if row.parameters is None else f"{row.parameters:,}"))
-                costs.add_row(Text(row.title), *cells)
-        parts.append(costs)
+        parts.append(_cost_table(results))
     if results.published:
-        metrics = [m for m in results.columns if any(m in row.published for row in results.rows)]
-        paper = _terminal_table("as published", *(title_of(m) for m in metrics))
-        for row in results.rows:
-            if row.published:
-                paper.add_row(Text(row.title), *(short(row.published[m]) for m in metrics))
-        parts.append(paper)
+        parts.append(_published_table(results))
     parts += [Text(f"note: {note}", style="dim") for note in results.all_notes()]
     return Group(*parts)
+
+
+def _quality_table(results: Results) -> Table:
+    columns = _columns(results)
+    table = _terminal_table("system", "runs", *map(title_of, columns))
+    table.title = Text(_one_line(results.title))
+    best = _best(results.rows)
+    for row in results.rows:
+        cells = []
+        if not row.done:
+            cells.append(Text(row.status))
+        for metric in columns if row.done else ():
+            found = row.spreads.get(metric)
+            style = "bold" if _is_best(found, best.get(metric)) else ""
+            cells.append(Text(spread(found, "±"), style))
+        table.add_row(Text(row.title), _runs(row), *cells)
+    return table
+
+
+def _cost_table(results: Results) -> Table:
+    columns = ["training", "parameters"]
+    if results.reference:
+        columns = [_tested_title(results), "p", *columns]
+    table = _terminal_table("system", *columns)
+    for row in results.rows:
+        if not row.done:
+            continue
+        cells = [*_tested(row)] if results.reference else []
+        cells += _costs(row)
+        table.add_row(Text(row.title), *map(Text, cells))
+    return table
+
+
+def _published_table(results: Results) -> Table:
+    columns = _published_columns(results)
+    table = _terminal_table("as published", *map(title_of, columns))
+    for row in results.rows:
+        if row.published:
+            cells = [short(row.published[metric]) for metric in columns]
+            table.add_row(Text(row.title), *cells)
+    return table
 
 
 def _terminal_table(first: str, *columns: str) -> Table:
     table = Table(title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column(first, overflow="fold")
     for column in columns:
-        table.add_column(column, justify="right", overflow="fold")
+        table.add_column(Text(column), justify="right", overflow="fold")
     return table

@@ -26,7 +26,8 @@ from emotailor.figures.representations import (
     collect,
     probe_accuracy,
 )
-from emotailor.runs.run import Run, matching_labels
+from emotailor.runs.data import matching_labels
+from emotailor.runs.run import Run
 from emotailor.training.run_folder import METRICS_FILE
 
 TERMS = {"adversarial": "adversarial_weight", "orthogonality": "orthogonality_weight"}

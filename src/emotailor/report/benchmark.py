@@ -15,7 +15,7 @@ from emotailor.comparison.results import (
 )
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError
-from emotailor.evaluation.display import TITLES, number
+from emotailor.evaluation.display import TITLES, number, title_of
 from emotailor.evaluation.tables import (
     COLUMNS,
     TESTED,
@@ -23,7 +23,6 @@ from emotailor.evaluation.tables import (
     short,
     signed,
     spread,
-    title_of,
 )
 from emotailor.models.system import FULL, Preset
 from emotailor.report.page import (

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.runs.data import matching_labels
 from emotailor.runs.evaluate import evaluate_run
-from emotailor.runs.run import Run, matching_labels
+from emotailor.runs.run import Run
 from emotailor.runs.stored import StoredEvaluation, StoredPredictions
 from emotailor.serving.predictor import Predictor
 from emotailor.training.run_config import RunConfig

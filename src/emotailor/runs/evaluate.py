@@ -12,6 +12,7 @@ from rich.text import Text
 
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.sample import video_of
+from emotailor.data.store import open_dataset
 from emotailor.errors import DataError, ModelError
 from emotailor.evaluation.comparison import Interval, bootstrap, summarise_seeds
 from emotailor.evaluation.custom import MetricLike, resolve_metrics
@@ -25,7 +26,7 @@ from emotailor.evaluation.display import (
 from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
 from emotailor.evaluation.notebook import data_frame, format_number, html_table
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.runs.run import Run, matching_labels
+from emotailor.runs.data import matching_labels, trained_on
 from emotailor.runs.stored import (
     VERSION,
     StoredEvaluation,
@@ -35,8 +36,9 @@ from emotailor.runs.stored import (
     write_predictions,
     write_summary,
 )
+from emotailor.serving.predictor import Predictor
 from emotailor.training.checkpoint import read_progress
-from emotailor.training.model_folder import find_model_folder
+from emotailor.training.model_folder import ModelCard, find_model_folder
 
 RESAMPLES = 2000
 
@@ -195,20 +197,20 @@ def evaluate_run(
         ConfigError: a metric of others cannot be found, fails, or returns NaN or no number.
     """
     extra = resolve_metrics(metrics, taken=OVERALL)
-    opened = Run.open(run)
-    predictor = opened.predictor(device=device, thresholds=thresholds)
-    path = Path(data) if data is not None else opened.data_path
-    dataset = opened.dataset(path)
+    run = Path(run)
+    predictor = Predictor.load(run, device=device, thresholds=thresholds)
+    path = Path(data) if data is not None else trained_on(run)
+    dataset = open_dataset(path)
     part = dataset[split]
     if not len(part):
         raise DataError(f"split {split!r} of {path} is empty", expected="at least one sample")
 
-    names = opened.label_names
+    names = predictor.label_names
     labels = matching_labels(dataset, part, names)
     probabilities = predictor.predict_proba(part)
     by_mode = {
         mode: evaluate(labels, probabilities, names, chosen.array(names), metrics=extra)
-        for mode, chosen in opened.model.thresholds.items()
+        for mode, chosen in predictor.card.thresholds.items()
     }
 
     intervals = {}
@@ -223,14 +225,14 @@ def evaluate_run(
             metrics=extra,
         )
 
-    notes = _notes(opened, path, dataset, part, resampled=resamples > 0)
+    notes = _state(run) + _notes(predictor.card, path, dataset, part, resampled=resamples > 0)
     if intervals:
         undefined = [metric.name for metric in extra if metric.name not in intervals]
         notes += [f"no interval of {name}: some resample leaves it undefined" for name in undefined]
 
     card = dataset.card
     result = RunEvaluation(
-        run=opened.folder,
+        run=run,
         split=split,
         data={"name": card.name, "fingerprint": card.fingerprint},
         mode=predictor.mode,
@@ -247,15 +249,15 @@ def evaluate_run(
 
 
 def _notes(
-    run: Run, path: Path, dataset: EmotionDataset, part: Split, *, resampled: bool
+    card: ModelCard, path: Path, dataset: EmotionDataset, part: Split, *, resampled: bool
 ) -> list[str]:
-    """What a reader of the numbers should know."""
-    notes = _state(run.folder)
+    """What a reader of the numbers should know of the samples."""
+    notes = []
     why = why_not_resampled(part.ids)
     if resampled and why:
         notes.append(f"no intervals: {why}")
 
-    known = run.model.data.get("fingerprint")
+    known = card.data.get("fingerprint")
     if known is not None and known != dataset.card.fingerprint:
         notes.append(f"{path} is not the data set the model was trained on")
     if part.name == "train":

@@ -15,10 +15,13 @@ import numpy as np
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError, EmotailorError
+from emotailor.evaluation.custom import MetricLike
 from emotailor.evaluation.metrics import evaluate
 from emotailor.evaluation.notebook import html_table
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.models.table import find_system
+from emotailor.runs.data import trained_on
+from emotailor.runs.evaluate import RESAMPLES, RunEvaluation, evaluate_run
 from emotailor.runs.stored import (
     StoredEvaluation,
     StoredPredictions,
@@ -194,6 +197,29 @@ class Run:
         found = read_predictions(self.folder, split)
         return found if found is not None and found.label_names == self.label_names else None
 
+    def evaluate(
+        self,
+        split: str = "test",
+        *,
+        data: str | Path | None = None,
+        thresholds: ThresholdMode | None = None,
+        resamples: int = RESAMPLES,
+        device: str = "auto",
+        store: bool = True,
+        metrics: Sequence[MetricLike] = (),
+    ) -> RunEvaluation:
+        """Evaluate the model on a split now; arguments and errors are those of ``evaluate_run``."""
+        return evaluate_run(
+            self.folder,
+            data=data,
+            split=split,
+            thresholds=thresholds,
+            resamples=resamples,
+            device=device,
+            store=store,
+            metrics=metrics,
+        )
+
     def stored_results(
         self,
         split: str = "test",
@@ -288,43 +314,3 @@ class Run:
         except EmotailorError as error:
             facts.append(("damaged", error.found))
         return facts
-
-
-def trained_on(folder: Path) -> Path:
-    """Return the path of the data set that a run was trained on.
-
-    Raises:
-        DataError: the run does not say, as an imported model, or the data set is gone.
-    """
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        path = Path(config["config"]["data"]["path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{folder} does not say which data it was trained on",
-            fix="name a data set with --data",
-        ) from error
-    if not path.exists():
-        raise DataError(
-            f"the data set {path}, on which {folder} was trained, is not there",
-            fix="name it with --data, or start where the training was started",
-        )
-    return path
-
-
-def matching_labels(
-    dataset: EmotionDataset, split: Split, label_names: Sequence[str]
-) -> np.ndarray:
-    """Return the labels of a split in the order of ``label_names``, matched by name, (n, L).
-
-    Raises:
-        DataError: the data set has other labels.
-    """
-    if set(dataset.label_names) != set(label_names):
-        raise DataError(
-            f"the data set {dataset.card.name!r} has the labels {', '.join(dataset.label_names)}",
-            expected=f"those of the model: {', '.join(label_names)}",
-            fix="evaluate on data with the same labels, in any order",
-        )
-    columns = [dataset.label_names.index(name) for name in label_names]
-    return split.labels[:, columns]

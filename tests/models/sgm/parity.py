@@ -274,26 +274,17 @@ def ranking(model: SGM, memory: Memory, state: State, count: int) -> tuple[Tenso
     return torch.tensor(ids), torch.tensor([[value for value, _ in x] for x in best])
 
 
-def has_defect(case: Case) -> bool:
-    """Whether the recorded beam search repeats a label, as only a defect of the program can.
-
-    In 2018 the masks of the beam search stay with a slot of the beam, not with the hypothesis that
-    moves to another one. The defect is not imitated, so its results are no target.
-    """
-    if not is_2018(case) or "beam.ids" not in case.io:
-        return False
-    rows = case.io["beam.ids"].tolist()
-    written = [[token for token in row if token >= SPECIAL] for row in rows]
-    return any(len(set(tokens)) < len(tokens) for tokens in written)
-
-
 def aside(case: Case) -> set[str]:
-    """The inputs, and what documents a defect of the program."""
+    """The inputs, and the beam search of 2018.
+
+    Its masks and its previous distributions stay with a slot of the beam, not with the hypothesis
+    that moves to another one, so that a label may repeat. The defect is not imitated: a correct
+    search need not give the same answer.
+    """
     inputs = {"x", "lengths", "target_ids", "y"}
-    if not has_defect(case):
+    if not is_2018(case):
         return inputs
-    # the labels are a set, which may be right all the same
-    return inputs | {"beam.ids", "beam.attn_weights", "beam.log_prob"}
+    return inputs | {name for name in case.io if name.startswith("beam.")}
 
 
 def compare(case: Case) -> Comparison:
@@ -350,7 +341,7 @@ def gather(case: Case, model: SGM) -> dict[str, Tensor]:
     found |= gather_taught(run)
     with torch.no_grad():
         found |= gather_greedy(run)
-        if "beam.ids" in case.io:
+        if "beam.ids" in case.io and not is_2018(case):
             found |= gather_beam(run)
         if "derived.label_marginals" in case.io:
             held, mass, _ = model.score(memory, state)

@@ -1,4 +1,4 @@
-"""Settings of DFG, the Graph-MFN (ACL 2018), and its two faces: the paper and the program."""
+"""Settings of DFG, the Graph-MFN (ACL 2018), and its two presets: the paper and the program."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

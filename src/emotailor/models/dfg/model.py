@@ -22,7 +22,7 @@ it is at steps that no modality has. A missing modality keeps the zero state its
 
 Two programs are followed: the authors' own of the graph, and MMSA's of the whole network. Every
 place where they depart from the paper is a switch of ``DFGConfig``, marked DIVERGENCE here; an
-unmarked departure is a bug. These hold for both faces:
+unmarked departure is a bug. These hold for both presets:
 DIVERGENCE (no feedback): the paper mentions a network D_z that turns T into an update of the LSTMs,
 without an equation; as in the program, the LSTMs do not see the graph.
 DIVERGENCE (registered networks): both programs keep the networks of the larger vertices outside

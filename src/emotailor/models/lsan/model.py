@@ -26,7 +26,7 @@ none. The sum in C F F is over the words, so it grows with the length of the tex
 documents.
 
 Every place where the authors' program departs from the paper is a switch of ``LSANConfig``, marked
-DIVERGENCE here. These hold for both faces:
+DIVERGENCE here. These hold for both presets:
 DIVERGENCE (start state): the program draws the LSTM's first state at random at every call, when
 testing too; here it is zero, or what the caller gives.
 DIVERGENCE (padding): the program lets padded words into the LSTM, the softmax and the sum; here

@@ -1,4 +1,4 @@
-"""Settings of MISA (ACM MM 2020), and its two faces: the paper and the authors' program."""
+"""Settings of MISA (ACM MM 2020), and its two presets: the paper and the authors' program."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -19,7 +19,7 @@ sequences may differ in length. A missing modality has zero vectors, is not atte
 out of the batch statistics of all losses.
 
 Every place where the authors' program departs from the paper is a switch of ``MISAConfig``, marked
-DIVERGENCE here. These hold for both faces:
+DIVERGENCE here. These hold for both presets:
 DIVERGENCE (reduction): L_diff is the mean over the H x H entries, which is the paper's squared
 Frobenius norm over H^2, as in the program; beta is tuned to it.
 DIVERGENCE (interval): CMD has no factors 1/(b-a)^k; they are 1 for the sigmoid's interval.

@@ -26,7 +26,7 @@ With few labels a threshold can leave edges towards one label only, or none; ``p
 and ``threshold="auto"`` takes the largest of ``THRESHOLDS`` with edges towards two labels or more.
 
 Where the authors' program departs from the paper there is a switch of ``MLGCNConfig``, marked
-DIVERGENCE here. These hold for both faces:
+DIVERGENCE here. These hold for both presets:
 DIVERGENCE (reweight): Eq. 8 is printed with a sum over rows, and the authors corrected it to
 columns, as in their program; ``reweight="rows"`` is the misprint.
 DIVERGENCE (diagonal): A is divided by 1 - p throughout, as in the program: p / (1 - p) beside the

@@ -22,7 +22,7 @@ so has every word of a missing modality. A masked word never happened: the word-
 its state over it. Nonverbal behaviour acts through words alone: without any word its state is zero.
 
 Every place where the authors' program departs from the paper is a switch of ``RAVENConfig``, marked
-DIVERGENCE here; an unmarked departure is a bug. These hold for both faces:
+DIVERGENCE here; an unmarked departure is a bug. These hold for both presets:
 DIVERGENCE (dropout in evaluation): the program never turns dropout off, not even when testing.
 DIVERGENCE (small sizes): the program skips batches of one sample.
 DIVERGENCE (last state): the program can also flatten the states of all words (``lastState`` off),

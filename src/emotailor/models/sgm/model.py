@@ -26,7 +26,7 @@ mode logits are cheap: the largest of the taught steps. ``decode`` is the paper'
 sample without words has zero states and contexts: the decoder writes what it knows of labels.
 
 Every place where program and paper depart is a switch of ``SGMConfig``, marked DIVERGENCE here.
-These hold for both faces:
+These hold for both presets:
 DIVERGENCE (slots): in the beam search of 2018, label masks and previous distributions stay with a
 slot of the beam; here they follow their hypothesis.
 DIVERGENCE (finished): the program's finished samples search on while their batch mates do; here

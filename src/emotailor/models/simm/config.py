@@ -1,4 +1,4 @@
-"""Settings of SIMM (IJCAI 2019), and its two faces: the paper and the authors' program."""
+"""Settings of SIMM (IJCAI 2019), and its two presets: the paper and the authors' program."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

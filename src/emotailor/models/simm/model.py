@@ -18,7 +18,7 @@ modality has a zero specific vector and is left out of the mean of the shared ve
 means in the losses.
 
 Every place where the authors' program departs from the paper is a switch of ``SIMMConfig``, marked
-DIVERGENCE here. These hold for both faces:
+DIVERGENCE here. These hold for both presets:
 DIVERGENCE (reduction): all losses are means over samples and views (and labels), as in the program,
 so that their weights depend on the size of neither.
 DIVERGENCE (decision): the program decides at a logit of 0.5; that is the ``threshold`` of the

@@ -1,0 +1,51 @@
+"""The data that a run belongs to: the path of its data set, and labels matched by name."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from emotailor.data.dataset import EmotionDataset, Split
+from emotailor.errors import DataError
+from emotailor.training.run_folder import CONFIG_FILE
+
+
+def trained_on(folder: Path) -> Path:
+    """Return the path of the data set that a run was trained on.
+
+    Raises:
+        DataError: the run does not say, as an imported model, or the data set is gone.
+    """
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        path = Path(config["config"]["data"]["path"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder} does not say which data it was trained on",
+            fix="name a data set with --data",
+        ) from error
+    if not path.exists():
+        raise DataError(
+            f"the data set {path}, on which {folder} was trained, is not there",
+            fix="name it with --data, or start where the training was started",
+        )
+    return path
+
+
+def matching_labels(
+    dataset: EmotionDataset, split: Split, label_names: Sequence[str]
+) -> np.ndarray:
+    """Return the labels of a split in the order of ``label_names``, matched by name, (n, L).
+
+    Raises:
+        DataError: the data set has other labels.
+    """
+    if set(dataset.label_names) != set(label_names):
+        raise DataError(
+            f"the data set {dataset.card.name!r} has the labels {', '.join(dataset.label_names)}",
+            expected=f"those of the model: {', '.join(label_names)}",
+            fix="evaluate on data with the same labels, in any order",
+        )
+    columns = [dataset.label_names.index(name) for name in label_names]
+    return split.labels[:, columns]

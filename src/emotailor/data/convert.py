@@ -1,7 +1,7 @@
 """Turning the files people have into a stored data set."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ def convert(
     )
     output = Path(output)
     FOLDER.check_new(output, overwrite=overwrite)  # before hours of reading
+
     paths: Path | dict[str, Path]
     if isinstance(source, Mapping):
         paths = {role: Path(path) for role, path in source.items()}
@@ -93,6 +94,7 @@ def convert(
     else:
         paths = first = Path(source)
         chosen = find_format(format or detect(first))
+
     reading = open_source(paths, chosen, options)
     names, order = stored_labels(reading.label_names)
     with DatasetWriter(
@@ -125,62 +127,106 @@ def _provenance(chosen: Format, reading: Reading, options: ConvertOptions) -> di
         small = file.stat().st_size <= HASH_LIMIT
         sources.append({"file": file.name, "sha256": sha256_of(file) if small else None})
 
-    told = {key: value for key, value in vars(options).items() if value is not None}
-    named = {key: v.name if isinstance(v, Path) else v for key, v in told.items()}
-    provenance: dict[str, Any] = {"format": chosen.name, "sources": sources, "options": named}
+    told = {}
+    for key, value in vars(options).items():
+        if value is not None:
+            told[key] = value.name if isinstance(value, Path) else value
 
-    if FORMATS.get(chosen.name) is not chosen:
-        # the version of this package does not say what a reader of somebody else does
-        written_in = source_file(chosen)
-        if written_in is not None:
-            provenance["reader"] = {"file": written_in.name, "sha256": sha256_of(written_in)}
+    provenance: dict[str, Any] = {"format": chosen.name, "sources": sources, "options": told}
+    if FORMATS.get(chosen.name) is chosen:
+        return provenance
+
+    # the version of this package does not say what a reader of somebody else does
+    written_in = source_file(chosen)
+    if written_in is not None:
+        provenance["reader"] = {"file": written_in.name, "sha256": sha256_of(written_in)}
     return provenance
+
+
+class _Tally:
+    """What was seen while samples were written.
+
+    Attributes:
+        taken: number of samples per split.
+        empty: number of samples without any modality per split; they are dropped.
+        present: number of samples that have a modality.
+        finite: modalities with any value that is a number.
+        splits_of: splits in which a video has segments.
+    """
+
+    def __init__(self) -> None:
+        self.taken: Counter[str] = Counter()
+        self.empty: Counter[str] = Counter()
+        self.present: Counter[Modality] = Counter()
+        self.finite: set[Modality] = set()
+        self.splits_of: defaultdict[str, set[str]] = defaultdict(set)
+
+    def add(self, split: str, sample: Sample) -> None:
+        self.taken[split] += 1
+        self.splits_of[video_of(sample.id)].add(split)
+        for m, sequence in sample.sequences.items():
+            self.present[m] += 1
+            if m not in self.finite and np.isfinite(sequence).any():
+                self.finite.add(m)
+
+    def refuse_useless(self, source: Path, notes: Sequence[str]) -> None:
+        """Refuse a source whose features are no numbers, or that has no sample.
+
+        Raises:
+            DataError: it is one.
+        """
+        damaged = [m for m in MODALITIES if self.present[m] and m not in self.finite]
+        if damaged:
+            raise DataError(
+                f"{source}: every value of {' and '.join(damaged)} is NaN or infinite",
+                expected="features that are numbers",
+                fix="extract or export the features again",
+            )
+        if not self.taken:
+            why = f": {'; '.join(notes)}" if notes else ""
+            raise DataError(
+                f"{source} has no sample that can be used{why}", expected="at least one"
+            )
+
+    def notes(self, modalities: Iterable[Modality]) -> list[str]:
+        lines = []
+        for split, count in self.empty.items():
+            lines.append(f"{count} samples of split {split!r} have no modality: dropped")
+
+        total = self.taken.total()
+        for m in modalities:
+            lacking = total - self.present[m]
+            if lacking:
+                lines.append(f"{m} is missing in {lacking} of {total} samples")
+
+        leaked = sum(len(splits) > 1 for splits in self.splits_of.values())
+        if leaked:
+            lines.append(f"{leaked} videos have segments in more than one split")
+        return lines
 
 
 def _write(
     writer: DatasetWriter, reading: Reading, order: list[int], limit: int | None, source: Path
 ) -> None:
     """Write all samples, then what there is to say about them."""
-    taken: Counter[str] = Counter()
-    empty: Counter[str] = Counter()
-    splits_of_video: defaultdict[str, set[str]] = defaultdict(set)
-    present: Counter[Modality] = Counter()
-    finite: set[Modality] = set()
+    tally = _Tally()
     for split, sample in reading.samples:
-        if limit is not None and taken[split] >= limit:
+        if limit is not None and tally.taken[split] >= limit:
             continue
-        sequences = {m: s for m, s in sample.sequences.items() if len(s)}
+        sequences = {m: values for m, values in sample.sequences.items() if len(values)}
         if not sequences:
-            empty[split] += 1
+            tally.empty[split] += 1
             continue
-        present.update(list(sequences))
-        finite |= {m for m, s in sequences.items() if m not in finite and np.isfinite(s).any()}
+
         labels = sample.labels
         if labels is not None and labels.shape == (len(order),):
             labels = labels[order]  # other shapes are refused by the writer
-        writer.add(split, Sample(sample.id, sequences, labels))
-        taken[split] += 1
-        splits_of_video[video_of(sample.id)].add(split)
-    if damaged := [m for m in MODALITIES if present[m] and m not in finite]:
-        raise DataError(
-            f"{source}: every value of {' and '.join(damaged)} is NaN or infinite",
-            expected="features that are numbers",
-            fix="extract or export the features again",
-        )
-    if not taken:
-        why = f": {'; '.join(reading.notes)}" if reading.notes else ""
-        raise DataError(f"{source} has no sample that can be used{why}", expected="at least one")
-    total = taken.total()
-    notes = [*reading.notes]
-    notes += [f"{n} samples of split {s!r} have no modality: dropped" for s, n in empty.items()]
-    notes += [
-        f"{m} is missing in {total - present[m]} of {total} samples"
-        for m in reading.dims
-        if present[m] < total
-    ]
-    if leaked := sum(len(s) > 1 for s in splits_of_video.values()):
-        notes.append(f"{leaked} videos have segments in more than one split")
-    if limit is not None:
-        notes.append(f"limited to {limit} samples per split")
-    for line in notes:
+        stored = Sample(sample.id, sequences, labels)
+        writer.add(split, stored)
+        tally.add(split, stored)
+
+    tally.refuse_useless(source, reading.notes)
+    for line in (*reading.notes, *tally.notes(reading.dims)):
         writer.note(line)
+    if limit is not None:
+        writer.note(f"limited to {limit} samples per split")

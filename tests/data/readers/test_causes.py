@@ -26,18 +26,19 @@ from tests.data.readers.sources import MAKERS
 # per format, functions of ours on the way of its files
 HELPERS = {
     "tailor": [(tailor, "_labels"), (tailor, "_columns"), (_pickle, "_load_zip"),
-               (_pickle, "refuse_deep_nesting"), (tailor, "splits_of"), (tailor, "strip_padding")],
-    "mult": [(mult, "_ids"), (mult, "_find"), (mult, "check_blocks"), (_labels, "_names"),
+               (_pickle, "refuse_deep_nesting"), (tailor, "splits_of"), (_common, "strip_padding")],
+    "mult": [(mult, "_ids"), (mult, "_find"), (_common, "check_blocks"), (_labels, "_names"),
              (_labels, "_numbers"), (_common, "_rectangular"), (mult, "unmatched")],
-    "mmsa": [(mmsa, "_ids"), (mmsa, "_all_lengths"), (mmsa, "decide_aligned"),
-             (mmsa, "read_blocks"), (mmsa, "strip_padding")],
+    "mmsa": [(mmsa, "_ids"), (mmsa, "_all_lengths"), (_common, "decide_aligned"),
+             (mmsa, "read_blocks"), (_common, "strip_padding")],
     "csd": [(csd, "_roles_in"), (csd, "overlapping"), (csd, "mean_per_word"), (csd, "read_folds"),
             (csd, "_pairs_in_json"), (_csd.Csd, "entry"), (_csd.Csd, "_layout"),
             (_labels, "_segments"), (_labels, "_columns")],
     "table": [(table, "_read_rows"), (table, "_label_columns"), (table, "_sequence"),
               (table, "as_float32"), (table, "canonical_split")],
-    "npz": [(npz, "_names"), (npz, "_strings"), (npz, "canonical_split"), (npz, "check_blocks")],
-    "pom": [(pom, "_ratings"), (pom, "_sequence_files"), (pom, "decide_aligned")],
+    "npz": [(npz, "_names"), (npz, "_strings"), (npz, "canonical_split"),
+            (_common, "check_blocks")],
+    "pom": [(pom, "_ratings"), (pom, "_sequence_files"), (_common, "decide_aligned")],
 }  # fmt: skip
 CASES = [(name, *where) for name, places in HELPERS.items() for where in places]
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from emotailor.data.padding import strip_padding
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, EmotailorError
 
@@ -245,16 +246,19 @@ class Block:
     """
 
     def __init__(self, where: str, value: Any, *, vectors: bool = False) -> None:
-        self._items: Any
-        one_by_one = isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.ndim > 0
-        if one_by_one or isinstance(value, list | tuple):
-            self._items = _separate(where, value)
-            self.dim = self._items[0].shape[1]
-            self.lengths = np.array([len(item) for item in self._items])
-        else:
-            self._items = _rectangular(where, value, vectors)
-            self.dim = self._items.shape[2]
-            self.lengths = np.full(len(self._items), self._items.shape[1])
+        listed = isinstance(value, list | tuple)
+        objects = isinstance(value, np.ndarray) and value.dtype.kind == "O"
+        if listed or (objects and value.ndim > 0):
+            items = _separate(where, value)
+            self._items: Any = items
+            self.dim = items[0].shape[1]
+            self.lengths = np.array([len(item) for item in items])
+            return
+
+        array = _rectangular(where, value, vectors)
+        count, steps, self.dim = array.shape
+        self._items = array
+        self.lengths = np.full(count, steps)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -373,6 +377,43 @@ def decide_aligned(
             fix="convert it as unaligned, or use the aligned file",
         )
     return align is not False
+
+
+class Padded:
+    """The sequences of all splits of a source that pads them.
+
+    Args:
+        path: the source, for messages.
+        blocks: split -> modality -> sequences.
+        counts: split -> number of samples.
+        align: True or False to insist on aligned or unaligned; None to find out.
+
+    Attributes:
+        blocks: as given.
+        dims: feature width per modality.
+        aligned: whether step i of every modality of a sample is the same moment.
+
+    Raises:
+        DataError: the splits do not fit each other or ``align``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        blocks: Mapping[str, Mapping[Modality, Block]],
+        counts: Mapping[str, int],
+        align: bool | None,
+    ) -> None:
+        self.blocks = blocks
+        self.dims = check_blocks(blocks, counts, path)
+        self.aligned = decide_aligned(blocks, align, path)
+
+    def cut(
+        self, split: str, index: int, lengths: Mapping[Modality, int] | None = None
+    ) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
+        """Return the sequences of one sample without their padding, by known lengths if given."""
+        padded = {m: block[index] for m, block in self.blocks[split].items()}
+        return strip_padding(padded, aligned=self.aligned, lengths=lengths)
 
 
 def splits_of(content: Any, path: Path, keys: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -15,15 +15,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
     Block,
     ConvertOptions,
+    Padded,
     Reading,
     as_array,
     as_text,
-    check_blocks,
-    decide_aligned,
     read_blocks,
     splits_of,
 )
@@ -49,12 +47,17 @@ def read_mmsa(path: Path, options: ConvertOptions) -> Reading:
     if not all("text" in content for content in splits.values()):
         notes.append("no text modality: the source has token ids (text_bert) at most, no features")
         del keys["text"]
-    ids = {s: _ids(f"{path}: split {s!r}: id", content["id"]) for s, content in splits.items()}
+
+    ids = {}
+    found = {}
+    for split, content in splits.items():
+        ids[split] = _ids(f"{path}: split {split!r}: id", content["id"])
+        found[split] = [table.find(name) for name in ids[split]]
+
+    counts = {split: len(names) for split, names in ids.items()}
     blocks = read_blocks(path, splits, keys)
-    dims = check_blocks(blocks, {s: len(names) for s, names in ids.items()}, path)
-    aligned = decide_aligned(blocks, options.align, path)
+    padded = Padded(path, blocks, counts, options.align)
     lengths = _all_lengths(path, splits, keys, blocks)
-    found = {s: [table.find(name) for name in names] for s, names in ids.items()}
     notes += unmatched(path, table, found, ids)
 
     def samples() -> Iterator[tuple[str, Sample]]:
@@ -62,12 +65,12 @@ def read_mmsa(path: Path, options: ConvertOptions) -> Reading:
             for i, segment in enumerate(segments):
                 if segment is None:
                     continue
-                known = {m: int(values[i]) for m, values in lengths[split].items()}
-                padded = {m: block[i] for m, block in blocks[split].items()}
-                sequences = strip_padding(padded, aligned=aligned, lengths=known)
+                known = {m: int(steps[i]) for m, steps in lengths[split].items()}
+                sequences = padded.cut(split, i, known)
                 yield split, Sample(ids[split][i], sequences, segment.labels)
 
-    return Reading(table.names, dims, aligned, samples(), [path, table.path], notes)
+    files = [path, table.path]
+    return Reading(table.names, padded.dims, padded.aligned, samples(), files, notes)
 
 
 def _ids(where: str, value: Any) -> list[str]:

@@ -12,14 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
     ConvertOptions,
+    Padded,
     Reading,
     as_array,
     as_text,
-    check_blocks,
-    decide_aligned,
     read_blocks,
     splits_of,
 )
@@ -41,23 +39,25 @@ def read_mult(path: Path, options: ConvertOptions) -> Reading:
     """
     splits = splits_of(load_pickle(path), path, (*KEYS.values(), "id"))
     table = need_label_file(path, options)
-    ids = {s: _ids(f"{path}: split {s!r}", content["id"]) for s, content in splits.items()}
-    blocks = read_blocks(path, splits, KEYS)
-    dims = check_blocks(blocks, {s: len(names) for s, names in ids.items()}, path)
-    aligned = decide_aligned(blocks, options.align, path)
-    found = {s: [_find(table, name) for name in names] for s, names in ids.items()}
-    notes = [*table.notes, options.rule, *unmatched(path, table, found, ids)]
+    ids = {}
+    found = {}
+    for split, content in splits.items():
+        ids[split] = _ids(f"{path}: split {split!r}: 'id'", content["id"])
+        found[split] = [_find(table, name) for name in ids[split]]
+
+    counts = {split: len(names) for split, names in ids.items()}
+    padded = Padded(path, read_blocks(path, splits, KEYS), counts, options.align)
+    notes = [*table.notes, options.rule]
+    notes += unmatched(path, table, found, ids)
 
     def samples() -> Iterator[tuple[str, Sample]]:
         for split, segments in found.items():
             for i, segment in enumerate(segments):
-                if segment is None:
-                    continue
-                padded = {m: block[i] for m, block in blocks[split].items()}
-                sequences = strip_padding(padded, aligned=aligned)
-                yield split, Sample(segment.key, sequences, segment.labels)
+                if segment is not None:
+                    yield split, Sample(segment.key, padded.cut(split, i), segment.labels)
 
-    return Reading(table.names, dims, aligned, samples(), [path, table.path], notes)
+    files = [path, table.path]
+    return Reading(table.names, padded.dims, padded.aligned, samples(), files, notes)
 
 
 def unmatched(
@@ -72,9 +72,12 @@ def unmatched(
         DataError: none has.
     """
     lost = []
+    total = 0
     for split, segments in found.items():
-        lost += [name for name, segment in zip(ids[split], segments, strict=True) if not segment]
-    total = sum(len(segments) for segments in found.values())
+        total += len(segments)
+        for name, segment in zip(ids[split], segments, strict=True):
+            if segment is None:
+                lost.append(name)
 
     if len(lost) == total:
         example = f", such as {lost[0]!r}" if lost else ""
@@ -90,16 +93,16 @@ def unmatched(
 
 def _ids(where: str, value: Any) -> list[tuple[str, ...]]:
     expected = "(N, 3): video, start, end; or (N, 1): video[k]"
-    array = as_array(value, f"{where}: 'id'", expected)
+    array = as_array(value, where, expected)
     if array.ndim == 1:
-        array = array[:, None]
+        array = array[:, None]  # (N, 1)
     if array.ndim != 2 or array.shape[1] not in (1, 3):
-        raise DataError(f"{where}: 'id' has shape {array.shape}", expected=expected)
+        raise DataError(f"{where} has shape {array.shape}", expected=expected)
+    return [_texts(row, where) for row in array.tolist()]
 
-    def texts(row: list[Any]) -> tuple[str, ...]:
-        return tuple(as_text(cell, f"{where}: 'id'") for cell in row)
 
-    return [texts(row) for row in array.tolist()]
+def _texts(row: list[Any], where: str) -> tuple[str, ...]:
+    return tuple(as_text(cell, where) for cell in row)
 
 
 def _find(table: LabelTable, sample_id: tuple[str, ...]) -> Segment | None:

@@ -12,15 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
     Block,
     ConvertOptions,
+    Padded,
     Reading,
     as_text,
     canonical_split,
-    check_blocks,
-    decide_aligned,
     require_file,
     unreadable,
 )
@@ -70,8 +68,7 @@ def read_npz(path: Path, options: ConvertOptions) -> Reading:
     labels = options.binarise(f"{path}: {key}", raw)
     notes.append(options.rule)
 
-    dims = check_blocks({"all": blocks}, {"all": len(ids)}, path)
-    aligned = decide_aligned({"all": blocks}, options.align, path)
+    padded = Padded(path, {"all": blocks}, {"all": len(ids)}, options.align)
     outside = sum(split is None for split in splits)
     if outside:
         notes.append(f"{outside} samples are in no split and were dropped")
@@ -80,11 +77,9 @@ def read_npz(path: Path, options: ConvertOptions) -> Reading:
         for i, split in enumerate(splits):
             if split is None:
                 continue
-            padded = {m: block[i] for m, block in blocks.items()}
-            sequences = strip_padding(padded, aligned=aligned)
-            yield split, Sample(ids[i], sequences, labels[i])
+            yield split, Sample(ids[i], padded.cut("all", i), labels[i])
 
-    return Reading(names, dims, aligned, samples(), [path], notes)
+    return Reading(names, padded.dims, padded.aligned, samples(), [path], notes)
 
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:

@@ -14,13 +14,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
     Block,
     ConvertOptions,
+    Padded,
     Reading,
-    check_blocks,
-    decide_aligned,
     require_file,
     unreadable,
 )
@@ -47,8 +45,8 @@ def read_pom(path: Path, options: ConvertOptions) -> Reading:
     blocks: dict[str, dict[Modality, Block]] = {}
     for split, files in sequences_in.items():
         blocks[split] = {m: Block(str(file), _dataset(file)) for m, file in files.items()}
-    dims = check_blocks(blocks, {split: len(y) for split, y in ratings.items()}, path)
-    aligned = decide_aligned(blocks, options.align, path)
+    counts = {split: len(rated) for split, rated in ratings.items()}
+    padded = Padded(path, blocks, counts, options.align)
 
     count = ratings["train"].shape[1]
     names = options.label_names or tuple(f"trait_{i}" for i in range(count))
@@ -66,14 +64,12 @@ def read_pom(path: Path, options: ConvertOptions) -> Reading:
         for split, rated in ratings.items():
             labels = (rated > median).astype(np.uint8)
             for i, row in enumerate(labels):
-                padded = {m: block[i] for m, block in blocks[split].items()}
-                sequences = strip_padding(padded, aligned=aligned)
-                yield split, Sample(f"{split}-{i:05d}", sequences, row)
+                yield split, Sample(f"{split}-{i:05d}", padded.cut(split, i), row)
 
     used = list(rated_in.values())
     for files in sequences_in.values():
         used += files.values()
-    return Reading(names, dims, aligned, samples(), used, notes)
+    return Reading(names, padded.dims, padded.aligned, samples(), used, notes)
 
 
 def _ratings(folder: Path) -> tuple[dict[str, Float64[np.ndarray, "n traits"]], dict[str, Path]]:

@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from emotailor.data.padding import strip_padding
 from emotailor.data.readers._common import (
     ConvertOptions,
+    Padded,
     Reading,
     as_array,
-    check_blocks,
-    decide_aligned,
     read_blocks,
     splits_of,
 )
@@ -43,26 +41,23 @@ def read_tailor(path: Path, options: ConvertOptions) -> Reading:
     content, unknown = load_torch(path)
     names = options.label_names or CLASSES
     splits = splits_of(content, path, (*_KEYS.values(), "tgt"))
-    labels = {
-        split: _labels(f"{path}: split {split!r}", entry["tgt"], len(names))
-        for split, entry in splits.items()
-    }
-    blocks = read_blocks(path, splits, _KEYS)
-    dims = check_blocks(blocks, {split: len(rows) for split, rows in labels.items()}, path)
-    aligned = decide_aligned(blocks, options.align, path)
+    labels = {}
+    for split, content_of_split in splits.items():
+        where = f"{path}: split {split!r}"
+        labels[split] = _labels(where, content_of_split["tgt"], len(names))
+    counts = {split: len(rows) for split, rows in labels.items()}
+    padded = Padded(path, read_blocks(path, splits, _KEYS), counts, options.align)
 
     notes = ["the source has no sample ids: samples are numbered per split, train-00000 onwards"]
     if unknown:
         notes.append(f"ignored objects of types that are not plain data: {', '.join(unknown)}")
 
     def samples() -> Iterator[tuple[str, Sample]]:
-        for split, parts in blocks.items():
-            for i, row in enumerate(labels[split]):
-                padded = {m: block[i] for m, block in parts.items()}
-                sequences = strip_padding(padded, aligned=aligned)
-                yield split, Sample(f"{split}-{i:05d}", sequences, row)
+        for split, rows in labels.items():
+            for i, row in enumerate(rows):
+                yield split, Sample(f"{split}-{i:05d}", padded.cut(split, i), row)
 
-    return Reading(tuple(names), dims, aligned, samples(), [path], notes)
+    return Reading(tuple(names), padded.dims, padded.aligned, samples(), [path], notes)
 
 
 def _labels(where: str, targets: Any, count: int) -> UInt8[np.ndarray, "n labels"]:

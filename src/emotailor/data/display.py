@@ -33,11 +33,9 @@ def listed(parts: Sequence[str]) -> str:
 def dataset_line(dataset: "EmotionDataset") -> str:
     """Describe a data set: name, splits, widths, alignment and labels."""
     splits = [f"{short(name)} {len(split):,}" for name, split in dataset.splits.items()]
-    widths = ", ".join(f"{m} {dataset.dims[m]}" for m in dataset.modalities)
-    kind = "aligned" if dataset.aligned else "unaligned"
     return (
         f"EmotionDataset {short(dataset.card.name)!r}: samples {listed(splits) or 'none'}; "
-        f"{widths}; {kind}; labels {listed(dataset.label_names)}"
+        f"{_widths(dataset)}; {_kind(dataset)}; labels {listed(dataset.label_names)}"
     )
 
 
@@ -71,27 +69,41 @@ def sample_line(sample: Sample) -> str:
 
 def dataset_table(dataset: "EmotionDataset") -> str:
     """Return an HTML table: a row per split, with its samples and how often each label holds."""
-    names = dataset.label_names
-    heads = ["split", "samples", *(short(name) for name in names[:MOST])]
-    if len(names) > MOST:
-        heads.append(f"{len(names) - MOST} more")
+    names = [short(name) for name in dataset.label_names]
+    rest = len(names) - MOST
+    heads = ["split", "samples", *names[:MOST]]
+    if rest > 0:
+        heads.append(f"{rest} more")
 
     rows = []
     for name, split in dataset.splits.items():
         counts = split.labels.sum(axis=0, dtype=np.int64).tolist()  # (labels,)
-        cells = [short(name), f"{len(split):,}", *(f"{count:,}" for count in counts[:MOST])]
-        if len(names) > MOST:
-            cells.append(f"{sum(counts[MOST:]):,}")
-        rows.append(_row("td", cells))
+        shown = [len(split), *counts[:MOST]]
+        if rest > 0:
+            shown.append(sum(counts[MOST:]))
+        numbers = [f"{count:,}" for count in shown]
+        rows.append(_row("td", [short(name), *numbers]))
 
-    kind = "aligned" if dataset.aligned else "unaligned"
-    widths = ", ".join(f"{m} {dataset.dims[m]}" for m in dataset.modalities)
-    caption = f"{short(dataset.card.name)}: {widths}; {kind}; samples in which each label holds"
+    caption = (
+        f"{short(dataset.card.name)}: {_widths(dataset)}; {_kind(dataset)}; "
+        "samples in which each label holds"
+    )
+    head = _row("th", heads)
+    body = "".join(rows)
     return (
         f"<table><caption>{escape(caption)}</caption>"
-        f"<thead>{_row('th', heads)}</thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<thead>{head}</thead><tbody>{body}</tbody></table>"
     )
 
 
+def _widths(dataset: "EmotionDataset") -> str:
+    return ", ".join(f"{m} {dim}" for m, dim in dataset.dims.items())
+
+
+def _kind(dataset: "EmotionDataset") -> str:
+    return "aligned" if dataset.aligned else "unaligned"
+
+
 def _row(tag: str, cells: Sequence[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+    marked = [f"<{tag}>{escape(cell)}</{tag}>" for cell in cells]
+    return f"<tr>{''.join(marked)}</tr>"

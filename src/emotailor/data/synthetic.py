@@ -230,17 +230,20 @@ def _windows(
         steps: of each modality.
         delays: of each modality, in words.
     """
-    width = np.maximum(1, np.rint(share * words))  # (n,), in words
-    free = words - width + 1
-    first = np.floor(uniform * free[:, None])  # (n, labels), in words
+    # in words
+    width = np.maximum(1, np.rint(share * words))[:, None]  # (n, 1)
+    free = words[:, None] - width + 1
+    first = np.floor(uniform * free)  # (n, labels)
+    begin = first[:, :, None] + delays[:, None, :]  # (n, labels, modalities)
 
-    per_word = steps / words[:, None]
-    per_word = per_word[:, None, :]  # (n, 1, modalities)
-    begin = first[:, :, None] + delays[:, None, :]  # (n, labels, modalities), in words
+    # in steps
+    steps = steps[:, None, :]  # (n, 1, modalities)
+    per_word = steps / words[:, None, None]
     begin = np.rint(begin * per_word)
-    width = np.maximum(1, np.rint(width[:, None, None] * per_word))  # (n, 1, modalities), in steps
-    begin = np.clip(begin, 0, steps[:, None, :] - width)
-    return np.stack([begin, begin + width], axis=-1).astype(np.int64)
+    length = np.maximum(1, np.rint(width[:, :, None] * per_word))  # (n, 1, modalities)
+    begin = np.clip(begin, 0, steps - length)
+    windows = np.stack([begin, begin + length], axis=-1)
+    return windows.astype(np.int64)
 
 
 def _mixing(config: SyntheticConfig) -> dict[Modality, Float32[np.ndarray, "_ _"]]:

@@ -133,10 +133,11 @@ class Csd:
                 expected="numbers (n, dim) and (n, 2)",
             )
 
-        start, end = intervals.astype(np.float64).T
-        good = np.isfinite(start) & np.isfinite(end) & (start >= 0) & (end >= start)
-        self._bad[key] = int((~good).sum())
+        spans = intervals.astype(np.float64)  # (n, 2)
+        start, end = spans.T
+        good = np.isfinite(spans).all(axis=1) & (start >= 0) & (end >= start)
+        self._bad[key] = len(good) - int(good.sum())
 
         in_time = np.argsort(start[good], kind="stable")
-        kept = np.flatnonzero(good)[in_time]
-        return features[kept].astype(np.float64), intervals[kept].astype(np.float64), kept
+        kept = np.flatnonzero(good)[in_time]  # row numbers
+        return features[kept].astype(np.float64), spans[kept], kept

@@ -162,15 +162,17 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.nd
     if not _are_sizes((offset, *size, *stride)):
         raise pickle.UnpicklingError("a tensor of impossible shape")
 
+    values = storage.values
     count = prod(size)
-    available = len(storage.values)
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if count > available or (count > 0 and last >= available):
-        raise pickle.UnpicklingError(f"a tensor {tuple(size)} beyond its storage")
+    if not count:
+        return np.zeros(tuple(size), values.dtype)
 
-    values = storage.values[offset:] if count else storage.values[:0]
-    strides = [step * values.itemsize for step in stride]  # in bytes
-    return np.lib.stride_tricks.as_strided(values, tuple(size), strides, writeable=False)
+    reach = [(n - 1) * step for n, step in zip(size, stride, strict=True)]
+    last = offset + sum(reach)
+    if count > len(values) or last >= len(values):
+        raise pickle.UnpicklingError(f"a tensor {tuple(size)} beyond its storage")
+    in_bytes = [step * values.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(values[offset:], tuple(size), in_bytes, writeable=False)
 
 
 def _numpy(new: str) -> tuple[str, str]:

@@ -225,10 +225,14 @@ class _Cutter:
             return None
 
         features, intervals = self._entry(m, key)
-        if len(intervals) and span[0] >= intervals[:, 1].max():
+        start, end = span
+        if len(intervals) and start >= intervals[:, 1].max():
             self.beyond[m].add(segment.key)
-        inside = overlapping(intervals, *span)
-        return (features[inside], intervals[inside]) if inside.any() else None
+
+        inside = overlapping(intervals, start, end)
+        if not inside.any():
+            return None
+        return features[inside], intervals[inside]
 
     def _entry(self, m: Modality, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Return an entry; segments of one video come one after the other, so the last is kept."""

@@ -123,17 +123,21 @@ def collate(
     values = {}
     masks = {}
     for m, dim in dims.items():
+        # zeros where masked: (B, T, d) and (B, T)
         padded = np.zeros((len(samples), longest[m], dim), np.float32)
         mask = np.zeros((len(samples), longest[m]), np.bool_)
         for row, sample in enumerate(samples):
             sequence = sample.sequences.get(m)
             if sequence is None or not len(sequence):
-                continue
+                continue  # a missing modality has no real step
+
             if standardize is not None:
                 sequence = standardize(m, sequence)
+
             steps = len(sequence)
             padded[row, :steps] = sequence
             mask[row, :steps] = True
+
         values[m] = torch.from_numpy(padded)
         masks[m] = torch.from_numpy(mask)
 
@@ -170,6 +174,8 @@ def epoch_batches(
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
+
+    # neighbours in length together, within pools that are large enough to mix samples
     pool = POOL_BATCHES * batch_size
     found = []
     for start in range(0, len(order), pool):
@@ -177,6 +183,7 @@ def epoch_batches(
         by_length = np.argsort(lengths[part], kind="stable")
         found += _cut(part[by_length], batch_size)
 
+    # short and long batches in turn
     shuffled = rng.permutation(len(found))
     return [found[i] for i in shuffled]
 
@@ -201,6 +208,7 @@ def split_by_steps(
     Returns:
         Positions per part; together every position once.
     """
+    # longest first
     order = np.argsort(-lengths, kind="stable")
     ordered = lengths[order]
     ends = np.cumsum(ordered)
@@ -218,6 +226,7 @@ def split_by_steps(
 
 def _parts(total: int, limit: int, multiple: int, samples: int) -> int:
     """Return into how many parts of about ``limit`` steps ``total`` steps are cut."""
+    # at least one sample a part
     enough = math.ceil(total / limit)
     rounded_up = math.ceil(enough / multiple) * multiple
     return min(rounded_up, samples)

@@ -65,6 +65,7 @@ class SampleChecker:
             )
         self._seen[sample.id] = split
 
+        # readers give labels of any kind of number
         labels = np.asarray(() if sample.labels is None else sample.labels)
         complete = labels.shape == (len(self.label_names),)
         if not complete or not np.isin(labels, (0, 1)).all():
@@ -96,6 +97,7 @@ class SampleChecker:
 
         sequences = {}
         for m, array in sample.sequences.items():
+            # no step at all is a missing modality
             if np.size(array):
                 sequences[m] = self._sequence(where, m, array)
         if not sequences:
@@ -121,6 +123,8 @@ class SampleChecker:
 
         with np.errstate(over="ignore"):  # beyond float32 becomes inf, and is counted as such
             values = values.astype(np.float32)
+
+        # one such value would make a loss NaN
         bad = ~np.isfinite(values)
         if bad.any():
             self._count(modality, bad)

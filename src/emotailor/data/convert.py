@@ -124,6 +124,7 @@ def stored_labels(names: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
 def _provenance(chosen: Format, reading: Reading, options: ConvertOptions) -> dict[str, Any]:
     sources = []
     for file in reading.files:
+        # hashing a larger one would take longer than reading it
         small = file.stat().st_size <= HASH_LIMIT
         sources.append({"file": file.name, "sha256": sha256_of(file) if small else None})
 
@@ -218,6 +219,7 @@ def _write(
             tally.empty[split] += 1
             continue
 
+        # from the order of the source to that of the data set
         labels = sample.labels
         if labels is not None and labels.shape == (len(order),):
             labels = labels[order]  # other shapes are refused by the writer

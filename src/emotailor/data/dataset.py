@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 
 from emotailor.data.card import DatasetCard
 from emotailor.data.checker import SampleChecker
-from emotailor.data.display import dataset_line, dataset_table, split_line
+from emotailor.data.display import Outline, SplitCounts, dataset_line, dataset_table, split_line
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
@@ -84,11 +84,12 @@ class Split:
     _starts: list[int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        # position of the first sample of each shard, and one past the last
         starts = np.cumsum([0, *(shard.size for shard in self.shards)]).tolist()
         object.__setattr__(self, "_starts", starts)
 
     def __repr__(self) -> str:
-        return split_line(self)
+        return split_line(self.name, len(self), self.labels.shape[1], self.modalities)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -159,10 +160,20 @@ class EmotionDataset:
     splits: Mapping[str, Split]
 
     def __repr__(self) -> str:
-        return dataset_line(self)
+        sizes = {name: len(split) for name, split in self.splits.items()}
+        return dataset_line(self._shown, sizes)
 
     def _repr_html_(self) -> str:
-        return dataset_table(self)
+        counts = {}
+        for name, split in self.splits.items():
+            held = split.labels.sum(axis=0, dtype=np.int64)  # (labels,)
+            counts[name] = SplitCounts(len(split), held.tolist())
+        return dataset_table(self._shown, counts)
+
+    @property
+    def _shown(self) -> Outline:
+        dims: dict[str, int] = {m: self.card.dims[m] for m in self.modalities}
+        return Outline(self.card.name, self.label_names, dims, self.aligned)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EmotionDataset):

@@ -1,21 +1,40 @@
 """How a data set and its parts show themselves: a line in a terminal, a table in a notebook."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-from emotailor.data.sample import MODALITIES, Sample
-
-if TYPE_CHECKING:
-    from emotailor.data.dataset import EmotionDataset, Split
+from typing import NamedTuple
 
 MOST = 8
 """How many names are shown before the rest is only counted."""
 
 LONGEST = 40
 """How many characters of one name are shown."""
+
+
+class SplitCounts(NamedTuple):
+    """Number of samples of a split, and in how many of them each label holds."""
+
+    samples: int
+    labels: Sequence[int]
+
+
+class Outline(NamedTuple):
+    """What is shown of a data set."""
+
+    name: str
+    label_names: Sequence[str]
+    dims: Mapping[str, int]
+    aligned: bool
+
+    @property
+    def widths(self) -> str:
+        """Modalities with their widths."""
+        return ", ".join(f"{m} {dim}" for m, dim in self.dims.items())
+
+    @property
+    def kind(self) -> str:
+        """Whether step i is the same moment in all modalities, in a word."""
+        return "aligned" if self.aligned else "unaligned"
 
 
 def short(name: str) -> str:
@@ -30,62 +49,61 @@ def listed(parts: Sequence[str]) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
-def dataset_line(dataset: "EmotionDataset") -> str:
-    """Describe a data set: name, splits, widths, alignment and labels."""
-    splits = [f"{short(name)} {len(split):,}" for name, split in dataset.splits.items()]
+def dataset_line(outline: Outline, sizes: Mapping[str, int]) -> str:
+    """Describe a data set: name, samples per split, widths, alignment and labels."""
+    splits = [f"{short(name)} {size:,}" for name, size in sizes.items()]
     return (
-        f"EmotionDataset {short(dataset.card.name)!r}: samples {listed(splits) or 'none'}; "
-        f"{_widths(dataset)}; {_kind(dataset)}; labels {listed(dataset.label_names)}"
+        f"EmotionDataset {short(outline.name)!r}: samples {listed(splits) or 'none'}; "
+        f"{outline.widths}; {outline.kind}; labels {listed(outline.label_names)}"
     )
 
 
-def split_line(split: "Split") -> str:
+def split_line(name: str, samples: int, labels: int, modalities: Sequence[str]) -> str:
     """Describe a split: name, numbers of samples and labels, modalities."""
-    labels = split.labels.shape[1]
     return (
-        f"Split {short(split.name)!r}: {len(split):,} samples, {labels} labels, "
-        f"{', '.join(split.modalities) or 'no modality'}"
+        f"Split {short(name)!r}: {samples:,} samples, {labels} labels, "
+        f"{', '.join(modalities) or 'no modality'}"
     )
 
 
-def sample_line(sample: Sample) -> str:
-    """Describe a sample: id, the shape of each sequence, the labels that hold."""
-    shapes = []
-    for m in MODALITIES:
-        sequence = sample.sequences.get(m)
-        if sequence is not None and len(sequence):
-            shapes.append(f"{m} {sequence.shape}")
-        else:
-            shapes.append(f"{m} missing")
+def sample_line(
+    name: str, shapes: Mapping[str, tuple[int, ...] | None], labels: Sequence[int] | None
+) -> str:
+    """Describe a sample: id, the shape of each sequence, the labels that hold.
 
-    if sample.labels is None:
-        labels = "labels unknown"
-    elif len(sample.labels) <= MOST:
-        labels = f"labels {np.asarray(sample.labels).tolist()}"
+    Args:
+        name: id of the sample.
+        shapes: per modality the shape of the sequence; None where it is missing.
+        labels: 0 or 1 for each label; None where they are unknown.
+    """
+    sequences = [f"{m} missing" if s is None else f"{m} {s}" for m, s in shapes.items()]
+    if labels is None:
+        known = "labels unknown"
+    elif len(labels) <= MOST:
+        known = f"labels {list(labels)}"
     else:
-        labels = f"{int(np.sum(sample.labels))} of {len(sample.labels)} labels hold"
-    return f"Sample {short(sample.id)!r}: {', '.join(shapes)}; {labels}"
+        known = f"{sum(labels)} of {len(labels)} labels hold"
+    return f"Sample {short(name)!r}: {', '.join(sequences)}; {known}"
 
 
-def dataset_table(dataset: "EmotionDataset") -> str:
+def dataset_table(outline: Outline, splits: Mapping[str, SplitCounts]) -> str:
     """Return an HTML table: a row per split, with its samples and how often each label holds."""
-    names = [short(name) for name in dataset.label_names]
+    names = [short(name) for name in outline.label_names]
     rest = len(names) - MOST
     heads = ["split", "samples", *names[:MOST]]
     if rest > 0:
         heads.append(f"{rest} more")
 
     rows = []
-    for name, split in dataset.splits.items():
-        counts = split.labels.sum(axis=0, dtype=np.int64).tolist()  # (labels,)
-        shown = [len(split), *counts[:MOST]]
+    for name, counts in splits.items():
+        shown = [counts.samples, *counts.labels[:MOST]]
         if rest > 0:
-            shown.append(sum(counts[MOST:]))
+            shown.append(sum(counts.labels[MOST:]))
         numbers = [f"{count:,}" for count in shown]
         rows.append(_row("td", [short(name), *numbers]))
 
     caption = (
-        f"{short(dataset.card.name)}: {_widths(dataset)}; {_kind(dataset)}; "
+        f"{short(outline.name)}: {outline.widths}; {outline.kind}; "
         "samples in which each label holds"
     )
     head = _row("th", heads)
@@ -96,14 +114,7 @@ def dataset_table(dataset: "EmotionDataset") -> str:
     )
 
 
-def _widths(dataset: "EmotionDataset") -> str:
-    return ", ".join(f"{m} {dim}" for m, dim in dataset.dims.items())
-
-
-def _kind(dataset: "EmotionDataset") -> str:
-    return "aligned" if dataset.aligned else "unaligned"
-
-
 def _row(tag: str, cells: Sequence[str]) -> str:
+    # names come from files of anybody, and are text, never markup
     marked = [f"<{tag}>{escape(cell)}</{tag}>" for cell in cells]
     return f"<tr>{''.join(marked)}</tr>"

@@ -105,6 +105,8 @@ def inspect_dataset(dataset: EmotionDataset) -> DatasetReport:
 def _modality(dim: int, per_split: Sequence[Int64[np.ndarray, "_"]]) -> ModalityReport:
     empty = np.zeros(0, np.int64)
     lengths = np.concatenate([empty, *per_split])
+
+    # the paper's lengths are of those that have the modality
     present = lengths[lengths > 0]
     absent = len(lengths) - len(present)
     return ModalityReport(
@@ -122,8 +124,10 @@ def _split(
     labels: Int64[np.ndarray, "n labels"],
     lengths: dict[Modality, Int64[np.ndarray, "n"]],
 ) -> SplitReport:
+    # labels (n, labels), lengths (n,) per modality
     counts = dict(zip(names, labels.sum(0).tolist(), strict=True))
     nothing = labels.sum(1) == 0
+
     missing = {}
     for m, steps in lengths.items():
         absent = int((steps == 0).sum())

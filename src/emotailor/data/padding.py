@@ -30,6 +30,7 @@ def nonzero_steps(values: Float32[np.ndarray, "steps dim"]) -> Bool[np.ndarray, 
 
 def _span_of_length(values: Float32[np.ndarray, "steps dim"], length: int) -> slice:
     """Return where ``length`` real steps lie: in front, unless the padding is evidently there."""
+    # a real step may be all zero, so the padding shows only by what lies beside it
     first = len(values) - length
     real = nonzero_steps(values)
     padded_in_front = real[length:].any() and not real[:first].any()
@@ -81,6 +82,7 @@ def _common_span(
 ) -> slice:
     """Return the steps that are real in any modality."""
     if lengths:
+        # (steps, all features)
         joined = np.concatenate(list(sequences.values()), axis=1)
         return _span_of_length(joined, max(lengths.values()))
     real = [nonzero_steps(values) for values in sequences.values()]

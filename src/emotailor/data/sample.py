@@ -8,6 +8,8 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from emotailor.data.display import sample_line
+
 Modality = Literal["visual", "audio", "text"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 """The three modalities, in the paper's order v, a, t."""
@@ -53,6 +55,11 @@ class Sample:
     labels: UInt8[np.ndarray, "labels"] | None = None
 
     def __repr__(self) -> str:
-        from emotailor.data.display import sample_line
+        shapes: dict[str, tuple[int, ...] | None] = {}
+        for m in MODALITIES:
+            sequence = self.sequences.get(m, ())
+            missing = not len(sequence)
+            shapes[m] = None if missing else np.shape(sequence)
 
-        return sample_line(self)
+        labels = None if self.labels is None else np.asarray(self.labels).tolist()
+        return sample_line(self.id, shapes, labels)

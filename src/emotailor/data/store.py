@@ -111,12 +111,15 @@ class DatasetWriter:
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
         self._path = Path(path)
+
         FOLDER.check_new(self._path, overwrite=overwrite)
         self._checker = SampleChecker(name, label_names, dims, aligned)
         self._provenance = dict(provenance or {})
         self._shard_bytes = shard_bytes
         self._replacing = replacing_folder(self._path, overwrite=overwrite)
         self._folder: Path | None = None
+
+        # per split: samples that wait for a shard, and what is written already
         self._pending: defaultdict[str, list[Sample]] = defaultdict(list)
         self._pending_bytes: Counter[str] = Counter()
         self._shards: defaultdict[str, list[FileCard]] = defaultdict(list)
@@ -153,9 +156,11 @@ class DatasetWriter:
             raise DataError(
                 f"split name {split!r}", expected="letters, digits, '_' and '-', such as 'train'"
             )
+
         checked = self._checker.check(split, sample)
         self._shards.setdefault(split, [])  # splits keep the order in which they first came
         self._pending[split].append(checked)
+
         self._pending_bytes[split] += sum(s.nbytes for s in checked.sequences.values())
         if self._pending_bytes[split] >= self._shard_bytes:
             self._flush(split)
@@ -171,18 +176,22 @@ class DatasetWriter:
         self._attachments.append(self._save(f"{name}.safetensors", contiguous))
 
     def _flush(self, split: str) -> None:
+        """Write what is pending of a split as its next shard."""
         assert self._folder is not None
         samples = self._pending.pop(split, [])
         self._pending_bytes[split] = 0
 
+        # (samples, labels), also where there is no sample
         labels = np.array([sample.labels for sample in samples], np.uint8)
         self._label_sums[split] += labels.sum(0, dtype=np.int64)
+
         tensors = _id_tensors(samples)
         tensors["labels"] = labels.reshape(len(samples), len(self._checker.label_names))
         for m, dim in self._checker.dims.items():
             ragged = Ragged.pack([sample.sequences.get(m) for sample in samples], dim)
             tensors[f"{m}.values"] = ragged.values
             tensors[f"{m}.offsets"] = ragged.offsets
+            # what is not seen in training must not leak into the statistics
             if split == "train":
                 self._moments[m].add(ragged.values)
 
@@ -328,6 +337,7 @@ def map_tensors(file: Path) -> dict[str, np.ndarray]:
             fix="convert the data again, or copy the file again",
         ) from error
 
+    # the arrays lie behind the header, at the places that it names
     data = np.memmap(file, np.uint8, "r", offset=8 + size)
     tensors = {}
     for key, entry in header.items():
@@ -337,6 +347,7 @@ def map_tensors(file: Path) -> dict[str, np.ndarray]:
             raise DataError(
                 f"{file}: tensor {key!r} has type {entry['dtype']}", expected="F32, I64 or U8"
             )
+
         begin, end = entry["data_offsets"]
         kind = _NUMPY_TYPES[entry["dtype"]]
         tensors[key] = np.asarray(data[begin:end]).view(kind).reshape(entry["shape"])
@@ -346,6 +357,8 @@ def map_tensors(file: Path) -> dict[str, np.ndarray]:
 def _open_shard(file: Path, card: DatasetCard) -> tuple[list[str], np.ndarray, Shard]:
     tensors = map_tensors(file)
     ids: list[str] = []
+
+    # each check relies on those before it
     misfit = _wrong_types(tensors, card)
     if misfit is None:
         misfit = _wrong_offsets("ids.offsets", tensors["ids.offsets"], len(tensors["ids.bytes"]))
@@ -363,6 +376,7 @@ def _open_shard(file: Path, card: DatasetCard) -> tuple[list[str], np.ndarray, S
 
     sequences = {}
     for m in card.dims:
+        # offsets are small and asked for all the time; values stay on disk
         offsets = np.array(tensors[f"{m}.offsets"])
         sequences[m] = Ragged(tensors[f"{m}.values"], offsets)
     return ids, np.array(tensors["labels"]), Shard(sequences, len(ids))
@@ -422,8 +436,9 @@ def _wrong_sequences(
     tensors: Mapping[str, np.ndarray], card: DatasetCard, samples: int
 ) -> str | None:
     for m, dim in card.dims.items():
-        values = tensors[f"{m}.values"]
-        offsets = tensors[f"{m}.offsets"]
+        values = tensors[f"{m}.values"]  # (steps, dim)
+        offsets = tensors[f"{m}.offsets"]  # (samples + 1,)
+
         if values.shape[1] != dim:
             return f"{m}.values has shape {values.shape}, expected (steps, {dim})"
         if len(offsets) != samples + 1:
@@ -444,6 +459,7 @@ def open_dataset(path: str | Path) -> EmotionDataset:
     card = read_card(folder)
     splits = {}
     for name, split_card in card.splits.items():
+        # a split without shards still has columns for its labels
         ids: list[str] = []
         labels: list[np.ndarray] = [np.zeros((0, len(card.label_names)), np.uint8)]
         shards = []
@@ -475,6 +491,7 @@ def read_statistics(path: str | Path) -> dict[str, np.ndarray]:
             f"{path} has no feature statistics because it has no split 'train'",
             expected="a data set with a training split",
         )
+
     file = Path(path) / card.statistics.file
     arrays = _load(file, card.statistics.sha256)
     for m, dim in card.dims.items():
@@ -514,4 +531,5 @@ def read_attachment(path: str | Path, name: str) -> dict[str, np.ndarray]:
     names = [attachment.file for attachment in read_card(path).attachments]
     if f"{name}.safetensors" not in names:
         raise DataError(f"the data set {path} has no {name!r} beside it: {names or 'nothing'}")
+
     return _load(Path(path) / f"{name}.safetensors")

@@ -159,6 +159,7 @@ def _draw(
 ) -> Int64[np.ndarray, "n"]:
     """Draw from a discrete distribution by inverting its cumulative one."""
     cumulative = np.cumsum(probabilities)
+    # the last sum may miss 1 by rounding
     return np.searchsorted(cumulative / cumulative[-1], uniform, side="right")
 
 
@@ -181,6 +182,8 @@ def _plan(config: SyntheticConfig, split: str) -> _Plan:
     # one row of uniforms per sample, so that the first rows do not depend on the number of rows
     width = 2 + n_labels + 3 * n_modalities
     uniform = rng.random((config.sizes[split], width))
+
+    # every column has one use, so that no draw decides about two things
     of_labels = uniform[:, 0]
     of_words = uniform[:, 1]
     ends = np.cumsum([n_labels, n_modalities, n_modalities])
@@ -195,6 +198,7 @@ def _plan(config: SyntheticConfig, split: str) -> _Plan:
         steps = _unaligned_steps(words, of_rate)
         delays = of_delay * [MAX_DELAY[m] for m in MODALITIES]
 
+    # the modality with the highest draw stays, so that every sample keeps one
     missing = of_missing < config.missing
     kept = of_missing.argmax(1)
     missing[np.arange(len(words)), kept] = False
@@ -209,6 +213,7 @@ def _unaligned_steps(
     """Return the steps of each modality at its own rate, which varies by a fifth."""
     rates = np.array([STEPS_PER_WORD[m] for m in MODALITIES])
     most = [MAX_STEPS[m] for m in MODALITIES]
+    # words have no rate: a step of text is a word
     jitter = np.where(rates > 1, 0.8 + 0.4 * uniform, 1.0)
     steps = np.rint(words[:, None] * rates * jitter)
     return np.clip(steps, 1, most).astype(np.int64)
@@ -279,6 +284,8 @@ class SyntheticSplit:
         split = _SPLITS.index(self.name)
         rng = np.random.default_rng([self.config.seed, _FEATURES, split, index])
         words = int(self.plan.words[index])
+
+        # (words, factors), the same in all modalities
         shared = _factors(rng, words, SHARED_FACTORS)
 
         present = {}
@@ -303,16 +310,20 @@ class SyntheticSplit:
         # noise is per word: a faster modality is noisier per step, and as hard in all
         noise = np.float32(self.config.noise * (steps / words) ** 0.5)
 
+        # where a label holds, its window is 1 higher than the noise around it
         carried = np.nonzero(_CARRIED[:, column])[0]
         evidence = noise * rng.standard_normal((steps, len(carried)), np.float32)
         for k, label in enumerate(carried):
             begin, end = plan.windows[index, label, column]
             evidence[begin:end, k] += plan.labels[index, label]
 
+        # a step shows the factors of the word that is spoken at its middle
         private = _factors(rng, words, PRIVATE_FACTORS)
         middles = np.arange(steps) + 0.5
         moments = middles * (words / steps) - plan.delays[index, column]  # in words
         word = np.clip(moments, 0, words - 1).astype(np.int64)  # (steps,)
+
+        # (steps, factors) to (steps, dim)
         factors = np.concatenate([shared[word], private[word], evidence], axis=1)
 
         mixing = self.mixing[MODALITIES[column]]  # (factors, dim)
@@ -324,6 +335,7 @@ class SyntheticSplit:
 
 def _factors(rng: np.random.Generator, words: int, count: int) -> Float32[np.ndarray, "_ _"]:
     """Draw factors (words, count) of variance 1: half of it from word to word."""
+    # half of the variance stays for the whole utterance
     level = rng.standard_normal((1, count), np.float32)
     change = rng.standard_normal((words, count), np.float32)
     return (level + change) * np.float32(0.5**0.5)
@@ -341,12 +353,16 @@ def generate(config: SyntheticConfig) -> tuple[dict[str, SyntheticSplit], Plante
     for split in config.sizes:
         plan = _plan(config, split)
         splits[split] = SyntheticSplit(split, config, plan, mixing)
+
+        # -1 where a modality has nothing to show
         planted = _CARRIED & ~plan.missing[:, None, :]  # (n, labels, modalities)
         windows[split] = np.where(planted[..., None], plan.windows, -1)
 
     readout = {}
     for column, m in enumerate(MODALITIES):
+        # what was mixed in is read out by the inverse of the map
         inverse = np.linalg.pinv(mixing[m].astype(np.float64)).astype(np.float32)
+
         of_evidence = inverse[:, SHARED_FACTORS + PRIVATE_FACTORS :]  # (dim, labels carried)
         readout[m] = np.zeros((config.dims[m], len(EMOTIONS)), np.float32)
         readout[m][:, _CARRIED[:, column]] = of_evidence
@@ -453,6 +469,7 @@ def planted_evidence(split: Split, truth: PlantedTruth) -> Float[np.ndarray, "n 
         readout = truth.readout[m]
         for i in range(len(split)):
             projected = split.sequence(m, i) @ readout  # (steps, labels)
+
             planted = windows[i, :, column, 0] >= 0
             for label in np.nonzero(planted)[0]:
                 begin, end = windows[i, label, column]

@@ -70,6 +70,7 @@ class ConvertOptions:
         if numbers.dtype.kind not in "fiub" or not np.isfinite(numbers).all():
             raise DataError(f"{where}: labels that are not finite numbers", expected="numbers")
 
+        # also at the threshold itself, if the rule says so
         held = numbers > self.label_threshold
         if self.label_rule == ">=":
             held |= numbers == self.label_threshold
@@ -152,6 +153,7 @@ def canonical_split(name: str) -> str | None:
     name = name.strip()
     if name.lower() in ("", "none", "nan"):
         return None
+
     fold = _SDK_FOLD.fullmatch(name)
     if fold is not None:
         return fold[1]
@@ -255,6 +257,7 @@ class Block:
             self.lengths = np.array([len(item) for item in items])
             return
 
+        # (samples, steps, features)
         array = _rectangular(where, value, vectors)
         count, steps, self.dim = array.shape
         self._items = array
@@ -344,6 +347,7 @@ def check_blocks(
                     expected="one sequence per sample",
                 )
 
+            # the first split that has the modality sets its width
             if dims.setdefault(m, block.dim) != block.dim:
                 raise DataError(
                     f"{path}: {m} has {block.dim} features in split {split!r} and {dims[m]} before",
@@ -427,6 +431,7 @@ def splits_of(content: Any, path: Path, keys: Sequence[str]) -> dict[str, dict[s
     Raises:
         DataError: there is no split, or one lacks a key.
     """
+    # what a pickle holds may be anything
     splits: dict[str, dict[str, Any]] = {}
     entries = content if isinstance(content, dict) else {}
     for name, entry in entries.items():
@@ -462,6 +467,7 @@ def pick_columns(
     Raises:
         DataError: there is no such column.
     """
+    # of two columns that are the same label, the last
     by_name = {same(column): column for column in columns}
     unknown = [name for name in wanted if same(name) not in by_name]
     if unknown:

@@ -71,6 +71,7 @@ class LabelTable:
         found = self._by_key.get(sample_id)
         if found is not None:
             return found
+
         match = _SEGMENT_ID.fullmatch(sample_id)
         if match is None:
             return None
@@ -79,6 +80,7 @@ class LabelTable:
 
     def find_time(self, video: str, start: float, end: float) -> Segment | None:
         """Return the segment of ``video`` with this start and end, within ``TOLERANCE``."""
+        # two programs may round the same time in two ways
         best = None
         least = np.inf
         for segment in self._by_video.get(video, ()):
@@ -156,12 +158,15 @@ def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
         key, video = _names(row)
         if not key:
             raise DataError(f"{where}: no id", expected="one in every row")
+
+        # labels, then start and end where the file has them
         numbers = _numbers(row, [*wanted, "start", "end"] if timed else wanted, where)
+
         names.append((key, video))
         spans.append((numbers[-2], numbers[-1]) if timed else None)
         values.append(numbers[: len(wanted)])
 
-    labels = options.binarise(str(path), np.array(values))
+    labels = options.binarise(str(path), np.array(values))  # (segments, labels)
     segments = [
         Segment(key, video, span, row_labels)
         for (key, video), span, row_labels in zip(names, spans, labels, strict=True)
@@ -185,6 +190,7 @@ def _names(row: dict[str, str]) -> tuple[str, str]:
     key = row.get("key")
     if not key:
         key = f"{name}[{number}]" if name and number else name
+
     if name:
         return key, name
     match = _SEGMENT_ID.fullmatch(key)
@@ -239,6 +245,7 @@ def _segments(
     # an entry that is a segment already keeps its name; others are numbered by row
     is_segment = match is not None and len(spans) == 1
     found = []
+    # entries come in order of time; segments are numbered as they stand in the file
     for i in np.argsort(rows).tolist():
         name = key if is_segment else f"{key}[{rows[i]}]"
         span = float(spans[i, 0]), float(spans[i, 1])

@@ -167,10 +167,12 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.nd
     if not count:
         return np.zeros(tuple(size), values.dtype)
 
+    # the last number that the view would touch
     reach = [(n - 1) * step for n, step in zip(size, stride, strict=True)]
     last = offset + sum(reach)
     if count > len(values) or last >= len(values):
         raise pickle.UnpicklingError(f"a tensor {tuple(size)} beyond its storage")
+
     in_bytes = [step * values.itemsize for step in stride]
     return np.lib.stride_tricks.as_strided(values[offset:], tuple(size), in_bytes, writeable=False)
 
@@ -267,6 +269,8 @@ class _Unpickler(pickle._Unpickler):
         kind, storage_type, key, _, count = pid[:5]
         if kind != "storage" or not isinstance(storage_type, _StorageType):
             raise pickle.UnpicklingError("a tensor of a type that is not plain numbers")
+
+        # a forged count could fill the memory
         dtype = storage_type.dtype
         if type(count) is not int or not 0 <= count * dtype.itemsize <= self._size:
             raise pickle.UnpicklingError(f"a storage of {count} numbers")
@@ -321,6 +325,7 @@ def refuse_deep_nesting(content: Any, path: Path) -> None:
         if id(value) not in heights:
             if level >= MAX_DEPTH:
                 raise _too_deep(path)
+
             children = value.values() if isinstance(value, dict) else value
             inner = max((height(child, level + 1) for child in children), default=0)
             heights[id(value)] = 1 + inner
@@ -367,6 +372,8 @@ def _load_zip(path: Path, unknown: set[str]) -> Any:
                 f"{path} is a zip file, but not one that torch.save writes",
                 expected="an uncompressed archive with a data.pkl",
             )
+
+        # each storage is one file beside the pickle
         folder = names[0].removesuffix("data.pkl")
 
         def read_storage(key: Any, dtype: np.dtype[Any], count: int) -> np.ndarray:
@@ -390,6 +397,7 @@ def _load_legacy(path: Path, unknown: set[str]) -> Any:
             content = unpickler.load()
             keys = _Unpickler(file, path).load()
 
+        # keys may have come out as other objects than those that tensors named
         known = {str(key): storage for key, storage in unpickler.storages.items()}
         if not isinstance(keys, list | tuple) or not {str(key) for key in keys} <= set(known):
             raise DataError(

@@ -100,6 +100,8 @@ def _open_features(
             if m not in roles:
                 continue
             files[m] = stack.enter_context(Csd(roles[m]))
+
+            # words and phones have features that are no numbers
             width = files[m].dim
             if width is not None:
                 dims[m] = width
@@ -123,6 +125,7 @@ def _cut(
     """Yield the segments that are in a split, at most ``limit`` of each; count the others."""
     taken: Counter[str] = Counter()
     for segment in table.segments:
+        # what is dropped is counted by its reason
         split = folds.split_of(segment)
         if split is None:
             dropped["are in no fold"] += 1
@@ -179,6 +182,8 @@ def _roles_in(folder: Path, notes: list[str]) -> dict[str, Path]:
         with Csd(path) as csd:
             root = csd.root
             numeric = csd.dim is not None
+
+        # the root says more than a file name, which anybody may change
         role = _role_of(root) or _role_of(path.stem)
         if role is None:
             notes.append(f"{path.name} was not used: unknown root {root!r}")
@@ -225,6 +230,8 @@ class _Cutter:
             return None
 
         features, intervals = self._entry(m, key)
+
+        # such a segment hints at a label file of another data set
         start, end = span
         if len(intervals) and start >= intervals[:, 1].max():
             self.beyond[m].add(segment.key)
@@ -247,10 +254,12 @@ class _Cutter:
         self, segment: Segment, span: tuple[float, float]
     ) -> dict[Modality, Float32[np.ndarray, "_ _"]] | None:
         """Return the sequences of a segment; None where there is no word to align to."""
+        # of each modality, features (n, dim) and intervals (n, 2)
         found = {m: self._within(m, segment, span) for m in self._files}
         inside = {m: here for m, here in found.items() if here is not None}
         if not self._aligned:
             return {m: as_float32(features) for m, (features, _) in inside.items()}
+
         if "text" not in inside:
             return None
 
@@ -269,6 +278,7 @@ def overlapping(
 ) -> Bool[np.ndarray, "n"]:
     """Say which intervals share time with [start, end); an instant counts if it lies within."""
     first, last = intervals.T
+    # an interval without length shares no time, and is kept all the same
     instant = (first == last) & (first >= start) & (first < end)
     return ((first < end) & (last > start)) | instant
 
@@ -317,6 +327,7 @@ class _Folds:
     def split_of(self, segment: Segment) -> str | None:
         """Return the split, or None where the segment is in none."""
         if self._known is None:
+            # the same video is in the same split on every machine
             tenth = int(hashlib.sha256(segment.video.encode()).hexdigest(), 16) % 10
             return _SPLIT_OF_TENTH[tenth]
         return self._known.get(segment.key, self._known.get(video_of(segment.video)))

@@ -45,6 +45,7 @@ def read_npz(path: Path, options: ConvertOptions) -> Reading:
             expected=f"id, split, labels or {_INTENSITY}, and visual, audio or text",
         )
 
+    # one row per sample in each
     ids = _strings(path, "id", arrays["id"])
     splits = [canonical_split(name) for name in _strings(path, "split", arrays["split"])]
     raw = arrays[key]
@@ -69,6 +70,7 @@ def read_npz(path: Path, options: ConvertOptions) -> Reading:
     notes.append(options.rule)
 
     padded = Padded(path, {"all": blocks}, {"all": len(ids)}, options.align)
+
     outside = sum(split is None for split in splits)
     if outside:
         notes.append(f"{outside} samples are in no split and were dropped")

@@ -42,6 +42,7 @@ def read_pom(path: Path, options: ConvertOptions) -> Reading:
         )
     ratings, rated_in = _ratings(path)
     sequences_in = _sequence_files(path)
+
     blocks: dict[str, dict[Modality, Block]] = {}
     for split, files in sequences_in.items():
         blocks[split] = {m: Block(str(file), _dataset(file)) for m, file in files.items()}
@@ -62,10 +63,11 @@ def read_pom(path: Path, options: ConvertOptions) -> Reading:
 
     def samples() -> Iterator[tuple[str, Sample]]:
         for split, rated in ratings.items():
-            labels = (rated > median).astype(np.uint8)
+            labels = (rated > median).astype(np.uint8)  # (n, traits)
             for i, row in enumerate(labels):
                 yield split, Sample(f"{split}-{i:05d}", padded.cut(split, i), row)
 
+    # every file is named in the provenance
     used = list(rated_in.values())
     for files in sequences_in.values():
         used += files.values()

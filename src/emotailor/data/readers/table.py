@@ -46,6 +46,8 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
         path = _table_in(path)
     rows, columns = _read_rows(path)
     label_columns, notes = _label_columns(path, rows, columns, options)
+
+    # (rows, labels); columns that are not numeric are left out
     values = [[_number(row[column]) for column in label_columns] for row in rows]
     labels = options.binarise(str(path), np.array(values, np.float64))
     notes.append(options.rule)
@@ -55,12 +57,14 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
     files = [path]
     all_vectors = True
     for m in MODALITIES:
+        # one array for all samples comes before a folder of one file per sample
         file = path.with_name(f"{m}.npy")
         folder = path.with_name(m)
         if file.exists():
             dims[m], fetch[m] = _from_array(file, len(rows))
             files.append(file)
             continue
+
         width = _first_width(folder, rows) if folder.is_dir() else None
         if width:
             dims[m] = width
@@ -83,6 +87,8 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
             if split is None:
                 outside += 1
                 continue
+
+            # a file that is not there is a missing modality
             found = {m: get(i, row["id"]) for m, get in fetch.items()}
             sequences = {m: sequence for m, sequence in found.items() if sequence is not None}
             yield split, Sample(row["id"], sequences, labels[i])
@@ -116,6 +122,8 @@ def _read_rows(path: Path) -> tuple[_Rows, list[str]]:
             raise DataError(
                 f"{where}: not as many cells as columns", expected=f"{len(columns)} cells"
             )
+
+        # the id becomes a file name: it must not lead out of the folder
         name = row["id"]
         if not name or Path(name).name != name or "\0" in name:
             raise DataError(

@@ -74,6 +74,7 @@ def _labels(where: str, targets: Any, count: int) -> UInt8[np.ndarray, "n labels
     for i, target in enumerate(targets):
         sample = f"{where}: 'tgt' of sample {i}"
         ids = as_array(target, sample, expected).ravel().tolist()
+
         columns = _columns(ids, count)
         if columns is None:
             raise DataError(
@@ -97,6 +98,7 @@ def _columns(ids: list[Any], count: int) -> list[int] | None:
     if len(ids) < 2 or ids[0] != _BEGIN or ids[-1] != _END:
         return None
 
+    # between the marks stand the classes
     columns = []
     for i in ids[1:-1]:
         if not isinstance(i, int) or not 0 <= i - _FIRST < count:

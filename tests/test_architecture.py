@@ -1,6 +1,8 @@
 """The rooms of the project, and which may know which."""
 
 import ast
+import re
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -80,6 +82,33 @@ def test_no_import_goes_in_a_circle() -> None:
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
         raise AssertionError(" -> ".join(error.args[1])) from error
+
+
+def test_no_room_is_larger_than_a_quarter() -> None:
+    sizes: Counter[str] = Counter()
+    for name, file in modules().items():
+        sizes[name.partition(".")[0]] += len(file.read_text(encoding="utf-8").splitlines())
+    largest, lines = sizes.most_common(1)[0]
+    assert lines <= sum(sizes.values()) / 4, (largest, lines, sum(sizes.values()))
+
+
+def test_a_system_is_named_in_few_places() -> None:
+    """What there is to say of a system stands in its folder, its tests and its page."""
+    root = ROOT.parents[1]
+    name = "mi" + "sa"  # this file does not name it either
+    own = (f"src/emotailor/models/{name}/", f"tests/models/{name}/", f"docs/systems/{name}.md")
+    folders = ["src", "tests", "docs", "examples", "benchmarks", "scripts"]
+    files = [file for folder in folders for file in (root / folder).rglob("*")]
+    named = []
+    for file in [*files, *root.glob("*.md")]:
+        place = file.relative_to(root).as_posix()
+        if not file.is_file() or file.suffix not in {".py", ".md", ".toml", ".txt"}:
+            continue
+        if place.startswith((*own, "docs/_build")):
+            continue
+        if re.search(rf"\b{name}\b", file.read_text(encoding="utf-8"), re.IGNORECASE):
+            named.append(place)
+    assert len(named) <= 10, named
 
 
 def test_configurations_and_data_do_not_import_torch() -> None:

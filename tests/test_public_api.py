@@ -43,7 +43,7 @@ def test_a_wrong_name_or_argument_is_a_type_error(tmp_path: Path) -> None:
     (tmp_path / "user.py").write_text(
         "import emotailor\n"
         "emotailor.trian\n"
-        "emotailor.train({'data': {'path': 'x'}}, 'run', modle='misa')\n"
+        "emotailor.train({'data': {'path': 'x'}}, 'run', modle='mult')\n"
         "emotailor.evaluate('run', resamples='many')\n"
         "score: float = emotailor.evaluate('run').metrics.micro_f1\n"
     )

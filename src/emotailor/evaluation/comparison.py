@@ -205,22 +205,30 @@ class _Judged:
         self, weights: Float64[np.ndarray, "n columns"]
     ) -> dict[str, Float64[np.ndarray, "columns"]]:
         """Call the metrics of others once per column, on the samples as they were drawn."""
-        found = {metric.name: np.empty(weights.shape[1]) for metric in self.extra}
-        if not found:
-            return found
-        for column, counts in enumerate(weights.T.astype(np.int64)):
-            drawn = np.repeat(np.arange(self.samples), counts)
+        if not self.extra:
+            return {}
+
+        columns = weights.shape[1]
+        found = {metric.name: np.empty(columns) for metric in self.extra}
+        rows = np.arange(self.samples)
+        for column in range(columns):
+            # a sample drawn twice stands there twice
+            counts = weights[:, column].astype(np.int64)
+            drawn = np.repeat(rows, counts)
+            labels = self.labels[drawn]
+            scores = self.scores[drawn]
+            decisions = self.decisions[drawn]
             for metric in self.extra:
-                value = metric(self.labels[drawn], self.scores[drawn], self.decisions[drawn])
-                found[metric.name][column] = value
+                found[metric.name][column] = metric(labels, scores, decisions)
         return found
 
 
 def _mean_defined(values: Float64[np.ndarray, "labels columns"]) -> Float64[np.ndarray, "columns"]:
     """Return the mean over the labels that are defined; NaN where none is."""
     defined = ~np.isnan(values)
+    total = np.where(defined, values, 0).sum(0)
     with np.errstate(invalid="ignore"):
-        mean: Float64[np.ndarray, "columns"] = np.where(defined, values, 0).sum(0) / defined.sum(0)
+        mean: Float64[np.ndarray, "columns"] = total / defined.sum(0)
     return mean
 
 
@@ -237,14 +245,22 @@ def _resample(
         Values on the samples, and values on the resamples of what is defined in all of them;
         both empty where there are no resamples.
     """
-    as_they_are = judge(np.ones((samples, 1)))
+    every_sample_once = np.ones((samples, 1))
+    as_they_are = judge(every_sample_once)
     parts = [judge(weights) for weights in _resamples(samples, groups, resamples, seed)]
     if not parts:
         return {}, {}
 
-    drawn = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    defined = {name: values for name, values in drawn.items() if not np.isnan(values).any()}
-    return {name: float(as_they_are[name][0]) for name in defined}, defined
+    values = {}
+    drawn = {}
+    for name in parts[0]:
+        of_resamples = np.concatenate([part[name] for part in parts])
+        # a metric that some resample leaves undefined has no interval
+        if np.isnan(of_resamples).any():
+            continue
+        drawn[name] = of_resamples
+        values[name] = float(as_they_are[name][0])
+    return values, drawn
 
 
 def _interval(

@@ -124,12 +124,16 @@ def seeds_table(
     columns = [*_SEED_COLUMNS, *extra]
     table = _table(title, "system", "runs", *map(title_of, columns))
     for system, summary in systems.items():
-        cells = [_spread(summary.overall.get(name)) for name in columns]
+        cells = []
+        for name in columns:
+            found = summary.overall.get(name)
+            cells.append(_spread(found))
         table.add_row(Text(system), str(summary.runs), *cells)
 
     if published:
+        cells = [published.cell(name) for name in columns]
         table.add_section()
-        table.add_row(Text(published.title), "", *map(published.cell, columns))
+        table.add_row(Text(published.title), "", *cells)
     return _with_notes(table, ["± is the standard deviation over runs (n - 1)."], published)
 
 

@@ -122,7 +122,9 @@ class Metrics(BaseModel):
         Raises:
             ConfigError: pandas is not installed.
         """
-        rows = [{"metric": name, "value": value} for name, value in self.overall().items()]
+        rows = []
+        for name, value in self.overall().items():
+            rows.append({"metric": name, "value": value})
         return data_frame(rows, index="metric")
 
     def labels_to_dataframe(self) -> Any:
@@ -131,7 +133,9 @@ class Metrics(BaseModel):
         Raises:
             ConfigError: pandas is not installed.
         """
-        rows = [{"label": name, **label.model_dump()} for name, label in self.labels.items()]
+        rows = []
+        for name, label in self.labels.items():
+            rows.append({"label": name, **label.model_dump()})
         return data_frame(rows, index="label")
 
     def __repr__(self) -> str:
@@ -272,10 +276,13 @@ def sample_statistics(
     The 2 + 3 L columns are: Jaccard index, all labels right, then per label: hit, predicted, true.
     """
     hits = labels & decisions
-    union = (labels | decisions).sum(1)
-    jaccard = ratio(hits.sum(1), union)
-    exact = (labels == decisions).all(1)
-    return np.column_stack([jaccard, exact, hits, decisions, labels]).astype(np.float64)
+    either = labels | decisions
+    jaccard = ratio(hits.sum(1), either.sum(1))
+
+    right = labels == decisions
+    exact = right.all(1)
+    columns = np.column_stack([jaccard, exact, hits, decisions, labels])
+    return columns.astype(np.float64)
 
 
 def overall_from_sums(
@@ -394,10 +401,15 @@ def label_ranking_average_precision(
     """
     # at_least[i, j, k]: label k of sample i ranks no lower than label j
     at_least = probabilities[:, None, :] >= probabilities[:, :, None]
-    precision = (at_least & labels[:, None, :]).sum(2) / at_least.sum(2)
+    true_at_least = at_least & labels[:, None, :]
+    precision = true_at_least.sum(2) / at_least.sum(2)  # (n, L)
+
+    # mean over the true labels of each sample
     count = labels.sum(1)
-    scores = ratio((precision * labels).sum(1), count)
-    return float(np.where(count == 0, 1.0, scores).mean())
+    total = (precision * labels).sum(1)
+    scores = ratio(total, count)
+    scores = np.where(count == 0, 1.0, scores)
+    return float(scores.mean())
 
 
 def evaluate(

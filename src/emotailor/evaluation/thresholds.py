@@ -172,8 +172,12 @@ def tune_threshold(
     """
     truth = check_labels(labels)
     scores = check_probabilities(probabilities, truth.shape)
+
+    # over all pairs of sample and label
     cuts = _cuts(truth.ravel(), scores.ravel())
-    f1 = 2 * cuts.hits / np.maximum(cuts.predicted + truth.sum(), 1)
+    predicted_and_true = cuts.predicted + truth.sum()
+    f1 = 2 * cuts.hits / np.maximum(predicted_and_true, 1)
+
     # equal fractions of integers round to the same float, so ties are found exactly
     best = _nearest(cuts.thresholds, f1 == f1.max(), 0.5)
     return float(cuts.thresholds[best])

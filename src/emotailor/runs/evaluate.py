@@ -312,21 +312,38 @@ def render_evaluations(
         results: evaluations on one split.
         published: numbers to show beside.
     """
-    notes = sorted({note for result in results for note in result.notes})
-    lines = [Text(f"note: {note}", style="yellow") for note in notes]
     if len(results) == 1:
-        return Group(*_tables_of_one(results[0], published), *lines)
-    return Group(*_tables_of_several(results, published), *lines)
+        tables = _tables_of_one(results[0], published)
+    else:
+        tables = _tables_of_several(results, published)
+
+    # each note once, though several runs may have it
+    notes: set[str] = set()
+    for result in results:
+        notes.update(result.notes)
+    lines = [Text(f"note: {note}", style="yellow") for note in sorted(notes)]
+    return Group(*tables, *lines)
 
 
 def _tables_of_one(result: RunEvaluation, published: Published | None) -> list[RenderableType]:
     heading = f"{result.run}: split {result.split}, thresholds {_plain(result.mode)}"
-    modes = {f"thresholds {_plain(mode)}": metrics for mode, metrics in result.by_mode.items()}
+    modes = {}
+    for mode, metrics in result.by_mode.items():
+        modes[f"thresholds {_plain(mode)}"] = metrics
+
     return [
         Text(heading, style="bold"),
-        metrics_table(result.metrics, result.intervals, title="All labels", published=published),
+        metrics_table(
+            result.metrics,
+            result.intervals,
+            title="All labels",
+            published=published,
+        ),
         label_table(result.metrics),
-        comparison_table(modes, title="By how thresholds were chosen (on validation data)"),
+        comparison_table(
+            modes,
+            title="By how thresholds were chosen (on validation data)",
+        ),
     ]
 
 

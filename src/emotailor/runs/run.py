@@ -186,7 +186,9 @@ class Run:
             DataError: the stored file is damaged.
         """
         found = read_evaluation(self.folder, split)
-        return found if found is not None and self._has_thresholds_of(found) else None
+        if found is None or not self._has_thresholds_of(found):
+            return None
+        return found
 
     def predictions(self, split: str = "test") -> StoredPredictions | None:
         """Return the stored predictions on a split; None where there are none for these labels.
@@ -195,7 +197,9 @@ class Run:
             DataError: the stored file is damaged.
         """
         found = read_predictions(self.folder, split)
-        return found if found is not None and found.label_names == self.label_names else None
+        if found is None or found.label_names != self.label_names:
+            return None
+        return found
 
     def evaluate(
         self,
@@ -260,18 +264,25 @@ class Run:
 
     def _has_thresholds_of(self, evaluation: StoredEvaluation) -> bool:
         """Whether an evaluation used this model's thresholds, which another model has not."""
-        used = {
-            mode: {name: label.threshold for name, label in metrics.labels.items()}
-            for mode, metrics in evaluation.metrics.items()
-        }
+        used = {}
+        for mode, metrics in evaluation.metrics.items():
+            used[mode] = {name: label.threshold for name, label in metrics.labels.items()}
+
         own = {mode: thresholds.values for mode, thresholds in self.model.thresholds.items()}
         return used == own and evaluation.thresholds in own
 
     def _fit_together(self, evaluation: StoredEvaluation, predictions: StoredPredictions) -> bool:
         """Whether stored metrics are those of the stored predictions."""
-        metrics = evaluation.metrics[evaluation.thresholds]
-        cuts = self.model.thresholds[evaluation.thresholds].array(self.label_names)
-        again = evaluate(predictions.labels, predictions.probabilities, self.label_names, cuts)
+        mode = evaluation.thresholds
+        metrics = evaluation.metrics[mode]
+        cuts = self.model.thresholds[mode].array(self.label_names)
+        again = evaluate(
+            predictions.labels,
+            predictions.probabilities,
+            self.label_names,
+            cuts,
+        )
+
         same_size = again.samples == metrics.samples
         # in the table of predictions, probabilities have six digits
         return same_size and abs(again.micro_f1 - metrics.micro_f1) <= ROUNDING

@@ -171,10 +171,11 @@ def write_predictions(folder: Path, split: str, predictions: StoredPredictions) 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_header(predictions.label_names))
+    all_decisions = predictions.decisions.astype(int)
     for row, sample_id in enumerate(predictions.ids):
         labels = predictions.labels[row].tolist()
         probabilities = [f"{p:.6f}" for p in predictions.probabilities[row]]
-        decisions = predictions.decisions[row].astype(int).tolist()
+        decisions = all_decisions[row].tolist()
         writer.writerow([sample_id, *labels, *probabilities, *decisions])
 
     file = predictions_file(folder, split)

@@ -76,6 +76,7 @@ class Explanation:
         Steps are counted from 1. Where no modality speaks for the label: ``-``.
         """
         modality, first, last = self.strongest(label)
+
         if self.modalities[label][modality] < MIN_EVIDENCE:
             return "-"
         if first == last:
@@ -101,13 +102,16 @@ class Explanation:
 
     def _table(self) -> tuple[list[str], dict[str, list[str]]]:
         """Return titles, and label -> cells: change without each modality, strongest evidence."""
-        modalities = list(next(iter(self.modalities.values())))
+        modalities = list(next(iter(self.modalities.values())))  # the same for all labels
         header = [f"no {m}" for m in modalities]
+        header.append("evidence")
+
         rows = {}
         for label, evidence in self.modalities.items():
-            changes = [signed_change(-evidence[m]) for m in modalities]
-            rows[label] = [*changes, self.describe(label)]
-        return [*header, "evidence"], rows
+            cells = [signed_change(-evidence[m]) for m in modalities]
+            cells.append(self.describe(label))
+            rows[label] = cells
+        return header, rows
 
 
 def signed_change(change: float) -> str:
@@ -172,8 +176,10 @@ class Prediction:
 
         rows = []
         for name in sorted(self.probabilities, key=lambda name: -self.probabilities[name]):
+            probability = f"{self.probabilities[name]:.3f}"
             holds = "yes" if self.decisions[name] else ""
-            rows.append([name, f"{self.probabilities[name]:.3f}", holds, *evidence.get(name, [])])
+            reasons = evidence.get(name, [])
+            rows.append([name, probability, holds, *reasons])
         return header, rows
 
     def __repr__(self) -> str:
@@ -219,9 +225,12 @@ def _hide(lengths: Mapping[Modality, int], window: Mapping[Modality, int]) -> li
     """
     hidden = [_Hidden(m, 0, length) for m, length in lengths.items()]
     for m, length in lengths.items():
+        width = window[m]
         for center in range(length):
-            first = center - window[m] // 2
-            hidden.append(_Hidden(m, max(first, 0), min(first + window[m], length)))
+            first = center - width // 2
+            end = first + width
+            # at its ends, a sequence cuts the window
+            hidden.append(_Hidden(m, max(first, 0), min(end, length)))
     return hidden
 
 
@@ -415,13 +424,17 @@ class Predictor:
         for start in range(0, len(hidden), MAX_VARIANTS):
             chunk = hidden[start : start + MAX_VARIANTS]
             count = len(chunk)
+
+            # one copy of the sample for each: values (count, T, d), masks (count, T)
             values = {m: x.repeat(count, 1, 1) for m, x in batch.values.items()}
             masks = {m: x.repeat(count, 1) for m, x in batch.masks.items()}
             for row, span in enumerate(chunk):
-                values[span.modality][row, span.first : span.end] = 0
-                masks[span.modality][row, span.first : span.end] = False
+                steps = slice(span.first, span.end)
+                values[span.modality][row, steps] = 0
+                masks[span.modality][row, steps] = False
 
-            variants = Batch(values, masks, None, [batch.ids[0]] * count)
+            ids = [batch.ids[0]] * count
+            variants = Batch(values, masks, None, ids)
             logits = self.model(variants).logits
             yield logits.double().cpu().numpy()
 

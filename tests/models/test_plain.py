@@ -23,7 +23,7 @@ from tests.helpers import random_samples
 from tests.systems import batch_of, tiny_model, usable_dims
 
 NEURAL = [name for name in SYSTEMS if name not in ("br", "lp", "cc")]
-ALIGNED = [f"aligned {name}" for name in ("tailor", "misa")]  # behind an alignment module
+ALIGNED = [f"aligned {name}" for name in ("tailor", "simm")]  # behind an alignment module
 
 
 def build(name: str) -> tuple[EmotionModel, Batch]:

@@ -27,6 +27,7 @@ from emotailor.paper import plan as paper_plan
 from emotailor.paper.page import _beside, _reading
 from emotailor.paper.plan import Reproduction, plan_paper
 from emotailor.paper.reproduce import reproduce_paper, run_paper
+from emotailor.paper.results import VERSION, read_reproduction
 from emotailor.paper.time import expect
 from emotailor.report.page import Text
 from emotailor.training import timing
@@ -251,9 +252,9 @@ def test_what_ablations_cost_on_planted_data_is_on_the_page(
     found = read_benchmark(done[0] / "table3" / "ablation.json")
     assert found.findings == []  # these data are not planted
     told = found.model_copy(update={"findings": ["1 of 1 do as planted."]})
-    assert _reading(told, {"paper": False, "title": "Table 3"})[-1] == Text(
-        "1 of 1 do as planted.", "note"
-    )
+    stored = read_reproduction(done[0])
+    assert stored is not None
+    assert _reading(told, stored.stages["table3"])[-1] == Text("1 of 1 do as planted.", "note")
 
 
 # ---------------------------------------------------------------------- the plan
@@ -491,3 +492,40 @@ def test_two_calls_do_not_share_a_folder(aligned: Path, tmp_path: Path, two_rows
     with RunFolder(tmp_path / "o").held():
         command(aligned, tmp_path / "o").failed(3, "another process works in")
         assert command(aligned, tmp_path / "o", "--dry-run").code == 3  # it would time steps
+
+
+# ---------------------------------------------------------------------- the file
+
+STORED = {
+    "format": "emotailor-reproduction", "emotailor": "0.1", "stages": {}, "options": {},
+    "device": "a cpu", "left_out": [], "missing": [], "calls": [],
+}  # fmt: skip
+
+
+def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "reproduction.json"
+    assert read_reproduction(tmp_path) is None
+    file.write_text('{"format": "emotailor-reproduction"}')
+    assert read_reproduction(tmp_path) is None
+    file.write_text(json.dumps(STORED))
+    found = read_reproduction(tmp_path)
+    assert found is not None
+    assert (found.version, found.device) == (VERSION, "a cpu")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("{", "Expecting"),
+        ("[1]", "the file: "),
+        (json.dumps({**STORED, "format": "x"}), "format: "),
+        (json.dumps({**STORED, "version": VERSION + 1}), "version: "),
+        (json.dumps({**STORED, "calls": [{"expected": {}}]}), "calls.0.taken: "),
+    ],
+)
+def test_a_damaged_file_is_one_error(tmp_path: Path, content: str, why: str) -> None:
+    (tmp_path / "reproduction.json").write_text(content)
+    with pytest.raises(DataError) as caught:
+        read_reproduction(tmp_path)
+    assert str(tmp_path / "reproduction.json") in caught.value.found
+    assert why in caught.value.found

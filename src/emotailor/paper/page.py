@@ -1,9 +1,8 @@
 """The report of a reproduction: our numbers beside the published ones, and their limits."""
 
+import re
 import shlex
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from emotailor.comparison.published import TABLE_2
 from emotailor.comparison.results import (
@@ -17,6 +16,8 @@ from emotailor.evaluation.display import TITLES
 from emotailor.evaluation.tables import TESTED, duration, short, signed, spread
 from emotailor.figures.store import FigureFolder
 from emotailor.models.system import PUBLISHED_METRICS
+from emotailor.models.table import SYSTEMS
+from emotailor.paper.results import StoredReproduction, StoredStage
 from emotailor.report.benchmark import benchmark_sections
 from emotailor.report.figures import FIGURES, claims_sections, embedded, not_drawn
 from emotailor.report.page import (
@@ -63,106 +64,155 @@ CANNOT_COMPARE = (
 )
 """What differs between the published numbers and these."""
 
-NEWER = {"carat": "CARAT (2024, not in the paper)"}
+OPTIONS = {
+    "unaligned": "--unaligned",
+    "seeds": "--seeds",
+    "seed": "--seed",
+    "preset": "--preset",
+    "config_file": "--config",
+    "device": "--device",
+    "jobs": "--jobs",
+}
+"""Option of the plan -> option of the command."""
 
 
-def paper_page(out: Path, content: Mapping[str, Any]) -> Page:
+def paper_page(out: Path, found: StoredReproduction) -> Page:
     """Return the page of a reproduction.
 
     Args:
-        out: folder of it.
-        content: of ``reproduction.json``.
+        out: folder of the reproduction.
+        found: what is known of it.
     """
-    stages = content["stages"]
-    problems = [str(line) for line in content["missing"]]
-    problems += [
-        f"{stage['title']}: {stage['runs'] - stage['done']} of {stage['runs']} runs are not done."
-        for stage in stages.values()
-        if stage["done"] < stage["runs"]
-    ]
-    summary: list[Block] = []
-    if problems:
-        summary.append(Text("This is not all of it. What is missing:", "warning"))
-        summary.append(Items(problems, "warning"))
-    if content["left_out"]:
-        summary += [Text("Left out:"), Items(content["left_out"])]
+    stages = found.stages
     sections = [_stage(out / name, stage) for name, stage in stages.items()]
     sections += _figures(out / "figures")
     sections.append(Section("What cannot be compared", [Items(CANNOT_COMPARE)]))
-    sections.append(_time(content))
-    sections.append(_again(content))
-    done, runs = (sum(stage[key] for stage in stages.values()) for key in ("done", "runs"))
+    sections.append(_time(found))
+    sections.append(_again(found))
+
+    done = sum(stage.done for stage in stages.values())
+    runs = sum(stage.runs for stage in stages.values())
     return Page(
         "TAILOR (AAAI 2022): Table 2, Table 3 and figures",
-        f"{done} of {runs} runs, on {content['device']}",
+        f"{done} of {runs} runs, on {found.device}",
         sections,
-        summary,
+        _summary(found),
     )
+
+
+def _summary(found: StoredReproduction) -> list[Block]:
+    """Return what is missing, and what was left out."""
+    problems = list(found.missing)
+    for stage in found.stages.values():
+        left = stage.runs - stage.done
+        if left:
+            problems.append(f"{stage.title}: {left} of {stage.runs} runs are not done.")
+
+    blocks: list[Block] = []
+    if problems:
+        blocks.append(Text("This is not all of it. What is missing:", "warning"))
+        blocks.append(Items(problems, "warning"))
+    if found.left_out:
+        blocks.append(Text("Left out:"))
+        blocks.append(Items(found.left_out))
+    return blocks
 
 
 # ---------------------------------------------------------------------- tables
 
 
-def _stage(folder: Path, stage: Mapping[str, Any]) -> Section:
+def _stage(folder: Path, stage: StoredStage) -> Section:
+    """Return the section of one comparison of runs."""
     file = find_benchmark(folder)
+    if file is None:
+        return Section(stage.title, [Text("nothing has been run yet", "warning")])
+
     try:
-        if file is None:
-            raise DataError("nothing has been run yet")
         found = read_benchmark(file)
         inside, _ = benchmark_sections(folder)
     except DataError as error:
-        return Section(stage["title"], [Text(error.found, "warning")])
+        return Section(stage.title, [Text(error.found, "warning")])
+
     blocks: list[Block] = [_beside(found), *_reading(found, stage)]
     blocks.append(Folded("Everything behind this table", inside))
-    return Section(stage["title"], blocks)
+    return Section(stage.title, blocks)
 
 
 def _beside(found: StoredBenchmark) -> Table:
-    """Our numbers beside the published ones, where there are any."""
+    """Return our numbers beside the published ones, where there are any."""
     paper = any(system.published for system in found.systems.values())
     header = ["system", "runs"]
     for metric in PUBLISHED_METRICS:
-        header += [TITLES[metric], "paper"] if paper else [TITLES[metric]]
-    header += [f"{TITLES[TESTED]} - paper's"] if paper else []
+        header.append(TITLES[metric])
+        if paper:
+            header.append("paper")
+    if paper:
+        header.append(f"{TITLES[TESTED]} - paper's")
+
     rows = [_row(name, system, paper=paper) for name, system in found.systems.items()]
     reference = found.test.reference if found.test else None
-    marked = [i for i, name in enumerate(found.systems) if name == reference]
+    marked = [row for row, name in enumerate(found.systems) if name == reference]
     title = f"{found.data.name}, split {found.split}: mean ± standard deviation over runs"
     return Table(header, rows, title, marked)
 
 
 def _row(name: str, system: StoredSystem, *, paper: bool) -> list[str | Cell]:
-    done = sum(bool(run.metrics) for run in system.runs)
-    row: list[str | Cell] = [NEWER.get(name, system.title), f"{done}/{len(system.runs)}"]
-    values = system.summary.overall if system.summary else {}
+    """Return the row of one system; ``paper`` says whether the table has published numbers."""
+    row: list[str | Cell] = [_title(name, system), f"{system.done}/{len(system.runs)}"]
+    ours = system.summary.overall if system.summary else {}
+    published = system.published
+
     for metric in PUBLISHED_METRICS:
-        value = values.get(metric)
-        row.append(
-            spread(value) if value else system.status if metric == PUBLISHED_METRICS[0] else ""
-        )
+        if metric in ours:
+            row.append(spread(ours[metric]))
+        else:
+            # once in a row is enough
+            row.append(system.status if metric == PUBLISHED_METRICS[0] else "")
         if paper:
-            row.append(short(system.published[metric]) if metric in system.published else "n/a")
+            row.append(short(published[metric]) if metric in published else "n/a")
+
     if paper:
-        both = TESTED in values and TESTED in system.published
-        row.append(signed(values[TESTED].mean - system.published[TESTED]) if both else "n/a")
+        both = TESTED in ours and TESTED in published
+        row.append(signed(ours[TESTED].mean - published[TESTED]) if both else "n/a")
     return row
 
 
-def _reading(found: StoredBenchmark, stage: Mapping[str, Any]) -> list[Block]:
-    """What one must know who reads this table."""
+def _title(name: str, system: StoredSystem) -> str:
+    """Return the title of a row; a system that the paper's table has not says so."""
+    known = SYSTEMS.get(name)
+    if known is None or known.published:  # a variant, or a row of Table 2
+        return system.title
+
+    year = re.search(r"\b(?:19|20)\d\d\b", known.paper)
+    when = f"{year[0]}, " if year else ""
+    return f"{system.title} ({when}not in the paper)"
+
+
+def _reading(found: StoredBenchmark, stage: StoredStage) -> list[Block]:
+    """Return what a reader of this table must know."""
     blocks: list[Block] = []
-    if not stage["paper"] and stage["title"] != "Figure 6":
+    if not stage.paper and stage.title != "Figure 6":
         blocks.append(Text("The data are not the paper's: its numbers are left out.", "note"))
     if found.test is not None:
-        certain = [
-            f"{system.title} ({signed(d.value)}, {signed(d.low)} to {signed(d.high)})"
-            for system in found.systems.values()
-            if (d := system.minus_reference.get(TESTED)) is not None and (d.low > 0 or d.high < 0)
-        ]
         reference = found.systems[found.test.reference].title
         text = f"{TITLES[TESTED]} minus that of {reference}, where the 95 % interval excludes 0: "
-        blocks.append(Text(text + (", ".join(certain) or "nowhere") + ".", "note"))
-    return [*blocks, *(Text(line, "note") for line in found.findings)]
+        certain = ", ".join(_certain(found)) or "nowhere"
+        blocks.append(Text(f"{text}{certain}.", "note"))
+
+    blocks += [Text(line, "note") for line in found.findings]
+    return blocks
+
+
+def _certain(found: StoredBenchmark) -> list[str]:
+    """Return the systems whose difference from the reference is surely not 0."""
+    lines = []
+    for system in found.systems.values():
+        difference = system.minus_reference.get(TESTED)
+        if difference is None or difference.low <= 0 <= difference.high:
+            continue
+        interval = f"{signed(difference.low)} to {signed(difference.high)}"
+        lines.append(f"{system.title} ({signed(difference.value)}, {interval})")
+    return lines
 
 
 # ---------------------------------------------------------------------- figures
@@ -185,42 +235,43 @@ def _figures(path: Path) -> list[Section]:
 # ---------------------------------------------------------------------- time and commands
 
 
-def _time(content: Mapping[str, Any]) -> Section:
-    calls: Sequence[Mapping[str, Any]] = content["calls"]
-    titles = {name: stage["title"] for name, stage in content["stages"].items()}
-    blocks: list[Block] = [Text(call["summary"]) for call in calls[-1:]]
-    rows = [
-        (
-            f"call {number}, {titles.get(name, name)}",
-            duration(seconds),
-            duration(call["taken"][name]) if name in call["taken"] else "",
-        )
-        for number, call in enumerate(calls, 1)
-        for name, seconds in call["expected"].items()
-    ]
+def _time(found: StoredReproduction) -> Section:
+    """Return the expected and the taken time of every call that has ended."""
+    if not found.calls:
+        return Section("Time", [Text("Nothing was trained in a call that ended.")])
+
+    rows = []
+    for number, call in enumerate(found.calls, 1):
+        for name, seconds in call.expected.items():
+            title = found.stages[name].title if name in found.stages else name
+            taken = duration(call.taken[name]) if name in call.taken else ""
+            rows.append((f"call {number}, {title}", duration(seconds), taken))
+
+    blocks: list[Block] = [Text(found.calls[-1].summary)]
     if rows:
-        header = ("stage", "expected", "taken")
-        note = "Calls that were stopped are not listed."
-        blocks.append(Folded("By stage", [Table(header, rows), Text(note, "note")]))
-    return Section("Time", blocks or [Text("Nothing was trained in a call that ended.")])
+        table = Table(("stage", "expected", "taken"), rows)
+        note = Text("Calls that were stopped are not listed.", "note")
+        blocks.append(Folded("By stage", [table, note]))
+    return Section("Time", blocks)
 
 
-def _again(content: Mapping[str, Any]) -> Section:
-    options = content["options"]
+def _again(found: StoredReproduction) -> Section:
+    """Return the command that resumes the reproduction, and what it was made with."""
+    options = found.options
     command = ["emotailor", "reproduce", "paper", "--data", options["data"]]
-    for key, option in (
-        ("unaligned", "--unaligned"), ("seeds", "--seeds"), ("seed", "--seed"),
-        ("preset", "--preset"), ("config_file", "--config"), ("device", "--device"),
-        ("jobs", "--jobs"),
-    ):  # fmt: skip
+    for key, option in OPTIONS.items():
         if options.get(key) is not None:
             command += [option, str(options[key])]
     for setting in options.get("settings", ()):
         command += ["--set", setting]
     command += ["--out", options["out"]]
-    facts = [("reproduced with", f"emotailor {content['emotailor']}"), *machine_facts()]
-    blocks: list[Block] = [Text("The same command goes on, or repeats nothing:")]
-    blocks += [Code(shlex.join(command)), Facts(facts)]
+
+    facts = [("reproduced with", f"emotailor {found.emotailor}"), *machine_facts()]
     systems = ", ".join(TABLE_2["aligned"])
-    blocks.append(Text(f"Systems of Table 2: {systems}.", "note"))
+    blocks: list[Block] = [
+        Text("The same command resumes it, and repeats nothing:"),
+        Code(shlex.join(command)),
+        Facts(facts),
+        Text(f"Systems of Table 2: {systems}.", "note"),
+    ]
     return Section("Versions and command", blocks)

@@ -25,10 +25,9 @@ from emotailor.models.system import FULL, Preset
 from emotailor.models.table import find_system
 from emotailor.models.tailor.ablations import ABLATIONS
 from emotailor.models.tailor.config import TailorConfig
+from emotailor.paper.results import FILE, FORMAT
 from emotailor.runs.train import PlannedRun
 
-FORMAT = "emotailor-reproduction"
-FILE = "reproduction.json"
 FOLDER = FolderKind(
     name="reproduction",
     marker=FILE,
@@ -209,15 +208,19 @@ def _plan_figure6(
     data: Path, dataset: EmotionDataset, out: Path, full: PlannedRun, jobs: int | None
 ) -> Plan:
     """Plan the two runs that Figure 6 lays side by side; the full one is there already."""
-    row, model = find_system(REFERENCE), full.config.model
+    model = full.config.model
     assert isinstance(model, TailorConfig)
-    kept = tuple(x for x in model.refinement_losses if x == "common_semantics")
-    config = full.config.replace(model=model.replace(refinement_losses=kept).to_json())
+
+    # without the adversarial and the orthogonality terms
+    kept = tuple(loss for loss in model.refinement_losses if loss == "common_semantics")
+    without = model.replace(refinement_losses=kept)
+    config = full.config.replace(model=without.to_json())
     run = PlannedRun(config, out / WITHOUT_TERMS / full.folder.name)
-    built = [
-        (replace(row, name=WITHOUT_TERMS, title="w/o L_adv, L_diff"), [run]),
-        (replace(row, name=FULL), [full]),
-    ]
+
+    row = find_system(REFERENCE)
+    without_row = replace(row, name=WITHOUT_TERMS, title="w/o L_adv, L_diff")
+    full_row = replace(row, name=FULL)
+    built = [(without_row, [run]), (full_row, [full])]
     kind = Kind(name="ablation", reference=FULL)
     return complete_plan(data, dataset, out, built, kind, split="test", jobs=jobs)
 

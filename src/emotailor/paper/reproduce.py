@@ -13,7 +13,6 @@ folder of the first of them and are trained once::
     OUT/figures/              of the first full TAILOR
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,16 +30,20 @@ from emotailor.errors import DataError, EmotailorError, InterruptedRunError
 from emotailor.evaluation.tables import duration
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.figures.store import FigureFolder
-from emotailor.files import write_json
 from emotailor.folders import check_free, held
 from emotailor.paper.page import paper_page
 from emotailor.paper.plan import (
-    FILE,
-    FORMAT,
     WITHOUT_TERMS,
     Reproduction,
     Stage,
     plan_paper,
+)
+from emotailor.paper.results import (
+    StoredCall,
+    StoredReproduction,
+    StoredStage,
+    read_reproduction,
+    write_reproduction,
 )
 from emotailor.paper.time import Expected, early_stopping, expect, trained_with
 
@@ -148,12 +151,14 @@ def _report(
 ) -> Outcome:
     """Store everything, and write the page."""
     out = reproduction.out
+    before = len(_earlier_calls(out))
     outcome = Outcome(out / "report.html", missing, _how_wrong(expected, spent))
     content = _content(reproduction, outcome, expected, spent)
     paper_page(out, content).write(outcome.report)
+
     if not ended:  # what is stored of calls is of those that ended
-        content["calls"] = content["calls"][: len(read_paper(out).get("calls", []))]
-    write_json(out / FILE, content)
+        content = content.model_copy(update={"calls": content.calls[:before]})
+    write_reproduction(out, content)
     return outcome
 
 
@@ -222,11 +227,13 @@ def _is_newer(figures: FigureFolder, models: Sequence[Path]) -> bool:
 
 def _how_wrong(expected: Expected, spent: Mapping[str, float]) -> str:
     """Say how the expected time and the taken one differ."""
-    known = {k: v for k, v in expected.training.items() if k in spent and v > 0}
+    both = _both(expected)
+    known = [name for name, seconds in expected.training.items() if name in spent and seconds > 0]
     if not known:
         return ""
-    wanted = sum(v + expected.testing.get(k, 0.0) for k, v in known.items())
-    taken = sum(spent[k] for k in known)
+
+    wanted = sum(both[name] for name in known)
+    taken = sum(spent[name] for name in known)
     off = abs(taken / wanted - 1)
     side = "more" if taken > wanted else "less"
     return (
@@ -237,43 +244,60 @@ def _how_wrong(expected: Expected, spent: Mapping[str, float]) -> str:
 
 def _content(
     reproduction: Reproduction, outcome: Outcome, expected: Expected, spent: Mapping[str, float]
-) -> dict[str, Any]:
-    """Everything for the file."""
-    old = read_paper(reproduction.out)
-    call = {
-        "expected": {k: v + expected.testing.get(k, 0.0) for k, v in expected.training.items()},
-        "taken": dict(spent),
-        "runs": expected.rows,
-        "summary": outcome.time,
-    }
-    return {
-        "format": FORMAT,
-        "emotailor": __version__,
-        "stages": {
-            stage.name: {
-                "title": stage.title,
-                "kind": stage.plan.kind.name,
-                "data": str(stage.plan.data),
-                "paper": bool(stage.plan.kind.published),
-                "runs": len(stage.own),
-                "done": stage.count("done"),
-            }
-            for stage in reproduction.stages
-        },
-        "options": {
-            k: str(v) if isinstance(v, Path) else v for k, v in reproduction.options.items()
-        },
-        "device": trained_with(next(iter(reproduction.stages[0].plan.runs.values())).config),
-        "left_out": list(reproduction.left_out),
-        "missing": outcome.missing,
-        "calls": [*old.get("calls", []), *([call] if outcome.time else [])],
-    }
+) -> StoredReproduction:
+    """Return everything for the file, this call among the calls."""
+    first = next(iter(reproduction.stages[0].plan.runs.values()))
+    calls = _earlier_calls(reproduction.out)
+    if outcome.time:
+        call = StoredCall(
+            expected=_both(expected),
+            taken=dict(spent),
+            runs=expected.rows,
+            summary=outcome.time,
+        )
+        calls.append(call)
+
+    return StoredReproduction(
+        emotailor=__version__,
+        stages={stage.name: _stored_stage(stage) for stage in reproduction.stages},
+        options={key: _plain(value) for key, value in reproduction.options.items()},
+        device=trained_with(first.config),
+        left_out=list(reproduction.left_out),
+        missing=outcome.missing,
+        calls=calls,
+    )
 
 
-def read_paper(out: Path) -> dict[str, Any]:
-    """Return what is stored of a reproduction; empty where there is nothing yet."""
+def _stored_stage(stage: Stage) -> StoredStage:
+    return StoredStage(
+        title=stage.title,
+        kind=stage.plan.kind.name,
+        data=str(stage.plan.data),
+        paper=bool(stage.plan.kind.published),
+        runs=len(stage.own),
+        done=stage.count("done"),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return an option as JSON has it."""
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _earlier_calls(out: Path) -> list[StoredCall]:
+    """Return the calls that have ended; none where the file is lost or damaged."""
     try:
-        content = json.loads((out / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        old = read_reproduction(out)
+    except DataError:  # it is written anew
+        return []
+    return [] if old is None else list(old.calls)
+
+
+def _both(expected: Expected) -> dict[str, float]:
+    """Return the expected seconds of each stage, to train and to test."""
+    found = {}
+    for name, seconds in expected.training.items():
+        found[name] = seconds + expected.testing.get(name, 0.0)
+    return found

@@ -19,7 +19,8 @@ from emotailor.errors import EmotailorError, InterruptedRunError
 from emotailor.evaluation.tables import duration
 from emotailor.files import write_json
 from emotailor.folders import held
-from emotailor.paper.plan import FOLDER, FORMAT, Reproduction
+from emotailor.paper.plan import FOLDER, Reproduction
+from emotailor.paper.results import FORMAT
 from emotailor.runs.train import PlannedRun
 from emotailor.training.run_config import RunConfig
 

@@ -1,0 +1,117 @@
+"""What is known of a reproduction, as stored in ``reproduction.json``.
+
+The one place that knows this format. ``reproduce`` writes it, and its page is made of it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from emotailor.errors import DataError
+from emotailor.files import write_json
+
+VERSION = 1
+FORMAT = "emotailor-reproduction"
+FILE = "reproduction.json"
+
+
+class StoredStage(BaseModel):
+    """One comparison of runs.
+
+    Attributes:
+        title: what it is of the paper.
+        kind: ``benchmark`` or ``ablation``.
+        data: path of the data set.
+        paper: whether published numbers stand beside.
+        runs: number of runs that no earlier stage has.
+        done: number of these that are done.
+    """
+
+    title: str
+    kind: str
+    data: str
+    paper: bool
+    runs: int
+    done: int
+
+
+class StoredCall(BaseModel):
+    """A call that has ended.
+
+    Attributes:
+        expected: stage -> seconds that it was expected to take.
+        taken: stage -> seconds that it took.
+        runs: stage -> system -> expected seconds of one run.
+        summary: sentence on the expected and the taken time.
+    """
+
+    expected: dict[str, float]
+    taken: dict[str, float]
+    runs: dict[str, dict[str, float]]
+    summary: str
+
+
+class StoredReproduction(BaseModel):
+    """Everything that is known of a reproduction.
+
+    Attributes:
+        format: ``emotailor-reproduction``.
+        version: version of the format; files without one are of version 1.
+        emotailor: version of emotailor that wrote the file.
+        stages: name of a folder -> stage, in order.
+        options: options of the command.
+        device: device that the runs are trained on.
+        left_out: what of the paper cannot be done, and why.
+        missing: what failed, and why.
+        calls: calls that have ended.
+    """
+
+    format: str = Field(FORMAT, pattern=f"^{FORMAT}$")
+    version: int = Field(VERSION, ge=1, le=VERSION)
+    emotailor: str
+    stages: dict[str, StoredStage]
+    options: dict[str, Any]
+    device: str
+    left_out: list[str]
+    missing: list[str]
+    calls: list[StoredCall]
+
+
+def read_reproduction(out: Path) -> StoredReproduction | None:
+    """Read what is stored of a reproduction; None where its first stage has not ended.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    file = out / FILE
+    if not file.is_file():
+        return None
+
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(file, str(error).splitlines()[0]) from error
+
+    if values == {"format": FORMAT}:
+        return None
+    try:
+        return StoredReproduction.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "the file"
+        raise _damaged(file, f"{where}: {problem['msg']}") from error
+
+
+def _damaged(file: Path, why: str) -> DataError:
+    return DataError(
+        f"{file} is damaged or of another version: {why}",
+        expected=f"a file that emotailor wrote, of version {VERSION}",
+        fix="run the same command again, which writes it anew: what is trained is not lost",
+    )
+
+
+def write_reproduction(out: Path, found: StoredReproduction) -> None:
+    """Write what is known of a reproduction, at once."""
+    write_json(out / FILE, found.model_dump(mode="json"))

@@ -23,6 +23,7 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # shapes such as "*steps" are no markup
 
 ROOMS = {
     "data": "the data contract, the store, readers, synthetic data",

@@ -1,7 +1,8 @@
 """Multi-label metrics: 0/1 labels and probabilities in, numbers out.
 
 - A label is predicted where its probability is strictly above its threshold.
-- "Accuracy" is the paper's: mean over samples of |Y ∩ Ŷ| / |Y ∪ Ŷ|, 0 where both are empty.
+- "Accuracy" is the paper's: the mean over samples of ``|Y ∩ Ŷ| / |Y ∪ Ŷ|``, 0 where both are
+  empty.
 - Precision, recall and F1 are micro-averaged over all (sample, label) pairs, 0 where undefined.
   The authors' program exchanges precision and recall; here they are as defined.
 - Average precision and ROC AUC need no threshold. A label without positives has neither, and one
@@ -68,7 +69,7 @@ class Metrics(BaseModel):
 
     Attributes:
         samples: number of samples that were judged.
-        accuracy: mean over samples of |Y ∩ Ŷ| / |Y ∪ Ŷ|, 0 where both are empty.
+        accuracy: mean over samples of ``|Y ∩ Ŷ| / |Y ∪ Ŷ|``, 0 where both are empty.
         micro_precision: precision over all (sample, label) pairs; 0 where nothing is predicted.
         micro_recall: recall over all pairs; 0 where there are no positives.
         micro_f1: harmonic mean of the two, 0 where both are.

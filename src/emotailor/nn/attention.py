@@ -1,6 +1,7 @@
 """Multi-head attention (Vaswani et al. 2017) with one fused projection, key masks or biases.
 
 Notable:
+
 - :meth:`MultiHeadAttention._attend_plainly` is the definition; the other ways give the same numbers
   and are chosen where they are fastest, unless ``nn.plain`` asks for the definition;
 - torch's fused kernel, wherever there is no dropout or no CPU;

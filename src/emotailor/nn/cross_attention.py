@@ -1,6 +1,7 @@
 """Directional cross-modal Transformers (Tsai et al. 2019): every modality reads every other.
 
 Notable:
+
 - masks here are prefixes: whoever calls moves the real steps of each sequence to its front
   (:func:`emotailor.nn.sequence.compact`), so that positions and lengths count real steps alone;
 - every layer reads the same embedding of the source, not the state of the source's own layers;
@@ -76,7 +77,7 @@ def key_bias(
 ) -> Float[Tensor, "batch 1 _ keys"]:
     """Return what is added to attention scores: 0 where a query may see a key, else -inf.
 
-    With ``future_mask``, query i of a sample sees key j only if j <= i + |K - Q|, where Q and K
+    With ``future_mask``, query i of a sample sees key j only if ``j <= i + |K - Q|``, where Q and K
     are that sample's true lengths. A row without any real key may be attended everywhere.
     """
     shown = attendable(keys)[:, None, :]  # (B, 1, K)

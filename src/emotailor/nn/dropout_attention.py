@@ -1,6 +1,7 @@
 """Self-attention with dropout on its weights, fast on a CPU: its gradient is written out.
 
 Notable:
+
 - torch's fused kernel has no dropout on a CPU, and torch's own dropout is slow there;
 - heads are taken apart and put together by one copy each way;
 - everything between happens in chunks that fit the cache, in place where possible;

@@ -1,6 +1,7 @@
 """The post-norm Transformer encoder of sequences, and the decoder of labels.
 
 Notable:
+
 - the same layers serve raw features (projected, then summed with positions) and joint sequences
   (summed with positions and modality tokens);
 - padding is masked in attention and never read elsewhere;

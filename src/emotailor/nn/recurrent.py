@@ -1,6 +1,7 @@
 """LSTM and GRU over padded sequences: masked steps never happened.
 
 Notable:
+
 - sequences are not packed: torch's fused CPU kernels for the LSTM take no packed sequences, and
   running over the padding too takes a fraction of the processor time (``_Together``);
 - what follows the real steps of a row changes none of them, and the backward direction reads each

@@ -1,7 +1,7 @@
 """CTC alignment: a sequence at its own rate, brought to the steps of another one.
 
 An LSTM with L + 1 units reads the source x of T steps. The softmax of its output at step t says to
-which of the target's positions 1..L this step belongs, or to none of them (the blank, class 0):
+which of the target's positions 1..L this step belongs, or to none of them (the blank, class 0)::
 
     P = softmax(LSTM(x)) of shape (T, L + 1),    aligned[s] = sum over t of P[t, s] x[t].
 
@@ -10,6 +10,7 @@ that pass all positions in their order (Graves et al.: Connectionist Temporal Cl
 2006; as an alignment module: Tsai et al.: Multimodal Transformer. ACL 2019).
 
 Notable:
+
 - aligned steps are sums, not means: with T = 500 and L = 50 each is some ten frames large;
 - the LSTM's outputs lie within (-1, 1), so that no position can get more than e / (e + L/e) of a
   step (0.13 for L = 50): alignments are soft, and the loss stays far from 0.

@@ -1,6 +1,7 @@
 """The unaligned setting: a CTC alignment module before any system.
 
 Notable:
+
 - visual and audio sequences, each at its own rate, become sequences of as many steps as the text
   has, and the system behind the modules sees word-aligned data;
 - the modules are trained with the system: by the system's losses, through the aligned sequences,

@@ -1,6 +1,7 @@
 """Supervised contrastive loss over a batch and a queue.
 
 Notable:
+
 - the matrix of all pairs never exists: its rows are computed in parts, in the gradient once more;
 - the plain way of ``nn.plain`` forms it, as the equation does.
 """

@@ -1,6 +1,7 @@
 """CARAT: contrastive feature reconstruction and aggregation (AAAI 2024).
 
 Notable:
+
 - a Transformer encoder per modality; each label attends to its steps, so that every label has its
   own representation in every modality;
 - these are projected into a latent space where a supervised contrastive loss, over the batch and a

@@ -1,6 +1,6 @@
 """Penalised logistic and softmax regression, fitted by scikit-learn.
 
-With coefficients w, intercepts b and the inverse strength C of the penalty the objective is
+With coefficients w, intercepts b and the inverse strength C of the penalty the objective is::
 
     0.5 |w|^2 + C * (sum over samples of the log loss),
 

@@ -1,6 +1,7 @@
 """DFG: Graph Memory Fusion Network with an interpretable dynamic fusion graph (ACL 2018).
 
 Notable:
+
 - a system of LSTMs, one per modality, each on its own;
 - at every step a dynamic fusion graph whose vertices are all non-empty sets of modalities: the
   unimodal ones are read off the LSTM states h(t-1) and h(t), every larger set is computed from the

@@ -1,6 +1,7 @@
 """HHMPN: heterogeneous hierarchical message passing network (AAAI 2021).
 
 Notable:
+
 - feature to feature: MulT's directional cross-modal Transformers, one output stream per modality;
 - feature to label: in one decoder per modality, label nodes attend to that modality's stream;
 - label to label: in each round they then attend to their neighbours in the graph of labels that

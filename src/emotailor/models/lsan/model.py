@@ -1,6 +1,7 @@
 """LSAN: label-specific document representation for multi-label text classification (EMNLP 2019).
 
 Notable:
+
 - a bidirectional LSTM reads the text; its states are H, forward half F, backward half K;
 - self-attention has a softmax over the words for each label and yields M^s, one document per label
   read from the content alone;

@@ -1,6 +1,7 @@
 """MISA: modality-invariant and -specific representations (ACM MM 2020).
 
 Notable:
+
 - two bidirectional LSTMs per modality; the final states of both make one utterance vector u_m;
 - one shared encoder maps every u_m to an invariant vector h_m^c, an encoder of its own to a
   specific vector h_m^p;

@@ -1,6 +1,7 @@
 """ML-GCN: multi-label image recognition with graph convolutional networks (CVPR 2019).
 
 Notable:
+
 - classifiers are not learned one by one: two graph convolutions turn label vectors into one
   classifier per label, over a graph of which labels occur together;
 - the graph is a constant of the training split: conditional frequencies, cut at a threshold, and

@@ -1,6 +1,7 @@
 """MulT: multimodal Transformer for unaligned multimodal language sequences (ACL 2019).
 
 Notable:
+
 - temporal convolutions bring every modality to one width d;
 - for each ordered pair of modalities a cross-modal Transformer lets the target's steps attend to
   the source's, which need not be aligned with them: every layer reads the source's low-level

@@ -1,6 +1,7 @@
 """RAVEN: words shifted by the nonverbal behaviour that accompanies them (AAAI 2019).
 
 Notable:
+
 - a nonverbal sub-network per modality: an LSTM over the visual or acoustic frames of each word;
 - gated modality mixing: a scalar gate per word and modality, from its state and the word, weighs
   how much that modality moves the word;

@@ -1,6 +1,7 @@
 """Label sequences for and from a step-by-step decoder: targets, probabilities, beam search.
 
 Notable:
+
 - token 0 ends a sequence and token 1 + k is label k; a decoder may have more tokens after these;
 - the hypotheses of all samples are the rows of one tensor, sorted by their sample, so that nothing
   is computed for those that were left out;

@@ -1,6 +1,7 @@
 """SGM: multi-label classification as the generation of a label sequence (COLING 2018).
 
 Notable:
+
 - a bidirectional LSTM reads the words; a decoder LSTM writes one label per step until the end
   token, and each step attends to the words;
 - labels are written by their frequency in training, the most frequent first, so that every label

@@ -1,6 +1,7 @@
 """SIMM: multi-view multi-label learning with view-specific information extraction (IJCAI 2019).
 
 Notable:
+
 - every view is mapped into one shared subspace (c^v); a view discriminator D is to be confused
   there, so that c^v holds only what the views have in common, and the labels are predicted from
   each c^v alone, so that it is not mere noise;

@@ -1,6 +1,7 @@
 """TAILOR: versatile multi-modal learning for multi-label emotion recognition (AAAI 2022).
 
 Notable:
+
 - three uni-modal Transformer encoders yield V, A, T;
 - adversarial refinement splits each into a common part C^m (one generator G for all modalities,
   trained against a modality discriminator D through gradient reversal) and a private part P^m

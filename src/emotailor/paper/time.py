@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from emotailor.errors import EmotailorError, InterruptedRunError
 from emotailor.evaluation.tables import duration
 from emotailor.files import write_json
 from emotailor.folders import held
-from emotailor.paper.plan import FOLDER, Reproduction
+from emotailor.paper.plan import FOLDER, Reproduction, Stage
 from emotailor.paper.results import FORMAT
 from emotailor.runs.train import PlannedRun
 from emotailor.training.run_config import RunConfig
@@ -74,42 +74,70 @@ def expect(reproduction: Reproduction, console: Console) -> Expected:
     expected = Expected({}, {}, {}, {}, may_stop=False)
     if not open_stages:
         return expected
+
     speeds = _Speeds(reproduction.out / "speed.json", console)
-    kinds = [
-        (stage.plan, s.runs[0].config)
-        for stage in open_stages
-        for s in stage.plan.systems
-        if s.runs
-    ]
-    if todo := speeds.unknown(kinds):
+    todo = speeds.unknown(_kinds(open_stages))
+    if todo:
         wait_for_others(reproduction.left, console)  # what is timed beside them would take longer
         with held(reproduction.out):
             FOLDER.mark(reproduction.out, {"format": FORMAT})
             speeds.measure(todo)
-    may_stop = False
+
     for stage in open_stages:
-        plan, left, testing = stage.plan, list[float](), 0.0
-        rows = expected.rows.setdefault(stage.name, {})
-        for system in plan.systems:
-            if not system.runs:
-                continue
-            found = speeds.of(plan, system.runs[0].config)
-            if isinstance(found, str):
-                expected.unknown[f"{stage.title}, {system.row.title}"] = found
-                continue
-            done = [
-                _history(run)[1] for k, run in system.by_key.items() if plan.states[k] == "done"
-            ]
-            rows[system.row.name] = float(np.mean(done)) if done else found.seconds
-            testing += len(system.runs) * len(plan.dataset[plan.split]) * found.sample
-            for key, run in system.by_key.items():
-                if key in stage.own and plan.states[key] != "done":
-                    rest = 1 - _history(run)[0] / found.epochs
-                    left.append(speeds.start + max(rest, 0) * rows[system.row.name])
-                    may_stop |= run.config.training.patience is not None
-        expected.training[stage.name] = max([sum(left) / plan.jobs, *left]) if left else 0.0
-        expected.testing[stage.name] = testing
+        _expect_stage(stage, speeds, expected)
+    timed = [run for stage in open_stages for run in _left(stage, expected.rows[stage.name])]
+    may_stop = any(run.config.training.patience is not None for run in timed)
     return replace(expected, may_stop=may_stop)
+
+
+def _kinds(stages: Sequence[Stage]) -> list[tuple[Plan, RunConfig]]:
+    """Return every kind of run of some stages: a plan, and the settings of a system in it."""
+    kinds: list[tuple[Plan, RunConfig]] = []
+    for stage in stages:
+        systems = [system for system in stage.plan.systems if system.runs]
+        kinds += [(stage.plan, system.runs[0].config) for system in systems]
+    return kinds
+
+
+def _left(stage: Stage, rows: Collection[str]) -> list[PlannedRun]:
+    """Return the runs of some rows that are not done, but for those of an earlier stage."""
+    left = []
+    for key, run in stage.plan.runs.items():
+        name, _ = key
+        if name in rows and key in stage.own and stage.plan.states[key] != "done":
+            left.append(run)
+    return left
+
+
+def _expect_stage(stage: Stage, speeds: "_Speeds", expected: Expected) -> None:
+    """Add what one stage is expected to take."""
+    plan = stage.plan
+    left: list[float] = []  # seconds of each run that is not done
+    testing = 0.0
+    rows = expected.rows.setdefault(stage.name, {})
+
+    for system in plan.systems:
+        if not system.runs:
+            continue
+        found = speeds.of(plan, system.runs[0].config)
+        if isinstance(found, str):
+            expected.unknown[f"{stage.title}, {system.row.title}"] = found
+            continue
+
+        by_key = system.by_key
+        done = [_history(run)[1] for key, run in by_key.items() if plan.states[key] == "done"]
+        seconds = float(np.mean(done)) if done else found.seconds
+        rows[system.row.name] = seconds
+        testing += len(system.runs) * len(plan.dataset[plan.split]) * found.sample
+
+        for key, run in by_key.items():
+            if key in stage.own and plan.states[key] != "done":
+                rest = 1 - _history(run)[0] / found.epochs
+                left.append(speeds.start + max(rest, 0) * seconds)
+
+    # runs side by side take no less than the longest of them
+    expected.training[stage.name] = max([sum(left) / plan.jobs, *left]) if left else 0.0
+    expected.testing[stage.name] = testing
 
 
 def _history(run: PlannedRun) -> tuple[int, float]:

@@ -11,7 +11,7 @@ from emotailor import folders
 from emotailor.comparison.plan import Kind
 from emotailor.data import card as data_set
 from emotailor.errors import ConfigError, DataError
-from emotailor.figures import make as figures
+from emotailor.figures import store as figures
 from emotailor.files import write_json
 from emotailor.folders import FolderKind
 from emotailor.paper import plan as paper
@@ -24,7 +24,7 @@ KINDS = {
         data_set.FOLDER,
         run_folder.FOLDER,
         model_folder.FOLDER,
-        figures.FOLDER,
+        figures.KIND,
         paper.FOLDER,
         BENCHMARK,
         ABLATION,
@@ -115,8 +115,8 @@ def test_beside_other_files_a_damaged_marker_tells_nothing(
         (model_folder.FOLDER, ["weights-0123.safetensors"], False),
         (run_folder.FOLDER, ["metrics.jsonl"], True),
         (run_folder.FOLDER, ["metrics.jsonl", "config.json"], False),
-        (figures.FOLDER, ["figure6-tsne.svg", "claims.json"], True),
-        (figures.FOLDER, ["figure8.svg"], False),
+        (figures.KIND, ["figure6-tsne.svg", "claims.json"], True),
+        (figures.KIND, ["figure8.svg"], False),
         (paper.FOLDER, ["reproduction.json", "table2-aligned/benchmark.json"], True),
         (paper.FOLDER, ["table2-aligned/benchmark.json"], False),
     ],

@@ -32,11 +32,11 @@ from emotailor.report.benchmark import (
     benchmark_command,
     benchmark_sections,
 )
+from emotailor.report import source as report_source
 from emotailor.report.mistakes import confident_mistakes
 from emotailor.report.page import Image, Page, Range, Section, Strip, Table, element, size_of
 from emotailor.report.parts import departures, shell, toml_value, training_command
 from emotailor.report.write import write_report
-from emotailor.runs import evaluate as evaluation
 from emotailor.runs.stored import StoredPredictions
 from emotailor.runs.train import plan_runs
 from emotailor.training.run_config import RunConfig, recipe
@@ -146,7 +146,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
     def again(*_: Any, **__: Any) -> None:
         raise AssertionError("made again")
 
-    monkeypatch.setattr(evaluation, "evaluate_run", again)
+    monkeypatch.setattr(report_source, "evaluate_run", again)
     monkeypatch.setattr(figures, "make_figures", again)
 
 
@@ -242,7 +242,10 @@ def test_mistakes_are_explained(run: Path) -> None:
     strips = [a for tag, a in page.tags if tag == "svg"]
     assert cards > 0
     assert len(strips) == 3 * cards  # modalities
-    assert len(re.findall(r"Carried by|Held back by|No modality speaks", page.text)) == cards
+    assert (
+        len(re.findall(r"Most evidence for|Most evidence against|No modality speaks", page.text))
+        == cards
+    )
     assert page.text.count("threshold 0.") >= cards
 
 

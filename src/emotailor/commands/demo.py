@@ -1,8 +1,10 @@
 """The demo: from nothing to a trained, tested and explained model in about two minutes."""
 
 import shlex
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -11,6 +13,7 @@ from emotailor.data.batching import batches
 from emotailor.data.card import FOLDER, is_synthetic
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.inspect import inspect_dataset, render
+from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, read_card
 from emotailor.data.synthetic import SyntheticConfig, synthesize
 from emotailor.errors import DataError
@@ -20,6 +23,7 @@ from emotailor.evaluation.thresholds import Thresholds
 from emotailor.models.baseline import LabelFrequency
 from emotailor.models.classic.config import BinaryRelevanceConfig
 from emotailor.models.classic.model import BinaryRelevance
+from emotailor.models.table import find_system
 from emotailor.runs.evaluate import evaluate_run
 from emotailor.runs.predict import render_predictions
 from emotailor.runs.train import PlannedRun, train_runs
@@ -69,86 +73,128 @@ def demo_data(folder: Path, config: SyntheticConfig) -> None:
 
 
 def regression_scores(dataset: EmotionDataset, strength: float) -> Scores:
-    """Probabilities of binary relevance on the validation and on the test split."""
-    dims, aligned = dataset.dims, dataset.aligned
-    model = BinaryRelevance(BinaryRelevanceConfig(C=strength), dims, len(dataset.label_names))
+    """Return probabilities of binary relevance on the validation and on the test split."""
+    dims = dataset.dims
+    aligned = dataset.aligned
+    config = BinaryRelevanceConfig(C=strength)
+    model = BinaryRelevance(config, dims, len(dataset.label_names))
     model.fit(batches(dataset["train"], dims, batch_size=64, aligned=aligned))
-    valid, test = (
+    scores = [
         predict_probabilities(model, dataset[name], dims, aligned=aligned, standardizer=None)
         for name in ("valid", "test")
-    )
-    return valid, test
+    ]
+    return scores[0], scores[1]
 
 
 def baselines(data: Path, names: tuple[str, ...]) -> dict[str, Metrics]:
-    """Test metrics of the trivial systems; strength and threshold chosen on validation."""
+    """Return test metrics of trivial systems; strength and threshold are chosen on validation."""
     dataset = open_dataset(data)
-    valid, test = dataset["valid"], dataset["test"]
     frequency = LabelFrequency().fit(dataset["train"], names)
-    systems: dict[str, list[Scores]] = {
-        "label frequencies": [(frequency.predict_proba(valid), frequency.predict_proba(test))],
-        "logistic regression": [regression_scores(dataset, strength) for strength in STRENGTHS],
+    of_frequencies = (
+        frequency.predict_proba(dataset["valid"]),
+        frequency.predict_proba(dataset["test"]),
+    )
+    of_regressions = [regression_scores(dataset, strength) for strength in STRENGTHS]
+    return {
+        "label frequencies": _best_on_validation(dataset, [of_frequencies], names),
+        "logistic regression": _best_on_validation(dataset, of_regressions, names),
     }
-    found = {}
-    for name, candidates in systems.items():
-        best = -1.0
-        for on_valid, on_test in candidates:
-            chosen = Thresholds.choose("tuned", valid.labels, on_valid, names).array(names)
-            reached = evaluate(valid.labels, on_valid, names, chosen).micro_f1
-            if reached > best:
-                best = reached
-                found[name] = evaluate(test.labels, on_test, names, chosen)
-    return found
+
+
+def _best_on_validation(
+    dataset: EmotionDataset, candidates: Sequence[Scores], names: tuple[str, ...]
+) -> Metrics:
+    """Return the test metrics of the candidate that is best on validation."""
+    valid = dataset["valid"].labels
+    test = dataset["test"].labels
+    reached = []
+    for on_valid, on_test in candidates:
+        tuned = Thresholds.choose("tuned", valid, on_valid, names).array(names)
+        score = evaluate(valid, on_valid, names, tuned).micro_f1
+        reached.append((score, evaluate(test, on_test, names, tuned)))
+    _, metrics = max(reached, key=lambda one: one[0])  # of equals the first
+    return metrics
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a demo draws and trains, and where.
+
+    Attributes:
+        data: folder of the data set.
+        run: run folder.
+        synthetic: settings of the data.
+        training: settings of the training.
+    """
+
+    data: Path
+    run: Path
+    synthetic: SyntheticConfig
+    training: Mapping[str, Any]
+
+
+def _plan(folder: Path, *, quick: bool) -> _Plan:
+    if not quick:
+        config = SyntheticConfig(train=2400, valid=400)
+        return _Plan(folder / "data", folder / "run", config, TRAINING)
+    config = SyntheticConfig(train=160, valid=60, test=60)
+    training = {**TRAINING, "epochs": 2}
+    # names of their own: both demos fit into one folder
+    return _Plan(folder / "quick-data", folder / "quick-run", config, training)
 
 
 def run_demo(folder: Path, console: Console, *, quick: bool = False) -> None:
-    """Make data, train, test beside baselines, explain; start it again and it goes on.
+    """Make data, train, test beside baselines, explain; started again, it resumes.
 
     Args:
-        folder: of the data set and the run.
+        folder: folder of the data set and the run.
         console: where to print.
         quick: a much smaller model and data set, for trying the command.
     """
-    start = "quick-" if quick else ""  # both demos fit into one folder
-    data, run = folder / f"{start}data", folder / f"{start}run"
-    config = (
-        SyntheticConfig(train=160, valid=60, test=60)
-        if quick
-        else SyntheticConfig(train=2400, valid=400)
-    )
+    plan = _plan(folder, quick=quick)
     console.rule("1. Data with CMU-MOSEI's label statistics and a planted truth")
-    demo_data(data, config)
-    dataset = open_dataset(data)
+    demo_data(plan.data, plan.synthetic)
+    dataset = open_dataset(plan.data)
     console.print(render(inspect_dataset(dataset)))
-    console.rule("2. Training a small TAILOR")
-    training = {**TRAINING, "epochs": 2} if quick else TRAINING
-    settings = {"data": {"path": str(data)}, "model": MODEL, "training": training}
-    train_runs([PlannedRun(RunConfig.build(settings), run)], console)
+
+    config = RunConfig.build(
+        {"data": {"path": str(plan.data)}, "model": MODEL, "training": plan.training}
+    )
+    title = find_system(config.system).title
+    console.rule(f"2. Training a small {title}")
+    train_runs([PlannedRun(config, plan.run)], console)
+
     console.rule("3. Test, beside trivial baselines")
-    result = evaluate_run(run)
-    systems = {**baselines(data, dataset.label_names), "TAILOR": result.metrics}
+    result = evaluate_run(plan.run)
+    systems = {**baselines(plan.data, dataset.label_names), title: result.metrics}
     console.print(comparison_table(systems, title="Test split, thresholds tuned on validation"))
-    console.print(metrics_table(result.metrics, result.intervals, title="TAILOR"))
+    console.print(metrics_table(result.metrics, result.intervals, title=title))
+
     console.rule("4. Three predictions, and the evidence for them")
     test = dataset["test"]
     samples = [test.sample(i) for i in range(min(3, len(test)))]
-    predictions = Predictor.load(run).predict(samples, explain=True)
+    predictions = Predictor.load(plan.run).predict(samples, explain=True)
     console.print(render_predictions(predictions))
-    names = dataset.label_names
     for sample in samples:
-        assert sample.labels is not None
-        truth = [name for name, held in zip(names, sample.labels, strict=True) if held]
-        console.print(
-            f"truth of {sample.id}: {', '.join(truth) or 'none'}", highlight=False, markup=False
-        )
+        truth = _true_labels(sample, dataset.label_names)
+        console.print(f"truth of {sample.id}: {truth}", highlight=False, markup=False)
+
     console.rule("Done")
-    shown = shlex.quote(str(run))
-    console.print(
-        f"run folder: {run}\n"
-        f"  again:   emotailor evaluate {shown}\n"
-        f"  predict: emotailor predict {shown} {shlex.quote(str(data))} --limit 3\n"
-        f"  your own data: emotailor data convert --help",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
+    console.print(_what_next(plan), highlight=False, soft_wrap=True, markup=False)
+
+
+def _true_labels(sample: Sample, names: Sequence[str]) -> str:
+    assert sample.labels is not None
+    held = [name for name, holds in zip(names, sample.labels, strict=True) if holds]
+    return ", ".join(held) or "none"
+
+
+def _what_next(plan: _Plan) -> str:
+    run = shlex.quote(str(plan.run))
+    data = shlex.quote(str(plan.data))
+    return (
+        f"run folder: {plan.run}\n"
+        f"  again:   emotailor evaluate {run}\n"
+        f"  predict: emotailor predict {run} {data} --limit 3\n"
+        f"  your own data: emotailor data convert --help"
     )

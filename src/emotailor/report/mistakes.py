@@ -121,14 +121,14 @@ class _Look:
     Attributes:
         title: heading of the section.
         verb: what was done with the label, in the title of a card.
-        carried: start of the sentence that names the modality which decided.
-        none: the sentence where no modality did.
+        evidence: start of the sentence that names the modality with the most evidence.
+        none: the sentence where no modality has any.
         sign: 1 where evidence for the label is looked for, -1 where against it.
     """
 
     title: str
     verb: str
-    carried: str
+    evidence: str
     none: str
     sign: int
 
@@ -137,14 +137,14 @@ _LOOKS: Mapping[Kind, _Look] = {
     "false positive": _Look(
         title="Predicted, but not true",
         verb="predicted, not true",
-        carried="Carried by",
+        evidence="Most evidence for the label",
         none="No modality speaks for the label.",
         sign=1,
     ),
     "false negative": _Look(
         title="True, but not predicted",
         verb="missed",
-        carried="Held back by",
+        evidence="Most evidence against the label",
         none="No modality speaks against the label.",
         sign=-1,
     ),
@@ -156,10 +156,10 @@ def mistakes_section(
 ) -> Section:
     """Return the most confident errors, with explanations where the data are there."""
     note = (
-        "The wrong decisions farthest beyond their thresholds, the labels in turn. What "
-        "carried each is measured: the change of the label's log-odds when the model cannot "
-        "see a modality, and in the strips when it cannot see a few steps around each. Orange "
-        "steps speak for the label, blue ones against it."
+        "The wrong decisions farthest beyond their thresholds, the labels in turn. Evidence is "
+        "measured: the change of the label's log-odds when the model cannot see a modality, and "
+        "in the strips when it cannot see a few steps around each. Orange steps speak for the "
+        "label, blue ones against it."
     )
     blocks: list[Block] = [Text(note, "note")]
     cards = _Cards(source, evaluation, found)
@@ -230,7 +230,7 @@ def _explained(why: Explanation | None, label: str, look: _Look) -> list[Block]:
     text = look.none
     if evidence >= MIN_EVIDENCE:
         which = f"step {first + 1}" if first == last else f"steps {first + 1} to {last + 1}"
-        text = f"{look.carried} {modality}, there most of all by {which}."
+        text = f"{look.evidence}: {modality}, there most of all {which}."
 
     of_steps = why.steps[label]
     largest = [float(np.abs(steps).max(initial=0)) for steps in of_steps.values()]

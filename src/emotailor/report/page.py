@@ -49,22 +49,23 @@ def element(name: str, /, *children: Content, **attributes: str) -> Markup:
     """Return an element; text in it and in its attributes is escaped.
 
     Args:
-        name: of the element.
+        name: name of the element.
         children: texts and elements; None is left out.
         attributes: ``class_`` and ``aria_label`` become ``class`` and ``aria-label``.
     """
-    given = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(value).text}"'
-        for key, value in attributes.items()
-    )
+    start = name
+    for key, value in attributes.items():
+        html_name = key.rstrip("_").replace("_", "-")
+        start += f' {html_name}="{escape(value).text}"'
     if name in _VOID:
-        return Markup(f"<{name}{given}>")
-    inside = "".join(
-        (child if isinstance(child, Markup) else escape(child)).text
-        for child in children
-        if child is not None
-    )
-    return Markup(f"<{name}{given}>{inside}</{name}>")
+        return Markup(f"<{start}>")
+
+    inside = [_as_markup(child).text for child in children if child is not None]
+    return Markup(f"<{start}>{''.join(inside)}</{name}>")
+
+
+def _as_markup(content: str | Markup) -> Markup:
+    return content if isinstance(content, Markup) else escape(content)
 
 
 def joined(parts: Sequence[Markup]) -> Markup:
@@ -88,7 +89,7 @@ class Text:
     """A paragraph.
 
     Attributes:
-        text: of it.
+        text: text of the paragraph.
         kind: ``note`` is set small, ``warning`` stands out.
     """
 
@@ -109,7 +110,8 @@ class Items:
 
     def markup(self, level: int) -> Markup:
         """Return its HTML."""
-        return element("ul", *(element("li", text) for text in self.texts), class_=self.kind)
+        items = [element("li", text) for text in self.texts]
+        return element("ul", *items, class_=self.kind)
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,10 @@ class Range:
 
     Attributes:
         low: lower end of the interval.
-        value: between the two.
-        high: upper end.
-        axis: its two ends.
-        zero: where to draw a line, if anywhere.
+        value: value between the two ends.
+        high: upper end of the interval.
+        axis: the two ends of the axis.
+        zero: place of a line across the axis; None for no line.
     """
 
     low: float
@@ -143,22 +145,27 @@ class Range:
 
     def markup(self) -> Markup:
         """Return its HTML."""
-        low, value, high = (self._place(x) for x in (self.low, self.value, self.high))
+        low = self._place(self.low)
+        value = self._place(self.value)
+        width = max(self._place(self.high) - low, 0.5)  # so that it can be seen
         line = None
         if self.zero is not None:
             line = element("i", class_="zero", style=f"left:{self._place(self.zero):.1f}%")
         return element(
             "span",
             line,
-            element("i", class_="bar", style=f"left:{low:.1f}%;width:{max(high - low, 0.5):.1f}%"),
+            element("i", class_="bar", style=f"left:{low:.1f}%;width:{width:.1f}%"),
             element("i", class_="dot", style=f"left:{value:.1f}%"),
             class_="range",
             aria_hidden="true",
         )
 
     def _place(self, x: float) -> float:
+        """Return the place of a value on the axis in percent; what is beyond is at its end."""
         start, end = self.axis
-        return 100.0 * min(max((x - start) / (end - start or 1.0), 0.0), 1.0)
+        length = end - start or 1.0
+        share = (x - start) / length
+        return 100.0 * min(max(share, 0.0), 1.0)
 
 
 @dataclass(frozen=True)
@@ -166,9 +173,9 @@ class Strip:
     """Evidence along a sequence: one cell a step, or some steps a cell.
 
     Attributes:
-        values: one per step.
+        values: value of each step.
         scale: the value that has the full colour.
-        text: what it shows, for those who do not see it.
+        text: what the strip shows, for those who do not see it.
     """
 
     values: Sequence[float]
@@ -177,34 +184,41 @@ class Strip:
 
     def markup(self) -> Markup:
         """Return its SVG."""
-        count = len(self.values)
-        cells = min(count, STRIPES)
-        edges = [round(i * count / cells) for i in range(cells + 1)] if cells else []
-        parts = []
-        for i in range(cells):
-            part = self.values[edges[i] : edges[i + 1]]
-            mean = sum(part) / len(part)
-            strength = min(abs(mean) / self.scale, 1) if self.scale > 0 else 0
-            if strength >= 0.02:  # fainter than that cannot be seen
-                side = "for" if mean > 0 else "against"
-                parts.append(
-                    element(
-                        "rect",
-                        class_=side,
-                        x=str(i),
-                        width="1",
-                        height="1",
-                        fill_opacity=f"{strength:.2f}",
-                    )
-                )
+        means = self._cells()
+        cells = [self._cell(place, mean) for place, mean in enumerate(means)]
         return element(
             "svg",
             element("title", self.text),
-            *parts,
+            *cells,
             class_="strip",
-            viewBox=f"0 0 {max(cells, 1)} 1",
+            viewBox=f"0 0 {max(len(means), 1)} 1",
             preserveAspectRatio="none",
             role="img",
+        )
+
+    def _cells(self) -> list[float]:
+        """Return the value of each cell, a mean where a cell has several steps."""
+        steps = len(self.values)
+        cells = min(steps, STRIPES)
+        means = []
+        for i in range(cells):
+            first = round(i * steps / cells)
+            end = round((i + 1) * steps / cells)
+            means.append(sum(self.values[first:end]) / (end - first))
+        return means
+
+    def _cell(self, place: int, mean: float) -> Markup | None:
+        """Return a cell; None where its colour is too faint to be seen."""
+        strength = min(abs(mean) / self.scale, 1) if self.scale > 0 else 0
+        if strength < 0.02:
+            return None
+        return element(
+            "rect",
+            class_="for" if mean > 0 else "against",
+            x=str(place),
+            width="1",
+            height="1",
+            fill_opacity=f"{strength:.2f}",
         )
 
 
@@ -213,10 +227,10 @@ class Cell:
     """A cell of a table that is more than its text.
 
     Attributes:
-        text: in it.
-        strong: whether it is set bold.
-        quiet: whether it is a remark that stands in place of a value.
-        chart: drawn before the text.
+        text: text of the cell.
+        strong: whether the text is set bold.
+        quiet: whether the text is a remark that stands in place of a value.
+        chart: chart before the text.
     """
 
     text: str
@@ -226,10 +240,14 @@ class Cell:
 
     def markup(self) -> Markup:
         """Return its HTML."""
-        text = element("b", self.text) if self.strong else escape(self.text)
+        text = escape(self.text)
+        if self.strong:
+            text = element("b", self.text)
         if self.quiet:
             text = element("i", self.text)
-        return joined([self.chart.markup(), text]) if self.chart else text
+        if self.chart is None:
+            return text
+        return joined([self.chart.markup(), text])
 
 
 _NUMBER = re.compile(r"[-+±.,\d\s%/()\[\]:]*\d[-+±.,\d\s%/()\[\]:a-z]*|n/a|")
@@ -242,7 +260,7 @@ class Table:
     Attributes:
         header: titles of the columns.
         rows: cells in the order of the header.
-        title: of the table.
+        title: title of the table.
         marked: positions of rows that stand out.
     """
 
@@ -253,33 +271,45 @@ class Table:
 
     def markup(self, level: int) -> Markup:
         """Return its HTML; columns of numbers are set to the right."""
-        columns = range(len(self.header))
-        right = [j > 0 and all(_is_number(row[j]) for row in self.rows) for j in columns]
-        head = element("tr", *(
-            element("th", title, scope="col", class_="number" if right[j] else "text")
-            for j, title in enumerate(self.header)
-        ))  # fmt: skip
-        body = [
-            element("tr", *(self._cell(row[j], j, right[j]) for j in columns),
-                    class_="marked" if i in self.marked else "plain")
-            for i, row in enumerate(self.rows)
-        ]  # fmt: skip
+        numeric = [self._is_numeric(column) for column in range(len(self.header))]
+        caption = element("caption", self.title) if self.title else None
+        body = [self._row(position, numeric) for position in range(len(self.rows))]
         table = element(
             "table",
-            element("caption", self.title) if self.title else None,
-            element("thead", head),
+            caption,
+            element("thead", self._head(numeric)),
             element("tbody", *body),
         )
         name = self.title or ", ".join(self.header)
         return element("div", table, class_="scroll", tabindex="0", role="region", aria_label=name)
 
-    def _cell(self, cell: str | Cell, column: int, right: bool) -> Markup:
-        inside = cell.markup() if isinstance(cell, Cell) else escape(cell)
-        text = cell.text if isinstance(cell, Cell) else cell
-        kind = "number" if right else "prose" if len(text) > SENTENCE else "text"
+    def _is_numeric(self, column: int) -> bool:
+        """Whether a column holds numbers; the first one names the rows."""
+        return column > 0 and all(_is_number(row[column]) for row in self.rows)
+
+    def _head(self, numeric: Sequence[bool]) -> Markup:
+        cells = []
+        for title, is_numeric in zip(self.header, numeric, strict=True):
+            kind = "number" if is_numeric else "text"
+            cells.append(element("th", title, scope="col", class_=kind))
+        return element("tr", *cells)
+
+    def _row(self, position: int, numeric: Sequence[bool]) -> Markup:
+        row = self.rows[position]
+        cells = [
+            self._cell(row[column], column, is_numeric) for column, is_numeric in enumerate(numeric)
+        ]
+        kind = "marked" if position in self.marked else "plain"
+        return element("tr", *cells, class_=kind)
+
+    def _cell(self, given: str | Cell, column: int, is_numeric: bool) -> Markup:
+        cell = given if isinstance(given, Cell) else Cell(given)
+        kind = "prose" if len(cell.text) > SENTENCE else "text"
+        if is_numeric:
+            kind = "number"
         if column == 0:
-            return element("th", inside, scope="row", class_=kind)
-        return element("td", inside, class_=kind)
+            return element("th", cell.markup(), scope="row", class_=kind)
+        return element("td", cell.markup(), class_=kind)
 
 
 def _is_number(cell: str | Cell) -> bool:
@@ -296,7 +326,9 @@ class Facts:
 
     def markup(self, level: int) -> Markup:
         """Return its HTML."""
-        pairs = (element("div", element("dt", k), element("dd", v)) for k, v in self.rows)
+        pairs = []
+        for name, text in self.rows:
+            pairs.append(element("div", element("dt", name), element("dd", text)))
         return element("dl", *pairs)
 
 
@@ -305,16 +337,27 @@ class Tile:
     """A number that the reader sees first.
 
     Attributes:
-        title: of the number.
+        title: title of the number.
         value: the number.
-        detail: below it.
-        chart: its interval, drawn.
+        detail: text below the number.
+        chart: interval of the number.
     """
 
     title: str
     value: str
     detail: str = ""
     chart: Range | None = None
+
+    def markup(self) -> Markup:
+        """Return its HTML."""
+        return element(
+            "div",
+            element("span", self.title, class_="name"),
+            element("strong", self.value),
+            self.chart.markup() if self.chart else None,
+            element("span", self.detail, class_="detail") if self.detail else None,
+            class_="tile",
+        )
 
 
 @dataclass(frozen=True)
@@ -325,17 +368,8 @@ class Tiles:
 
     def markup(self, level: int) -> Markup:
         """Return its HTML."""
-        return element("div", *(
-            element(
-                "div",
-                element("span", tile.title, class_="name"),
-                element("strong", tile.value),
-                tile.chart.markup() if tile.chart else None,
-                element("span", tile.detail, class_="detail") if tile.detail else None,
-                class_="tile",
-            )
-            for tile in self.tiles
-        ), class_="tiles")  # fmt: skip
+        tiles = [tile.markup() for tile in self.tiles]
+        return element("div", *tiles, class_="tiles")
 
 
 @dataclass(frozen=True)
@@ -344,8 +378,8 @@ class Image:
 
     Attributes:
         content: SVG or PNG.
-        text: what it shows, for those who do not see it.
-        caption: below it.
+        text: what the picture shows, for those who do not see it.
+        caption: text below the picture.
     """
 
     content: bytes
@@ -364,19 +398,30 @@ class Image:
             class_="wide" if width > 1.5 * height else "square",
             style=f"max-width:{1.2 * width:.0f}px" if width else "",
         )
-        frame = element("div", image, class_="scroll", tabindex="0", role="group",
-                        aria_label=self.text)  # fmt: skip
+        frame = element(
+            "div",
+            image,
+            class_="scroll",
+            tabindex="0",
+            role="group",
+            aria_label=self.text,
+        )
         caption = element("figcaption", self.caption) if self.caption else None
         return element("figure", frame, caption)
 
 
 def size_of(content: bytes) -> tuple[float, float]:
-    """Return width and height of a PNG of 150 dots an inch or an SVG in CSS pixels; else zeros."""
+    """Return width and height of a picture in CSS pixels, of which an inch has 96.
+
+    A PNG has 150 dots an inch, an SVG says its size in points. Zeros for anything else.
+    """
     if content.startswith(PNG) and len(content) >= 24:
         width, height = struct.unpack(">II", content[16:24])
         return width * 96 / 150, height * 96 / 150
     sizes = dict(re.findall(rb'\b(width|height)="([\d.]+)pt"', content[:4096]))
-    return tuple(float(sizes.get(name, 0)) * 96 / 72 for name in (b"width", b"height"))  # type: ignore[return-value]
+    width = float(sizes.get(b"width", 0))
+    height = float(sizes.get(b"height", 0))
+    return width * 96 / 72, height * 96 / 72
 
 
 @dataclass(frozen=True)
@@ -384,12 +429,18 @@ class Card:
     """A few blocks in a frame.
 
     Attributes:
-        title: of the card.
-        blocks: in it.
+        title: title of the card.
+        blocks: blocks in the card.
     """
 
     title: str
     blocks: Sequence[Block]
+
+    def markup(self, level: int) -> Markup:
+        """Return its HTML."""
+        heading = _heading(level, self.title)
+        inside = [block.markup(level + 1) for block in self.blocks]
+        return element("article", heading, *inside)
 
 
 @dataclass(frozen=True)
@@ -400,14 +451,8 @@ class Cards:
 
     def markup(self, level: int) -> Markup:
         """Return its HTML."""
-        return element("div", *(
-            element(
-                "article",
-                element(f"h{min(level, 6)}", card.title),
-                *(block.markup(level + 1) for block in card.blocks),
-            )
-            for card in self.cards
-        ), class_="cards")  # fmt: skip
+        cards = [card.markup(level) for card in self.cards]
+        return element("div", *cards, class_="cards")
 
 
 @dataclass(frozen=True)
@@ -419,8 +464,12 @@ class Folded:
 
     def markup(self, level: int) -> Markup:
         """Return its HTML."""
-        inside = (block.markup(level) for block in self.blocks)
+        inside = [block.markup(level) for block in self.blocks]
         return element("details", element("summary", self.title), *inside)
+
+
+def _heading(level: int, title: str) -> Markup:
+    return element(f"h{min(level, 6)}", title)
 
 
 @dataclass(frozen=True)
@@ -433,8 +482,8 @@ class Section:
     def markup(self, level: int, name: str | None = None) -> Markup:
         """Return its HTML, with ``name`` for links to it."""
         attributes = {} if name is None else {"id": name}
-        heading = element(f"h{min(level, 6)}", self.title)
-        inside = (block.markup(level + 1) for block in self.blocks)
+        heading = _heading(level, self.title)
+        inside = [block.markup(level + 1) for block in self.blocks]
         return element("section", heading, *inside, **attributes)
 
 
@@ -443,9 +492,9 @@ class Page:
     """A whole page.
 
     Attributes:
-        title: of the page.
-        subtitle: what it is about, in a line.
-        sections: in order; the page begins with links to them.
+        title: title of the page.
+        subtitle: what the page is about, in a line.
+        sections: sections in order; the page begins with links to them.
         summary: blocks before the first section.
     """
 
@@ -456,9 +505,13 @@ class Page:
 
     def to_html(self) -> str:
         """Return the page; it loads nothing and runs nothing."""
-        names = [f"s{i}" for i in range(1, len(self.sections) + 1)]
+        head = self._head().text
+        body = self._body().text
+        return f'<!DOCTYPE html>\n<html lang="en">\n{head}\n{body}\n</html>\n'
+
+    def _head(self) -> Markup:
         style = Markup(STYLE_FILE.read_text(encoding="utf-8"))
-        head = element(
+        return element(
             "head",
             element("meta", charset="utf-8"),
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
@@ -467,21 +520,25 @@ class Page:
             element("title", self.title),
             element("style", style),
         )
-        links = (
-            element("a", section.title, href=f"#{name}")
-            for section, name in zip(self.sections, names, strict=True)
-        )
-        body = element(
+
+    def _body(self) -> Markup:
+        links = []
+        sections = []
+        for number, section in enumerate(self.sections, 1):
+            name = f"s{number}"
+            links.append(element("a", section.title, href=f"#{name}"))
+            sections.append(section.markup(2, name))
+
+        contents = None
+        if len(links) > 1:
+            contents = element("nav", *links, aria_label="contents")
+        summary = [block.markup(2) for block in self.summary]
+        return element(
             "body",
             element("header", element("h1", self.title), element("p", self.subtitle)),
-            element("nav", *links, aria_label="contents") if len(names) > 1 else None,
-            element(
-                "main",
-                *(block.markup(2) for block in self.summary),
-                *(s.markup(2, name) for s, name in zip(self.sections, names, strict=True)),
-            ),
+            contents,
+            element("main", *summary, *sections),
         )
-        return f'<!DOCTYPE html>\n<html lang="en">\n{head.text}\n{body.text}\n</html>\n'
 
     def write(self, path: Path) -> Path:
         """Write the page to ``path`` at once; return it."""

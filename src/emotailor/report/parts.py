@@ -17,12 +17,15 @@ from emotailor.data.inspect import DatasetReport, inspect_dataset
 from emotailor.evaluation.comparison import Interval
 from emotailor.evaluation.display import number
 from emotailor.models.system import Preset
+from emotailor.models.table import find_system
 from emotailor.report.page import Block, Code, Facts, Folded, Items, Section, Table, Text
 from emotailor.training.run_config import RunConfig
 
 SHOWN_PAIRS = 8  # labels up to which their co-occurrence is a matrix on a page
 LINE = 88  # characters of a command on one line
 OPTIONS = ("data.path", "training.seed")  # settings that have options of their own
+PRESETS: tuple[Preset, ...] = ("paper", "authors")
+_TOML_WORDS = ("true", "false", "inf", "nan")  # not strings in TOML
 _WORD = re.compile(r"[A-Za-z_][A-Za-z_-]*")
 
 
@@ -65,53 +68,52 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def departures_from(config: RunConfig, preset: Preset, *, aligned: bool) -> Departures:
     """Compare a configuration with a preset of its system."""
-    base = RunConfig.build(
-        {"data": {"path": config.data.path}}, system=config.system, preset=preset, aligned=aligned
-    )
-    given, usual = flatten(config.to_json()), flatten(base.to_json())
-    different = {
-        key: (given.get(key), usual.get(key))
-        for key in {**given, **usual}
-        if key not in OPTIONS and given.get(key) != usual.get(key)
-    }
+    same_data = {"data": {"path": config.data.path}}
+    base = RunConfig.build(same_data, system=config.system, preset=preset, aligned=aligned)
+    given = flatten(config.to_json())
+    usual = flatten(base.to_json())
+
+    different = {}
+    for key in {**given, **usual}:  # in order, for a page that is the same every time
+        value = given.get(key)
+        if key not in OPTIONS and value != usual.get(key):
+            different[key] = (value, usual.get(key))
     return Departures(preset, different)
 
 
 def departures(config: RunConfig, *, aligned: bool) -> Departures:
     """Compare a configuration with both presets of its system; the nearer one counts."""
-    presets: tuple[Preset, ...] = ("paper", "authors")
-    each = (departures_from(config, preset, aligned=aligned) for preset in presets)
+    each = [departures_from(config, preset, aligned=aligned) for preset in PRESETS]
     return min(each, key=lambda one: len(one.values))
 
 
 def settings_blocks(config: RunConfig, *, aligned: bool) -> list[Block]:
-    """What departs from the preset, then everything, folded."""
-    from_preset = departures(config, aligned=aligned)
+    """Return what departs from the preset, then everything, folded."""
     every = flatten(config.to_json())
-    blocks: list[Block] = []
-    if from_preset.values:
-        rows = [(key, shown(x), shown(usual)) for key, (x, usual) in from_preset.values.items()]
-        title = f"Where it departs from the preset “{from_preset.preset}”"
-        blocks.append(Table(("setting", "value", "preset"), rows, title))
-    else:
-        blocks.append(Text(f"Everything is as in the preset “{from_preset.preset}”."))
-    table = Table(("setting", "value"), [(key, shown(value)) for key, value in every.items()])
-    blocks.append(Folded(f"All {len(every)} settings", [table]))
-    return blocks
+    rows = [(key, shown(value)) for key, value in every.items()]
+    table = Table(("setting", "value"), rows)
+    from_preset = departures(config, aligned=aligned)
+    return [_departures_block(from_preset), Folded(f"All {len(every)} settings", [table])]
+
+
+def _departures_block(found: Departures) -> Block:
+    if not found.values:
+        return Text(f"Everything is as in the preset “{found.preset}”.")
+    rows = []
+    for key, (value, usual) in found.values.items():
+        rows.append((key, shown(value), shown(usual)))
+    title = f"Where it departs from the preset “{found.preset}”"
+    return Table(("setting", "value", "preset"), rows, title)
 
 
 def toml_value(value: Any) -> str | None:
     """Return a value as ``--set`` takes it; None where it cannot."""
     if value is None or isinstance(value, Mapping):
         return None
-    if (
-        isinstance(value, str)
-        and _WORD.fullmatch(value)
-        and value not in ("true", "false", "inf", "nan")
-    ):
-        return value  # what is not TOML is a string
     if isinstance(value, list) and None in value:
         return None
+    if isinstance(value, str) and _WORD.fullmatch(value) and value not in _TOML_WORDS:
+        return value  # what is not TOML is a string
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -130,24 +132,33 @@ def training_command(config: RunConfig, run: str, *, aligned: bool) -> str:
     """Return the command that trains the same again."""
     command = ["emotailor", "train", "--data", config.data.path]
     from_preset = departures(config, aligned=aligned)
-    options = settings_options({key: x for key, (x, _) in from_preset.values.items()})
+    changes = {key: value for key, (value, _) in from_preset.values.items()}
+    options = settings_options(changes)
     if options is None:
         command += ["--config", f"{run}/config.json"]
     else:
-        command += ["--model", config.system, "--preset", from_preset.preset, *options]
-    return shell([*command, "--seed", str(config.training.seed), "--out", f"{run}-again"])
+        system = find_system(config.system)
+        command += ["--model", system.code or system.name]
+        command += ["--preset", from_preset.preset, *options]
+    command += ["--seed", str(config.training.seed)]
+    command += ["--out", f"{run}-again"]
+    return shell(command)
 
 
 def shell(command: Sequence[str]) -> str:
     """Return a command for a shell, on several lines where it is long."""
     pieces: list[str] = []
     for word in command:
-        if pieces and not word.startswith("--") and pieces[-1].startswith("--"):
-            pieces[-1] += f" {shlex.quote(word)}"  # an option and its value stay together
+        quoted = shlex.quote(word)
+        is_value = bool(pieces) and pieces[-1].startswith("--") and not word.startswith("--")
+        if is_value:
+            pieces[-1] += f" {quoted}"  # an option and its value stay together
         else:
-            pieces.append(shlex.quote(word))
-    lines = [pieces[0]]
-    for piece in pieces[1:]:
+            pieces.append(quoted)
+
+    first, *others = pieces
+    lines = [first]
+    for piece in others:
         if len(lines[-1]) + len(piece) < LINE:
             lines[-1] += f" {piece}"
         else:
@@ -159,7 +170,7 @@ def shell(command: Sequence[str]) -> str:
 
 
 def data_section(dataset: EmotionDataset, path: str) -> Section:
-    """The card of a data set: counts, labels, lengths, where it comes from."""
+    """Return the card of a data set: counts, labels, lengths, where it comes from."""
     report = inspect_dataset(dataset)
     facts = [
         ("name", report.name),
@@ -172,15 +183,12 @@ def data_section(dataset: EmotionDataset, path: str) -> Section:
     blocks: list[Block] = [Facts(facts), _splits(report), _labels(report), _lengths(report)]
     if report.notes:
         blocks.append(Items(report.notes))
+
     more: list[Block] = [_labels_per_sample(report)]
     if 1 < len(report.label_names) <= SHOWN_PAIRS:
-        rows = [
-            (name, *(f"{n:,}" for n in row))
-            for name, row in zip(report.label_names, report.cooccurrence, strict=True)
-        ]
-        header = ("", *report.label_names)
-        more.append(Table(header, rows, "Samples where both labels hold, over all splits"))
+        more.append(_pairs(report))
     blocks.append(Folded("Labels of a sample, and labels together", more))
+
     if dataset.card.provenance:
         text = json.dumps(dataset.card.provenance, indent=2, ensure_ascii=False)
         blocks.append(Folded("Where the data come from", [Code(text)]))
@@ -188,66 +196,79 @@ def data_section(dataset: EmotionDataset, path: str) -> Section:
 
 
 def _splits(report: DatasetReport) -> Table:
-    rows = [
-        (
-            name, f"{s.samples:,}", f"{s.cardinality:.2f}", f"{s.unlabelled:,}",
-            *(f"{s.missing[m]:.1%}" for m in report.modalities),
-        )
-        for name, s in report.splits.items()
-    ]  # fmt: skip
-    header = ("split", "samples", "labels a sample", "without label",
-              *(f"no {m}" for m in report.modalities))  # fmt: skip
+    rows = []
+    for name, split in report.splits.items():
+        row = [
+            name,
+            f"{split.samples:,}",
+            f"{split.cardinality:.2f}",
+            f"{split.unlabelled:,}",
+        ]
+        row += [f"{split.missing[m]:.1%}" for m in report.modalities]
+        rows.append(row)
+    header = ["split", "samples", "labels a sample", "without label"]
+    header += [f"no {m}" for m in report.modalities]
     return Table(header, rows, "Splits")
 
 
 def _labels(report: DatasetReport) -> Table:
-    rows = [
-        (
-            label,
-            *(
-                f"{s.label_counts[label]:,} ({s.label_frequencies[label]:.1%})"
-                for s in report.splits.values()
-            ),
-        )
-        for label in report.label_names
-    ]
+    rows = []
+    for label in report.label_names:
+        row = [label]
+        for split in report.splits.values():
+            count = split.label_counts[label]
+            share = split.label_frequencies[label]
+            row.append(f"{count:,} ({share:.1%})")
+        rows.append(row)
     return Table(("label", *report.splits), rows, "Samples where each label holds")
 
 
 def _lengths(report: DatasetReport) -> Table:
-    rows = [
-        (m, str(r.dim), f"{r.mean_length:.1f}", f"{r.median_length:g}", str(r.max_length),
-         f"{r.missing:.1%}")
-        for m, r in report.modalities.items()
-    ]  # fmt: skip
+    rows = []
+    for name, modality in report.modalities.items():
+        rows.append(
+            (
+                name,
+                str(modality.dim),
+                f"{modality.mean_length:.1f}",
+                f"{modality.median_length:g}",
+                str(modality.max_length),
+                f"{modality.missing:.1%}",
+            )
+        )
     header = ("modality", "features", "mean steps", "median", "longest", "missing")
     return Table(header, rows, "Modalities")
 
 
 def _labels_per_sample(report: DatasetReport) -> Table:
-    largest = max([k for k, n in enumerate(report.labels_per_sample) if n], default=0)
-    rows = [
-        (str(k), *(f"{s.labels_per_sample[k]:,}" for s in report.splits.values()))
-        for k in range(largest + 1)
-    ]
+    found = [held for held, samples in enumerate(report.labels_per_sample) if samples]
+    rows = []
+    for held in range(max(found, default=0) + 1):
+        samples = [split.labels_per_sample[held] for split in report.splits.values()]
+        cells = [f"{count:,}" for count in samples]
+        rows.append([str(held), *cells])
     return Table(("labels of a sample", *report.splits), rows, "Samples by number of labels")
+
+
+def _pairs(report: DatasetReport) -> Table:
+    rows = []
+    for name, counts in zip(report.label_names, report.cooccurrence, strict=True):
+        rows.append([name, *(f"{count:,}" for count in counts)])
+    header = ("", *report.label_names)
+    return Table(header, rows, "Samples where both labels hold, over all splits")
 
 
 # ---------------------------------------------------------------------- versions
 
 
 def machine_facts() -> list[tuple[str, str]]:
-    """What this page was made with, and on."""
+    """Return what this page was made with, and on."""
     import torch
 
-    devices = [f"{os.cpu_count()} CPU cores"]
+    software = [f"emotailor {__version__}", f"Python {platform.python_version()}"]
+    software += [f"{name} {version(name)}" for name in ("torch", "numpy", "scikit-learn")]
+
+    machine = [f"{platform.system()} {platform.machine()}", f"{os.cpu_count()} CPU cores"]
     if torch.cuda.is_available():
-        devices += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scikit-learn"))
-    return [
-        (
-            "page made with",
-            f"emotailor {__version__}, Python {platform.python_version()}, {libraries}",
-        ),
-        ("page made on", f"{platform.system()} {platform.machine()}, {', '.join(devices)}"),
-    ]
+        machine += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return [("page made with", ", ".join(software)), ("page made on", ", ".join(machine))]

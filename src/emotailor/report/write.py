@@ -1,8 +1,8 @@
 """One HTML page about a run or a benchmark, for a reader who has nothing else.
 
 The page is one file without network or scripts. The markup is in ``page.py``, its style in
-``page.css``; what is on it is collected in ``report_run.py`` and ``report_benchmark.py``. A page of
-several benchmarks takes their sections::
+``page.css``; what is on it is collected in ``run.py`` and ``benchmark.py``. A page of several
+benchmarks takes their sections::
 
     sections, missing = benchmark_sections(folder)
     Page("Title", sections=[Section(folder.name, sections), ...]).write(file)
@@ -46,12 +46,12 @@ def write_report(
     data; others are made and stored.
 
     Args:
-        path: folder of it.
+        path: folder of the run, the model, the benchmark or the ablations.
         out: file to write; by default ``report.html`` in ``path``.
         data: stored data set, for a run; by default the one it was trained on. Where that is gone,
             what needs it is left out.
-        split: of it, for a run; by default ``test``.
-        device: to compute on.
+        split: split of the data set, for a run; by default ``test``.
+        device: device to compute on.
 
     Raises:
         ModelError: there is nothing to report on, or the model is damaged.
@@ -67,14 +67,9 @@ def write_report(
         _check_run(path)
         from emotailor.report.run import run_page
 
-        page, missing = run_page(
-            path, data=None if data is None else Path(data), split=split, device=device
-        )
+        given = None if data is None else Path(data)
+        page, missing = run_page(path, data=given, split=split, device=device)
     return Report(page.write(file), tuple(missing))
-
-
-def _is_table(file: Path) -> bool:
-    return find_benchmark(file.parent) == file
 
 
 def _check_run(path: Path) -> None:
@@ -85,20 +80,28 @@ def _check_run(path: Path) -> None:
         find_model_folder(path)
     except ModelError as error:
         if (path / "reproduction.json").is_file():
-            tables = sorted({p.parent.name for p in path.glob("*/*.json") if _is_table(p)})
+            raise _is_reproduction(path) from error
+        runs = sorted(file.parent.parent.name for file in path.glob("*/model/model.json"))
+        if runs:
             raise ModelError(
-                f"{path} is a reproduction, which writes its own report",
-                expected="a run, a model or a benchmark",
-                fix=f"open {path / FILE}"
-                + (f", or name a table in it, as {path / tables[0]}" if tables else ""),
-            ) from None
-        inside = sorted(p.parent.parent.name for p in path.glob("*/model/model.json"))
-        if inside:
-            raise ModelError(
-                f"{path} is a folder of runs: {', '.join(inside)}",
+                f"{path} is a folder of runs: {', '.join(runs)}",
                 expected="one run, or a benchmark",
-                fix=f"name one of them, as {path / inside[0]}",
-            ) from None
+                fix=f"name one of them, as {path / runs[0]}",
+            ) from error
         raise ModelError(
             error.found, expected="a run folder, a model folder or a benchmark", fix=error.fix
-        ) from None
+        ) from error
+
+
+def _is_reproduction(path: Path) -> ModelError:
+    """Return the error for the folder of a reproduction, which names a table in it."""
+    folders = sorted(place for place in path.iterdir() if place.is_dir())
+    tables = [folder for folder in folders if find_benchmark(folder) is not None]
+    fix = f"open {path / FILE}"
+    if tables:
+        fix += f", or name a table in it, as {tables[0]}"
+    return ModelError(
+        f"{path} is a reproduction, which writes its own report",
+        expected="a run, a model or a benchmark",
+        fix=fix,
+    )

@@ -28,11 +28,11 @@ from emotailor.evaluation.metrics import OVERALL, Metrics, evaluate
 from emotailor.evaluation.tables import COLUMNS, short, spread
 from emotailor.figures import make as figures
 from emotailor.models.table import SYSTEMS
+from emotailor.report import source as report_source
 from emotailor.report.benchmark import (
     benchmark_command,
     benchmark_sections,
 )
-from emotailor.report import source as report_source
 from emotailor.report.mistakes import confident_mistakes
 from emotailor.report.page import Image, Page, Range, Section, Strip, Table, element, size_of
 from emotailor.report.parts import departures, shell, toml_value, training_command

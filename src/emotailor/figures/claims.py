@@ -326,12 +326,16 @@ def _judge(name: str, statement: str, numbers: Mapping[str, Any]) -> Claim:
         why = "fewer than 3 labels with a correlation, or all the same"
         return Claim(name, statement, _expected(), why, None, numbers)
 
-    text = f"rho {mean['rho']:.3f}, p {mean['p']:.3f}"
-    heads = [head for head in numbers.get("heads", ()) if head is not None]
-    if heads:
-        of_heads = [head["rho"] for head in heads]
-        text += f" (heads {min(of_heads):.2f} to {max(of_heads):.2f})"
-    holds = mean["rho"] > 0 and mean["p"] < LEVEL
+    rho = mean["rho"]
+    p = mean["p"]
+    text = f"rho {rho:.3f}, p {p:.3f}"
+    of_heads = [head["rho"] for head in numbers.get("heads", ()) if head is not None]
+    if of_heads:
+        lowest = min(of_heads)
+        highest = max(of_heads)
+        text += f" (heads {lowest:.2f} to {highest:.2f})"
+
+    holds = rho > 0 and p < LEVEL
     return Claim(name, statement, _expected(), text, holds, numbers)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
 from emotailor.data.batching import Batch, Standardizer, collate
@@ -126,12 +126,14 @@ def draw_moments(
         Positions of the drawn samples, in order, and the moments of each.
     """
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(count)[:points])
-    each = max(1, points // max(len(chosen), 1))
+    shuffled = rng.permutation(count)
+    chosen = np.sort(shuffled[:points])
+    drawn = len(chosen)
 
-    # one moment in each part of a sample, all parts as long
-    within_part = rng.random((len(chosen), each))
-    moments = (np.arange(each) + within_part) / each
+    # each sample is divided into parts of the same length, with a moment in each
+    parts = max(1, points // max(drawn, 1))
+    within_part = rng.random((drawn, parts))
+    moments = (np.arange(parts) + within_part) / parts
     return chosen, moments
 
 
@@ -151,15 +153,18 @@ class _Discriminations:
 
     def add(self, probabilities: Float64[np.ndarray, "steps modalities"]) -> None:
         """Add what was said of some steps."""
-        bins = (probabilities * _HISTOGRAM).astype(np.int64)
-        bins = np.minimum(bins, _HISTOGRAM - 1)  # a probability of 1 is in the last bin
+        scaled = probabilities * _HISTOGRAM
+        last = _HISTOGRAM - 1  # a probability of 1 is in the last bin
+        bins = np.minimum(scaled.astype(np.int64), last)  # (steps, M)
         for k, column in enumerate(bins.T):
             self.histogram[k] += np.bincount(column, minlength=_HISTOGRAM)
 
+        squares = np.square(probabilities)
         self.total += probabilities.sum(0)
-        self.total_of_squares += np.square(probabilities).sum(0)
+        self.total_of_squares += squares.sum(0)
 
-        right = probabilities.argmax(1) == self.own
+        most_probable = probabilities.argmax(1)
+        right = most_probable == self.own
         self.hits += int(right.sum())
 
     def verdict(self) -> Verdict | None:
@@ -198,14 +203,16 @@ class _AttentionSums:
 
     def add(self, attention: Float64[np.ndarray, "labels steps"], length: int, total: int) -> None:
         """Add one sample of ``length`` real steps here and ``total`` in all blocks."""
-        self.padding += attention[:, length:].sum(1)
+        real = attention[:, :length]
+        padding = attention[:, length:]
+        self.padding += padding.sum(1)
         self.even += length / max(total, 1)
         if not length:
             return
 
         # attention up to the end of each step, 0 before the first: (L, length + 1)
         reached = np.zeros((len(attention), length + 1))
-        np.cumsum(attention[:, :length], 1, out=reached[:, 1:])
+        np.cumsum(real, 1, out=reached[:, 1:])
 
         # a step covers its part of the time: what was attended up to a moment is interpolated
         bins = self.time.shape[1]
@@ -245,6 +252,7 @@ def _real_steps(model: EmotionModel, batch: Batch, blocks: Iterable[str]) -> _Re
     given = {m: mask.sum(1) for m, mask in batch.masks.items()}
     inner = dict(given)  # where representations are
     outer = dict(given)  # where attention is
+
     if isinstance(model, CTCAligned):
         target = model.target_lengths(batch)
         for m, steps in given.items():
@@ -255,7 +263,9 @@ def _real_steps(model: EmotionModel, batch: Batch, blocks: Iterable[str]) -> _Re
     by_block: dict[str, Tensor] = {str(m): steps for m, steps in outer.items()}
     for m, steps in inner.items():
         by_block[f"common.{m}"] = steps
-    longest = torch.stack(list(inner.values())).amax(0)  # any other block has that of all
+
+    # any other block is of all modalities: it has the steps of the longest
+    longest = torch.stack(list(inner.values())).amax(0)
     return _RealSteps(
         blocks={block: by_block.get(block, longest).cpu().numpy() for block in blocks},
         representations={m: steps.cpu().numpy() for m, steps in inner.items()},
@@ -275,11 +285,12 @@ class _Collector:
     """
 
     def __init__(self, model: EmotionModel, count: int, points: int, seed: int, bins: int) -> None:
-        self.model = model
-        self.bins = bins
-        self.modalities = tuple(m for m in MODALITIES if m in model.dims)
         chosen, moments = draw_moments(count, points, seed)
         self.moments = dict(zip(chosen.tolist(), moments, strict=True))
+        self.modalities = tuple(m for m in MODALITIES if m in model.dims)
+        self.model = model
+        self.bins = bins
+
         self.steps: dict[tuple[Kind, Modality], dict[tuple[int, int], np.ndarray]] = {}
         self.judged: dict[tuple[Kind, Modality], _Discriminations] = {}
         self.attended: dict[str, _AttentionSums] = {}
@@ -298,12 +309,19 @@ class _Collector:
         lengths = _real_steps(self.model, batch, attention)
 
         for kind in KINDS:
-            for own, m in enumerate(self.modalities):
-                self._add_steps(kind, m, chosen, features, lengths.representations[m])
-                self._add_verdicts(kind, m, own, features, lengths.representations[m])
-        self._add_attention(attention, lengths, len(chosen))
-        self._add_correlation(features.get("label_correlation"), len(chosen))
-        self.samples += len(chosen)
+            for m in self.modalities:
+                x = features.get(f"{kind}.{m}")  # (B, T, d)
+                if x is None or x.ndim != 3:  # of some systems, a vector per utterance
+                    continue
+                steps = lengths.representations[m]
+                said = features.get(f"discriminator.{kind}.{m}")  # (B, T, M)
+                self._add_steps((kind, m), chosen, x, steps)
+                self._add_verdicts((kind, m), said, steps)
+
+        samples = len(chosen)
+        self._add_attention(attention, lengths, samples)
+        self._add_correlation(features.get("label_correlation"), samples)
+        self.samples += samples
 
     def _attention_in(self, features: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """Return the attention of labels to each block, (B, L, T), mean of its heads."""
@@ -317,43 +335,43 @@ class _Collector:
 
     def _add_steps(
         self,
-        kind: Kind,
-        modality: Modality,
+        key: tuple[Kind, Modality],
         chosen: Int64[np.ndarray, "batch"],
-        features: Mapping[str, Tensor],
+        x: Float[Tensor, "batch steps size"],
         lengths: Int64[np.ndarray, "batch"],
     ) -> None:
         """Keep the representations at the drawn moments."""
-        x = features.get(f"{kind}.{modality}")  # (B, T, d)
-        if x is None or x.ndim != 3:  # of some systems, a vector per utterance
-            return
-        kept = self.steps.setdefault((kind, modality), {})
+        kept = self.steps.setdefault(key, {})
         for row, position in enumerate(chosen.tolist()):
             length = lengths[row]
             if position not in self.moments or not length:
                 continue
-            places = (self.moments[position] * length).astype(np.int64)
-            for place in np.unique(places).tolist():  # two moments of a short sample may meet
-                kept[position, place] = x[row, place].float().cpu().numpy()
+
+            places = self.moments[position] * length
+            distinct = np.unique(places.astype(np.int64))  # in a short sample, two may meet
+            for place in distinct.tolist():
+                values = x[row, place].float()
+                kept[position, place] = values.cpu().numpy()
 
     def _add_verdicts(
         self,
-        kind: Kind,
-        modality: Modality,
-        own: int,
-        features: Mapping[str, Tensor],
+        key: tuple[Kind, Modality],
+        said: Float[Tensor, "batch steps modalities"] | None,
         lengths: Int64[np.ndarray, "batch"],
     ) -> None:
         """Add what the discriminator says of all real steps."""
-        x = features.get(f"{kind}.{modality}")
-        said = features.get(f"discriminator.{kind}.{modality}")  # (B, T, M)
-        if x is None or x.ndim != 3 or said is None:
+        if said is None:
             return
-        key = (kind, modality)
+
         if key not in self.judged:
+            _, modality = key
+            own = self.modalities.index(modality)
             self.judged[key] = _Discriminations(len(self.modalities), own)
-        real = np.arange(said.shape[1]) < lengths[:, None]  # (B, T)
-        self.judged[key].add(said.double().cpu().numpy()[real])
+
+        probabilities = said.double().cpu().numpy()
+        steps = np.arange(said.shape[1])
+        real = steps < lengths[:, None]  # (B, T)
+        self.judged[key].add(probabilities[real])
 
     def _add_attention(
         self, attention: Mapping[str, np.ndarray], lengths: _RealSteps, samples: int
@@ -381,9 +399,9 @@ class _Collector:
                 continue
             places = sorted(kept)
             values = np.stack([kept[place] for place in places])
-            samples = [position for position, _ in places]
-            of_modality = Drawn(values.astype(np.float32), np.array(samples, np.int64))
-            drawn.setdefault(kind, {})[m] = of_modality
+            samples = np.array([position for position, _ in places], np.int64)
+            of_kind = drawn.setdefault(kind, {})
+            of_kind[m] = Drawn(values.astype(np.float32), samples)
 
         verdicts: dict[Kind, dict[Modality, Verdict]] = {}
         for (kind, m), judged in self.judged.items():
@@ -479,25 +497,38 @@ def probe_accuracy(groups: Mapping[Any, Drawn], *, seed: int = 0) -> float | Non
 
     if len(groups) < 2:
         return None
-    values = np.concatenate([drawn.values for drawn in groups.values()]).astype(np.float64)
-    samples = np.concatenate([drawn.samples for drawn in groups.values()])
-    sizes = [len(drawn.samples) for drawn in groups.values()]
-    target = np.repeat(list(groups), sizes)
+    drawn = list(groups.values())
+    steps = np.concatenate([group.values for group in drawn])  # (points, d)
+    samples = np.concatenate([group.samples for group in drawn])  # (points,)
+    sizes = [len(group.samples) for group in drawn]
+    target = np.repeat(list(groups), sizes)  # (points,), names of groups
 
-    # whole samples on either side: steps of one sample are alike
-    unique = np.unique(samples)
-    shuffled = np.random.default_rng(seed).permutation(unique)
-    first = np.isin(samples, shuffled[: len(unique) // 2])
+    first = _half_of_samples(samples, seed)
     second = ~first
     for half in (first, second):
-        if len(np.unique(target[half])) < len(groups):
+        there = np.unique(target[half])
+        if len(there) < len(groups):
             return None
 
-    values = _standardized(values, by=values[first])
-    probe = LogisticRegression(C=0.1, max_iter=1000).fit(values[first], target[first])
-    right = probe.predict(values[second]) == target[second]
-    recalls = [right[target[second] == name].mean() for name in groups]
+    steps = steps.astype(np.float64)
+    steps = _standardized(steps, by=steps[first])
+    probe = LogisticRegression(C=0.1, max_iter=1000)
+    probe.fit(steps[first], target[first])
+
+    answers = probe.predict(steps[second])
+    truth = target[second]
+    right = answers == truth
+    recalls = [right[truth == name].mean() for name in groups]
     return float(np.mean(recalls))
+
+
+def _half_of_samples(samples: Int64[np.ndarray, "points"], seed: int) -> Bool[np.ndarray, "points"]:
+    """Return which steps are of one half of the samples: steps of one sample are alike."""
+    unique = np.unique(samples)
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(unique)
+    half = len(unique) // 2
+    return np.isin(samples, shuffled[:half])
 
 
 def _standardized(

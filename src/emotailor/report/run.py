@@ -147,7 +147,7 @@ def _metrics(source: PageSource, evaluation: StoredEvaluation) -> Section:
         row: list[str | Cell] = [title_of(name), Cell(number(value), strong=True)]
         if level is not None:
             row.append(interval(evaluation.intervals.get(name)))
-        row += [number(values[mode][name]) for mode in others]
+        row += [number(values[mode].get(name)) for mode in others]
         if published is not None:
             row.append(published.cell(name))
         rows.append(row)

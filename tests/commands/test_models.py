@@ -47,6 +47,15 @@ class Child(Parent):
         2,
     )  # ψ, of the child
     constant: str = "y"  # of the child
+    # two lines
+    # directly above
+    above: int = 1  # and one beside
+
+    # far above
+
+    odd: tuple[int, ...] = (
+        1,
+    )  # fmt: skip
 
 
 def test_comments_beside_fields() -> None:
@@ -57,6 +66,8 @@ def test_comments_beside_fields() -> None:
         "several": "of many lines",
         "constant": "of the child",
         "own": "ψ, of the child",
+        "above": "two lines directly above and one beside",
+        "odd": "",
     }
     assert field_comments(Config) == {}
 
@@ -98,7 +109,7 @@ def test_the_card_of_tailor(data: Path) -> None:
     settings = {s.name: s for s in card.settings}
     assert list(settings) == list(TailorConfig.model_fields)
     assert settings["discriminator"].authors == "mlp"
-    assert settings["adversarial_weight"].comment == "alpha, Eq. 17"
+    assert settings["adversarial_weight"].comment.startswith("alpha, Eq. 17")
     small = describe("tailor", data)
     assert (small.dims, small.labels, small.data) == (DIMS, 3, "small")
     assert small.parameters["paper"] < card.parameters["paper"]

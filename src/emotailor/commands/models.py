@@ -35,6 +35,7 @@ MOSEI_DIMS: dict[Modality, int] = {"visual": 35, "audio": 74, "text": 300}
 
 PRESETS: tuple[Preset, ...] = ("paper", "authors")
 
+_FOR_TOOLS = ("# fmt: skip",)  # comments that say nothing to a reader
 _MACHINE = ("seed", "device", "precision", "checkpoint_steps")  # settings that are no recipe
 
 
@@ -90,8 +91,8 @@ class Card:
 def field_comments(config: type[Config]) -> dict[str, str]:
     """Return the comments beside the fields of a configuration class, inherited ones included.
 
-    A field has the comments of all lines of its definition; without one, or where the source is
-    not there, it has the empty string.
+    A field has the comments directly above it and those of all lines of its definition; without
+    one, or where the source is not there, it has the empty string.
     """
     found = dict.fromkeys(config.model_fields, "")
     for parent in reversed(config.__mro__):
@@ -115,16 +116,22 @@ def _own_comments(config: type) -> dict[str, str]:
         return {}
 
     by_line = {}
+    alone = set()  # lines that hold nothing but a comment
     for token in tokens:
-        if token.type == tokenize.COMMENT:
-            by_line[token.start[0]] = token.string.lstrip("# ")
+        if token.type != tokenize.COMMENT or token.string in _FOR_TOOLS:
+            continue
+        by_line[token.start[0]] = token.string.lstrip("# ")
+        if token.line.lstrip().startswith("#"):
+            alone.add(token.start[0])
 
     found = {}
     for node in tree.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            first = node.lineno
+            while first - 1 in alone:
+                first -= 1
             last = node.end_lineno or node.lineno
-            lines = range(node.lineno, last + 1)
-            comments = [by_line[line] for line in lines if line in by_line]
+            comments = [by_line[line] for line in range(first, last + 1) if line in by_line]
             found[node.target.id] = " ".join(comments)
     return found
 

@@ -10,20 +10,30 @@ from emotailor.config import Config
 class TrainingConfig(Config):
     """How a neural model is trained. Defaults are the paper's, its silences filled as noted."""
 
-    epochs: int = Field(20, ge=1)  # the program's
+    epochs: int = Field(20, ge=1)  # passes over the training split; program
+    # samples in a batch; the last of an epoch may be smaller, none is dropped; program
     batch_size: int = Field(64, ge=1)
-    accumulate: int = Field(1, ge=1)  # batches per optimizer step
-    optimizer: Literal["adam", "bert_adam"] = "adam"  # bert_adam: the program's variant
-    learning_rate: float = Field(1e-5, gt=0)  # peak; the paper: 1e-5 aligned, 1e-4 unaligned
-    schedule: Literal["linear", "constant"] = "linear"  # of the rate after the warm-up
-    warmup: float = Field(0.1, ge=0, lt=1)  # share of all steps; the program's
-    weight_decay: float = Field(0.0, ge=0)  # decoupled; the program: 0.01
-    clip_norm: float = Field(1.0, ge=0)  # of the whole gradient, 0 for none; the program's
-    average: float = Field(0.0, ge=0, lt=1)  # decay of the parameter average that is kept; 0: none
-    patience: int | None = Field(None, ge=1)  # stop after so many epochs without a better one
-    select_by: Literal["fixed", "tuned"] = "fixed"  # threshold of the micro-F1 that selects
-    threshold: float = Field(0.35, ge=0, lt=1)  # the fixed decision threshold; the program's
-    seed: int = Field(42, ge=0, lt=2**32)
+    accumulate: int = Field(1, ge=1)  # batches for each optimizer step
+    optimizer: Literal["adam", "bert_adam"] = "adam"  # bert_adam is the program's variant
+    # peak of the schedule; paper, aligned; unaligned: 1e-4
+    learning_rate: float = Field(1e-5, gt=0)
+    # learning rate after the warm-up: linear falls to 0 at the last step, constant stays
+    schedule: Literal["linear", "constant"] = "linear"
+    # share of all steps in which the learning rate rises; program
+    warmup: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)  # decoupled weight decay; program: 0.01
+    # largest norm of the whole gradient; 0: no clipping; program
+    clip_norm: float = Field(1.0, ge=0)
+    # decay of the average of parameters that is validated and kept; 0: none
+    average: float = Field(0.0, ge=0, lt=1)
+    # epochs without a better one after which training stops; none: never
+    patience: int | None = Field(None, ge=1)
+    # threshold of the micro-F1 that selects the model
+    select_by: Literal["fixed", "tuned"] = "fixed"
+    threshold: float = Field(0.35, ge=0, lt=1)  # the fixed decision threshold; program
+    seed: int = Field(42, ge=0, lt=2**32)  # seed of weights, dropout and data order
+    # auto, cpu, cuda, cuda:1 or mps; auto: CUDA, else MPS, else the CPU
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it
+    # bf16: autocast in training steps; auto: bf16 on GPUs that have it
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_steps: int = Field(200, ge=1)  # optimizer steps between checkpoints within an epoch

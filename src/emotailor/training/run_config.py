@@ -24,12 +24,18 @@ def recipe(system: str, preset: Preset = "paper", *, aligned: bool = True) -> Tr
 class DataConfig(Config):
     """What a system is trained on."""
 
-    path: str = Field(min_length=1)  # of a stored data set
-    modalities: tuple[Modality, ...] | None = None  # a subset; None for all the data set has
-    label_vectors: str | None = None  # file with a word vector per label (LSAN, ML-GCN)
-    standardize: bool = True  # features to mean 0 and deviation 1 of the training split
+    path: str = Field(min_length=1)  # the data set, given by --data
+    # a subset, such as --modalities visual,text or v,t; none: all that the data set has
+    modalities: tuple[Modality, ...] | None = None
+    # file with a word vector for each label (.npz, or lines as GloVe's), for systems that start
+    # from such vectors: LSAN, ML-GCN
+    label_vectors: str | None = None
+    # features to mean 0 and deviation 1 of the training split, clipped at ±10; constant features
+    # become 0; the preset authors sets false
+    standardize: bool = True
+    # split that is trained on; must be train with standardize, whose statistics are of that split
     train_split: str = "train"
-    valid_split: str = "valid"
+    valid_split: str = "valid"  # split that is validated on
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":

@@ -17,17 +17,26 @@ class AlignmentConfig(Config):
     intention; in ``ctc.py`` and ``model.py`` beside this file each is marked with ``DIVERGENCE``.
     """
 
-    kind: Literal["auto", "ctc", "none"] = "auto"  # auto: where the paper's protocol has it
-    weight: float = Field(0.5, ge=0)  # of the CTC loss; the program's
-    layers: int = Field(2, ge=1)  # of the LSTM; the paper of MulT, whose module it is
-    target: Modality = "text"  # the others are aligned to its steps
-    target_steps: int | None = Field(None, ge=1)  # L; None: those of the data's longest target
-    steps_per_target: dict[Modality, Rate] = Field(default_factory=dict)  # {}: the data's medians
+    # the CTC module or none; auto: as the paper's protocol has it for the system
+    kind: Literal["auto", "ctc", "none"] = "auto"
+    weight: float = Field(0.5, ge=0)  # weight of the CTC loss; program
+    layers: int = Field(2, ge=1)  # layers of the LSTM; paper of MulT, from which the module comes
+    target: Modality = "text"  # the modality whose steps the others are aligned to
+    # L, number of positions; none: steps of the longest target sequence of the data
+    target_steps: int | None = Field(None, ge=1)
+    # source steps for each target step, where a sample lacks the target; {}: medians of the
+    # training split
+    steps_per_target: dict[Modality, Rate] = Field(default_factory=dict)
 
-    frames: Literal["all", "first"] = "all"  # the program's loss reads the first L frames alone
-    positions: Literal["own", "all"] = "own"  # all: padding of the target counts as positions
-    reduction: Literal["step_mean", "mean", "sum"] = "step_mean"  # of the loss; the program: sum
-    norm_first: bool = False  # the program aligns features that are normalised already
+    # real steps in the CTC loss; first: as many as there are positions; program: first
+    frames: Literal["all", "first"] = "all"
+    # positions of a sample: the steps of its own target; all: always L; program: all
+    positions: Literal["own", "all"] = "own"
+    # loss per source step, then the mean over samples; mean: over samples; sum: over the batch;
+    # program: sum
+    reduction: Literal["step_mean", "mean", "sum"] = "step_mean"
+    # whether the system's input normalisation comes before the alignment; program: yes
+    norm_first: bool = False
 
     @classmethod
     def paper(cls) -> "AlignmentConfig":

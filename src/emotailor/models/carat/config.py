@@ -15,36 +15,43 @@ class CARATConfig(Config):
     ``model.py`` each is marked with ``DIVERGENCE`` where it acts.
     """
 
-    hidden_size: int = Field(256, ge=2)  # d, width of every representation; the program's
-    feedforward_size: int = Field(256, ge=1)  # inner width of feed-forward parts; the program's
-    heads: int = Field(8, ge=1)  # of the encoders; the program's
-    visual_layers: int = Field(4, ge=1)  # of the visual encoder; the program's
-    audio_layers: int = Field(4, ge=1)  # of the audio encoder; the program's
-    text_layers: int = Field(6, ge=1)  # of the text encoder; the program's
-    max_steps: int = Field(60, ge=1)  # rows of the position tables; the program's aligned length
-    latent_size: int = Field(64, ge=1)  # p, width of the contrastive space; the program's
-    queue_size: int = Field(8192, ge=1)  # Q, remembered rows; the program's
-    prototype_momentum: float = Field(0.99, ge=0, lt=1)  # of the prototypes; the program's
-    temperature: float = Field(0.07, gt=0)  # tau of the contrastive loss; the program's
+    hidden_size: int = Field(256, ge=2)  # d, width of every representation; program
+    # inner width of the encoders' feed-forward parts; program
+    feedforward_size: int = Field(256, ge=1)
+    heads: int = Field(8, ge=1)  # attention heads of the encoders; program
+    visual_layers: int = Field(4, ge=1)  # layers of the visual encoder; program
+    audio_layers: int = Field(4, ge=1)  # layers of the audio encoder; program
+    text_layers: int = Field(6, ge=1)  # layers of the text encoder; program
+    max_steps: int = Field(60, ge=1)  # rows of the position tables; program, aligned
+    latent_size: int = Field(64, ge=1)  # p, width of the contrastive space; program
+    queue_size: int = Field(8192, ge=1)  # Q, rows of earlier batches that are remembered; program
+    # momentum of the moving averages that are prototypes; program
+    prototype_momentum: float = Field(0.99, ge=0, lt=1)
+    temperature: float = Field(0.07, gt=0)  # tau, temperature of the contrastive loss; program
 
-    dropout: float = Field(0.3, ge=0, lt=1)  # of the encoders; the program's
-    input_dropout: float = Field(0.0, ge=0, lt=1)  # of the raw features; ours, for small data sets
-    input_norm: bool = True  # layer normalisation of the raw features; the program's
-    layer_norm_eps: float = Field(1e-12, gt=0)  # the program's
-    initial_std: float = Field(0.02, gt=0)  # normal initialisation of the encoders; the program's
+    dropout: float = Field(0.3, ge=0, lt=1)  # dropout of encoders, attention and outputs; program
+    # dropout of the raw features, for small data sets; ours
+    input_dropout: float = Field(0.0, ge=0, lt=1)
+    input_norm: bool = True  # layer normalisation of the raw features; program
+    layer_norm_eps: float = Field(1e-12, gt=0)  # epsilon of all layer normalisation; program
+    # deviation of the normal initialisation of the encoders; program
+    initial_std: float = Field(0.02, gt=0)
 
-    label_weight: float = Field(0.01, ge=0)  # classification from label representations; program
-    first_weight: float = Field(0.1, ge=0)  # classification from the first rebuilding; program
-    contrastive_weight: float = Field(1.0, ge=0)  # the program's
-    decoded_mse_weight: float = Field(1.0, ge=0)  # of decoded latents; the program's
-    first_mse_weight: float = Field(1.0, ge=0)  # of the first rebuilding; the program's
-    second_mse_weight: float = Field(0.0, ge=0)  # of the second rebuilding; the program's
-    aggregation_weight: float = Field(1.0, ge=0)  # the program's
-    shuffled_weight: float = Field(0.1, ge=0)  # aggregation of shuffled features; the program's
+    label_weight: float = Field(0.01, ge=0)  # weight of the loss label_classification; program
+    first_weight: float = Field(0.1, ge=0)  # weight of the loss first_classification; program
+    contrastive_weight: float = Field(1.0, ge=0)  # weight of the loss contrastive; program
+    decoded_mse_weight: float = Field(1.0, ge=0)  # weight of the loss decoded_mse; program
+    first_mse_weight: float = Field(1.0, ge=0)  # weight of the loss first_mse; program
+    second_mse_weight: float = Field(0.0, ge=0)  # weight of the loss second_mse; program
+    aggregation_weight: float = Field(1.0, ge=0)  # weight of the loss aggregation; program
+    shuffled_weight: float = Field(0.1, ge=0)  # weight of the loss shuffled_aggregation; program
 
-    queue_start: Literal["unit_rows", "unit_columns"] = "unit_rows"  # program: along the queue
-    shuffle: Literal["in_turn", "at_once"] = "in_turn"  # program: of samples and modalities at once
-    attend_to_padding: bool = False  # the program pads to max_steps and its masks are all ones
+    # axis along which the first, random queue has length 1; program: the columns
+    queue_start: Literal["unit_rows", "unit_columns"] = "unit_rows"
+    # how samples and modalities are exchanged; program: both at once
+    shuffle: Literal["in_turn", "at_once"] = "in_turn"
+    # whether sequences are padded to max_steps and nothing is masked; program: yes
+    attend_to_padding: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "CARATConfig":

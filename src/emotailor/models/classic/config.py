@@ -14,8 +14,11 @@ class LogisticConfig(Config):
     The TAILOR paper gives neither for its BR, LP and CC rows.
     """
 
-    C: float = Field(3e-3, gt=0)  # inverse strength of the penalty: 0.5|w|^2 + C sum(loss); ours
-    deviation: bool = True  # pool the deviation over the steps beside their mean; ours
+    # inverse strength of the penalty: each regression minimises 0.5 |w|^2 + C sum(log loss), the
+    # intercept free; ours
+    C: float = Field(3e-3, gt=0)
+    # whether the standard deviation over steps is pooled beside the mean; ours
+    deviation: bool = True
 
 
 class BinaryRelevanceConfig(LogisticConfig):
@@ -35,7 +38,9 @@ class BinaryRelevanceConfig(LogisticConfig):
 class LabelPowersetConfig(LogisticConfig):
     """Label powerset (Tsoumakas and Katakis, 2007)."""
 
-    scores: Literal["marginals", "best_set"] = "marginals"  # best_set: certain of its labels; ours
+    # marginals: P(label) is the sum over the sets that contain it; best_set: certain of the labels
+    # of the most probable set, but nothing to rank; ours; best_set is the paper's
+    scores: Literal["marginals", "best_set"] = "marginals"
 
     @classmethod
     def paper(cls) -> "LabelPowersetConfig":
@@ -51,9 +56,14 @@ class LabelPowersetConfig(LogisticConfig):
 class ClassifierChainConfig(LogisticConfig):
     """Classifier chain (Read et al., 2011)."""
 
-    order: tuple[str, ...] | None = None  # all labels by name; None: most frequent first; ours
-    feed: Literal["decisions", "probabilities"] = "decisions"  # of earlier links; the paper's
-    chains: int = Field(1, ge=1)  # above 1: so many random orders, averaged; the paper's m
+    # all labels by name, first to last; none: the most frequent in training first, ties by index;
+    # ours
+    order: tuple[str, ...] | None = None
+    # what later links hear of earlier ones; decisions: whether p > 0.5; paper
+    feed: Literal["decisions", "probabilities"] = "decisions"
+    # m, number of chains; above 1: random orders (from training.seed), probabilities averaged;
+    # paper
+    chains: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _check(self) -> "ClassifierChainConfig":

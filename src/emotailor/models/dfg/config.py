@@ -16,24 +16,27 @@ class DFGConfig(Config):
     is marked with ``DIVERGENCE`` where it acts.
     """
 
-    text_size: int = Field(64, ge=1)  # width of h_l; the program's
-    audio_size: int = Field(16, ge=1)  # width of h_a; the program's
-    visual_size: int = Field(64, ge=1)  # width of h_v; the program's
-    vertex_size: int = Field(128, ge=1)  # width of bimodal and trimodal vertices and of T; program
-    vertex_hidden: int = Field(100, ge=1)  # inner width of every D_j and of D_alpha; the program's
-    memory_size: int = Field(300, ge=1)  # width of u; the program's
-    candidate_hidden: int = Field(32, ge=1)  # inner width of D_u; the program's
-    candidate_dropout: float = Field(0.5, ge=0, lt=1)  # inside D_u; the program's
-    retain_hidden: int = Field(64, ge=1)  # inner width of D_gamma1; the program's
-    retain_dropout: float = Field(0.0, ge=0, lt=1)  # inside D_gamma1; the program's
-    update_hidden: int = Field(256, ge=1)  # inner width of D_gamma2; the program's
-    update_dropout: float = Field(0.7, ge=0, lt=1)  # inside D_gamma2; the program's
-    classifier_hidden: int = Field(128, ge=1)  # inner width of the classifier; the program's
-    classifier_dropout: float = Field(0.7, ge=0, lt=1)  # inside the classifier; the program's
+    text_size: int = Field(64, ge=1)  # width of h_l and of its vertex; program
+    audio_size: int = Field(16, ge=1)  # width of h_a and of its vertex; program
+    visual_size: int = Field(64, ge=1)  # width of h_v and of its vertex; program
+    vertex_size: int = Field(128, ge=1)  # width of all other vertices and of the summary T; program
+    vertex_hidden: int = Field(100, ge=1)  # inner width of every D_j and of D_alpha; program
+    memory_size: int = Field(300, ge=1)  # width of u; program
+    candidate_hidden: int = Field(32, ge=1)  # inner width of D_u, where u^ = tanh(D_u(T)); program
+    candidate_dropout: float = Field(0.5, ge=0, lt=1)  # dropout inside D_u; program
+    retain_hidden: int = Field(64, ge=1)  # inner width of gamma_1; program
+    retain_dropout: float = Field(0.0, ge=0, lt=1)  # dropout inside gamma_1; program
+    update_hidden: int = Field(256, ge=1)  # inner width of gamma_2; program
+    update_dropout: float = Field(0.7, ge=0, lt=1)  # dropout inside gamma_2; program
+    classifier_hidden: int = Field(128, ge=1)  # inner width of the classifier; program
+    classifier_dropout: float = Field(0.7, ge=0, lt=1)  # dropout inside the classifier; program
 
-    efficacy: Literal["sigmoid", "linear"] = "sigmoid"  # of alpha; paper: sigmoid, program: linear
-    activation: Literal["relu", "none"] = "relu"  # inside D_j, D_alpha; deep nets, program: none
-    vertex_states: Literal["hidden", "cell"] = "hidden"  # h: paper, program; c: the earlier MFN
+    # range of alpha; linear: unbounded, possibly negative; paper; program: linear
+    efficacy: Literal["sigmoid", "linear"] = "sigmoid"
+    # activation between the linear maps of D_j and D_alpha; paper (deep networks); program: none
+    activation: Literal["relu", "none"] = "relu"
+    # what the unimodal vertices read; paper and program; cell is that of the earlier MFN
+    vertex_states: Literal["hidden", "cell"] = "hidden"
 
     @classmethod
     def paper(cls) -> "DFGConfig":

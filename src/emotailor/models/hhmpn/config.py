@@ -15,30 +15,40 @@ class HHMPNConfig(Config):
     in ``model.py`` each is marked with ``DIVERGENCE`` where it acts.
     """
 
-    hidden_size: int = Field(512, ge=2)  # d; the program's
-    encoder_heads: int = Field(4, ge=1)  # of all encoder attention; the program's
-    encoder_layers: int = Field(6, ge=1)  # of each cross-modal Transformer; the program's
-    memory_layers: int = Field(6, ge=1)  # of each memory; the program: max(encoder_layers, 3)
-    decoder_layers: int = Field(3, ge=1)  # rounds of messages to the labels; the program's
-    decoder_heads: int = Field(8, ge=1)  # of all label attention; the program's
-    feedforward_size: int = Field(512, ge=1)  # inner width of the labels' updates; the program's
-    score_size: int = Field(32, ge=1)  # inner width of the modality score; the program's
-    graph_threshold: float = Field(0.2, ge=0, le=1)  # co-occurrence that is an edge; the program's
+    hidden_size: int = Field(512, ge=2)  # d, width of every representation; program
+    encoder_heads: int = Field(4, ge=1)  # attention heads of each cross-modal Transformer; program
+    encoder_layers: int = Field(6, ge=1)  # layers of each cross-modal Transformer; program
+    memory_layers: int = Field(6, ge=1)  # layers of each memory; program: max(encoder_layers, 3)
+    decoder_layers: int = Field(3, ge=1)  # rounds of messages to the labels; program
+    decoder_heads: int = Field(8, ge=1)  # attention heads of all label attention; program
+    feedforward_size: int = Field(512, ge=1)  # inner width of the labels' updates; program
+    score_size: int = Field(32, ge=1)  # inner width of the modality score; program
+    # n_ij / sqrt(n_i n_j) from which two labels are neighbours; program
+    graph_threshold: float = Field(0.2, ge=0, le=1)
 
-    dropout: float = Field(0.2, ge=0, lt=1)  # everywhere in the decoder; the program's
-    embedding_dropout: float = Field(0.25, ge=0, lt=1)  # of the encoder; the program's
-    attention_dropout: float = Field(0.1, ge=0, lt=1)  # text as source, text memory; the program's
-    attention_dropout_visual: float = Field(0.0, ge=0, lt=1)  # the same, visual; the program's
-    attention_dropout_audio: float = Field(0.0, ge=0, lt=1)  # the same, audio; the program's
-    relu_dropout: float = Field(0.1, ge=0, lt=1)  # inside the encoder's feed-forward; the program's
-    residual_dropout: float = Field(0.1, ge=0, lt=1)  # on what its parts add; the program's
+    dropout: float = Field(0.2, ge=0, lt=1)  # dropout everywhere in the decoder; program
+    # dropout of the encoder's embedded sequences; program
+    embedding_dropout: float = Field(0.25, ge=0, lt=1)
+    # dropout of attention with text as source, and in its memory; program
+    attention_dropout: float = Field(0.1, ge=0, lt=1)
+    # the same with visual as source; program
+    attention_dropout_visual: float = Field(0.0, ge=0, lt=1)
+    # the same with audio as source; program
+    attention_dropout_audio: float = Field(0.0, ge=0, lt=1)
+    # dropout inside the encoder's feed-forward parts; program
+    relu_dropout: float = Field(0.1, ge=0, lt=1)
+    # dropout on what the encoder's parts add; program
+    residual_dropout: float = Field(0.1, ge=0, lt=1)
 
-    label_to_label: bool = True  # messages between labels; the program leaves them out
-    modality_softmax: Literal["modalities", "labels"] = "modalities"  # the program: labels
-    share_embedding: bool = True  # label embeddings are output vectors; the program keeps two
-    crossed: bool = False  # the program's text labels read the visual stream, and the reverse
-    future_mask: bool = False  # the program's encoder is causal
-    attend_to_padding: bool = False  # the program's encoder has no key masks
+    label_to_label: bool = True  # whether labels send messages to each other; program: no
+    # axis over which modality weights sum to 1; program: labels
+    modality_softmax: Literal["modalities", "labels"] = "modalities"
+    # whether label embeddings, times d^-0.5, are the output vectors; program: no
+    share_embedding: bool = True
+    # whether text labels read the visual stream, and visual labels the text stream; program: yes
+    crossed: bool = False
+    future_mask: bool = False  # whether the encoder is causal; program: yes
+    attend_to_padding: bool = False  # whether the encoder has no key masks; program: yes
 
     @model_validator(mode="after")
     def _check(self) -> "HHMPNConfig":

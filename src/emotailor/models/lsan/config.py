@@ -15,15 +15,22 @@ class LSANConfig(Config):
     in ``model.py`` each is marked with ``DIVERGENCE`` where it acts.
     """
 
-    state_size: int = Field(300, ge=1)  # k, of one LSTM direction and of a label vector; paper
-    attention_size: int = Field(200, ge=1)  # d_a, inner width of the self-attention; paper
-    classifier_size: int = Field(256, ge=1)  # b, inner width of the label-wise classifier; paper
-    dropout: float = Field(0.3, ge=0, lt=1)  # of the word vectors; the program's
-    label_attention: Literal["sum", "mean"] = "sum"  # paper: sum over the words; mean is ours
+    # k, width of one LSTM direction and of a label vector; paper † and program
+    state_size: int = Field(300, ge=1)
+    # d_a, inner width of the self-attention; paper † and program
+    attention_size: int = Field(200, ge=1)
+    # b, inner width of the label-wise classifier; paper †; unused with classifier = average
+    classifier_size: int = Field(256, ge=1)
+    dropout: float = Field(0.3, ge=0, lt=1)  # dropout of the word vectors; program
+    # sum over the words, in both sources; mean (ours) divides by their number
+    label_attention: Literal["sum", "mean"] = "sum"
 
-    classifier: Literal["per_label", "average"] = "per_label"  # paper: each label's own document
-    biases: bool = False  # of attention, fusion and classifier; the paper's equations have none
-    train_label_vectors: bool = True  # those that the user gives; the paper: C is trainable
+    # what is scored: each label's own document, or the mean of all; paper †; program: average
+    classifier: Literal["per_label", "average"] = "per_label"
+    # whether attention, fusion and classifier have biases; paper †: none; program: yes
+    biases: bool = False
+    # whether vectors that the user gives are trained; paper †: yes; program: no
+    train_label_vectors: bool = True
 
     @classmethod
     def paper(cls) -> "LSANConfig":

@@ -19,26 +19,33 @@ class MISAConfig(Config):
     ``model.py`` each is marked with ``DIVERGENCE`` where it acts.
     """
 
-    hidden_size: int = Field(128, ge=1)  # d_h, width of u_m, h_m^c, h_m^p; the program's
-    heads: int = Field(2, ge=1)  # of the fusion Transformer; the program's
+    hidden_size: int = Field(128, ge=1)  # d_h, width of u_m, h_m^c and h_m^p; program
+    heads: int = Field(2, ge=1)  # attention heads of the fusion Transformer; program
     feedforward_size: int = Field(2048, ge=1)  # inner width of the fusion Transformer; program
-    cell: Literal["lstm", "gru"] = "lstm"  # sLSTM of the paper
-    activation: Activation = "relu"  # of u_m, head and discriminator; the program's
-    dropout: float = Field(0.5, ge=0, lt=1)  # head, discriminator; the program's
-    fusion_dropout: float = Field(0.1, ge=0, lt=1)  # of the fusion Transformer; the program's
-    layer_norm_eps: float = Field(1e-5, gt=0)  # the program's
+    cell: Literal["lstm", "gru"] = "lstm"  # recurrent cell of the encoders; paper
+    activation: Activation = "relu"  # activation of u_m, head and discriminator; program
+    dropout: float = Field(0.5, ge=0, lt=1)  # dropout in the head and the discriminator; program
+    fusion_dropout: float = Field(0.1, ge=0, lt=1)  # dropout in the fusion Transformer; program
+    layer_norm_eps: float = Field(1e-5, gt=0)  # epsilon of all layer normalisation; program
 
-    similarity: Literal["cmd", "adversarial"] = "cmd"  # paper; adversarial: the program's option
+    # L_sim; adversarial: a modality discriminator behind gradient reversal; paper; adversarial is
+    # the program's option
+    similarity: Literal["cmd", "adversarial"] = "cmd"
     moments: int = Field(5, ge=1)  # K of CMD; paper
-    reversal_weight: float = Field(1.0, gt=0)  # of the reversed gradient, adversarial; program
-    similarity_weight: float = Field(1.0, ge=0)  # alpha; the program's
-    difference_weight: float = Field(0.3, ge=0)  # beta; the program's
-    reconstruction_weight: float = Field(1.0, ge=0)  # gamma; the program's
+    # factor of the reversed gradient, with similarity = adversarial; program
+    reversal_weight: float = Field(1.0, gt=0)
+    similarity_weight: float = Field(1.0, ge=0)  # alpha, weight of L_sim; program
+    difference_weight: float = Field(0.3, ge=0)  # beta, weight of L_diff; program
+    reconstruction_weight: float = Field(1.0, ge=0)  # gamma, weight of L_recon; program
 
-    decoder: Literal["shared", "per_modality"] = "shared"  # the paper has one decoder D
-    head: Literal["linear", "mlp"] = "linear"  # the paper's G; the program has a hidden layer
-    detach_norms: bool = False  # program: no gradient through the norms in the difference loss
-    utterance_norm: bool = False  # program: z-normalises visual and audio in each utterance
+    # one decoder D, or one for each modality; paper; program: per_modality
+    decoder: Literal["shared", "per_modality"] = "shared"
+    # G: one projection, or with a hidden layer of half the width; paper; program: mlp
+    head: Literal["linear", "mlp"] = "linear"
+    # whether no gradient goes through the row norms in the difference loss; paper: no; program: yes
+    detach_norms: bool = False
+    # visual and audio to mean 0 and deviation 1 within each utterance; ours: no; program: yes
+    utterance_norm: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "MISAConfig":

@@ -15,17 +15,26 @@ class MLGCNConfig(Config):
     is marked with ``DIVERGENCE`` where it acts.
     """
 
-    feature_size: int = Field(512, ge=2)  # D, both directions; ours, for 2048 of ResNet-101
-    graph_size: int = Field(1024, ge=1)  # width between the two graph layers; paper
-    label_size: int = Field(300, ge=1)  # width of trained label vectors; paper (GloVe)
-    label_nodes: Literal["trained", "one_hot"] = "trained"  # where no word vectors are given; ours
-    train_label_vectors: bool = False  # those that the user gives; paper and program keep them
-    slope: float = Field(0.2, ge=0, lt=1)  # of LeakyReLU below 0; paper
-    threshold: float | Literal["auto"] = 0.4  # tau of Eq. 7, paper; auto: chosen from the labels
-    neighbour_share: float = Field(0.2, gt=0, lt=1)  # p of Eq. 8; paper
-    reweight: Literal["columns", "rows"] = "columns"  # sum in Eq. 8; rows: as it was misprinted
+    # D, both directions of the encoder together; ours, for the 2048 of ResNet-101
+    feature_size: int = Field(512, ge=2)
+    graph_size: int = Field(1024, ge=1)  # width between the two graph layers; paper and program
+    # width of label vectors that nobody gives; that of the paper's GloVe vectors
+    label_size: int = Field(300, ge=1)
+    # label vectors where nobody gives any; ours
+    label_nodes: Literal["trained", "one_hot"] = "trained"
+    # whether vectors that the user gives are trained; paper and program: no
+    train_label_vectors: bool = False
+    slope: float = Field(0.2, ge=0, lt=1)  # slope of LeakyReLU below 0; paper and program
+    # t (tau), Eq. 7: an edge i -> j where P(j given i) >= t; auto: chosen from the labels; paper
+    # and program
+    threshold: float | Literal["auto"] = 0.4
+    # p, Eq. 8; paper; 0.25 : 1 in the program is the same ratio
+    neighbour_share: float = Field(0.2, gt=0, lt=1)
+    # sum in Eq. 8 over a column, as corrected by the authors; rows: as printed
+    reweight: Literal["columns", "rows"] = "columns"
 
-    transpose: bool = False  # True: a label collects from the labels that imply it; the program's
+    # direction of propagation: whether a label collects from the labels that imply it; program: yes
+    transpose: bool = False
 
     @field_validator("threshold", mode="before")
     @classmethod

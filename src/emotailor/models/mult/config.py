@@ -15,27 +15,37 @@ class MulTConfig(Config):
     ``model.py`` or ``nn/cross_attention.py`` each acts where ``DIVERGENCE`` names it.
     """
 
-    hidden_size: int = Field(40, ge=2)  # d, one width for all modalities; paper: 40, program: 30
-    heads: int = Field(8, ge=1)  # paper: 8, program: 5
-    layers: int = Field(4, ge=1)  # D, of each cross-modal Transformer; paper: 4, program: 5
-    memory_layers: int = Field(4, ge=1)  # of each memory; the program: max(layers, 3)
-    visual_kernel: int = Field(3, ge=1)  # k_V, steps a convolution covers; paper: 3, program: 1
-    audio_kernel: int = Field(3, ge=1)  # k_A; paper: 3, program: 1
-    text_kernel: int = Field(3, ge=1)  # k_L; paper: 1 or 3, program: 1
+    # d, one width for all modalities; paper (Table 5); program: 30
+    hidden_size: int = Field(40, ge=2)
+    heads: int = Field(8, ge=1)  # attention heads; paper (Table 5); program: 5
+    # D, layers of each cross-modal Transformer; paper (Table 5); program: 5
+    layers: int = Field(4, ge=1)
+    # layers of each memory; program: max(layers, 3); the paper names one depth
+    memory_layers: int = Field(4, ge=1)
+    # k_V, steps that a convolution covers; paper (Table 5); program: 1
+    visual_kernel: int = Field(3, ge=1)
+    audio_kernel: int = Field(3, ge=1)  # k_A, the same for audio; paper (Table 5); program: 1
+    text_kernel: int = Field(3, ge=1)  # k_L, the same for text; paper (Table 5: 1 or 3); program: 1
 
-    embedding_dropout: float = Field(0.3, ge=0, lt=1)  # raw text, embeddings; paper: 0.3
-    attention_dropout: float = Field(0.1, ge=0, lt=1)  # text as source, memories; paper: 0.1
-    attention_dropout_visual: float = Field(0.1, ge=0, lt=1)  # visual as source; paper: 0.1
-    attention_dropout_audio: float = Field(0.1, ge=0, lt=1)  # audio as source; paper: 0.1
-    relu_dropout: float = Field(0.1, ge=0, lt=1)  # inside feed-forward parts; the program's
-    residual_dropout: float = Field(0.1, ge=0, lt=1)  # on what each part adds; the program's
-    output_dropout: float = Field(0.1, ge=0, lt=1)  # inside the output block; paper: 0.1
+    # dropout of raw text and of all embedded sequences; paper (Table 5)
+    embedding_dropout: float = Field(0.3, ge=0, lt=1)
+    # dropout of attention with text as source, and in memories; paper (Table 5)
+    attention_dropout: float = Field(0.1, ge=0, lt=1)
+    # the same with visual as source; paper (Table 5); program: 0
+    attention_dropout_visual: float = Field(0.1, ge=0, lt=1)
+    # the same with audio as source; paper (Table 5); program: 0
+    attention_dropout_audio: float = Field(0.1, ge=0, lt=1)
+    relu_dropout: float = Field(0.1, ge=0, lt=1)  # dropout inside feed-forward parts; program
+    residual_dropout: float = Field(0.1, ge=0, lt=1)  # dropout on what each part adds; program
+    # dropout in the residual block of the output; paper (Table 5); program: 0
+    output_dropout: float = Field(0.1, ge=0, lt=1)
 
-    future_mask: bool = False  # the program's queries see no later keys
-    residual: Literal["normalised", "stream"] = "normalised"  # what parts are added to
-    always_project: bool = True  # the program leaves a modality whose width is d as it is
-    zero_frame_rule: bool = False  # the program gives no position where channel 0 is exactly 0
-    attend_to_padding: bool = False  # the program has no key masks and reads the last padded step
+    future_mask: bool = False  # whether a query sees no later keys; program: yes
+    # what each part is added to; program: stream
+    residual: Literal["normalised", "stream"] = "normalised"
+    always_project: bool = True  # whether a modality of width d is projected too; program: no
+    zero_frame_rule: bool = False  # no position where the first channel is exactly 0; program: yes
+    attend_to_padding: bool = False  # no key masks, and the last padded step is read; program: yes
 
     @model_validator(mode="after")
     def _check(self) -> "MulTConfig":

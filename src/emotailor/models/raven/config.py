@@ -15,19 +15,26 @@ class RAVENConfig(Config):
     in ``model.py`` each is marked with ``DIVERGENCE`` where it acts.
     """
 
-    cell_size: int = Field(150, ge=1)  # C, width of h_v and h_a; the program's
-    hidden_size: int = Field(300, ge=1)  # H, width of the word-level LSTM; the program's
-    layers: int = Field(1, ge=1)  # of the word-level LSTM; the program's
-    shift_weight: float = Field(0.2, gt=0)  # beta; the program's
-    dropout: float = Field(0.2, ge=0, lt=1)  # frames and shifted words; the program's
-    max_frames: int = Field(1, ge=1)  # S, most frames of a word; ours: aligned data; program: 20
+    cell_size: int = Field(150, ge=1)  # C, width of h_v and h_a; program
+    hidden_size: int = Field(300, ge=1)  # H, width of the word-level LSTM; program
+    layers: int = Field(1, ge=1)  # layers of the word-level LSTM; program
+    shift_weight: float = Field(0.2, gt=0)  # beta; program
+    dropout: float = Field(0.2, ge=0, lt=1)  # dropout of frames and shifted words; program
+    # S, most frames of a word; ours, for aligned data; program: 20
+    max_frames: int = Field(1, ge=1)
 
-    frame_size: int = Field(0, ge=0)  # P of the projected frames; paper: 0, none; program: 150
-    gate: Literal["sigmoid", "linear"] = "sigmoid"  # of w_v and w_a; paper: sigmoid, program: none
-    shift_limit: Literal["word_norm", "unit_norm"] = "word_norm"  # where alpha sets in; paper: word
-    audio_norm: Literal["none", "word_position"] = "none"  # program: batch statistics per position
-    max_words: int = Field(50, ge=1)  # N, positions of audio_norm = word_position; the program's
-    detach_shift: bool = False  # program: no gradient through the shift, so it is never trained
+    # P, width of projected frames, 0 for none; paper: none; program: 150
+    frame_size: int = Field(0, ge=0)
+    gate: Literal["sigmoid", "linear"] = "sigmoid"  # range of w_v and w_a; paper; program: linear
+    # where alpha sets in: at beta times the word's norm, or at 1; paper; program: unit_norm
+    shift_limit: Literal["word_norm", "unit_norm"] = "word_norm"
+    # word_position: batch statistics for each position of the word; ours: none; program:
+    # word_position
+    audio_norm: Literal["none", "word_position"] = "none"
+    # N, positions of audio_norm = word_position, unused otherwise; program
+    max_words: int = Field(50, ge=1)
+    # whether no gradient goes through the shift; paper: no; program: yes
+    detach_shift: bool = False
 
     @classmethod
     def paper(cls) -> "RAVENConfig":

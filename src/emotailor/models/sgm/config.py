@@ -16,30 +16,46 @@ class SGMConfig(Config):
     ``model.py`` each is marked with ``DIVERGENCE`` where it acts.
     """
 
-    label_size: int = Field(256, ge=1)  # k, width of label embeddings; paper (AAPD)
-    encoder_size: int = Field(256, ge=1)  # width per direction; paper; program: 512
-    encoder_layers: int = Field(2, ge=1)  # paper; program: 3
-    decoder_layers: int = Field(2, ge=1)  # program of 2018: as many as in the encoder
-    cell: Literal["lstm", "gru"] = "lstm"  # of encoder and decoder; paper: LSTM
-    dropout: float = Field(0.5, ge=0, lt=1)  # between recurrent layers; program of 2018
-    attention_dropout: float = Field(0.5, ge=0, lt=1)  # of what is attended; program of 2018
-    beam: int = Field(5, ge=1)  # hypotheses kept in decoding; paper; 1 is greedy
-    max_steps: int | None = Field(None, ge=1)  # of decoding; None: all labels and the end; ours
-    exact_limit: int = Field(2000, ge=1)  # ordered subsets scored at most, else the beam's; ours
-    least_prefix: float = Field(1e-5, ge=0, lt=1)  # probability worth continuing in scoring; ours
+    label_size: int = Field(256, ge=1)  # k, width of label embeddings; paper † (AAPD); program: 512
+    # width of each direction of the encoder; paper †; program: 512
+    encoder_size: int = Field(256, ge=1)
+    encoder_layers: int = Field(2, ge=1)  # layers of the encoder; paper †; program: 3
+    # layers of the decoder; program of 2018: as many as in the encoder
+    decoder_layers: int = Field(2, ge=1)
+    cell: Literal["lstm", "gru"] = "lstm"  # recurrent cell of encoder and decoder; paper †: LSTM
+    dropout: float = Field(0.5, ge=0, lt=1)  # dropout between recurrent layers; program of 2018
+    # dropout after the attention; with selu also before it and on scores; program of 2018
+    attention_dropout: float = Field(0.5, ge=0, lt=1)
+    beam: int = Field(5, ge=1)  # hypotheses kept in decoding; 1 is greedy; paper †
+    # most steps of decoding; none: all labels and the end; ours
+    max_steps: int | None = Field(None, ge=1)
+    # ordered subsets of the labels that are scored one by one; ours
+    exact_limit: int = Field(2000, ge=1)
+    # prefixes less probable count as if they ended; 0: exact; ours
+    least_prefix: float = Field(1e-5, ge=0, lt=1)
 
-    global_embedding: Literal["mixed", "beside", "off"] = "mixed"  # input is mix, or label and mix
-    temperature: float = Field(1.0, gt=0)  # tau, of the average embedding; not in the paper
-    gate: Literal["sigmoid", "linear"] = "sigmoid"  # H; the paper's is linear, without biases
-    directions: Literal["concatenated", "summed"] = "concatenated"  # of the encoder
-    reversed_text: bool = False  # the program reads each text from its end
-    attention: Literal["multiplicative", "additive", "selu"] = "multiplicative"  # paper: additive
-    attend_to_padding: bool = False  # the program's attention has no mask
-    feed_context: bool = False  # the paper feeds c_{t-1} to the decoder; no program does
-    mask_training: bool = False  # I_t in training too, as printed; no program does
-    special_outputs: bool = False  # the program also predicts padding, unknown and beginning
-    search: Literal["masked", "program"] = "masked"  # program: a beam > 1 repeats labels
-    length_norm: bool = False  # rank hypotheses by log probability per token
+    # input of the decoder: the mix; beside: label and mix; off: the label; paper; program: beside
+    global_embedding: Literal["mixed", "beside", "off"] = "mixed"
+    temperature: float = Field(1.0, gt=0)  # tau of the distribution that averages; program: 0.1
+    # H; linear: the paper's, without biases; program
+    gate: Literal["sigmoid", "linear"] = "sigmoid"
+    # how the encoder's two directions are put together; program: summed
+    directions: Literal["concatenated", "summed"] = "concatenated"
+    reversed_text: bool = False  # whether a text is read from its end; program: yes
+    # kind of attention; additive: the paper's; program of 2018; program: selu
+    attention: Literal["multiplicative", "additive", "selu"] = "multiplicative"
+    # attention without a mask, so that a result depends on its batch; program: yes
+    attend_to_padding: bool = False
+    # whether the previous context enters the decoder, as in the paper; no program does it
+    feed_context: bool = False
+    # whether written labels are masked in the loss too, as in the paper; no program does it
+    mask_training: bool = False
+    # whether begin, padding and unknown tokens can be predicted; program: yes
+    special_outputs: bool = False
+    # how beams above 1 are searched; program: labels may repeat
+    search: Literal["masked", "program"] = "masked"
+    # whether hypotheses are ranked by log-probability per token; program: yes
+    length_norm: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "SGMConfig":

@@ -15,13 +15,17 @@ class SIMMConfig(Config):
     ``model.py`` each is marked with ``DIVERGENCE`` where it acts.
     """
 
-    hidden_size: int = Field(64, ge=1)  # d, width of s^v and c^v; the program's
-    adversarial_weight: float = Field(0.5, ge=0)  # of L_adv; the program's
-    shared_weight: float = Field(0.5, ge=0)  # of L_sml; the program's
-    orthogonality_weight: float = Field(0.01, ge=0)  # of L_specific; the program's
+    hidden_size: int = Field(64, ge=1)  # d, width of s^v and c^v; program
+    adversarial_weight: float = Field(0.5, ge=0)  # weight of L_adv; program
+    shared_weight: float = Field(0.5, ge=0)  # weight of L_sml; program
+    orthogonality_weight: float = Field(0.01, ge=0)  # weight of L_specific; program
 
-    adversary: Literal["reversal", "joint"] = "reversal"  # what D learns: to be right (paper)
-    orthogonality: Literal["squared", "absolute", "all_pairs"] = "squared"  # paper: per sample
+    # reversal: the discriminator learns to be right; joint: it minimises L_adv too; paper; program:
+    # joint
+    adversary: Literal["reversal", "joint"] = "reversal"
+    # squared: (s^v c)^2 of each sample; absolute: its absolute value; all_pairs: squares over all
+    # pairs of samples of the batch; paper; program: all_pairs
+    orthogonality: Literal["squared", "absolute", "all_pairs"] = "squared"
 
     @classmethod
     def paper(cls) -> "SIMMConfig":

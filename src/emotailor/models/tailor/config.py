@@ -21,50 +21,70 @@ class TailorConfig(Config):
     program departs from the paper; ``model.py`` marks each with ``DIVERGENCE`` where it acts.
     """
 
-    hidden_size: int = Field(256, ge=1)  # d, width of every representation
-    feedforward_size: int = Field(256, ge=1)  # inner width of feed-forward parts; the program's d
-    heads: int = Field(8, ge=1)  # h_l = h_m and those of all encoders
-    visual_layers: int = Field(4, ge=1)  # n_v
-    audio_layers: int = Field(4, ge=1)  # n_a
-    text_layers: int = Field(6, ge=1)  # n_t
-    cross_layers: int = Field(3, ge=1)  # n_c, in each of the three cross-modal encoders
-    decoder_layers: int = Field(1, ge=1)  # label-guided decoder
-    max_steps: int = Field(60, ge=1)  # tau, longest sequence; rows of the position tables
-    modality_max_steps: dict[Modality, PositiveInt] = Field(
-        {}
-    )  # where not max_steps, if C is no sum
-    fusion_order: tuple[Block, ...] = ("visual", "audio", "text", "common")  # psi, Eq. 8
-    common: Literal["sum", "concatenate"] = "sum"  # C of Eq. 8; ours: end to end, any lengths
+    hidden_size: int = Field(256, ge=1)  # d, width of every representation; paper
+    feedforward_size: int = Field(256, ge=1)  # inner width of feed-forward parts; program
+    heads: int = Field(8, ge=1)  # h_l = h_m, attention heads, in all encoders too; paper
+    visual_layers: int = Field(4, ge=1)  # n_v, layers of the visual encoder; paper
+    audio_layers: int = Field(4, ge=1)  # n_a, layers of the audio encoder; paper
+    text_layers: int = Field(6, ge=1)  # n_t, layers of the text encoder; paper
+    # n_c, layers of each of the three cross-modal encoders; paper
+    cross_layers: int = Field(3, ge=1)
+    decoder_layers: int = Field(1, ge=1)  # layers of the label-guided decoder; program
+    # tau, longest sequence, and rows of the position tables; paper (Table 1)
+    max_steps: int = Field(60, ge=1)
+    # longest sequence of a modality where it is not max_steps, for common = concatenate; ours
+    modality_max_steps: dict[Modality, PositiveInt] = Field({})
+    fusion_order: tuple[Block, ...] = ("visual", "audio", "text", "common")  # psi, Eq. 8; paper
+    # C of Eq. 8: the sum over modalities; concatenate: end to end, for any lengths; paper;
+    # concatenate is ours
+    common: Literal["sum", "concatenate"] = "sum"
 
-    dropout: float = Field(0.3, ge=0, lt=1)  # encoders, decoder, common generator; the program's
-    input_dropout: float = Field(0.0, ge=0, lt=1)  # of the raw features, for small data sets
-    refinement_dropout: float = Field(0.1, ge=0, lt=1)  # private extractors, discriminator
-    layer_norm_eps: float = Field(1e-12, gt=0)  # the program's
-    initial_std: float = Field(0.02, gt=0)  # normal initialisation of all weights; the program's
+    # dropout of encoders, decoder and common generator; program
+    dropout: float = Field(0.3, ge=0, lt=1)
+    # dropout of the raw features, for small data sets; ours
+    input_dropout: float = Field(0.0, ge=0, lt=1)
+    # dropout of private extractors and discriminator; program
+    refinement_dropout: float = Field(0.1, ge=0, lt=1)
+    layer_norm_eps: float = Field(1e-12, gt=0)  # epsilon of all layer normalisation; program
+    # deviation of the normal initialisation of all weights; program
+    initial_std: float = Field(0.02, gt=0)
 
-    adversarial_weight: float = Field(0.01, ge=0)  # alpha, Eq. 17
-    orthogonality_weight: float = Field(5e-6, ge=0)  # beta
-    common_semantics_weight: float = Field(0.5, ge=0)  # gamma
+    # alpha, Eq. 17, weight of the adversarial losses; paper
+    adversarial_weight: float = Field(0.01, ge=0)
+    # beta, Eq. 17, weight of the orthogonality loss; paper
+    orthogonality_weight: float = Field(5e-6, ge=0)
+    # gamma, Eq. 17, weight of the common semantics loss; paper
+    common_semantics_weight: float = Field(0.5, ge=0)
 
-    refinement: Literal["full", "common", "private", "none"] = "full"  # parts fused; none: V, A, T
-    refinement_losses: tuple[RefinementLoss, ...] = (  # those of Eq. 17 beside L_ml
+    # which of C^m and P^m are fused; none: V, A and T instead; paper
+    refinement: Literal["full", "common", "private", "none"] = "full"
+    # losses of Eq. 17 beside L_ml; paper
+    refinement_losses: tuple[RefinementLoss, ...] = (
         "adversarial", "orthogonality", "common_semantics"
     )  # fmt: skip
-    label_decoder: LabelDecoding = "full"  # Eq. 9-14, or as in rows 9, 10 and 11 of Table 3
-    modality_tokens: bool = True  # E_A, E_B of Fig. 3
+    # Eq. 9-14; correlation, embedding and identical are rows 11, 10 and 9 of Table 3; paper
+    label_decoder: LabelDecoding = "full"
+    modality_tokens: bool = True  # E_A and E_B of Fig. 3; paper
 
-    classifier: Literal["per_label", "shared"] = "per_label"  # Eq. 15 has W_k, b_k per label
-    discriminator: Literal["linear", "mlp"] = "linear"  # Eq. 2; the program: hidden layer d/2
-    common_semantics: Literal["per_modality", "sum_first_step"] = "per_modality"  # Eq. 7
-    orthogonality: Literal["common_private", "all_pairs"] = "common_private"  # Eq. 6
-    concatenation: Literal["fusion_order", "program"] = "fusion_order"  # order inside a CME, Eq. 8
-    input_norm: bool = False  # layer normalisation of the raw features, as in the program
-    label_norm: bool = False  # layer normalisation and dropout of the label embedding
-    logit_dropout: float = Field(0.0, ge=0, lt=1)  # dropout on logits, program: 0.1
-    pad_to_max_steps: bool = False  # the program pads every sequence to max_steps
-    attend_to_padding: bool = False  # the program's masks are all ones
-    mask_common: bool = True  # False: the common part of the last fusion is never masked
-    mask_losses: bool = True  # False: padding counts in adversarial and orthogonality losses
+    # W_k and b_k of Eq. 15 for each label; shared: one for all; paper; program: shared
+    classifier: Literal["per_label", "shared"] = "per_label"
+    # D of Eq. 2; mlp: with a hidden layer of width d/2; paper; program: mlp
+    discriminator: Literal["linear", "mlp"] = "linear"
+    # labels predicted from each C^m (Eq. 7), or from step 0 of their sum; paper; program: sum
+    common_semantics: Literal["per_modality", "sum_first_step"] = "per_modality"
+    # Eq. 6: C^m with P^m; all_pairs: also P^m with P^m'; paper; program: all_pairs
+    orthogonality: Literal["common_private", "all_pairs"] = "common_private"
+    # order inside a cross-modal encoder (Eq. 8); paper; program: an order of its own
+    concatenation: Literal["fusion_order", "program"] = "fusion_order"
+    input_norm: bool = False  # layer normalisation of the raw features; program: yes
+    label_norm: bool = False  # layer normalisation and dropout of the label embedding; program: yes
+    logit_dropout: float = Field(0.0, ge=0, lt=1)  # dropout on the logits; program: 0.1
+    pad_to_max_steps: bool = False  # whether every sequence is padded to max_steps; program: yes
+    # whether masks are all ones, so that padding is attended to; program: yes
+    attend_to_padding: bool = False
+    mask_common: bool = True  # whether the common part of the last fusion is masked; program: no
+    # whether padding is left out of adversarial and orthogonality losses; program: no
+    mask_losses: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> "TailorConfig":

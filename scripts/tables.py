@@ -1,0 +1,172 @@
+"""Settings tables of the documentation, written from the configuration classes.
+
+    python scripts/tables.py            # rewrite what stands between the markers
+    python scripts/tables.py --check    # change nothing; exit code 1 where a page is out of date
+
+A page holds the markers ``<!-- table: NAME -->`` and ``<!-- /table -->``. NAME is ``training``,
+``data``, ``alignment``, ``synthetic`` or a system; ``NAME without OTHER`` leaves out what is in the
+table of OTHER. A row has the name of the field, its default, the value in the authors' program
+where it differs, the values a word may have, and the comment beside the field. So the comment in
+the code is the one place where a setting is explained.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from emotailor.commands.models import field_comments
+from emotailor.config import Config
+from emotailor.data.synthetic import SyntheticConfig
+from emotailor.models.alignment.config import AlignmentConfig
+from emotailor.models.table import SYSTEMS, find_system
+from emotailor.training.config import TrainingConfig
+from emotailor.training.run_config import DataConfig
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+SHARED: dict[str, type[Config]] = {
+    "training": TrainingConfig,
+    "data": DataConfig,
+    "alignment": AlignmentConfig,
+    "synthetic": SyntheticConfig,
+}
+"""Tables that are of no single system, by name."""
+
+BLOCK = re.compile(
+    r"^<!-- table: (?P<name>\w+)(?: without (?P<without>\w+))? -->\n(?P<body>.*?)^<!-- /table -->$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def config_of(name: str) -> type[Config]:
+    """Return the configuration class of a table."""
+    return SHARED[name] if name in SHARED else find_system(name).config
+
+
+def value_text(value: Any) -> str:
+    """Return a value as one writes it in a configuration file; a word without quotation marks."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        mantissa, _, exponent = f"{value:g}".partition("e")
+        return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+    if isinstance(value, list | tuple):
+        return ", ".join(map(value_text, value))
+    return str(value)
+
+
+def words_of(annotation: Any) -> tuple[str, ...]:
+    """Return the words that a setting may be, those of a union or of a tuple too."""
+    if get_origin(annotation) is Literal:
+        return tuple(word for word in get_args(annotation) if isinstance(word, str))
+    words: dict[str, None] = {}
+    for inner in get_args(annotation):
+        words |= dict.fromkeys(words_of(inner))
+    return tuple(words)
+
+
+def meaning_of(config: type[Config], field: str) -> str:
+    """Return what a setting means, as Markdown in a cell: its comment and its possible words."""
+    info = config.model_fields[field]
+    text = info.description or field_comments(config)[field]
+    text = text.rstrip(".")
+    if not text:
+        raise SystemExit(f"{config.__name__}.{field} has no comment that says what it means")
+
+    for plain, escaped in (("|", r"\|"), ("<", "&lt;"), ("*", r"\*"), ("_", r"\_")):
+        text = text.replace(plain, escaped)
+    words = words_of(info.annotation)
+    if words:
+        text += f" ({', '.join(f'`{word}`' for word in words)})"
+    return text
+
+
+def presets_of(config: type[Config]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return defaults and the authors' values, field -> value; a field without one is missing."""
+    if hasattr(config, "paper") and hasattr(config, "authors"):
+        return dict(config.paper()), dict(config.authors())
+    fields = config.model_fields.items()
+    defaults = {name: info.get_default() for name, info in fields if not info.is_required()}
+    return defaults, defaults
+
+
+def rows_of(name: str, without: str | None) -> Iterator[tuple[str, str, str, str]]:
+    """Yield setting, default, authors' value (empty where it is the default) and meaning."""
+    config = config_of(name)
+    left_out = set(config_of(without).model_fields) if without else set()
+    defaults, authors = presets_of(config)
+    for field in config.model_fields:
+        if field in left_out:
+            continue
+        if field not in defaults:
+            yield f"`{field}`", "—", "", meaning_of(config, field)
+            continue
+        default = value_text(defaults[field])
+        other = value_text(authors[field])
+        differs = f"`{other}`" if other != default else ""
+        yield f"`{field}`", f"`{default}`", differs, meaning_of(config, field)
+
+
+def table(name: str, without: str | None = None) -> str:
+    """Return a table as Markdown; the column of the authors is there where one value differs."""
+    rows = list(rows_of(name, without))
+    with_authors = any(authors for _, _, authors, _ in rows)
+    first = "setting" if name not in ("training", "data") else f"`{name}.`"
+    header = [first, "default", "`authors()`", "meaning"]
+    lines = [header, ["---"] * len(header), *map(list, rows)]
+    if not with_authors:
+        lines = [[*line[:2], line[3]] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def rewrite(text: str) -> str:
+    """Return the text of a page with every table as the code has it."""
+
+    def fresh(found: re.Match[str]) -> str:
+        start = found["name"] + (f" without {found['without']}" if found["without"] else "")
+        body = table(found["name"], found["without"])
+        return f"<!-- table: {start} -->\n\n{body}\n<!-- /table -->"
+
+    return BLOCK.sub(fresh, text)
+
+
+def names_in(text: str) -> list[str]:
+    """Return the names of the tables of a page."""
+    return [found["name"] for found in BLOCK.finditer(text)]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Rewrite or check all pages; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing, report")
+    check = parser.parse_args(arguments).check
+
+    shown = set()
+    stale = []
+    for page in sorted(DOCS.rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        shown |= set(names_in(text))
+        fresh = rewrite(text)
+        if fresh == text:
+            continue
+        stale.append(page.relative_to(DOCS.parent))
+        if not check:
+            page.write_text(fresh, encoding="utf-8")
+
+    missing = sorted({*SHARED, *SYSTEMS} - shown)
+    if missing:
+        print(f"no page has the table of {', '.join(missing)}")
+    for page in stale:
+        print(f"{page}: {'is not what the code says' if check else 'written'}")
+    if check and stale:
+        print("run `python scripts/tables.py`")
+    return 1 if missing or (check and stale) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

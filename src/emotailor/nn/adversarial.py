@@ -35,12 +35,15 @@ def step_cross_entropy(
     Averaged over the steps of each sample, then over the samples (the 1/n of the equations); a
     sample without any real step adds nothing.
     """
-    loss = -F.log_softmax(logits, -1)[..., target]  # (B, T)
+    log_probabilities = F.log_softmax(logits, -1)  # (B, T, classes)
+    of_steps = -log_probabilities[..., target]  # (B, T)
     if mask is None:
-        return loss.mean()
+        return of_steps.mean()
 
+    # a long sample counts as much as a short one
     steps = mask.sum(1).clamp(min=1)
-    of_samples = (loss * mask).sum(1) / steps
+    totals = (of_steps * mask).sum(1)  # (B,)
+    of_samples = totals / steps
     return of_samples.mean()
 
 
@@ -51,10 +54,17 @@ def squared_overlap(
 
     ||X Y^T||_F^2 = <X^T X, Y^T Y>: whichever product is smaller is formed.
     """
-    narrow = x.shape[2] < min(x.shape[1], y.shape[1])
+    shorter = min(x.shape[1], y.shape[1])
+    narrow = x.shape[2] < shorter
     if narrow and not is_plain():
-        products = (x.mT @ x) * (y.mT @ y)  # (B, d, d)
-        return products.sum((1, 2)).mean()
+        # two products of d x d numbers, none over pairs of steps
+        within_x = x.mT @ x  # (B, d, d)
+        within_y = y.mT @ y
+        products = within_x * within_y
+        of_samples = products.sum((1, 2))  # (B,)
+        return of_samples.mean()
 
+    # as the equation says
     overlap = x @ y.mT  # (B, Tx, Ty)
-    return overlap.square().sum((1, 2)).mean()
+    of_samples = overlap.square().sum((1, 2))  # (B,)
+    return of_samples.mean()

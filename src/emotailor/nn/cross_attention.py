@@ -45,14 +45,22 @@ def sinusoids(steps: int, size: int) -> Float[Tensor, "steps size"]:
     The first half of the channels are sin(t w_k), the second half cos(t w_k), with
     w_k = 10000^(-k / (h - 1)) and h = floor(size / 2); an odd width ends with a channel of zeros.
     """
-    half = size // 2
-    slope = -math.log(10000) / max(half - 1, 1)
-    rates = torch.exp(torch.arange(half) * slope)  # w_k
-    positions = torch.arange(1, steps + 1)[:, None]
-    angles = positions * rates  # (T, h)
+    half = size // 2  # h
 
-    waves = torch.cat([angles.sin(), angles.cos()], 1)
-    return F.pad(waves, (0, size % 2))
+    # w_k, from 1 down to 1 / 10000
+    slope = -math.log(10000) / max(half - 1, 1)
+    exponents = torch.arange(half) * slope
+    rates = torch.exp(exponents)  # (h,)
+
+    positions = torch.arange(1, steps + 1)
+    angles = positions[:, None] * rates  # (T, h)
+    sines = angles.sin()
+    cosines = angles.cos()
+    waves = torch.cat([sines, cosines], 1)  # (T, 2 h)
+
+    # an odd width has one channel more
+    odd = size % 2
+    return F.pad(waves, (0, odd))
 
 
 def embed(
@@ -63,12 +71,18 @@ def embed(
     With ``zero_frames`` a step whose first channel is exactly 0 gets no position.
     """
     steps, size = x.shape[1:]
-    positions = sinusoids(steps, size).to(x.device, x.dtype)
+    positions = sinusoids(steps, size)
+    positions = positions.to(x.device, x.dtype)
+
+    # the steps that get a position
     placed = mask
     if zero_frames:
-        placed = mask & (x[..., 0] != 0)
+        filled = x[..., 0] != 0
+        placed = mask & filled
 
-    embedded = math.sqrt(size) * x + positions * placed[..., None]
+    scaled = math.sqrt(size) * x
+    added = positions * placed[..., None]  # (B, T, d)
+    embedded = scaled + added
     return embedded * mask[..., None]
 
 
@@ -80,14 +94,23 @@ def key_bias(
     With ``future_mask``, query i of a sample sees key j only if ``j <= i + |K - Q|``, where Q and K
     are that sample's true lengths. A row without any real key may be attended everywhere.
     """
-    shown = attendable(keys)[:, None, :]  # (B, 1, K)
+    shown = attendable(keys)
+    shown = shown[:, None, :]  # (B, 1, K)
+
     if future_mask:
-        apart = (keys.sum(1) - queries.sum(1)).abs()  # |K - Q|
-        i = torch.arange(queries.shape[1], device=keys.device)[:, None]
+        key_count = keys.sum(1)
+        query_count = queries.sum(1)
+        apart = (key_count - query_count).abs()  # |K - Q|
+
+        i = torch.arange(queries.shape[1], device=keys.device)
         j = torch.arange(keys.shape[1], device=keys.device)
-        past = j <= i + apart[:, None, None]  # (B, Q, K)
+        latest = i[:, None] + apart[:, None, None]  # (B, Q, 1)
+        past = j <= latest  # (B, Q, K)
         shown = shown & past
-    return additive(shown, torch.float32)[:, None]
+
+    # the same for all heads
+    bias = additive(shown, torch.float32)
+    return bias[:, None]
 
 
 def initialise(*linears: nn.Linear) -> None:
@@ -107,6 +130,7 @@ class CrossLayer(nn.Module):
     def __init__(self, shape: CrossShape, attention_dropout: float) -> None:
         super().__init__()
         size = shape.size
+        width = 4 * size  # inner width of the feed-forward part
         self.normalised = shape.residual == "normalised"
 
         self.attention = MultiHeadAttention(size, shape.heads, attention_dropout)
@@ -114,8 +138,8 @@ class CrossLayer(nn.Module):
         self.attention_norm = nn.LayerNorm(size)
 
         self.feedforward_norm = nn.LayerNorm(size)
-        self.inner = nn.Linear(size, 4 * size)
-        self.outer = nn.Linear(4 * size, size)
+        self.inner = nn.Linear(size, width)
+        self.outer = nn.Linear(width, size)
         self.relu_dropout = Dropout(shape.relu_dropout)
         self.residual_dropout = Dropout(shape.residual_dropout)
         initialise(self.inner, self.outer)
@@ -131,19 +155,25 @@ class CrossLayer(nn.Module):
         Float[Tensor, "batch queries size"], Float[Tensor, "batch heads queries keys"] | None
     ]:
         """Return the new state of the queries and, if asked, the attention weights."""
+        # attention
         normed = self.attention_norm(x)
         keys = None
         if source is not None:
             keys = self.attention_norm(source)
         read, weights = self.attention(normed, keys, bias=bias, need_weights=need_weights)
+        read = self.residual_dropout(read)
         base = normed if self.normalised else x
-        x = base + self.residual_dropout(read)
+        x = base + read
 
+        # feed-forward part
         normed = self.feedforward_norm(x)
-        hidden = self.relu_dropout(F.relu(self.inner(normed)))
-        added = self.outer(hidden)
+        hidden = self.inner(normed)  # (B, Q, 4 d)
+        hidden = F.relu(hidden)
+        hidden = self.relu_dropout(hidden)
+        added = self.outer(hidden)  # (B, Q, d)
+        added = self.residual_dropout(added)
         base = normed if self.normalised else x
-        return base + self.residual_dropout(added), weights
+        return base + added, weights
 
 
 class CrossTransformer(nn.Module):
@@ -158,9 +188,10 @@ class CrossTransformer(nn.Module):
         super().__init__()
         self.shape = shape
         self.dropout = Dropout(shape.embedding_dropout)
-        self.layers = nn.ModuleList(
-            CrossLayer(shape, attention_dropout) for _ in range(shape.layers)
-        )
+        self.layers = nn.ModuleList()
+        for _ in range(shape.layers):
+            layer = CrossLayer(shape, attention_dropout)
+            self.layers.append(layer)
         self.norm = nn.LayerNorm(shape.size)
 
     def forward(
@@ -184,20 +215,27 @@ class CrossTransformer(nn.Module):
             last_only: return the last real step of each row alone (B, 1, d); the last layer then
                 computes nothing else. Of a row without real steps it is arbitrary.
         """
-        keys = mask if source_mask is None else source_mask
-        bias = key_bias(mask, keys, future_mask=self.shape.future_mask)
+        key_mask = mask
+        if source_mask is not None:
+            key_mask = source_mask
+        bias = key_bias(mask, key_mask, future_mask=self.shape.future_mask)
+
         x = self.dropout(x)
         if source is not None:
             source = self.dropout(source)
 
+        final = len(self.layers) - 1
         weights = None
         for k, layer in enumerate(self.layers):
             # earlier layers need all steps: in self-attention they are the source of this one
-            if last_only and k == len(self.layers) - 1:
-                source = x if source is None else source
+            if last_only and k == final:
+                if source is None:
+                    source = x
                 x, bias = _last_query(x, bias, mask)
             x, weights = layer(x, source, bias, need_weights=need_weights)
-        return self.norm(x), weights
+
+        state = self.norm(x)
+        return state, weights
 
 
 def _last_query(
@@ -207,9 +245,14 @@ def _last_query(
 ) -> tuple[Float[Tensor, "batch 1 size"], Float[Tensor, "batch 1 1 keys"]]:
     """Return the last real query of each row, and what is added to its scores."""
     rows = torch.arange(len(x), device=x.device)
-    last = (mask.sum(1) - 1).clamp(min=0)
+    # masks are prefixes; of a row without real steps the first is read
+    count = mask.sum(1)
+    last = (count - 1).clamp(min=0)
+
+    query = x[rows, last]  # (B, d)
     of_all = bias.expand(-1, -1, x.shape[1], -1)  # (B, 1, Q, K)
-    return x[rows, last][:, None], of_all[rows, :, last][:, :, None]
+    of_query = of_all[rows, :, last]  # (B, 1, K)
+    return query[:, None], of_query[:, :, None]
 
 
 class CrossModalNetwork(nn.Module):
@@ -244,7 +287,9 @@ class CrossModalNetwork(nn.Module):
                 name = f"{target}_from_{source}"
                 self.cross[name] = CrossTransformer(shape, source_dropout[source])
 
-        width = (len(self.names) - 1) * shape.size
+        # a memory reads the messages of all other modalities side by side
+        sources = len(self.names) - 1
+        width = sources * shape.size
         wide = replace(shape, size=width, layers=memory_layers)
         self.memories = nn.ModuleDict()
         for m in self.names:
@@ -273,22 +318,24 @@ class CrossModalNetwork(nn.Module):
         """
         zero_frames = self.shape.zero_frames
         # once for all who read a modality
-        embedded = {m: embed(streams[m], masks[m], zero_frames=zero_frames) for m in self.names}
+        embedded: dict[str, Tensor] = {}
+        for m in self.names:
+            embedded[m] = embed(streams[m], masks[m], zero_frames=zero_frames)
 
         memories: dict[str, Tensor] = {}
         weights: dict[str, Tensor] = {}
         for target in self.names:
-            read = []
+            read: list[Tensor] = []  # one message for each source
             for source in self._sources(target):
                 name = f"{target}_from_{source}"
-                x, seen = self.cross[name](
+                message, seen = self.cross[name](
                     embedded[target],
                     masks[target],
                     embedded[source],
                     masks[source],
                     need_weights=need_weights,
                 )
-                read.append(x)
+                read.append(message)  # (B, T, d)
                 if seen is not None:
                     weights[name] = seen
 

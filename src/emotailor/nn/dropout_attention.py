@@ -6,6 +6,9 @@ Notable:
 - heads are taken apart and put together by one copy each way;
 - everything between happens in chunks that fit the cache, in place where possible;
 - the gradient needs no dropout mask beside the dropped-out weights (see ``_Attend.backward``).
+
+Together they save 18 % of attention at 240 steps, 10 % at 60 and nothing at 20
+(docs/performance.md).
 """
 
 from typing import Any
@@ -52,25 +55,29 @@ class _Attend(torch.autograd.Function):
         ctx: Any, qkv: Tensor, bias: Tensor | None, heads: int, rate: float, seed: int
     ) -> Tensor:
         batch, steps, width = qkv.shape
-        size = width // 3 // heads
+        size = width // 3 // heads  # width of a head
+        count = batch * heads  # rows
 
+        # one copy takes the heads apart; a clone, since with one sample of one step contiguous()
+        # would be the input itself, which must not be scaled
         parts = qkv.view(batch, steps, 3, heads, size)
         parts = parts.permute(2, 0, 3, 1, 4)  # (3, B, heads, T, size)
-        # always a copy: with one sample of one step, contiguous() would be the input itself
         parts = parts.clone(memory_format=torch.contiguous_format)
-        parts = parts.view(3, batch * heads, steps, size)
+        parts = parts.view(3, count, steps, size)
         q, k, v = parts.unbind(0)
         q.mul_(size**-0.5)
 
         # the gradient needs all of them; the chunks below are views
-        weights = qkv.new_empty(batch * heads, steps, steps)
+        weights = qkv.new_empty(count, steps, steps)
         dropped = torch.empty_like(weights)
-        out = torch.empty_like(q)
+        mixed = torch.empty_like(q)
         kept = KeepWeights(rate, seed)
+
         # every head of a sample has the same bias
         row_bias = None
         if bias is not None:
-            row_bias = bias.repeat_interleave(heads, 0)[:, None, :]
+            repeated = bias.repeat_interleave(heads, 0)
+            row_bias = repeated[:, None, :]  # (rows, 1, T)
 
         for rows in _chunks(weights):
             p = weights[rows]
@@ -79,14 +86,18 @@ class _Attend(torch.autograd.Function):
                 p += row_bias[rows]
             torch.softmax(p, -1, out=p)
 
+            # the dropout mask is drawn where D will lie
             d = dropped[rows]
             kept.draw(tuple(p.shape), out=d)
             d.mul_(p)
-            torch.bmm(d, v[rows], out=out[rows])
+            torch.bmm(d, v[rows], out=mixed[rows])
 
         ctx.save_for_backward(parts, weights, dropped)
-        out = out.view(batch, heads, steps, size)
-        return out.transpose(1, 2).flatten(2)  # (B, T, d)
+
+        # one copy puts the heads together
+        out = mixed.view(batch, heads, steps, size)
+        out = out.transpose(1, 2)  # (B, T, heads, size)
+        return out.flatten(2)  # (B, T, d)
 
     @staticmethod
     @once_differentiable
@@ -102,29 +113,40 @@ class _Attend(torch.autograd.Function):
         heads = count // batch
         q, k, v = parts.unbind(0)
 
+        # views of one tensor, so that one copy brings the three gradients to their places in qkv
         grads = torch.empty_like(parts)
         grad_q, grad_k, grad_v = grads.unbind(0)
+
         grad_out = gradient.reshape(batch, steps, heads, size)
-        grad_out = grad_out.transpose(1, 2).reshape(count, steps, size)
+        grad_out = grad_out.transpose(1, 2)  # (B, heads, T, size)
+        grad_out = grad_out.reshape(count, steps, size)
 
         for rows in _chunks(weights):
             d = dropped[rows]
             g = grad_out[rows]
             torch.bmm(d.mT, g, out=grad_v[rows])
 
-            grad_scores = torch.bmm(g, v[rows].mT).mul_(d)  # D G
+            # the gradient of the scores, in place in G
+            grad_scores = torch.bmm(g, v[rows].mT)  # G
+            grad_scores.mul_(d)  # D G
             total = grad_scores.sum(-1, keepdim=True)
-            grad_scores.addcmul_(weights[rows], total, value=-1)
+            grad_scores.addcmul_(weights[rows], total, value=-1)  # D G - P sum(D G)
+
             torch.bmm(grad_scores, k[rows], out=grad_q[rows])
             torch.bmm(grad_scores.mT, q[rows], out=grad_k[rows])
 
+        # the forward pass scaled the queries; the saved ones above carry the scale already
         grad_q.mul_(size**-0.5)
+
         grads = grads.view(3, batch, heads, steps, size)
         grads = grads.permute(1, 3, 0, 2, 4)  # (B, T, 3, heads, size)
-        return grads.reshape(batch, steps, 3 * heads * size), None, None, None, None
+        grad_qkv = grads.reshape(batch, steps, 3 * heads * size)
+        return grad_qkv, None, None, None, None
 
 
 def _chunks(weights: Float[Tensor, "rows steps steps"]) -> list[slice]:
     """Cut the rows into parts of at most CHUNK weights, or of one row."""
-    size = max(1, CHUNK // weights[0].numel())
-    return [slice(i, i + size) for i in range(0, len(weights), size)]
+    per_row = weights[0].numel()
+    size = max(1, CHUNK // per_row)
+    starts = range(0, len(weights), size)
+    return [slice(start, start + size) for start in starts]

@@ -55,8 +55,11 @@ class AttentionBlock(nn.Module):
     ]:
         """Return the new state of the queries and, if asked, the attention weights."""
         attended, weights = self.attention(x, memory, mask, need_weights=need_weights)
-        x = x + self.dropout(attended)
-        return self.norm(x), weights
+        added = self.dropout(attended)
+        # a batch of one is spread over the batch of the memory here
+        x = x + added  # (B, Q, d)
+        state = self.norm(x)
+        return state, weights
 
 
 class FeedForwardBlock(nn.Module):
@@ -71,16 +74,20 @@ class FeedForwardBlock(nn.Module):
         self, shape: TransformerShape, activation: Callable[[Tensor], Tensor] = F.gelu
     ) -> None:
         super().__init__()
+        size = shape.size
+        width = shape.feedforward
         self.activation = activation
-        self.inner = nn.Linear(shape.size, shape.feedforward)
-        self.outer = nn.Linear(shape.feedforward, shape.size)
+        self.inner = nn.Linear(size, width)
+        self.outer = nn.Linear(width, size)
         self.dropout = Dropout(shape.dropout)
         self.norm = nn.LayerNorm(shape.size, shape.eps)
 
     def forward(self, x: Float[Tensor, "batch steps size"]) -> Float[Tensor, "batch steps size"]:
         """Return the new state, same shape."""
-        hidden = self.activation(self.inner(x))
-        x = x + self.dropout(self.outer(hidden))
+        hidden = self.inner(x)  # (B, T, feedforward)
+        hidden = self.activation(hidden)
+        added = self.outer(hidden)  # (B, T, d)
+        x = x + self.dropout(added)
         return self.norm(x)
 
 
@@ -124,7 +131,8 @@ class DecoderLayer(nn.Module):
         """Return the new state and, if asked, the weights of both attentions."""
         x, self_weights = self.self_attention(x, need_weights=need_weights)
         x, memory_weights = self.memory_attention(x, memory, mask, need_weights=need_weights)
-        return self.feedforward(x), self_weights, memory_weights
+        state = self.feedforward(x)
+        return state, self_weights, memory_weights
 
 
 class PositionEmbedding(nn.Module):
@@ -138,8 +146,12 @@ class PositionEmbedding(nn.Module):
 
     def __init__(self, shape: TransformerShape, positions: int, types: int = 0) -> None:
         super().__init__()
-        self.position = nn.Embedding(positions, shape.size)
-        self.token = nn.Embedding(types, shape.size) if types else None
+        size = shape.size
+        self.position = nn.Embedding(positions, size)
+        self.token = None
+        if types:
+            self.token = nn.Embedding(types, size)
+
         self.norm = nn.LayerNorm(shape.size, shape.eps)
         self.dropout = Dropout(shape.dropout)
 
@@ -150,10 +162,14 @@ class PositionEmbedding(nn.Module):
         types: Int64[Tensor, "steps"] | None = None,
     ) -> Float[Tensor, "batch steps size"]:
         """Return the embedded steps, same shape."""
-        added = self.position(positions)
+        # the same for all samples
+        added = self.position(positions)  # (T, d)
         if self.token is not None and types is not None:
             added = added + self.token(types)
-        return self.dropout(self.norm(x + added))
+
+        x = x + added
+        x = self.norm(x)
+        return self.dropout(x)
 
 
 class SequenceEncoder(nn.Module):
@@ -177,7 +193,8 @@ class SequenceEncoder(nn.Module):
     ) -> Float[Tensor, "batch steps size"]:
         """Return (B, T, d) from (B, T, dim)."""
         positions = torch.arange(values.shape[1], device=values.device)
-        x = self.embedding(self.projection(values), positions)
+        x = self.projection(values)  # (B, T, d)
+        x = self.embedding(x, positions)
         for layer in self.layers:
             x = layer(x, mask)
         return x
@@ -212,7 +229,8 @@ class Stream:
         """A stream of one block whose steps take places 0, 1, ..."""
         steps = values.shape[1]
         positions = torch.arange(steps, device=values.device)
-        return cls(values, mask, positions, slots, ((name, steps),))
+        only = (name, steps)
+        return cls(values, mask, positions, slots, blocks=(only,))
 
     @classmethod
     def joined(cls, parts: Sequence["Stream"]) -> "Stream":
@@ -246,14 +264,18 @@ class CrossModalEncoder(nn.Module):
 
     def __init__(self, shape: TransformerShape, layers: int, slots: int, *, tokens: bool) -> None:
         super().__init__()
-        self.embedding = PositionEmbedding(shape, slots, types=2 if tokens else 0)
+        types = 2 if tokens else 0  # E_A and E_B
+        self.embedding = PositionEmbedding(shape, slots, types)
         self.layers = nn.ModuleList(EncoderLayer(shape) for _ in range(layers))
 
     def forward(self, first: Stream, second: Stream) -> Stream:
         """Return the joint representation Z of both, (B, T_first + T_second, d)."""
         joint = Stream.joined([first, second])
+
+        # token type 0 for A, 1 for B
         types = torch.zeros_like(joint.positions)
-        types[len(first.positions) :] = 1
+        boundary = len(first.positions)
+        types[boundary:] = 1
 
         x = self.embedding(joint.values, joint.positions, types)
         for layer in self.layers:

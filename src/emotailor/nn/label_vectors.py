@@ -42,14 +42,18 @@ class LabelVectors(nn.Module):
         """
         count = len(self.weight)
         finite = bool(vectors.isfinite().all())
-        if vectors.ndim != 2 or len(vectors) != count or not finite:
+        fits = vectors.ndim == 2 and len(vectors) == count
+        if not (fits and finite):
             found = f"label vectors of the shape {tuple(vectors.shape)}"
+            if not finite:
+                found += ", not all finite"
             raise ModelError(
-                found if finite else f"{found}, not all finite",
+                found,
                 expected=f"one finite vector for each of the {count} labels",
                 fix="check the file given with data.label_vectors",
             )
 
+        # copied, so that the rows stay a parameter and share no memory with what was given
         self.resize(vectors.shape[1])
         with torch.no_grad():
             self.weight.copy_(vectors)

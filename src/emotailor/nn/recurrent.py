@@ -13,6 +13,7 @@ Notable:
 """
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, TypeVar
 
 import torch
@@ -48,22 +49,57 @@ def run_layer(rnn: nn.Module, x: Steps, start: State) -> tuple[Steps, State]:
         (on other devices in the type that torch chooses).
     """
     own = next(rnn.parameters())
-    half = own.device.type == "cpu" and own.dtype in (torch.float16, torch.bfloat16)
-    dtype = torch.float32 if half else own.dtype
-    given = tuple(part.to(dtype) for part in start)
-    first = given if len(given) > 1 else given[0]
+    half = own.dtype in (torch.float16, torch.bfloat16)
+    if half and own.device.type == "cpu":
+        return _run_in_single_precision(rnn, x, start)
 
-    with torch.autocast("cpu", enabled=False):
-        if half:
-            parameters = {name: p.to(dtype) for name, p in rnn.named_parameters()}
-            out, final = functional_call(rnn, parameters, (x.to(dtype), first))
-        else:
-            out, final = rnn(x.to(dtype), first)
+    x = x.to(own.dtype)
+    first = _first_state(start, own.dtype)
+    with _no_autocast():
+        out, final = rnn(x, first)
+    return out, _as_tuple(final)
 
-    state = final if isinstance(final, tuple) else (final,)
-    if half:
-        return out.to(own.dtype), tuple(part.to(own.dtype) for part in state)
-    return out, state
+
+def _run_in_single_precision(rnn: nn.Module, x: Steps, start: State) -> tuple[Steps, State]:
+    """Run in single precision, and return states in the type of the parameters."""
+    own = next(rnn.parameters())
+    first = _first_state(start, torch.float32)
+    parameters: dict[str, Tensor] = {}
+    for name, parameter in rnn.named_parameters():
+        parameters[name] = parameter.to(torch.float32)
+
+    with _no_autocast():
+        out, final = functional_call(rnn, parameters, (x.to(torch.float32), first))
+
+    out = out.to(own.dtype)
+    state = [part.to(own.dtype) for part in _as_tuple(final)]
+    return out, tuple(state)
+
+
+def _no_autocast() -> AbstractContextManager[object]:
+    """Switch autocast off on CPUs.
+
+    Where it is off already, nothing is entered. Entering takes some 5 microseconds, and a decoder
+    would enter once for each token.
+    """
+    if torch.is_autocast_enabled("cpu"):
+        return torch.autocast("cpu", enabled=False)
+    return nullcontext()
+
+
+def _first_state(start: State, dtype: torch.dtype) -> State | Tensor:
+    """Return the state before the first step as torch takes it: (h, c), or h alone."""
+    given = [part.to(dtype) for part in start]
+    if len(given) == 1:
+        return given[0]
+    return tuple(given)
+
+
+def _as_tuple(final: State | Tensor) -> State:
+    """Return the state after the last step as (h, c) or (h,)."""
+    if isinstance(final, tuple):
+        return final
+    return (final,)
 
 
 class RecurrentEncoder(nn.Module):
@@ -96,11 +132,20 @@ class RecurrentEncoder(nn.Module):
         self.size = size
         self.cell = cell
 
-        kind = nn.LSTM if cell == "lstm" else nn.GRU
+        # widths of each layer's input: a layer reads both directions of the one before
         directions = 2 if bidirectional else 1
-        widths = [dim] + [directions * size] * (layers - 1)  # of each layer's input
-        self.ahead = nn.ModuleList(kind(width, size) for width in widths)
-        self.back = nn.ModuleList(kind(width, size) for width in widths if bidirectional)
+        joint = directions * size
+        widths = [dim] + [joint] * (layers - 1)
+
+        kind = nn.LSTM if cell == "lstm" else nn.GRU
+        self.ahead = nn.ModuleList()
+        for width in widths:
+            self.ahead.append(kind(width, size))
+
+        self.back = nn.ModuleList()
+        if bidirectional:
+            for width in widths:
+                self.back.append(kind(width, size))
         self.dropout = Dropout(dropout)
 
     def forward(
@@ -125,45 +170,60 @@ class RecurrentEncoder(nn.Module):
             steps; the state of every layer and direction after its last step (layers, directions,
             B, size), that of the start for rows without real steps; the same of the cells, or None.
         """
-        x = x.masked_fill(~mask[..., None], 0)
-        x = x.to(next(self.parameters()).dtype)
+        own = next(self.parameters())
+        masked = ~mask[..., None]
+        x = x.masked_fill(masked, 0)
+        x = x.to(own.dtype)
         if start is None:
             start = self._zeros(x)
-        with_cells = cells and self.cell == "lstm"
 
+        # a GRU has no cells
+        with_cells = cells and self.cell == "lstm"
         order = None
         rows: _Together | _RowByRow
         if is_plain():
             rows = _RowByRow(mask)
         else:
+            # real steps must come first
             shown = mask
             if has_gaps(mask):
                 x, shown, order = compact(x, mask)
             rows = _Together(shown, packed=with_cells)
 
-        states, finals = self._run(rows, x.transpose(0, 1).contiguous(), start)
+        # time first, as in torch's kernels
+        steps_first = x.transpose(0, 1).contiguous()  # (T, B, dim)
+        states, finals = self._run(rows, steps_first, start)
         states = states.transpose(0, 1)  # (B, T, directions * size)
         if order is not None:
             states = scatter_back(states, order)
 
         h = self._by_layer(final[0] for final in finals)
-        c = self._by_layer(final[1] for final in finals) if with_cells else None
+        c = None
+        if with_cells:
+            c = self._by_layer(final[1] for final in finals)
         return states, h, c
 
     def _zeros(self, x: Float[Tensor, "batch steps dim"]) -> State:
         """Return the state that rows start from by default."""
-        zeros = x.new_zeros(len(self.ahead) + len(self.back), len(x), self.size)
-        return (zeros, zeros) if self.cell == "lstm" else (zeros,)
+        count = len(self.ahead) + len(self.back)
+        zeros = x.new_zeros(count, len(x), self.size)
+        if self.cell == "lstm":
+            return zeros, zeros
+        return (zeros,)
 
     def _run(
         self, rows: "_Together | _RowByRow", x: Float[Tensor, "steps batch dim"], start: State
     ) -> tuple[Float[Tensor, "steps batch width"], list[State]]:
         """Run layer after layer; return the states of the last one and the last state of each."""
-        starts = list(zip(*(torch.split(part, 1) for part in start), strict=True))
+        # (h, c) or (h,) of each layer and direction, in the order of torch
+        parts = [torch.split(part, 1) for part in start]
+        starts = list(zip(*parts, strict=True))
         finals: list[State] = []
 
         for i, ahead in enumerate(self.ahead):
-            given = x if i == 0 else self.dropout(x)
+            given = x
+            if i > 0:
+                given = self.dropout(x)
             x, final = rows.run(ahead, given, starts[len(finals)])
             finals.append(final)
 
@@ -171,14 +231,17 @@ class RecurrentEncoder(nn.Module):
                 turned = rows.turn(given)
                 turned, final = rows.run(self.back[i], turned, starts[len(finals)])
                 finals.append(final)
-                x = torch.cat([x, rows.turn(turned)], -1)  # (T, B, 2 size)
+                # turned again, the states stand at the steps that they belong to
+                back = rows.turn(turned)
+                x = torch.cat([x, back], -1)  # (T, B, 2 size)
 
         return x, finals
 
     def _by_layer(self, states: Iterable[Float[Tensor, "1 batch size"]]) -> Final:
         """Put the states of all layers and directions into one tensor."""
-        stacked = torch.cat(list(states))
-        return stacked.view(len(self.ahead), -1, *stacked.shape[1:])
+        stacked = torch.cat(list(states))  # (layers * directions, B, size)
+        layers = len(self.ahead)
+        return stacked.view(layers, -1, *stacked.shape[1:])
 
 
 class _Together:
@@ -190,11 +253,15 @@ class _Together:
     """
 
     def __init__(self, shown: Bool[Tensor, "batch steps"], *, packed: bool) -> None:
+        device = shown.device
         batch, steps = shown.shape
-        lengths = shown.sum(1)
-        self.row = torch.arange(batch, device=shown.device)
-        self.last = (lengths - 1).clamp(min=0)
-        self.some = (lengths > 0)[:, None]
+        lengths = shown.sum(1)  # (B,)
+        last = lengths - 1
+        some = lengths > 0
+
+        self.row = torch.arange(batch, device=device)
+        self.last = last.clamp(min=0)
+        self.some = some[:, None]
 
         # of a row without real steps one is computed, and its state is left out in ``run``
         self.lengths: Tensor | None = None
@@ -202,21 +269,30 @@ class _Together:
             self.lengths = lengths.clamp(min=1).cpu()
 
         # turned around, step t is step length - 1 - t; padding stays where it is
-        step = torch.arange(steps, device=shown.device)[:, None]
-        turned = torch.where(shown.T, lengths - 1 - step, step)  # (T, B)
-        self.turned = (batch * turned + self.row).flatten()
+        step = torch.arange(steps, device=device)
+        step = step[:, None]  # (T, 1)
+        source = torch.where(shown.T, last - step, step)  # (T, B)
+
+        # where a step lies in (T * B, size)
+        place = batch * source + self.row
+        self.turned = place.flatten()
 
     def turn(self, x: Float[Tensor, "steps batch size"]) -> Float[Tensor, "steps batch size"]:
         """Turn each row around within its length."""
-        return x.flatten(0, 1).index_select(0, self.turned).view_as(x)  # faster than gather
+        flat = x.flatten(0, 1)  # (T * B, size)
+        turned = flat.index_select(0, self.turned)  # faster than gather
+        return turned.view_as(x)
 
     def run(
         self, rnn: nn.Module, x: Float[Tensor, "steps batch dim"], start: State
     ) -> tuple[Float[Tensor, "steps batch size"], State]:
         """Return the states and, of the last real step, h and if packed c, each (1, B, size)."""
+        ends: State
         if self.lengths is None:
             states, _ = run_layer(rnn, x, start)
-            ends: State = (states[self.last, self.row],)
+            # the state that torch returns has run over the padding too
+            end = states[self.last, self.row]  # (B, size)
+            ends = (end,)
         else:
             sequences = pack_padded_sequence(x, self.lengths, enforce_sorted=False)
             out, ends = run_layer(rnn, sequences, start)
@@ -225,7 +301,8 @@ class _Together:
         # a row without real steps ends where it started
         final = []
         for end, before in zip(ends, start, strict=False):  # without packing there are no cells
-            final.append(torch.where(self.some, end, before))
+            state = torch.where(self.some, end, before)  # (1, B, size)
+            final.append(state)
         return states, tuple(final)
 
 
@@ -237,30 +314,42 @@ class _RowByRow:
     """
 
     def __init__(self, mask: Bool[Tensor, "batch steps"]) -> None:
-        self.places = [real.nonzero()[:, 0] for real in mask]  # of the real steps of each row
+        self.places: list[Tensor] = []  # of the real steps of each row
+        for real in mask:
+            places = real.nonzero()  # (real steps, 1)
+            self.places.append(places[:, 0])
 
     def turn(self, x: Float[Tensor, "steps batch size"]) -> Float[Tensor, "steps batch size"]:
         """Turn the real steps of each row around."""
         turned = x.clone()
         for row, places in enumerate(self.places):
-            turned[places, row] = x[places.flip(0), row]
+            backwards = places.flip(0)
+            turned[places, row] = x[backwards, row]
         return turned
 
     def run(
         self, rnn: nn.Module, x: Float[Tensor, "steps batch dim"], start: State
     ) -> tuple[Float[Tensor, "steps batch size"], State]:
         """Return the states, 0 at masked steps, and h and c after the last step of each row."""
-        steps, size = len(x), start[0].shape[-1]
-        columns, finals = [], []
+        steps = len(x)
+        size = start[0].shape[-1]
+        columns: list[Tensor] = []
+        finals: list[State] = []
 
         for row, places in enumerate(self.places):
-            state = tuple(part[:, row : row + 1] for part in start)  # (1, 1, size)
+            one = slice(row, row + 1)  # keeps the axis of the batch
+            state = tuple(part[:, one] for part in start)  # each (1, 1, size)
             states = x.new_zeros(steps, 1, size)
+
+            # torch raises on an empty sequence
             if len(places):
-                out, state = run_layer(rnn, x[places, row : row + 1], state)
+                real = x[places, one]  # (real steps, 1, dim)
+                out, state = run_layer(rnn, real, state)
                 states = states.index_copy(0, places, out)
+
             columns.append(states)
             finals.append(state)
 
+        joined = torch.cat(columns, 1)  # (T, B, size)
         final = [torch.cat(parts, 1) for parts in zip(*finals, strict=True)]
-        return torch.cat(columns, 1), tuple(final)
+        return joined, tuple(final)

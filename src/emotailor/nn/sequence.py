@@ -14,21 +14,30 @@ def masked_mean(
     x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
 ) -> Float[Tensor, "batch size"]:
     """Return the mean over the real steps; 0 where there are none."""
-    real = mask[..., None].to(x.dtype)
-    return (x * real).sum(1) / real.sum(1).clamp(min=1)
+    real = mask[..., None].to(x.dtype)  # (B, T, 1)
+    kept = x * real
+    total = kept.sum(1)  # (B, size)
+    count = real.sum(1)  # (B, 1)
+    return total / count.clamp(min=1)
 
 
 def mean_present(x: Float[Tensor, "*shape"], present: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
     """Return the mean over all that is there, such as modalities of samples; 0 where none is."""
-    return (x * present).sum() / present.sum().clamp(min=1)
+    kept = x * present
+    total = kept.sum()
+    count = present.sum()
+    return total / count.clamp(min=1)
 
 
 def masked_max(
     x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
 ) -> Float[Tensor, "batch size"]:
     """Return the maximum over the real steps; 0 where there are none."""
-    real = x.masked_fill(~mask[..., None], -torch.inf)
-    return torch.where(mask.any(1, keepdim=True), real.amax(1), 0.0)
+    some = mask.any(1, keepdim=True)  # (B, 1)
+    masked = ~mask[..., None]
+    real = x.masked_fill(masked, -torch.inf)
+    highest = real.amax(1)  # (B, size)
+    return torch.where(some, highest, 0.0)
 
 
 def masked_softmax(
@@ -38,15 +47,18 @@ def masked_softmax(
     between = [1] * (scores.ndim - 2)  # axes between the batch and the steps
     shown = mask.reshape(len(mask), *between, mask.shape[1])
 
+    # not minus infinity: a row of nothing else would become NaN, and so would its gradient
     lowest = torch.finfo(scores.dtype).min
-    weights = scores.masked_fill(~shown, lowest).softmax(-1)
+    hidden = scores.masked_fill(~shown, lowest)
+    weights = hidden.softmax(-1)
     return weights * shown
 
 
 def span(mask: Bool[Tensor, "batch steps"]) -> Int64[Tensor, "batch"]:
     """Return how many steps each row has up to its last real one; 0 where there is none."""
     steps = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    return (mask * steps).amax(1)
+    places = mask * steps  # 0 at masked steps
+    return places.amax(1)
 
 
 def last_real(
@@ -54,9 +66,13 @@ def last_real(
 ) -> Float[Tensor, "batch size"]:
     """Return each row's values at its last real step; 0 where there is none."""
     count = span(mask)
+    some = count > 0
     rows = torch.arange(len(x), device=x.device)
-    found = x[rows, (count - 1).clamp(min=0)]
-    return found * (count > 0)[:, None]
+
+    # of a row without real steps the first is read, and left out after
+    last = (count - 1).clamp(min=0)
+    found = x[rows, last]  # (B, size)
+    return found * some[:, None]
 
 
 def carried(
@@ -64,9 +80,14 @@ def carried(
 ) -> Float[Tensor, "batch steps size"]:
     """Return at each step the values at the last real step so far; 0 before the first."""
     steps = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    last = (mask * steps).cummax(1).values  # from 1 on; 0 before the first real step
-    with_zeros = F.pad(x, (0, 0, 1, 0))
-    index = last[..., None].expand(-1, -1, x.shape[2])
+    places = mask * steps  # from 1 on; 0 at masked steps
+    last = places.cummax(1).values  # 0 before the first real step
+
+    # place 0 holds zeros
+    size = x.shape[2]
+    with_zeros = F.pad(x, (0, 0, 1, 0))  # (B, 1 + T, size)
+    index = last[..., None]
+    index = index.expand(-1, -1, size)  # (B, T, size)
     return with_zeros.gather(1, index)
 
 
@@ -87,14 +108,23 @@ def compact(
         The moved values (what follows the real steps is arbitrary), their mask, and ``order``: row
         i, step t of the result is step ``order[i, t]`` of ``x``.
     """
-    order = torch.sort(~mask, dim=1, stable=True).indices
-    index = order[..., None].expand(-1, -1, x.shape[2])
-    return x.gather(1, index), mask.gather(1, order), order
+    # False sorts before True, and a stable sort keeps the order of the real steps
+    padding = ~mask
+    order = torch.sort(padding, dim=1, stable=True).indices
+
+    # one index for each number of a step
+    index = order[..., None]
+    index = index.expand(-1, -1, x.shape[2])  # (B, T, size)
+    moved = x.gather(1, index)
+    moved_mask = mask.gather(1, order)
+    return moved, moved_mask, order
 
 
 def scatter_back(
     x: Float[Tensor, "batch steps size"], order: Int64[Tensor, "batch steps"]
 ) -> Float[Tensor, "batch steps size"]:
     """Undo :func:`compact`: put each step back where it was."""
-    index = order[..., None].expand(-1, -1, x.shape[2])
-    return torch.zeros_like(x).scatter(1, index, x)
+    index = order[..., None]
+    index = index.expand(-1, -1, x.shape[2])  # (B, T, size)
+    empty = torch.zeros_like(x)
+    return empty.scatter(1, index, x)

@@ -21,7 +21,7 @@ __all__ = ["app", "err", "main", "out"]
 app = typer.Typer(
     help="Multi-modal, multi-label emotion recognition: TAILOR, from data to a prediction.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 for group in (data, systems, running, comparing, looking, trying):

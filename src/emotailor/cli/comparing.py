@@ -1,5 +1,6 @@
 """Commands about several runs: benchmark, ablate, reproduce."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from emotailor.cli.options import (
     DryRun,
     FirstSeed,
     Jobs,
+    Metrics,
     Modalities,
     OwnDevice,
     Preset,
@@ -37,7 +39,14 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="reproduce")
 
 
-def _carry_out(plan: Any, thresholds: ThresholdChoice, resamples: int, *, dry_run: bool) -> None:
+def _carry_out(
+    plan: Any,
+    thresholds: ThresholdChoice,
+    resamples: int,
+    metrics: Sequence[str],
+    *,
+    dry_run: bool,
+) -> None:
     """Show what a comparison will do, do it, and say where it is and what failed."""
     from emotailor.comparison.plan import describe_plan, render_plan
     from emotailor.comparison.runner import next_command, run_plan
@@ -46,7 +55,7 @@ def _carry_out(plan: Any, thresholds: ThresholdChoice, resamples: int, *, dry_ru
     if dry_run:
         return
 
-    result = run_plan(plan, out, thresholds=thresholds.value, resamples=resamples)
+    result = run_plan(plan, out, thresholds=thresholds.value, resamples=resamples, metrics=metrics)
     say(*(f"stored: {path}" for path in result.stored))
     if command := next_command(plan, result):
         say(f"next: {command}")
@@ -74,6 +83,7 @@ def benchmark(
         typer.Option(help="The modalities to use. Systems that need others are skipped."),
     ] = None,
     thresholds: Deciding = ThresholdChoice.tuned,
+    metrics: Metrics = None,
     resamples: Resamples = 2000,
     split: TestSplit = "test",
     device: OwnDevice = None,
@@ -101,12 +111,19 @@ def benchmark(
         jobs=jobs,
         split=split,
     )
-    _carry_out(plan, thresholds, resamples, dry_run=dry_run)
+    _carry_out(plan, thresholds, resamples, metrics or (), dry_run=dry_run)
 
 
 def ablate(
     data: Data,
     out_path: Tables,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="The system: a name of `emotailor models`, or a class of your own as "
+            "package.module:Class or path/file.py:Class. It must have variants."
+        ),
+    ] = "tailor",
     variants: Annotated[
         str,
         typer.Option(
@@ -127,22 +144,24 @@ def ablate(
     ] = None,
     modalities: Modalities = None,
     thresholds: Deciding = ThresholdChoice.tuned,
+    metrics: Metrics = None,
     resamples: Resamples = 2000,
     split: TestSplit = "test",
     device: OwnDevice = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Take TAILOR apart as Table 3 of its paper does. Run it again to resume after a stop.
+    """Take a system apart: TAILOR as Table 3 of its paper does. Run it again to resume.
 
-    Prints and stores a table of twelve variants beside the paper's numbers, with a paired test
-    against the full model. Exits with 1 where a run failed. The others are not lost.
+    Prints and stores a table of the variants (of TAILOR twelve, beside the paper's numbers), with a
+    paired test against the full model. Exits with 1 where a run failed. The others are not lost.
     """
     from emotailor.comparison.ablate import plan_ablation
 
     plan = plan_ablation(
         data,
         out_path,
+        system=model,
         variants=variants.split(","),
         seeds=seeds,
         seed=seed,
@@ -154,7 +173,7 @@ def ablate(
         jobs=jobs,
         split=split,
     )
-    _carry_out(plan, thresholds, resamples, dry_run=dry_run)
+    _carry_out(plan, thresholds, resamples, metrics or (), dry_run=dry_run)
 
 
 @group.command("paper")

@@ -128,7 +128,7 @@ def _resamples(
 ) -> Iterator[Float64[np.ndarray, "n columns"]]:
     """Yield how often each sample is drawn, some resamples (columns) at a time.
 
-    There are none of fewer than two units (samples, or groups): they would all be alike.
+    With fewer than two units (samples, or groups) there are none: they would all be alike.
     """
     if resamples < 1:
         raise DataError(f"{resamples} resamples", expected="1 or more, usually 2000")
@@ -138,7 +138,8 @@ def _resamples(
     if groups is not None:
         if groups.shape != (samples,):
             raise DataError(
-                f"groups of shape {groups.shape}", expected=f"one per sample: ({samples},)"
+                f"groups of shape {groups.shape}",
+                expected=f"one per sample: ({samples},)",
             )
         names, member = np.unique(groups, return_inverse=True)
         units = len(names)
@@ -150,10 +151,12 @@ def _resamples(
     for start in range(0, resamples, chunk):
         columns = min(chunk, resamples - start)
         drawn = rng.integers(0, units, (columns, units))
+
         # each column gets numbers of its own, so that one bincount serves all
         drawn += units * np.arange(columns)[:, None]
         flat = np.bincount(drawn.ravel(), minlength=columns * units)
         counts = flat.reshape(columns, units).T  # (units, columns)
+
         if member is not None:
             counts = counts[member]  # (n, columns)
         yield np.ascontiguousarray(counts, np.float64)
@@ -171,35 +174,60 @@ class _Judged:
         ranking: bool,
         extra: Sequence[CustomMetric] = (),
     ) -> None:
-        self.labels = check_labels(labels)
-        self.scores = check_probabilities(probabilities, self.labels.shape)
-        self.samples, count = self.labels.shape
-        self.decisions = self.scores > threshold_vector(thresholds, count)
-        self.statistics = sample_statistics(self.labels, self.decisions)
+        truth = check_labels(labels)  # (n, L)
+        scores = check_probabilities(probabilities, truth.shape)
+        samples, count = truth.shape
+        cuts = threshold_vector(thresholds, count)  # (L,)
+        decisions = scores > cuts  # (n, L)
+
+        self.samples = samples
+        self.labels = truth
+        self.scores = scores
+        self.decisions = decisions
+        self.statistics = sample_statistics(truth, decisions)
         self.extra = extra
+
+        # each label is sorted once, whatever the number of weightings
         self.rankings: list[Ranking] = []
         if ranking:
-            columns = range(count)
-            self.rankings = [Ranking(self.labels[:, j], self.scores[:, j]) for j in columns]
+            for j in range(count):
+                label = Ranking(truth[:, j], scores[:, j])
+                self.rankings.append(label)
 
     def metrics(
         self, weights: Float64[np.ndarray, "n columns"]
     ) -> dict[str, Float64[np.ndarray, "columns"]]:
         """Return each metric under each column of sample weights; NaN where undefined."""
         # groups differ in size, so a resample need not have the original number of samples
-        total = weights.sum(0)
-        sums = weights.T @ self.statistics
-        found = overall_from_sums(sums / total[:, None], 1)
+        total = weights.sum(0)  # (columns,)
+        sums = weights.T @ self.statistics  # (columns, statistics)
+        means = sums / total[:, None]
+        found = overall_from_sums(means, 1) | self._ranking_metrics(weights)
 
-        if self.rankings:
-            by_label = [ranking.metrics(weights) for ranking in self.rankings]
-            precisions = np.array([precision for precision, _ in by_label])  # (L, columns)
-            areas = np.array([area for _, area in by_label])
-            found["mean_average_precision"] = _mean_defined(precisions)
-            found["mean_roc_auc"] = _mean_defined(areas)
-
-        ordered = {name: found[name] for name in OVERALL if name in found}
+        ordered = {}
+        for name in OVERALL:
+            if name in found:
+                ordered[name] = found[name]
         return ordered | self._extra_metrics(weights)
+
+    def _ranking_metrics(
+        self, weights: Float64[np.ndarray, "n columns"]
+    ) -> dict[str, Float64[np.ndarray, "columns"]]:
+        """Return the means over labels of the ranking metrics; empty without rankings."""
+        if not self.rankings:
+            return {}
+
+        precisions = []
+        areas = []
+        for ranking in self.rankings:
+            precision, area = ranking.metrics(weights)
+            precisions.append(precision)
+            areas.append(area)
+
+        return {
+            "mean_average_precision": _mean_defined(np.array(precisions)),
+            "mean_roc_auc": _mean_defined(np.array(areas)),
+        }
 
     def _extra_metrics(
         self, weights: Float64[np.ndarray, "n columns"]
@@ -211,15 +239,18 @@ class _Judged:
         columns = weights.shape[1]
         found = {metric.name: np.empty(columns) for metric in self.extra}
         rows = np.arange(self.samples)
+
         for column in range(columns):
             # a sample drawn twice stands there twice
             counts = weights[:, column].astype(np.int64)
             drawn = np.repeat(rows, counts)
+
             labels = self.labels[drawn]
             scores = self.scores[drawn]
             decisions = self.decisions[drawn]
             for metric in self.extra:
-                found[metric.name][column] = metric(labels, scores, decisions)
+                value = metric(labels, scores, decisions)
+                found[metric.name][column] = value
         return found
 
 
@@ -247,14 +278,18 @@ def _resample(
     """
     every_sample_once = np.ones((samples, 1))
     as_they_are = judge(every_sample_once)
-    parts = [judge(weights) for weights in _resamples(samples, groups, resamples, seed)]
+
+    weightings = _resamples(samples, groups, resamples, seed)
+    parts = [judge(weights) for weights in weightings]
     if not parts:
         return {}, {}
 
     values = {}
     drawn = {}
     for name in parts[0]:
-        of_resamples = np.concatenate([part[name] for part in parts])
+        of_parts = [part[name] for part in parts]
+        of_resamples = np.concatenate(of_parts)  # (resamples,)
+
         # a metric that some resample leaves undefined has no interval
         if np.isnan(of_resamples).any():
             continue
@@ -275,7 +310,8 @@ def _interval(
 def _difference(
     value: float, drawn: Float64[np.ndarray, "resamples"], level: float
 ) -> PairedDifference:
-    return PairedDifference(p_value=_p_value(drawn), **_interval(value, drawn, level))
+    interval = _interval(value, drawn, level)
+    return PairedDifference(p_value=_p_value(drawn), **interval)
 
 
 def _check_level(level: float) -> None:
@@ -314,7 +350,7 @@ def bootstrap(
         is left out. Empty with a single sample, or a single group.
 
     Raises:
-        DataError: no samples, or arguments that do not fit.
+        DataError: there are no samples, or arguments do not fit.
         ConfigError: a metric of others cannot be found, or fails.
     """
     _check_level(level)
@@ -322,9 +358,11 @@ def bootstrap(
     judged = _Judged(labels, probabilities, thresholds, ranking=ranking, extra=extra)
 
     values, drawn = _resample(judged.metrics, judged.samples, groups, resamples, seed)
-    return {
-        name: Interval(**_interval(values[name], sample, level)) for name, sample in drawn.items()
-    }
+    intervals = {}
+    for name, of_resamples in drawn.items():
+        interval = _interval(values[name], of_resamples, level)
+        intervals[name] = Interval(**interval)
+    return intervals
 
 
 def paired_bootstrap(
@@ -352,8 +390,8 @@ def paired_bootstrap(
         labels: (n, L), 0 or 1.
         a: (n, L), probabilities of system A.
         b: (n, L), probabilities of system B, of the same samples in the same order.
-        thresholds_a: of system A: one number, or (L,).
-        thresholds_b: of system B.
+        thresholds_a: thresholds of system A: one number, or (L,).
+        thresholds_b: thresholds of system B.
         groups: (n,), samples with equal values are drawn together.
         resamples: how many times the samples are drawn again.
         seed: seed of the drawing.
@@ -366,7 +404,7 @@ def paired_bootstrap(
         single sample, or a single group.
 
     Raises:
-        DataError: no samples, or arguments that do not fit.
+        DataError: there are no samples, or arguments do not fit.
         ConfigError: a metric of others cannot be found, or fails.
     """
     _check_level(level)
@@ -375,12 +413,16 @@ def paired_bootstrap(
     second = _Judged(labels, b, thresholds_b, ranking=ranking, extra=extra)
 
     def differences(weights: Float64[np.ndarray, "n columns"]) -> dict[str, Any]:
+        # both systems on the same resamples
         of_first = first.metrics(weights)
         of_second = second.metrics(weights)
         return {name: of_first[name] - of_second[name] for name in of_first}
 
     values, drawn = _resample(differences, first.samples, groups, resamples, seed)
-    return {name: _difference(values[name], sample, level) for name, sample in drawn.items()}
+    found = {}
+    for name, of_resamples in drawn.items():
+        found[name] = _difference(values[name], of_resamples, level)
+    return found
 
 
 def compare_systems(
@@ -423,36 +465,40 @@ def compare_systems(
         ConfigError: a metric of others cannot be found, or fails.
     """
     _check_level(level)
-    empty = sorted(name for name in {*systems, reference} if not systems.get(name))
+    wanted = {*systems, reference}
+    empty = sorted(name for name in wanted if not systems.get(name))
     if empty:
         raise DataError(f"no runs of {', '.join(empty)}", expected="at least one of each system")
 
     extra = resolve_metrics(metrics, taken=OVERALL)
-    judged: dict[str, list[_Judged]] = {}
+    judged: dict[str, list[_Judged]] = {name: [] for name in systems}
     for name, runs in systems.items():
-        judged[name] = [
-            _Judged(labels, probabilities, thresholds, ranking=ranking, extra=extra)
-            for probabilities, thresholds in runs
-        ]
+        for probabilities, thresholds in runs:
+            run = _Judged(labels, probabilities, thresholds, ranking=ranking, extra=extra)
+            judged[name].append(run)
 
     def differences(weights: Float64[np.ndarray, "n columns"]) -> dict[tuple[str, str], Any]:
-        means = {name: _mean_metrics(runs, weights) for name, runs in judged.items()}
-        base = means.pop(reference)
+        base = _mean_metrics(judged[reference], weights)
+
         found = {}
-        for name, values in means.items():
-            for metric, value in values.items():
-                found[name, metric] = value - base[metric]
+        for name, runs in judged.items():
+            if name == reference:
+                continue
+            means = _mean_metrics(runs, weights)
+            for metric, mean in means.items():
+                found[name, metric] = mean - base[metric]
         return found
 
     samples = judged[reference][0].samples
     values, drawn = _resample(differences, samples, groups, resamples, seed)
     if not drawn:
         return {}
-    result: dict[str, dict[str, PairedDifference]] = {
-        name: {} for name in systems if name != reference
-    }
-    for (name, metric), sample in drawn.items():
-        result[name][metric] = _difference(values[name, metric], sample, level)
+
+    others = [name for name in systems if name != reference]
+    result: dict[str, dict[str, PairedDifference]] = {name: {} for name in others}
+    for pair, of_resamples in drawn.items():
+        name, metric = pair
+        result[name][metric] = _difference(values[pair], of_resamples, level)
     return result
 
 
@@ -461,15 +507,24 @@ def _mean_metrics(
 ) -> dict[str, Any]:
     """Return the mean of each metric over the runs of one system, under each weighting."""
     found = [run.metrics(weights) for run in runs]
-    return {name: np.mean([metrics[name] for metrics in found], axis=0) for name in found[0]}
+
+    means = {}
+    for name in found[0]:
+        of_runs = [metrics[name] for metrics in found]
+        means[name] = np.mean(of_runs, axis=0)  # (columns,)
+    return means
 
 
 def _p_value(differences: Float64[np.ndarray, "resamples"]) -> float:
     # the two systems' sums are rounded alike, yet not always to the last bit
     not_above = int((differences <= 1e-12).sum())
     not_below = int((differences >= -1e-12).sum())
-    smaller_side = min(not_above, not_below)
-    return min(1.0, 2 * (smaller_side + 1) / (len(differences) + 1))
+
+    # both get one more, so that no p-value is 0
+    smaller_side = min(not_above, not_below) + 1
+    resamples = len(differences) + 1
+    p_value = 2 * smaller_side / resamples
+    return min(1.0, p_value)
 
 
 def summarise_seeds(runs: Sequence[Metrics]) -> SeedSummary:
@@ -479,32 +534,48 @@ def summarise_seeds(runs: Sequence[Metrics]) -> SeedSummary:
         runs: metrics of each run on the same split.
 
     Raises:
-        DataError: no runs, or runs on different labels or numbers of samples, or with different
-            metrics of others.
+        DataError: there are no runs, or they differ in labels, number of samples, or metrics of
+            others.
     """
     if not runs:
         raise DataError("no runs to summarise", expected="the metrics of at least one run")
+    _check_alike(runs)
 
+    overall = _spreads([run.overall() for run in runs])
+
+    by_label = {}
+    for label in runs[0].labels:
+        of_runs = [run.labels[label].model_dump() for run in runs]
+        by_label[label] = _spreads(of_runs)
+    return SeedSummary(runs=len(runs), overall=overall, labels=by_label)
+
+
+def _check_alike(runs: Sequence[Metrics]) -> None:
+    """Refuse runs that cannot be averaged.
+
+    Raises:
+        DataError: a run differs from the first in labels, number of samples, or metrics of others.
+    """
     first = runs[0]
+    labels = list(first.labels)
+    extra = sorted(first.extra)
+
     for position, run in enumerate(runs):
-        if list(run.labels) != list(first.labels) or run.samples != first.samples:
+        own_labels = list(run.labels)
+        if own_labels != labels or run.samples != first.samples:
             raise DataError(
-                f"run {position} judges {run.samples} samples, labels {list(run.labels)}",
-                expected=f"{first.samples} samples and labels {list(first.labels)}, as run 0",
+                f"run {position} judges {run.samples} samples, labels {own_labels}",
+                expected=f"{first.samples} samples and labels {labels}, as run 0",
                 fix="summarise runs on one split of one data set",
             )
-        if set(run.extra) != set(first.extra):
+
+        own_extra = sorted(run.extra)
+        if own_extra != extra:
             raise DataError(
-                f"run {position} has the metrics {sorted(run.extra)} of others",
-                expected=f"{sorted(first.extra)}, as run 0",
+                f"run {position} has the metrics {own_extra} of others",
+                expected=f"{extra}, as run 0",
                 fix="evaluate all runs with the same metrics",
             )
-
-    by_label = {
-        label: _spreads([run.labels[label].model_dump() for run in runs]) for label in first.labels
-    }
-    overall = _spreads([run.overall() for run in runs])
-    return SeedSummary(runs=len(runs), overall=overall, labels=by_label)
 
 
 def _spreads(tables: Sequence[Mapping[str, float | None]]) -> dict[str, Spread]:
@@ -512,9 +583,16 @@ def _spreads(tables: Sequence[Mapping[str, float | None]]) -> dict[str, Spread]:
     spreads = {}
     for name in tables[0]:
         found = [table[name] for table in tables]
-        values = [value for value in found if value is not None]
-        if not values:
-            continue
-        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        spreads[name] = Spread(mean=float(np.mean(values)), std=std, runs=len(values))
+        values = [float(value) for value in found if value is not None]
+        if values:
+            spreads[name] = _spread(values)
     return spreads
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    """Return mean and sample standard deviation of at least one value."""
+    mean = float(np.mean(values))
+    std = None
+    if len(values) > 1:
+        std = float(np.std(values, ddof=1))
+    return Spread(mean=mean, std=std, runs=len(values))

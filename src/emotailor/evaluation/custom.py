@@ -68,6 +68,7 @@ class CustomMetric:
         # numpy and torch scalars are numbers too; texts and truth values are not
         if isinstance(value, str | bytes | bool | np.bool_) or np.ndim(value) != 0:
             raise self._no_number(value)
+
         try:
             found = float(value)
         except (TypeError, ValueError) as error:
@@ -140,32 +141,48 @@ def _resolve(wanted: MetricLike) -> CustomMetric:
         return _named(wanted)
 
     if is_reference(wanted):
-        name = wanted.rpartition(":")[2].rpartition(".")[2]
-        return _checked(name, load_object(wanted, "metric"), wanted)
+        # the name is the last part: my_metric of my_module:tools.my_metric
+        _, _, attribute = wanted.rpartition(":")
+        _, _, name = attribute.rpartition(".")
+        function = load_object(wanted, "metric")
+        return _checked(name, function, wanted)
 
     offered = installed(ENTRY_POINTS)
     if wanted not in offered:
-        close = difflib.get_close_matches(wanted, offered, n=1)
-        known = ", ".join(offered) or "none"
-        raise ConfigError(
-            f"no metric {wanted!r}",
-            expected=f"{REFERENCE}, or the name of an installed metric ({known})",
-            fix=f"did you mean {close[0]!r}?" if close else "check the spelling",
-        )
+        raise _unknown(wanted, offered)
     reference = offered[wanted]
-    return _checked(wanted, load_object(reference, "metric"), reference)
+    function = load_object(reference, "metric")
+    return _checked(wanted, function, reference)
+
+
+def _unknown(wanted: str, offered: Collection[str]) -> ConfigError:
+    """Return the error of a name that no installed package offers."""
+    known = ", ".join(offered) or "none"
+    fix = "check the spelling"
+    close = difflib.get_close_matches(wanted, offered, n=1)
+    if close:
+        fix = f"did you mean {close[0]!r}?"
+
+    return ConfigError(
+        f"no metric {wanted!r}",
+        expected=f"{REFERENCE}, or the name of an installed metric ({known})",
+        fix=fix,
+    )
 
 
 def _named(function: object) -> CustomMetric:
     """Return a function under its own name."""
     name = getattr(function, "__name__", "")
-    if callable(function) and not name.isidentifier():  # a lambda, or an object that is callable
+    module = getattr(function, "__module__", "")
+
+    # a lambda has no name to show, and neither has an object that is callable
+    if callable(function) and not name.isidentifier():
         raise ConfigError(
             f"the metric {function!r} has no name",
             expected="a function with a name",
             fix="give CustomMetric(name, function)",
         )
-    return _checked(name or repr(function), function, getattr(function, "__module__", "") or "")
+    return _checked(name or repr(function), function, module or "")
 
 
 def _checked(name: str, function: Any, source: str) -> CustomMetric:

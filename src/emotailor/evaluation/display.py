@@ -57,7 +57,9 @@ class Published:
 
     def cell(self, metric: str) -> str:
         """Return the text for a metric, empty where it was not published."""
-        return number(self.values[metric]) if metric in self.values else ""
+        if metric not in self.values:
+            return ""
+        return number(self.values[metric])
 
 
 def title_of(metric: str) -> str:
@@ -78,32 +80,42 @@ def metrics_table(
         metrics: metrics of the system.
         intervals: results of ``bootstrap``, shown beside the metrics they are given for.
         title: title of the table.
-        published: numbers to show beside.
+        published: published numbers, shown in a column of their own.
     """
-    table = Table(title=Text(f"{title} ({metrics.samples:,} samples)"), title_justify="left")
+    heading = f"{title} ({metrics.samples:,} samples)"
+    table = Table(title=Text(heading), title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
     if intervals:
-        level = next(iter(intervals.values())).level
-        table.add_column(f"{100 * level:g} % interval", justify="right")
+        first = next(iter(intervals.values()))  # all have the same level
+        percent = 100 * first.level
+        table.add_column(f"{percent:g} % interval", justify="right")
     if published:
         table.add_column(Text(published.title), justify="right")
 
+    # the cells of a row, in the order of the columns
     for name, value in metrics.overall().items():
         row = [title_of(name), number(value)]
         if intervals:
-            row.append(_ends(intervals.get(name)))
+            interval = intervals.get(name)
+            row.append(_ends(interval))
         if published:
             row.append(published.cell(name))
         table.add_row(*map(Text, row))
-    return _with_notes(table, _left_out(metrics), published)
+
+    notes = _left_out(metrics)
+    return _with_notes(table, notes, published)
 
 
 def label_table(metrics: Metrics, *, title: str = "Per label") -> Table:
     """Return one row per label: threshold, support, predicted, P, R, F1, AP and AUC."""
-    table = _table(title, "label", "threshold", "support", "predicted", "P", "R", "F1", "AP", "AUC")
+    counts = ("threshold", "support", "predicted")
+    quality = ("P", "R", "F1", "AP", "AUC")
+    table = _table(title, "label", *counts, *quality)
+
     for name, label in metrics.labels.items():
-        table.add_row(Text(name), *_label_cells(label))
+        cells = _label_cells(label)
+        table.add_row(Text(name), *cells)
     return table
 
 
@@ -120,9 +132,12 @@ def seeds_table(
         title: title of the table.
         published: numbers to add as a row.
     """
-    extra = _extra_names(summary.overall for summary in systems.values())
+    summaries = systems.values()
+    extra = _extra_names(summary.overall for summary in summaries)
     columns = [*_SEED_COLUMNS, *extra]
-    table = _table(title, "system", "runs", *map(title_of, columns))
+    titles = [title_of(name) for name in columns]
+    table = _table(title, "system", "runs", *titles)
+
     for system, summary in systems.items():
         cells = []
         for name in columns:
@@ -134,7 +149,9 @@ def seeds_table(
         cells = [published.cell(name) for name in columns]
         table.add_section()
         table.add_row(Text(published.title), "", *cells)
-    return _with_notes(table, ["± is the standard deviation over runs (n - 1)."], published)
+
+    notes = ["± is the standard deviation over runs (n - 1)."]
+    return _with_notes(table, notes, published)
 
 
 def comparison_table(
@@ -158,27 +175,33 @@ def comparison_table(
         metric: the metric whose difference is shown.
         published: numbers to add as a row.
     """
-    differences = {name: found for name, found in (differences or {}).items() if found}
     values = {system: metrics.overall() for system, metrics in systems.items()}
-    columns = [*_OVERALL_COLUMNS, *_extra_names(values.values())]
+    extra = _extra_names(values.values())
+    columns = [*_OVERALL_COLUMNS, *extra]
     titles = [title_of(name) for name in columns]
-    if differences:
+
+    # a single video leaves all differences empty
+    tested = differences or {}
+    has_test = any(tested.values())
+    if has_test:
         titles += [f"difference in {title_of(metric)}", "p"]
 
     table = _table(title, "system", *titles)
     best = _best(list(values.values()))
     for system, own in values.items():
         cells = [_marked(own.get(name), best.get(name)) for name in columns]
-        if differences:
-            found = differences.get(system, {}).get(metric)
-            cells += map(Text, _difference(found))
+        if has_test:
+            of_system = tested.get(system, {})
+            cells += _difference(of_system.get(metric))
         table.add_row(Text(system), *cells)
 
     if published:
+        numbers = [published.cell(name) for name in columns]
         table.add_section()
-        table.add_row(Text(published.title), *map(published.cell, columns))
+        table.add_row(Text(published.title), *numbers)
+
     notes = []
-    if differences:
+    if has_test:
         notes.append("difference: the reference system minus this one, with its interval.")
     return _with_notes(table, notes, published)
 
@@ -200,43 +223,62 @@ def _with_notes(table: Table, notes: Sequence[str], published: Published | None)
         lines.append(published.note)
     if not lines:
         return table
-    return Group(table, *(Text(line, style="dim") for line in lines))
+
+    below = [Text(line, style="dim") for line in lines]
+    return Group(table, *below)
 
 
 def _left_out(metrics: Metrics) -> list[str]:
     """Say which labels are left out of the means."""
     reasons = (
-        ("mean_average_precision", metrics.without_average_precision, "positives"),
-        ("mean_roc_auc", metrics.without_roc_auc, "positives or no negatives"),
+        ("mAP", metrics.without_average_precision, "no positives"),
+        ("mean AUC", metrics.without_roc_auc, "no positives or no negatives"),
     )
-    return [
-        f"{TITLES[name]} leaves out {', '.join(labels)}: no {needed} among these samples."
-        for name, labels, needed in reasons
-        if labels
-    ]
+    notes = []
+    for title, labels, reason in reasons:
+        if labels:
+            names = ", ".join(labels)
+            notes.append(f"{title} leaves out {names}: {reason} among these samples.")
+    return notes
 
 
 def _extra_names(tables: Iterable[Mapping[str, object]]) -> list[str]:
     """The metrics of others in any of the tables, each once, in the order in which they come."""
-    names = {name: None for table in tables for name in table}
+    names: dict[str, None] = {}  # a set that keeps the order
+    for table in tables:
+        names |= dict.fromkeys(table)
     return [name for name in names if name not in OVERALL]
 
 
 def _ends(found: Interval | None) -> str:
-    return "" if found is None else f"{number(found.low)} to {number(found.high)}"
+    if found is None:
+        return ""
+    low = number(found.low)
+    high = number(found.high)
+    return f"{low} to {high}"
 
 
 def _label_cells(label: LabelMetrics) -> list[str]:
-    counts = [f"{label.support:,}", f"{label.predicted:,}"]
-    quality = (label.precision, label.recall, label.f1, label.average_precision, label.roc_auc)
-    return [number(label.threshold), *counts, *map(number, quality)]
+    return [
+        number(label.threshold),
+        f"{label.support:,}",
+        f"{label.predicted:,}",
+        number(label.precision),
+        number(label.recall),
+        number(label.f1),
+        number(label.average_precision),
+        number(label.roc_auc),
+    ]
 
 
 def _spread(found: Spread | None) -> str:
     if found is None:
         return number(None)
-    deviation = "" if found.std is None else f"±{number(found.std)}"
-    return number(found.mean) + deviation
+
+    mean = number(found.mean)
+    if found.std is None:
+        return mean
+    return f"{mean}±{number(found.std)}"
 
 
 def _best(tables: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
@@ -252,11 +294,14 @@ def _best(tables: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
 
 def _marked(value: float | None, best: float | None) -> Text:
     is_best = value is not None and value == best
-    return Text(number(value), style="bold" if is_best else "")
+    style = "bold" if is_best else ""
+    return Text(number(value), style)
 
 
-def _difference(found: PairedDifference | None) -> tuple[str, str]:
+def _difference(found: PairedDifference | None) -> tuple[Text, Text]:
+    """The cells of the test: difference with its interval, and p."""
     if found is None:
-        return "", ""
-    shown = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-    return shown, f"{found.p_value:.4f}"
+        return Text(), Text()
+    interval = f"[{found.low:+.3f}, {found.high:+.3f}]"
+    difference = f"{found.value:+.3f} {interval}"
+    return Text(difference), Text(f"{found.p_value:.4f}")

@@ -12,7 +12,7 @@
 - Metrics of others stand beside ours, in ``Metrics.extra``; see ``custom.py``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,9 @@ OVERALL = (
     "label_ranking_average_precision",
 )
 """The overall metrics, in the order in which they are shown."""
+
+NUMBER_KINDS = "biuf"
+"""The kinds of numpy types that are numbers: booleans, integers and floats."""
 
 
 class LabelMetrics(BaseModel):
@@ -114,7 +117,9 @@ class Metrics(BaseModel):
 
     def overall(self) -> dict[str, float | None]:
         """Return the overall metrics by name: ours in the order of ``OVERALL``, then others'."""
-        values: dict[str, float | None] = {name: getattr(self, name) for name in OVERALL}
+        values: dict[str, float | None] = {}
+        for name in OVERALL:
+            values[name] = getattr(self, name)
         return values | self.extra
 
     def to_dataframe(self) -> Any:
@@ -123,9 +128,12 @@ class Metrics(BaseModel):
         Raises:
             ConfigError: pandas is not installed.
         """
+        overall = self.overall()
+
         rows = []
-        for name, value in self.overall().items():
-            rows.append({"metric": name, "value": value})
+        for name, value in overall.items():
+            row = {"metric": name, "value": value}
+            rows.append(row)
         return data_frame(rows, index="metric")
 
     def labels_to_dataframe(self) -> Any:
@@ -136,44 +144,60 @@ class Metrics(BaseModel):
         """
         rows = []
         for name, label in self.labels.items():
-            rows.append({"label": name, **label.model_dump()})
+            values = label.model_dump()
+            row = {"label": name, **values}
+            rows.append(row)
         return data_frame(rows, index="label")
 
     def __repr__(self) -> str:
-        shown = {name: format_number(value) for name, value in self.overall().items()}
-        values = ", ".join(f"{name}={value}" for name, value in shown.items())
-        return f"Metrics({self.samples} samples, {len(self.labels)} labels: {values})"
+        shown = [f"{name}={text}" for name, text in self._overall_cells()]
+        values = ", ".join(shown)
+        count = len(self.labels)
+        return f"Metrics({self.samples} samples, {count} labels: {values})"
 
     def _repr_html_(self) -> str:
-        overall = [(name, format_number(value)) for name, value in self.overall().items()]
+        samples = f"{self.samples:,} samples"
+        overall = html_table(("metric", "value"), self._overall_cells(), caption=samples)
+
         header = ("label", *LabelMetrics.model_fields)
-        labels = [(name, *_label_cells(label)) for name, label in self.labels.items()]
-        return "\n".join(
-            (
-                html_table(("metric", "value"), overall, caption=f"{self.samples:,} samples"),
-                html_table(header, labels, caption="per label"),
-            )
-        )
+        rows = []
+        for name, label in self.labels.items():
+            cells = _label_cells(label)
+            rows.append((name, *cells))
+        by_label = html_table(header, rows, caption="per label")
+
+        return f"{overall}\n{by_label}"
+
+    def _overall_cells(self) -> list[tuple[str, str]]:
+        """Return name and value of each overall metric as text."""
+        overall = self.overall()
+        return [(name, format_number(value)) for name, value in overall.items()]
 
 
 def _label_cells(label: LabelMetrics) -> list[str]:
-    values = label.model_dump().values()
-    return [str(value) if isinstance(value, int) else format_number(value) for value in values]
+    """Return the metrics of a label as text: counts whole, the others with three decimals."""
+    cells = []
+    for value in label.model_dump().values():
+        is_count = isinstance(value, int)
+        cells.append(str(value) if is_count else format_number(value))
+    return cells
 
 
 def check_labels(labels: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "n labels"]:
     """Return 0/1 labels (n, L) as booleans.
 
     Raises:
-        DataError: not two-dimensional, empty, or a value that is neither 0 nor 1.
+        DataError: the array is not two-dimensional, is empty, or has a value other than 0 and 1.
     """
-    if labels.ndim != 2 or not labels.size:
+    if labels.ndim != 2 or labels.size == 0:
         raise DataError(
             f"labels of shape {labels.shape}",
             expected="(samples, labels), with at least one of each",
             fix="evaluate on a split that is not empty",
         )
-    if labels.dtype.kind not in "biuf" or not ((labels == 0) | (labels == 1)).all():
+
+    is_number = labels.dtype.kind in NUMBER_KINDS
+    if not is_number or not ((labels == 0) | (labels == 1)).all():
         raise DataError(
             f"labels are not 0/1: {_some(labels)} ({labels.dtype})",
             expected="only 0 and 1, as numbers or booleans",
@@ -187,40 +211,64 @@ def check_probabilities(
     """Return probabilities (n, L) in float64.
 
     Args:
-        probabilities: one per sample and label.
-        shape: of the labels they belong to, if there are any.
+        probabilities: one number per sample and label.
+        shape: shape of the labels that the probabilities belong to; None where there are no labels.
 
     Raises:
-        DataError: another shape, a value that is not a number, or one outside [0, 1].
+        DataError: the shape is another, a value is not a number, or it lies outside [0, 1].
     """
-    if probabilities.ndim != 2 or (shape is not None and probabilities.shape != shape):
-        wanted = "(samples, labels)" if shape is None else f"{shape}, as the labels"
-        raise DataError(f"probabilities of shape {probabilities.shape}", expected=f"shape {wanted}")
-    if probabilities.dtype.kind not in "biuf":
-        raise DataError(f"probabilities of type {probabilities.dtype}", expected="numbers")
+    _check_shape(probabilities, shape)
+    dtype = probabilities.dtype
+    if dtype.kind not in NUMBER_KINDS:
+        raise DataError(f"probabilities of type {dtype}", expected="numbers")
+
     values = probabilities.astype(np.float64)
-    bad = ~((values >= 0) & (values <= 1))  # true for NaN as well
-    if bad.any():
-        row, column = np.argwhere(bad)[0].tolist()
+    inside = (values >= 0) & (values <= 1)  # false for NaN as well
+    if inside.all():
+        return values
+
+    # say how many there are, and where the first one is
+    outside = np.argwhere(~inside)
+    row, column = outside[0].tolist()
+    value = values[row, column]
+    raise DataError(
+        f"{len(outside)} of {values.size} probabilities are not in [0, 1]: "
+        f"the first is {value} of sample {row}, label {column}",
+        expected="numbers from 0 to 1",
+        fix="pass probabilities, not logits; for NaN, check whether training diverged",
+    )
+
+
+def _check_shape(probabilities: Shaped[np.ndarray, "..."], wanted: tuple[int, ...] | None) -> None:
+    """Check the shape of probabilities: ``wanted``, or any with two axes where that is None.
+
+    Raises:
+        DataError: the shape is another.
+    """
+    shape = probabilities.shape
+    if wanted is None and len(shape) != 2:
         raise DataError(
-            f"{int(bad.sum())} of {bad.size} probabilities are not in [0, 1]: "
-            f"the first is {values[row, column]} of sample {row}, label {column}",
-            expected="numbers from 0 to 1",
-            fix="pass probabilities, not logits; for NaN, check whether training diverged",
+            f"probabilities of shape {shape}",
+            expected="shape (samples, labels)",
         )
-    return values
+    if wanted is not None and shape != wanted:
+        raise DataError(
+            f"probabilities of shape {shape}", expected=f"shape {wanted}, as the labels"
+        )
 
 
 def check_label_names(label_names: Sequence[str], count: int) -> tuple[str, ...]:
     """Return the names of ``count`` label columns as a tuple.
 
     Raises:
-        DataError: another number of names, or one twice.
+        DataError: the number of names is another, or a name stands there twice.
     """
     names = tuple(label_names)
-    if len(names) != count or len(set(names)) != count:
+    distinct = set(names)
+    if len(names) != count or len(distinct) != count:
         raise DataError(
-            f"label names {list(names)}", expected=f"{count} distinct names, one per label column"
+            f"label names {list(names)}",
+            expected=f"{count} distinct names, one per label column",
         )
     return names
 
@@ -231,15 +279,22 @@ def threshold_vector(
     """Return one threshold, or one per label, as ``count`` thresholds.
 
     Raises:
-        DataError: another number of thresholds, or one that is not in [0, 1].
+        DataError: the number of thresholds is another, or a threshold is not in [0, 1].
     """
     vector = np.asarray(thresholds, np.float64)
-    if vector.shape not in ((), (count,)):
+    shape = vector.shape
+    if shape not in ((), (count,)):
         raise DataError(
-            f"thresholds of shape {vector.shape}", expected=f"one number, or {count}: one per label"
+            f"thresholds of shape {shape}",
+            expected=f"one number, or {count}: one per label",
         )
-    if not ((vector >= 0) & (vector <= 1)).all():
-        raise DataError(f"thresholds {vector.tolist()}", expected="numbers from 0 to 1")
+
+    inside = (vector >= 0) & (vector <= 1)  # false for NaN as well
+    if not inside.all():
+        raise DataError(
+            f"thresholds {vector.tolist()}",
+            expected="numbers from 0 to 1",
+        )
     return np.broadcast_to(vector, (count,))
 
 
@@ -251,22 +306,26 @@ def decide(
     The comparison is made in float64, whatever the type of ``probabilities``.
 
     Args:
-        probabilities: (n, L).
+        probabilities: probabilities, (n, L).
         thresholds: one number, or (L,).
 
     Raises:
-        DataError: shapes that do not fit, or values outside [0, 1].
+        DataError: the shapes do not fit, or a value lies outside [0, 1].
     """
     values = check_probabilities(probabilities)
-    return values > threshold_vector(thresholds, values.shape[1])
+    count = values.shape[1]
+    cuts = threshold_vector(thresholds, count)  # (L,)
+    return values > cuts
 
 
 def ratio(numerator: Any, denominator: Any) -> Any:
     """Divide elementwise; 0 where the denominator is 0."""
-    above, below = np.broadcast_arrays(
-        np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
-    )
-    return np.divide(above, below, out=np.zeros(above.shape), where=below != 0)
+    above = np.asarray(numerator, np.float64)
+    below = np.asarray(denominator, np.float64)
+    above, below = np.broadcast_arrays(above, below)
+
+    quotient = np.zeros(above.shape)
+    return np.divide(above, below, out=quotient, where=below != 0)
 
 
 def sample_statistics(
@@ -276,6 +335,7 @@ def sample_statistics(
 
     The 2 + 3 L columns are: Jaccard index, all labels right, then per label: hit, predicted, true.
     """
+    # |Y ∩ Ŷ| / |Y ∪ Ŷ| of each sample
     hits = labels & decisions
     either = labels | decisions
     jaccard = ratio(hits.sum(1), either.sum(1))
@@ -297,20 +357,25 @@ def overall_from_sums(
     """
     jaccard = sums[:, 0]
     exact = sums[:, 1]
-    hits, predicted, true = np.split(sums[:, 2:], 3, axis=1)  # each (resamples, L)
+    per_label = sums[:, 2:]  # (resamples, 3 L)
+    hits, predicted, true = np.split(per_label, 3, axis=1)  # each (resamples, L)
+    label_f1 = ratio(2 * hits, predicted + true)
 
-    # over all labels
+    # over all labels: (resamples,)
     all_hits = hits.sum(1)
     all_predicted = predicted.sum(1)
     all_true = true.sum(1)
-    wrong = all_predicted + all_true - 2 * all_hits
+    either = all_predicted + all_true
+
+    # a pair is wrong where it is either predicted or true, but not both
+    wrong = either - 2 * all_hits
     pairs = samples * hits.shape[1]
-    label_f1 = ratio(2 * hits, predicted + true)
+
     return {
         "accuracy": jaccard / samples,
         "micro_precision": ratio(all_hits, all_predicted),
         "micro_recall": ratio(all_hits, all_true),
-        "micro_f1": ratio(2 * all_hits, all_predicted + all_true),
+        "micro_f1": ratio(2 * all_hits, either),
         "macro_f1": label_f1.mean(1),
         "hamming_loss": wrong / pairs,
         "subset_accuracy": exact / samples,
@@ -332,13 +397,16 @@ class Ranking:
         self._positive = labels[self._order]
 
         # a group ends where the next score is another, and at the end
-        changes = np.diff(scores[self._order]) != 0
-        last = np.flatnonzero(np.append(changes, True))
+        ranked = scores[self._order]
+        changes = np.diff(ranked) != 0
+        is_last = np.append(changes, True)
+        last = np.flatnonzero(is_last)
 
         # how many samples, and how many positives, are ranked up to the end of each group
         ends = last + 1
         hits = np.cumsum(self._positive)[last]
-        # and before it
+
+        # and how many before it
         starts = np.append(0, ends[:-1])
         hits_before = np.append(0, hits[:-1])
 
@@ -366,12 +434,13 @@ class Ranking:
         positives = true[-1]
         negatives = ranked[-1] - positives
 
-        # from here on, a row per group that holds a positive
+        # a row per group that holds a positive, from here on: (groups, resamples)
         ranked_before = ranked[self._starts]
         ranked_at_end = ranked[self._ends]
         hits_before = true[self._hits_before]
         hits = true[self._hits]
         gain = hits - hits_before
+
         # negatives above a positive, twice: those before its group, and those up to its end
         wrong_above = ranked_before + ranked_at_end - hits_before - hits
 
@@ -401,12 +470,18 @@ def label_ranking_average_precision(
     A tie takes the worst rank. Samples with no label, or with every label, count as 1.
     """
     # at_least[i, j, k]: label k of sample i ranks no lower than label j
-    at_least = probabilities[:, None, :] >= probabilities[:, :, None]
+    other = probabilities[:, None, :]  # (n, 1, L)
+    own = probabilities[:, :, None]  # (n, L, 1)
+    at_least = other >= own  # (n, L, L)
     true_at_least = at_least & labels[:, None, :]
-    precision = true_at_least.sum(2) / at_least.sum(2)  # (n, L)
+
+    # precision[i, j]: share of true labels down to the rank of label j
+    ranked = at_least.sum(2)  # (n, L)
+    hits = true_at_least.sum(2)
+    precision = hits / ranked
 
     # mean over the true labels of each sample
-    count = labels.sum(1)
+    count = labels.sum(1)  # (n,)
     total = (precision * labels).sum(1)
     scores = ratio(total, count)
     scores = np.where(count == 0, 1.0, scores)
@@ -431,32 +506,42 @@ def evaluate(
         metrics: metrics of others; see :mod:`emotailor.evaluation.custom`.
 
     Raises:
-        DataError: no samples, shapes that do not fit, or values that are not what they should be.
+        DataError: there are no samples, shapes do not fit, or a value is out of range.
         ConfigError: a metric of others cannot be found, fails, or returns NaN or no number.
     """
     truth = check_labels(labels)
-    scores = check_probabilities(probabilities, truth.shape)
     n, count = truth.shape
+    scores = check_probabilities(probabilities, truth.shape)
     names = check_label_names(label_names, count)
     cuts = threshold_vector(thresholds, count)
-    extra = resolve_metrics(metrics, taken=OVERALL)
+    others = resolve_metrics(metrics, taken=OVERALL)
+    decisions = scores > cuts  # (n, L)
 
-    decisions = scores > cuts
+    # the threshold metrics, from sums over samples: (2 + 3 L,)
     sums = sample_statistics(truth, decisions).sum(0)
-    overall = overall_from_sums(sums[None], n)
+    from_sums = overall_from_sums(sums[None], n)
+    overall = {name: float(value[0]) for name, value in from_sums.items()}
+
+    # the ranking metrics, which not every label has
     by_label = _judge_labels(names, cuts, truth, scores, sums)
+    precisions = {name: label.average_precision for name, label in by_label.items()}
+    areas = {name: label.roc_auc for name, label in by_label.items()}
+    lrap = label_ranking_average_precision(truth, scores)
+
+    extra = {}
+    for metric in others:
+        extra[metric.name] = metric.of_split(truth, scores, decisions)
+
     return Metrics(
         samples=n,
-        **{name: float(value[0]) for name, value in overall.items()},
-        mean_average_precision=_mean(label.average_precision for label in by_label.values()),
-        mean_roc_auc=_mean(label.roc_auc for label in by_label.values()),
-        label_ranking_average_precision=label_ranking_average_precision(truth, scores),
+        **overall,
+        mean_average_precision=_mean(precisions),
+        mean_roc_auc=_mean(areas),
+        label_ranking_average_precision=lrap,
         labels=by_label,
-        without_average_precision=tuple(
-            name for name, label in by_label.items() if label.average_precision is None
-        ),
-        without_roc_auc=tuple(name for name, label in by_label.items() if label.roc_auc is None),
-        extra={metric.name: metric.of_split(truth, scores, decisions) for metric in extra},
+        without_average_precision=_undefined(precisions),
+        without_roc_auc=_undefined(areas),
+        extra=extra,
     )
 
 
@@ -468,7 +553,8 @@ def _judge_labels(
     sums: Float64[np.ndarray, "statistics"],
 ) -> dict[str, LabelMetrics]:
     """Return the metrics of each label; ``sums`` are those of ``sample_statistics``."""
-    hits, predicted, true = np.split(sums[2:], 3)  # each (L,)
+    per_label = sums[2:]
+    hits, predicted, true = np.split(per_label, 3)  # each (L,)
     precision = ratio(hits, predicted)
     recall = ratio(hits, true)
     f1 = ratio(2 * hits, predicted + true)
@@ -477,7 +563,8 @@ def _judge_labels(
     by_label = {}
     for j, name in enumerate(names):
         ranking = Ranking(truth[:, j], scores[:, j])
-        average_precision, auc = ranking.metrics(every_sample_once)
+        average_precision, auc = ranking.metrics(every_sample_once)  # each (1,)
+
         by_label[name] = LabelMetrics(
             threshold=float(cuts[j]),
             support=int(true[j]),
@@ -492,13 +579,23 @@ def _judge_labels(
 
 
 def _defined(values: Float64[np.ndarray, "1"]) -> float | None:
-    return None if np.isnan(values[0]) else float(values[0])
+    value = float(values[0])
+    return None if np.isnan(value) else value
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
+def _mean(values: Mapping[str, float | None]) -> float | None:
+    """Return the mean over the labels that have a value; None where no label has one."""
+    defined = [value for value in values.values() if value is not None]
     return float(np.mean(defined)) if defined else None
 
 
+def _undefined(values: Mapping[str, float | None]) -> tuple[str, ...]:
+    """Return the labels that have no value."""
+    return tuple(name for name, value in values.items() if value is None)
+
+
 def _some(values: Shaped[np.ndarray, "..."]) -> str:
-    return ", ".join(str(v) for v in np.unique(values)[:5].tolist())
+    """Return at most five different values as text."""
+    distinct = np.unique(values)
+    few = distinct[:5].tolist()
+    return ", ".join(map(str, few))

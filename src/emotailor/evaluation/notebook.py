@@ -10,7 +10,9 @@ from emotailor.errors import ConfigError
 
 def format_number(value: float | None) -> str:
     """Return a metric with three decimals, as papers print them; "n/a" where undefined."""
-    return "n/a" if value is None else f"{value:.3f}"
+    if value is None:
+        return "n/a"
+    return f"{value:.3f}"
 
 
 def html_table(
@@ -27,23 +29,31 @@ def html_table(
     if caption:
         lines.append(f"<caption>{escape(caption)}</caption>")
     if header:
-        cells = "".join(f"<th>{escape(str(title))}</th>" for title in header)
+        titles = [_html_cell("th", title) for title in header]
+        cells = "".join(titles)
         lines.append(f"<thead><tr>{cells}</tr></thead>")
 
     lines.append("<tbody>")
     for title, *values in rows:
-        cells = "".join(f"<td>{escape(str(value))}</td>" for value in values)
-        lines.append(f"<tr><th>{escape(str(title))}</th>{cells}</tr>")
+        heading = _html_cell("th", title)
+        cells = "".join(_html_cell("td", value) for value in values)
+        lines.append(f"<tr>{heading}{cells}</tr>")
     lines.append("</tbody></table>")
+
     return "\n".join(lines)
+
+
+def _html_cell(tag: str, value: object) -> str:
+    text = escape(str(value))
+    return f"<{tag}>{text}</{tag}>"
 
 
 def data_frame(rows: Sequence[Mapping[str, Any]], *, index: str) -> Any:
     """Return rows as a ``pandas.DataFrame``; pandas is optional, so it is no type here.
 
     Args:
-        rows: column -> value of each row.
-        index: the column that becomes the index.
+        rows: rows, each column -> value.
+        index: column that becomes the index.
 
     Raises:
         ConfigError: pandas is not installed.
@@ -55,4 +65,6 @@ def data_frame(rows: Sequence[Mapping[str, Any]], *, index: str) -> Any:
             "a data frame needs pandas, which is not installed",
             fix="install it with `pip install pandas`",
         ) from error
-    return pandas.DataFrame(list(rows)).set_index(index)
+
+    frame = pandas.DataFrame(list(rows))
+    return frame.set_index(index)

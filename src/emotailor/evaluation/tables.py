@@ -89,26 +89,37 @@ class Results:
 
     def all_notes(self) -> list[str]:
         """The notes of the rows, then those of the whole."""
-        own = [f"{row.title}: {note}" for row in self.rows for note in row.notes]
-        return [" ".join(note.split()) for note in [*own, *self.notes]]
+        notes = []
+        for row in self.rows:
+            notes += [f"{row.title}: {note}" for note in row.notes]
+        notes += self.notes
+        return [_one_line(note) for note in notes]
 
 
 def short(value: float) -> str:
     """Return a metric as papers print it: ``.569``."""
     text = f"{value:.3f}"
-    return text[1:] if text.startswith("0.") else text.replace("-0.", "-.")
+    if text.startswith("0."):
+        return text.removeprefix("0")
+    return text.replace("-0.", "-.")
 
 
 def signed(value: float) -> str:
     """Return a difference with its sign: ``+.012`` or ``-.012``."""
-    return ("-" if value < 0 else "+") + short(abs(value))
+    sign = "-" if value < 0 else "+"
+    size = short(abs(value))
+    return sign + size
 
 
 def spread(found: Spread | None, between: str = " ± ") -> str:
     """Return mean and deviation: ``.569 ± .003``."""
     if found is None:
         return "n/a"
-    return short(found.mean) + ("" if found.std is None else between + short(found.std))
+
+    mean = short(found.mean)
+    if found.std is None:
+        return mean
+    return mean + between + short(found.std)
 
 
 def duration(seconds: float) -> str:
@@ -122,13 +133,19 @@ def duration(seconds: float) -> str:
 
 def _columns(results: Results) -> list[str]:
     """The metrics shown: ours, and those of others that any row has."""
-    found = {name: None for row in results.rows for name in row.spreads}
-    return [*COLUMNS, *(name for name in found if name not in OVERALL)]
+    names: dict[str, None] = {}  # a set that keeps the order
+    for row in results.rows:
+        names |= dict.fromkeys(row.spreads)
+
+    others = [name for name in names if name not in OVERALL]
+    return [*COLUMNS, *others]
 
 
 def _published_columns(results: Results) -> list[str]:
     """The metrics for which any row has published numbers."""
-    found = {name for row in results.rows for name in row.published}
+    found: set[str] = set()
+    for row in results.rows:
+        found.update(row.published)
     return [metric for metric in COLUMNS if metric in found]
 
 
@@ -136,8 +153,10 @@ def _best(rows: Sequence[Row]) -> dict[str, str]:
     """The highest mean of each metric as it is printed: what prints alike is equally good."""
     best = {}
     for metric in COLUMNS:
-        means = [row.spreads[metric].mean for row in rows if metric in row.spreads]
-        best[metric] = short(max(means)) if means else ""
+        found = [row.spreads.get(metric) for row in rows]
+        means = [one.mean for one in found if one is not None]
+        if means:
+            best[metric] = short(max(means))
     return best
 
 
@@ -198,26 +217,38 @@ def _grid(results: Results, bold: Callable[[str], str], *, costs: bool) -> _Grid
         header += ["training", "parameters"]
     header += [f"{title_of(metric)}, paper" for metric in published]
 
+    # the cells of a row, in the order of the header
     best = _best(results.rows)
     body = []
     for row in results.rows:
         cells = [row.title, _runs(row)]
-        if row.done:
-            for metric in columns:
-                found = row.spreads.get(metric)
-                text = spread(found)
-                if _is_best(found, best.get(metric)):
-                    text = bold(text)
-                cells.append(text)
-        else:
-            cells += [row.status, *[""] * (len(columns) - 1)]
+        cells += _quality(row, columns, best, bold)
         if results.reference:
             cells += _tested(row)
         if costs:
             cells += _costs(row)
         cells += [_published(row, metric) for metric in published]
         body.append(cells)
+
     return _Grid(header, body)
+
+
+def _quality(
+    row: Row, columns: Sequence[str], best: Mapping[str, str], bold: Callable[[str], str]
+) -> list[str]:
+    """The cells of the metrics; without a run, what became of the system."""
+    if not row.done:
+        blank = [""] * (len(columns) - 1)
+        return [row.status, *blank]
+
+    cells = []
+    for metric in columns:
+        found = row.spreads.get(metric)
+        text = spread(found)
+        if _is_best(found, best.get(metric)):
+            text = bold(text)
+        cells.append(text)
+    return cells
 
 
 # ---------------------------------------------------------------------- Markdown
@@ -226,16 +257,18 @@ def _grid(results: Results, bold: Callable[[str], str], *, costs: bool) -> _Grid
 def to_markdown(results: Results) -> str:
     """Return a Markdown table with its notes below."""
     grid = _grid(results, lambda text: f"**{text}**", costs=True)
+    title = _one_line(results.title)
+
+    # the first column to the left, the numbers to the right
     numbers = len(grid.header) - 1
-    lines = [f"# {_one_line(results.title)}", ""]
-    lines.append(_markdown_row(grid.header))
-    lines.append("|---|" + "---:|" * numbers)
-    lines += map(_markdown_row, grid.body)
+    rule = "|---|" + "---:|" * numbers
+    lines = [f"# {title}", "", _markdown_row(grid.header), rule]
+    lines += [_markdown_row(cells) for cells in grid.body]
 
     notes = results.all_notes()
     if notes:
         lines.append("")
-    lines += [f"- {_markdown(note)}" for note in notes]
+        lines += [f"- {_markdown(note)}" for note in notes]
     return "\n".join(lines) + "\n"
 
 
@@ -263,7 +296,8 @@ def to_csv(results: Results) -> str:
     header = ["system", "status", "runs", "planned"]
     for metric in columns:
         header += [f"{metric}_mean", f"{metric}_std"]
-    header += [f"{TESTED}_difference", "low", "high", "p", "training_seconds", "parameters"]
+    header += [f"{TESTED}_difference", "low", "high", "p"]
+    header += ["training_seconds", "parameters"]
     header += [f"{metric}_published" for metric in COLUMNS]
     header.append("message")
 
@@ -271,25 +305,32 @@ def to_csv(results: Results) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     for row in results.rows:
-        writer.writerow(_csv_cells(row, columns))
+        cells = _csv_cells(row, columns)
+        writer.writerow(cells)
     return text.getvalue()
 
 
 def _csv_cells(row: Row, columns: Sequence[str]) -> list[object]:
+    """The cells of a row, in the order of the header; None makes an empty cell."""
     cells: list[object] = [row.name, row.status, row.done, row.planned]
     for metric in columns:
         found = row.spreads.get(metric)
-        cells += [None, None] if found is None else [found.mean, found.std]
+        if found is None:
+            cells += [None, None]
+        else:
+            cells += [found.mean, found.std]
 
     tested = row.differences.get(TESTED)
     if tested is None:
-        cells += [None] * 4
+        cells += [None, None, None, None]
     else:
         cells += [tested.value, tested.low, tested.high, tested.p_value]
 
     cells += [row.seconds, row.parameters]
     cells += [row.published.get(metric) for metric in COLUMNS]
-    cells.append("; ".join(map(_one_line, row.notes)))
+
+    notes = [_one_line(note) for note in row.notes]
+    cells.append("; ".join(notes))
     return cells
 
 
@@ -305,7 +346,9 @@ _LATEX = {
 
 def escape_latex(text: str) -> str:
     """Return ``text`` so that LaTeX prints it as it stands, on one line."""
-    return "".join(_LATEX.get(character, character) for character in _one_line(text))
+    line = _one_line(text)
+    escaped = [_LATEX.get(character, character) for character in line]
+    return "".join(escaped)
 
 
 _MARK = "\x00"  # set in front of what becomes bold, after escaping
@@ -316,7 +359,11 @@ def to_latex(results: Results) -> str:
     grid = _grid(results, lambda text: _MARK + text, costs=False)
     numbers = "r" * (len(grid.header) - 1)
     header = [escape_latex(title) for title in grid.header]
-    body = [[_latex_cell(cell) for cell in cells] for cells in grid.body]
+    body = []
+    for row in grid.body:
+        cells = [_latex_cell(cell) for cell in row]
+        body.append(_latex_row(cells))
+
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
@@ -326,7 +373,7 @@ def to_latex(results: Results) -> str:
         r"\toprule",
         _latex_row(header),
         r"\midrule",
-        *map(_latex_row, body),
+        *body,
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -334,7 +381,8 @@ def to_latex(results: Results) -> str:
     notes = results.all_notes()
     if notes:
         lines.append(r"\par\smallskip\footnotesize\raggedright")
-    lines += [escape_latex(note) + r"\par" for note in notes]
+        lines += [escape_latex(note) + r"\par" for note in notes]
+
     lines.append(r"\end{table}")
     return "\n".join(lines) + "\n"
 
@@ -345,9 +393,13 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 def _latex_cell(text: str) -> str:
     escaped = escape_latex(text.removeprefix(_MARK))
-    if text[:1] in ("+", "-"):  # a difference: a sign, not a hyphen
-        escaped = re.sub(r"[+-]", r"$\g<0>$", escaped)
-    return rf"\textbf{{{escaped}}}" if text.startswith(_MARK) else escaped
+    if text.startswith(_MARK):
+        return rf"\textbf{{{escaped}}}"
+
+    # a difference begins with a sign, which is no hyphen
+    if text.startswith(("+", "-")):
+        return re.sub(r"[+-]", r"$\g<0>$", escaped)
+    return escaped
 
 
 # ---------------------------------------------------------------------- terminal
@@ -356,52 +408,71 @@ def _latex_cell(text: str) -> str:
 def to_terminal(results: Results) -> RenderableType:
     """Return tables that fit 80 columns."""
     parts: list[RenderableType] = [_quality_table(results)]
-    if any(row.done for row in results.rows):
+    any_done = any(row.done for row in results.rows)
+    if any_done:
         parts.append(_cost_table(results))
     if results.published:
         parts.append(_published_table(results))
-    parts += [Text(f"note: {note}", style="dim") for note in results.all_notes()]
+
+    for note in results.all_notes():
+        line = Text(f"note: {note}", style="dim")
+        parts.append(line)
     return Group(*parts)
 
 
 def _quality_table(results: Results) -> Table:
     columns = _columns(results)
-    table = _terminal_table("system", "runs", *map(title_of, columns))
+    titles = [title_of(metric) for metric in columns]
+    table = _terminal_table("system", "runs", *titles)
     table.title = Text(_one_line(results.title))
+
     best = _best(results.rows)
     for row in results.rows:
-        cells = []
-        if not row.done:
-            cells.append(Text(row.status))
-        for metric in columns if row.done else ():
-            found = row.spreads.get(metric)
-            style = "bold" if _is_best(found, best.get(metric)) else ""
-            cells.append(Text(spread(found, "±"), style))
+        cells = _quality_cells(row, columns, best)
         table.add_row(Text(row.title), _runs(row), *cells)
     return table
 
 
+def _quality_cells(row: Row, columns: Sequence[str], best: Mapping[str, str]) -> list[Text]:
+    if not row.done:
+        return [Text(row.status)]
+
+    cells = []
+    for metric in columns:
+        found = row.spreads.get(metric)
+        text = spread(found, "±")
+        style = "bold" if _is_best(found, best.get(metric)) else ""
+        cells.append(Text(text, style))
+    return cells
+
+
 def _cost_table(results: Results) -> Table:
-    columns = ["training", "parameters"]
+    titles = ["training", "parameters"]
     if results.reference:
-        columns = [_tested_title(results), "p", *columns]
-    table = _terminal_table("system", *columns)
+        titles = [_tested_title(results), "p", *titles]
+    table = _terminal_table("system", *titles)
+
     for row in results.rows:
         if not row.done:
             continue
-        cells = [*_tested(row)] if results.reference else []
+        cells = [row.title]
+        if results.reference:
+            cells += _tested(row)
         cells += _costs(row)
-        table.add_row(Text(row.title), *map(Text, cells))
+        table.add_row(*map(Text, cells))
     return table
 
 
 def _published_table(results: Results) -> Table:
     columns = _published_columns(results)
-    table = _terminal_table("as published", *map(title_of, columns))
+    titles = [title_of(metric) for metric in columns]
+    table = _terminal_table("as published", *titles)
+
     for row in results.rows:
-        if row.published:
-            cells = [short(row.published[metric]) for metric in columns]
-            table.add_row(Text(row.title), *cells)
+        if not row.published:
+            continue
+        cells = [_published(row, metric) for metric in columns]
+        table.add_row(Text(row.title), *cells)
     return table
 
 

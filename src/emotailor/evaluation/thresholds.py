@@ -56,8 +56,12 @@ class Thresholds(BaseModel):
             DataError: ``value`` is not in [0, 1].
         """
         if not 0 <= value <= 1:
-            raise DataError(f"threshold {value}", expected="a number from 0 to 1")
-        return cls(mode="fixed", values=dict.fromkeys(label_names, float(value)))
+            raise DataError(
+                f"threshold {value}",
+                expected="a number from 0 to 1",
+            )
+        values = dict.fromkeys(label_names, float(value))
+        return cls(mode="fixed", values=values)
 
     @classmethod
     def choose(
@@ -71,12 +75,12 @@ class Thresholds(BaseModel):
 
         Args:
             mode: ``fixed`` (the data are then only checked), ``tuned`` or ``per_label``.
-            labels: (n, L), 0 or 1, of the validation split.
-            probabilities: (n, L), from 0 to 1, of the same samples.
-            label_names: one per column.
+            labels: labels of the validation split, (n, L), 0 or 1.
+            probabilities: probabilities of the same samples, (n, L), from 0 to 1.
+            label_names: one name per column.
 
         Raises:
-            DataError: no samples, or arrays that do not fit.
+            DataError: there are no samples, or the arrays do not fit.
         """
         truth = check_labels(labels)
         scores = check_probabilities(probabilities, truth.shape)
@@ -84,11 +88,15 @@ class Thresholds(BaseModel):
 
         if mode == "fixed":
             return cls.fixed(names)
+
         if mode == "tuned":
             single = tune_threshold(truth, scores)
-            return cls(mode=mode, values=dict.fromkeys(names, single))
-        tuned = tune_per_label(truth, scores)
-        return cls(mode=mode, values=dict(zip(names, tuned.tolist(), strict=True)))
+            values = dict.fromkeys(names, single)
+            return cls(mode=mode, values=values)
+
+        tuned = tune_per_label(truth, scores).tolist()
+        values = dict(zip(names, tuned, strict=True))
+        return cls(mode=mode, values=values)
 
     def array(self, label_names: Sequence[str]) -> Float64[np.ndarray, "labels"]:
         """Return the thresholds in the order of ``label_names``, (L,).
@@ -103,7 +111,9 @@ class Thresholds(BaseModel):
                 expected=f"labels among {', '.join(self.values)}",
                 fix="use the model on data with the labels it was trained on",
             )
-        return np.array([self.values[name] for name in label_names], np.float64)
+
+        ordered = [self.values[name] for name in label_names]
+        return np.array(ordered, np.float64)
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,7 @@ def _cuts(labels: Bool[np.ndarray, "pairs"], scores: Float64[np.ndarray, "pairs"
     lower = edges[:-1]
     upper = edges[1:]
     middle = (lower + upper) / 2
+
     # between neighbouring floats there is no middle; the lower one cuts at the same place
     thresholds = np.where(middle < upper, middle, lower)
     if scores.max() == 1:
@@ -138,8 +149,14 @@ def _cuts(labels: Bool[np.ndarray, "pairs"], scores: Float64[np.ndarray, "pairs"
 
     # in ascending order of scores, the pairs before a position are not predicted
     order = np.argsort(scores, kind="stable")
-    position = np.searchsorted(scores[order], thresholds, side="right").astype(np.int64)
-    true_before = np.concatenate([[0], np.cumsum(labels[order], dtype=np.int64)])
+    ascending = scores[order]
+    position = np.searchsorted(ascending, thresholds, side="right")
+    position = position.astype(np.int64)  # (cuts,)
+
+    # how many true pairs stand before each position: (pairs + 1,)
+    true_before = np.zeros(len(labels) + 1, np.int64)
+    true_before[1:] = np.cumsum(labels[order], dtype=np.int64)
+
     return _Cuts(
         thresholds=thresholds,
         hits=true_before[-1] - true_before[position],
@@ -152,7 +169,8 @@ def _nearest(
 ) -> int:
     """Return the index of the best threshold nearest to ``wanted``; of two, the lower."""
     distance = np.abs(thresholds - wanted)
-    return int(np.argmin(np.where(best, distance, np.inf)))
+    distance_of_best = np.where(best, distance, np.inf)
+    return int(np.argmin(distance_of_best))
 
 
 def tune_threshold(
@@ -164,22 +182,26 @@ def tune_threshold(
     nearest to 0.5 is taken, and of two equally near, the lower.
 
     Args:
-        labels: (n, L), 0 or 1, of the validation split.
-        probabilities: (n, L), from 0 to 1, of the same samples.
+        labels: labels of the validation split, (n, L), 0 or 1.
+        probabilities: probabilities of the same samples, (n, L), from 0 to 1.
 
     Raises:
-        DataError: no samples, or arrays that do not fit.
+        DataError: there are no samples, or the arrays do not fit.
     """
     truth = check_labels(labels)
     scores = check_probabilities(probabilities, truth.shape)
 
     # over all pairs of sample and label
     cuts = _cuts(truth.ravel(), scores.ravel())
-    predicted_and_true = cuts.predicted + truth.sum()
+    positives = truth.sum()
+
+    # 2 TP / (predicted + true) at each cut
+    predicted_and_true = cuts.predicted + positives
     f1 = 2 * cuts.hits / np.maximum(predicted_and_true, 1)
 
     # equal fractions of integers round to the same float, so ties are found exactly
-    best = _nearest(cuts.thresholds, f1 == f1.max(), 0.5)
+    is_best = f1 == f1.max()
+    best = _nearest(cuts.thresholds, is_best, 0.5)
     return float(cuts.thresholds[best])
 
 
@@ -200,17 +222,19 @@ def tune_per_label(
     new F is larger until it is the largest there is. It starts from the single threshold.
 
     Args:
-        labels: (n, L), 0 or 1, of the validation split.
-        probabilities: (n, L), from 0 to 1, of the same samples.
+        labels: labels of the validation split, (n, L), 0 or 1.
+        probabilities: probabilities of the same samples, (n, L), from 0 to 1.
         min_positives: labels with fewer positives get no threshold of their own.
 
     Raises:
-        DataError: no samples, or arrays that do not fit.
+        DataError: there are no samples, or the arrays do not fit.
     """
     truth = check_labels(labels)
     scores = check_probabilities(probabilities, truth.shape)
     single = tune_threshold(truth, scores)
-    chosen = np.full(truth.shape[1], single)
+    chosen = np.full(truth.shape[1], single)  # (L,)
+
+    # the labels that may leave the single threshold
     enough = truth.sum(0) >= max(min_positives, 1)
     free = np.flatnonzero(enough).tolist()
     if not free:
@@ -222,17 +246,22 @@ def tune_per_label(
         decisions = scores > chosen
         hits = (truth & decisions).sum(0)  # (L,)
         predicted = decisions.sum(0)
+
         # F as a fraction of integers, so that comparisons are exact and the loop ends
         numerator = 2 * int(hits.sum())
         denominator = int(predicted.sum()) + positives
 
         gains = 0
         for j in free:
+            # 2 TP - F predicted, times the denominator of F
             own = cuts[j]
-            value = 2 * own.hits * denominator - numerator * own.predicted
+            value = 2 * own.hits * denominator - numerator * own.predicted  # (cuts,)
             present = 2 * int(hits[j]) * denominator - numerator * int(predicted[j])
-            gains += int(value.max()) - present
-            best = _nearest(own.thresholds, value == value.max(), single)
+
+            highest = int(value.max())
+            gains += highest - present
+            best = _nearest(own.thresholds, value == highest, single)
             chosen[j] = own.thresholds[best]
+
         if gains == 0:
             return chosen

@@ -197,8 +197,8 @@ def test_variants_that_cannot_be() -> None:
     switched = replace(row, variants={FULL: Variant(FULL, "x", {"nonlinear": False})})
     with pytest.raises(ConfigError, match="'full' of Mean pooling changes nonlinear"):
         chosen_variants(switched)
-    with pytest.raises(ConfigError, match="MISA has no variants"):
-        chosen_variants(find_system("misa"))
+    with pytest.raises(ConfigError, match="SIMM has no variants"):
+        chosen_variants(find_system("simm"))
     wrong = Variant("x", "x", {"nonlinaer": False})
     with pytest.raises(ConfigError, match="nonlinaer"):
         wrong.apply(MeanPoolConfig())

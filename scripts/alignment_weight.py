@@ -91,8 +91,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 result = train(config, Path(folder) / "run")
                 last.append(shares(load_model(result.run).model, data))
-            f1.append(max(x["valid"]["micro_f1"] for x in result.history))
-            precision.append(max(x["valid"]["mean_average_precision"] for x in result.history))
+            f1.append(max(x.score("micro_f1") for x in result.history))
+            precision.append(max(x.score("mean_average_precision") for x in result.history))
         columns = [fmean(x) for x in (*zip(*first, strict=True), *zip(*last, strict=True))]
         scores = f"{fmean(f1):.3f} ({min(f1):.3f}-{max(f1):.3f}) | {fmean(precision):.3f}"
         print(name, *(f"{x:.3g}" for x in columns), scores, sep=" | ", flush=True)

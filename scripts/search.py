@@ -67,7 +67,7 @@ def run(task: tuple[str, str, int, int, Settings]) -> dict[str, Any]:
             system=system,
         )
         with tempfile.TemporaryDirectory() as folder:
-            scores.append(train(config, Path(folder) / "run").best["valid"])
+            scores.append(train(config, Path(folder) / "run").best.valid)
     keys = ("micro_f1", "mean_average_precision", "mean_roc_auc", "loss")
     means = {key: float(np.mean([score[key] for score in scores])) for key in keys}
     return {"system": system, "trial": trial, "valid": means, "settings": settings}

@@ -33,7 +33,7 @@ def test_a_run_knows_how_it_was_trained(data: Path, folder: Path) -> None:
     assert run.config == tiny_config(data)
     assert run.seed == TRAINING["seed"]
     assert run.finished
-    assert [record["epoch"] for record in run.history] == [1, 2]
+    assert [record.epoch for record in run.history] == [1, 2]
     assert run.model.label_names == run.label_names == LABELS
     assert (run.data_path, run.data_name) == (data, "small")
     assert run.dataset().card.fingerprint == open_dataset(data).card.fingerprint
@@ -114,7 +114,7 @@ def test_damaged_files_are_named_when_they_are_asked_for(folder: Path) -> None:
     run = Run.open(folder)
     with pytest.raises(ConfigError, match=r"config\.json"):
         _ = run.config
-    with pytest.raises(DataError, match=r"metrics\.jsonl"):
+    with pytest.raises(ModelError, match=r"metrics\.jsonl"):
         _ = run.history
     assert "config.json" in repr(run)
     (folder / "config.json").write_text('{"config": {"system": "tailor", "epochs": 3}}')

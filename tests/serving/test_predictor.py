@@ -493,7 +493,7 @@ def test_what_a_trained_model_learnt_is_found_where_it_was_planted(tmp_path: Pat
         }
     )
     with one_thread():
-        assert train(config, tmp_path / "run").best["valid"]["micro_f1"] > 0.85
+        assert train(config, tmp_path / "run").best.valid["micro_f1"] > 0.85
         predictor = Predictor.load(tmp_path / "run", device="cpu")
         questions = modality_right = steps_right = 0
         for one in dataset["test"]:

@@ -14,6 +14,7 @@ from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.models.classic.model import ClassifierChain, LabelPowerset
 from emotailor.serving.predictor import Predictor
 from emotailor.training.fitting import Fitter
+from emotailor.training.history import read_history
 from emotailor.training.loop import Trainer
 from emotailor.training.model_folder import load_model
 from emotailor.training.progress import Reporter
@@ -67,9 +68,9 @@ def test_trained_evaluated_and_asked_on_the_command_line(
     assert {p.name for p in run.iterdir()} == {
         ".lock", "checkpoint", "config.json", "metrics.jsonl", "model",
     }  # fmt: skip
-    (record,) = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert (record["epoch"], record["step"]) == (1, 1)
-    assert record["valid"]["mean_roc_auc"] > 0.6
+    (record,) = read_history(run)
+    assert (record.epoch, record.step) == (1, 1)
+    assert record.valid["mean_roc_auc"] > 0.6
     card = load_model(run).card
     assert set(card.thresholds) == {"fixed", "tuned", "per_label"}
     assert set(card.thresholds["fixed"].values.values()) == {0.5}
@@ -146,7 +147,7 @@ def test_a_fit_that_was_stopped_is_done_again(
             patch.setattr(fitting, step, stopped)
             with pytest.raises(KeyboardInterrupt):
                 train(config(data), run)
-    assert train(config(data), run).best["epoch"] == 1
+    assert train(config(data), run).best.epoch == 1
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
 
 
@@ -157,7 +158,7 @@ def test_a_fitted_model_that_was_damaged_is_fitted_again(data: Path, tmp_path: P
     whole = file.read_bytes()
     file.write_bytes(whole[:-5])
     again = train(config(data), run, told)
-    assert {**again.best, "seconds": 0} == {**first.best, "seconds": 0}
+    assert again.best.model_copy(update={"seconds": first.best.seconds}) == first.best
     assert file.read_bytes() == whole
     wrong = f"{file} is not the file that model.json describes: its SHA-256 differs"
     assert told.lines == [f"{wrong}; it is fitted again"]

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from emotailor.training import progress
+from emotailor.training.history import EpochRecord
 from emotailor.training.progress import ConsoleReporter, Reporter, describe_losses
 
 LOSSES = {
@@ -19,12 +20,13 @@ LOSSES = {
     "orthogonality": 79.083,
     "common_semantics": 2.0471,
 }
-RECORD = {
-    "epoch": 12,
-    "train": LOSSES,
-    "valid": {"loss": 0.70012, "accuracy": 0.5761, "micro_f1": 0.7312},
-    "seconds": 12345.67,
-}
+RECORD = EpochRecord(
+    epoch=12,
+    step=70,
+    train=LOSSES,
+    valid={"loss": 0.70012, "accuracy": 0.5761, "micro_f1": 0.7312},
+    seconds=12345.67,
+)
 
 
 @pytest.fixture(autouse=True)

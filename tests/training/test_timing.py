@@ -10,7 +10,6 @@ import torch
 
 from emotailor.errors import ConfigError, InterruptedRunError
 from emotailor.training import timing
-from emotailor.training.loop import Trainer
 from emotailor.training.run_config import RunConfig
 from emotailor.training.timing import Speed, time_training
 from tests.runs.runs import tiny_config
@@ -26,12 +25,11 @@ def clocked(monkeypatch: pytest.MonkeyPatch, seconds_per_step: float) -> list[np
     computed: list[np.ndarray] = []
     now = [0.0]
 
-    def step(trainer: Any, order: list[np.ndarray]) -> None:
-        used = min(trainer.training.accumulate, len(order))
-        computed.extend(order[:used])
-        now[0] += seconds_per_step * sum(trainer._steps(batch) for batch in order[:used])
+    def make_update(stopwatch: Any, batches: list[np.ndarray], _: int) -> None:
+        computed.extend(batches)
+        now[0] += seconds_per_step * sum(stopwatch.work(batch) for batch in batches)
 
-    monkeypatch.setattr(Trainer, "_optimizer_step", step)
+    monkeypatch.setattr(timing._Stopwatch, "make_update", make_update)
     monkeypatch.setattr(timing.time, "monotonic", lambda: now[0])
     return computed
 
@@ -95,7 +93,7 @@ def test_a_stop_is_no_training(data: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def step(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Trainer, "_optimizer_step", step)
+    monkeypatch.setattr(timing._Stopwatch, "make_update", step)
     with pytest.raises(InterruptedRunError, match="nothing has been trained"):
         time_training(tiny_config(data), 1, budget=0.0)
 

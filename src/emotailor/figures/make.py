@@ -190,7 +190,7 @@ def _claims(view: RunView, planted: Any) -> list[Claim]:
 
 def _notes(view: RunView) -> list[str]:
     notes = []
-    trained_with = view.run.model.data.get("fingerprint")
+    trained_with = view.run.model.fingerprint
     if trained_with not in (None, view.dataset.card.fingerprint):
         notes.append("the data are not those the model was trained on")
     if view.part.name == "train":

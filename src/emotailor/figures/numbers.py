@@ -12,7 +12,7 @@ from jaxtyping import Float32, Float64, Shaped
 
 from emotailor.data.dataset import Split
 from emotailor.data.sample import Modality
-from emotailor.errors import ConfigError, DataError
+from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.metrics import LabelMetrics, Metrics, decide, evaluate, ratio
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.figures.representations import (
@@ -28,7 +28,7 @@ from emotailor.figures.representations import (
 )
 from emotailor.runs.data import matching_labels
 from emotailor.runs.run import Run
-from emotailor.training.run_folder import METRICS_FILE
+from emotailor.training.history import METRICS_FILE, EpochRecord
 
 TERMS = {"adversarial": "adversarial_weight", "orthogonality": "orthogonality_weight"}
 """The two terms of Eq. 17 that refine representations, and the settings of their weights."""
@@ -161,13 +161,15 @@ def loss_numbers(view: RunView) -> Numbers:
     names = list(history[0].train)
     parts = [name for name in names if name != "total"]
     weights = view.predictor.model.loss_weights
-    best = view.run.model.selection.get("epoch", epochs[-1])
+    best = view.run.model.selected_epoch
+    if best is None:
+        best = epochs[-1]
     return {
         "epochs": epochs,
         "train": {name: [epoch.train[name] for epoch in history] for name in names},
         "valid": {
-            "loss": [epoch.valid_loss for epoch in history],
-            "micro_f1": [epoch.valid_f1 for epoch in history],
+            "loss": [epoch.score("loss") for epoch in history],
+            "micro_f1": [epoch.score("micro_f1") for epoch in history],
         },
         "weights": {name: weights.get(name, 1.0) for name in parts},
         "chance": _losses_by_chance(names, len(view.predictor.dims)),
@@ -176,40 +178,17 @@ def loss_numbers(view: RunView) -> Numbers:
     }
 
 
-@dataclass(frozen=True)
-class _Epoch:
-    """The losses of one epoch and what validation said."""
-
-    epoch: int
-    train: Mapping[str, float]
-    valid_loss: float
-    valid_f1: float
-
-
-def _history(view: RunView) -> list[_Epoch]:
-    file = view.run.folder / METRICS_FILE
-    if not file.is_file():
-        raise SkipFigure(f"no {METRICS_FILE} in {view.run.folder}: it was not trained here")
+def _history(view: RunView) -> list[EpochRecord]:
+    """Return the records of a training by gradients."""
     try:
-        records = view.run.history
-        fitted_at_once = not records or not records[0]["train"]
-        if not fitted_at_once:
-            return [_read_epoch(record) for record in records]
-    except DataError as error:
+        history = view.run.history
+    except ModelError as error:
         raise SkipFigure(error.found) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SkipFigure(f"{file} is damaged ({error})") from error
-    raise SkipFigure(f"the model ({view.run.model.system}) is fitted at once")
-
-
-def _read_epoch(record: Mapping[str, Any]) -> _Epoch:
-    valid = record["valid"]
-    return _Epoch(
-        epoch=int(record["epoch"]),
-        train={name: float(loss) for name, loss in record["train"].items()},
-        valid_loss=float(valid["loss"]),
-        valid_f1=float(valid["micro_f1"]),
-    )
+    if not history:
+        raise SkipFigure(f"no {METRICS_FILE} in {view.run.folder}: it was not trained here")
+    if not history[0].train:
+        raise SkipFigure(f"the model ({view.run.model.system}) is fitted at once")
+    return history
 
 
 def _losses_by_chance(names: Sequence[str], modalities: int) -> dict[str, float]:

@@ -191,6 +191,36 @@ class EmotionModel(nn.Module, ABC):
         """
         return nn.ModuleDict()
 
+    def learning_rate_factor(self, step: int, steps: int) -> float | None:
+        """Choose the learning rate of an update; to be overridden.
+
+        Args:
+            step: of the update, from 0.
+            steps: number of updates of the whole training.
+
+        Returns:
+            What ``training.learning_rate`` is multiplied with; None for the schedule of the
+            settings.
+        """
+        return None
+
+    def sampling_weights(
+        self, labels: Float[Tensor, "samples labels"]
+    ) -> Float[Tensor, "samples"] | None:
+        """Choose how often training samples come; to be overridden.
+
+        Called once at every start of a training, also when it is resumed: the answer must depend on
+        the labels alone.
+
+        Args:
+            labels: (n, L), 0 or 1, of the training samples.
+
+        Returns:
+            (n,), weights by which n samples are drawn with replacement in each epoch; None for
+            every sample once per epoch.
+        """
+        return None
+
     def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Give tensors whose sizes come from the training data the shapes of stored ones.
 

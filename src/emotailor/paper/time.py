@@ -150,7 +150,7 @@ def _history(run: PlannedRun) -> tuple[int, float]:
         return 0, 0.0
     if progress is None or not progress.history:
         return 0, 0.0
-    return len(progress.history), float(progress.history[-1]["seconds"])
+    return len(progress.history), float(progress.history[-1].seconds)
 
 
 class _Speeds:

@@ -80,7 +80,7 @@ def _stored_index(source: PageSource, folder: FigureFolder) -> FigureIndex | Non
         index = folder.read_index()
     except DataError:
         return None
-    fingerprint = source.run.model.data.get("fingerprint")
+    fingerprint = source.run.model.fingerprint
     if source.dataset is not None:
         fingerprint = source.dataset.card.fingerprint
     drawn_of = (index.system, index.split, index.data.fingerprint)

@@ -1,11 +1,10 @@
 """The report of one trained run: how good, where wrong and why, on what, with which settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from emotailor.comparison.published import published_numbers, published_setting
-from emotailor.errors import DataError
+from emotailor.errors import ModelError
 from emotailor.evaluation.display import Published, number, title_of
 from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.tables import duration
@@ -38,7 +37,7 @@ from emotailor.report.parts import (
 )
 from emotailor.report.source import PageSource, open_source, results_of, sentence
 from emotailor.runs.stored import StoredEvaluation
-from emotailor.training.run_folder import METRICS_FILE
+from emotailor.training.history import METRICS_FILE, EpochRecord
 
 HEADLINE = ("micro_f1", "accuracy", "macro_f1", "mean_average_precision")
 LONG_HISTORY = 12  # epochs from which their table is folded
@@ -227,30 +226,29 @@ def _labels(evaluation: StoredEvaluation) -> Section:
 
 def _history(source: PageSource) -> list[Section]:
     """Return the losses and validation scores of every epoch; none for a bare model folder."""
-    file = source.run.folder / METRICS_FILE
-    if not file.is_file():
-        return []
     try:
         history = source.run.history
-        return [_training(history, best=source.run.model.selection.get("epoch"))]
-    except (DataError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except ModelError:
+        file = source.run.folder / METRICS_FILE
         source.missing.append(f"{file} is damaged: the history of the training is left out.")
         return []
+    if not history:
+        return []
+    return [_training(history, best=source.run.model.selected_epoch)]
 
 
-def _training(history: Sequence[Mapping[str, Any]], *, best: Any) -> Section:
+def _training(history: Sequence[EpochRecord], *, best: int | None) -> Section:
     """Return what the records of the epochs say; ``best`` is the epoch whose model was kept."""
-    losses = list(history[0]["train"])
+    losses = list(history[0].train)
     rows = [_epoch(record, losses, best) for record in history]
-    time = duration(float(history[-1]["seconds"]))
+    time = duration(history[-1].seconds)
     if not losses:
-        valid = history[0]["valid"]
-        f1 = number(valid["micro_f1"])
-        accuracy = number(valid["accuracy"])
+        f1 = number(history[0].score("micro_f1"))
+        accuracy = number(history[0].score("accuracy"))
         text = f"Fitted at once in {time}; on validation data micro-F1 {f1}, accuracy {accuracy}."
         return Section("Training", [Text(text)])
 
-    marked = [i for i, record in enumerate(history) if record["epoch"] == best]
+    marked = [i for i, record in enumerate(history) if record.epoch == best]
     count = "1 epoch" if len(rows) == 1 else f"{len(rows)} epochs"
     text = f"{count} in {time}. "
     if marked:
@@ -265,21 +263,19 @@ def _training(history: Sequence[Mapping[str, Any]], *, best: Any) -> Section:
     return Section("Training", [Text(text), shown])
 
 
-def _epoch(record: Mapping[str, Any], losses: Sequence[str], best: Any) -> Sequence[str | Cell]:
-    epoch = record["epoch"]
-    valid = record["valid"]
+def _epoch(record: EpochRecord, losses: Sequence[str], best: int | None) -> Sequence[str | Cell]:
     return (
-        Cell(str(int(epoch)), strong=epoch == best),
-        number(float(valid["micro_f1"])),
-        number(float(valid["accuracy"])),
-        _loss(valid["loss"]),
-        *(_loss(record["train"][name]) for name in losses),
-        duration(float(record["seconds"])),
+        Cell(str(record.epoch), strong=record.epoch == best),
+        number(record.score("micro_f1")),
+        number(record.score("accuracy")),
+        _loss(record.score("loss")),
+        *(_loss(record.train[name]) for name in losses),
+        duration(record.seconds),
     )
 
 
-def _loss(value: Any) -> str:
-    return f"{float(value):.4g}"
+def _loss(value: float) -> str:
+    return f"{value:.4g}"
 
 
 # ---------------------------------------------------------------------- what it is

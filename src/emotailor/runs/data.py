@@ -1,14 +1,13 @@
 """The data that a run belongs to: the path of its data set, and labels matched by name."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from emotailor.data.dataset import EmotionDataset, Split
-from emotailor.errors import DataError
-from emotailor.training.run_folder import CONFIG_FILE
+from emotailor.errors import ConfigError, DataError
+from emotailor.training.stored_config import read_run_config
 
 
 def trained_on(folder: Path) -> Path:
@@ -18,9 +17,8 @@ def trained_on(folder: Path) -> Path:
         DataError: the run does not say, as an imported model, or the data set is gone.
     """
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        path = Path(config["config"]["data"]["path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        path = Path(read_run_config(folder).config.data.path)
+    except ConfigError as error:
         raise DataError(
             f"{folder} does not say which data it was trained on",
             fix="name a data set with --data",

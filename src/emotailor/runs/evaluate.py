@@ -257,7 +257,7 @@ def _notes(
     if resampled and why:
         notes.append(f"no intervals: {why}")
 
-    known = card.data.get("fingerprint")
+    known = card.fingerprint
     if known is not None and known != dataset.card.fingerprint:
         notes.append(f"{path} is not the data set the model was trained on")
     if part.name == "train":

@@ -4,11 +4,9 @@ Everything is read when it is asked for, and then kept. A bare model folder (an 
 checkpoint, a model sent by mail) is a run too: it has no settings of a training and no history.
 """
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,9 +28,10 @@ from emotailor.runs.stored import (
 )
 from emotailor.serving.predictor import Predictor
 from emotailor.training.checkpoint import read_progress
+from emotailor.training.history import EpochRecord, read_history
 from emotailor.training.model_folder import ModelCard, find_model_folder, read_model_card
 from emotailor.training.run_config import RunConfig
-from emotailor.training.run_folder import CONFIG_FILE, METRICS_FILE
+from emotailor.training.stored_config import CONFIG_FILE, read_run_config
 
 SPOT_CHECKS = 8  # samples on which stored predictions are compared with the model's
 ROUNDING = 0.002  # what rounded probabilities may change in micro-F1
@@ -96,18 +95,9 @@ class Run:
         Raises:
             ConfigError: ``config.json`` is damaged.
         """
-        file = self.folder / CONFIG_FILE
-        if not file.is_file():
+        if not (self.folder / CONFIG_FILE).is_file():
             return None
-        try:
-            stored = json.loads(file.read_text(encoding="utf-8"))["config"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"{file} is damaged: {error}",
-                expected="the file that the training wrote",
-                fix="put it back from a copy (the model still works)",
-            ) from error
-        return RunConfig.parse(stored, str(file))
+        return read_run_config(self.folder).config
 
     @property
     def seed(self) -> int | None:
@@ -125,22 +115,13 @@ class Run:
         return progress is None or progress.finished
 
     @cached_property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[EpochRecord]:
         """One record per epoch: losses, validation scores, seconds; empty where none is stored.
 
         Raises:
-            DataError: ``metrics.jsonl`` is damaged.
+            ModelError: ``metrics.jsonl`` is damaged.
         """
-        file = self.folder / METRICS_FILE
-        if not file.is_file():
-            return []
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-            return [json.loads(line) for line in lines if line.strip()]
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{file} is damaged: {error}", expected="one JSON object per epoch"
-            ) from error
+        return read_history(self.folder)
 
     # ------------------------------------------------------------------ model and data
 

@@ -14,6 +14,7 @@ from emotailor.errors import ConfigError, DataError
 from emotailor.models.system import Preset
 from emotailor.models.table import find_system, use_system
 from emotailor.training.run_config import RunConfig
+from emotailor.training.stored_config import settings_in
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
     """Return the settings of a TOML file, or of the ``config.json`` of a run."""
     if file is None:
         return {}
-    content = read_toml(file)
-    config = content.get("config")
-    if "fingerprint" in content and isinstance(config, dict):
-        return config
-    return content
+    return dict(settings_in(read_toml(file)))
 
 
 def _run_folder(out: Path | None, name: str, seed: int, seeds: int) -> Path:
@@ -176,10 +173,10 @@ def train_runs(runs: Sequence[PlannedRun], console: Console) -> None:
         )
 
         best = trainer.train().best
-        valid = best["valid"]
+        valid = best.valid
         _say(
             console,
-            f"best epoch {best['epoch']}: validation micro-F1 {valid['micro_f1']:.3f}, "
+            f"best epoch {best.epoch}: validation micro-F1 {valid['micro_f1']:.3f}, "
             f"accuracy {valid['accuracy']:.3f}; model in {run.folder / 'model'}",
         )
 

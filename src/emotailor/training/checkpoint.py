@@ -4,23 +4,23 @@
 and random states; it is replaced last, in one step.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from emotailor.errors import ModelError
 from emotailor.files import remove_others, sha256_of, write_hashed, write_json
+from emotailor.training.history import EpochRecord
 from emotailor.training.model_folder import load_model, load_tensors, save_tensors
 
 STATE_FILE = "state.json"
+SCHEMA_VERSION = 1
 
 
 @dataclass
@@ -44,10 +44,35 @@ class Progress:
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     samples: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Any] | None = None
+    history: list[EpochRecord] = field(default_factory=list)
+    best: EpochRecord | None = None
     seconds: float = 0.0
     finished: bool = False
+
+
+class CheckpointState(BaseModel):
+    """The content of ``state.json``.
+
+    Attributes:
+        schema_version: version of the format; files from before it was written down have 1.
+        progress: where the training stands.
+        file: name of the tensor file beside it; empty for a fitted system.
+        sha256: of the tensor file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    progress: Progress
+    file: str
+    sha256: str
+
+    @field_validator("file")
+    @classmethod
+    def _check_name(cls, file: str) -> str:
+        if Path(file).name != file:
+            raise ValueError("the name of the tensor file is not a plain name")
+        return file
 
 
 def _random_states(device: torch.device) -> dict[str, Tensor]:
@@ -90,30 +115,42 @@ def save_checkpoint(
 
 def save_progress(folder: Path, progress: Progress, *, file: str = "", digest: str = "") -> None:
     """Write where a training stands, and which tensors belong to it (none after a fit)."""
-    state = {"progress": asdict(progress), "file": file, "sha256": digest}
+    state = CheckpointState(progress=progress, file=file, sha256=digest)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / STATE_FILE, state)
+    write_json(folder / STATE_FILE, state.model_dump(mode="json"))
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a training has stored its state in ``folder``."""
+    return (folder / STATE_FILE).is_file()
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """Return where the training in ``folder`` stands, or None where it has no checkpoint."""
-    if not (folder / STATE_FILE).is_file():
+    """Return where the training in ``folder`` stands, or None where it has no checkpoint.
+
+    Raises:
+        ModelError: the checkpoint is damaged.
+    """
+    if not has_checkpoint(folder):
         return None
-    return Progress(**_read_state(folder)["progress"])
+    return _read_state(folder).progress
 
 
-def _read_state(folder: Path) -> dict[str, Any]:
+def _read_state(folder: Path) -> CheckpointState:
+    file = folder / STATE_FILE
     try:
-        state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-        TypeAdapter(Progress).validate_python(state["progress"])
-        if not isinstance(state["file"], str) or Path(state["file"]).name != state["file"]:
-            raise ValueError("the name of the tensor file is not a plain name")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return CheckpointState.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        detail = str(error)
+        if isinstance(error, ValidationError):
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"])) or "the file"
+            detail = f"{where}: {problem['msg']}"
         raise ModelError(
-            f"the checkpoint {folder / STATE_FILE} is damaged: {error}",
+            f"the checkpoint {file} is damaged: {detail}",
+            expected=f"a state of schema version {SCHEMA_VERSION}, as the training wrote it",
             fix="remove the run folder and train again",
-        ) from None
-    return state
+        ) from error
 
 
 def damage_of(model: Path) -> ModelError | None:
@@ -134,9 +171,9 @@ def load_checkpoint(
         ModelError: the checkpoint is damaged or belongs to another model.
     """
     state = _read_state(folder)
-    file = folder / state["file"]
+    file = folder / state.file
     try:
-        if sha256_of(file) != state["sha256"]:
+        if sha256_of(file) != state.sha256:
             raise ValueError("its SHA-256 differs from the recorded one")
         tensors = load_tensors(file)
         for key, model in models.items():
@@ -160,4 +197,4 @@ def load_checkpoint(
             f"the checkpoint {file} cannot be used: {str(error).splitlines()[0]}",
             fix="remove the run folder and train again",
         ) from None
-    return Progress(**state["progress"])
+    return state.progress

@@ -36,4 +36,6 @@ class TrainingConfig(Config):
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     # bf16: autocast in training steps; auto: bf16 on GPUs that have it
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    # no short cuts: plain torch, whole batches, no threads of ours; for the search for a bug
+    plain: bool = False
     checkpoint_steps: int = Field(200, ge=1)  # optimizer steps between checkpoints within an epoch

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from emotailor.data.batching import Batch
 from emotailor.data.sample import Modality
+from emotailor.nn.plain import is_plain
 from emotailor.training.setup import TrainingData
 
 SHARE_OF_MEMORY = 0.5  # of what is free on the device
 
 
 class ResidentSamples:
-    """The used training samples on a device.
+    """The used training samples on a device; all sequences of a modality in one table.
 
     Args:
         data: what is trained on.
@@ -28,46 +29,62 @@ class ResidentSamples:
     """
 
     def __init__(self, data: TrainingData, device: torch.device) -> None:
-        self.aligned, self.device = data.dataset.aligned, device
+        self.aligned = data.dataset.aligned
+        self.device = device
         self.ids = [data.train_split.ids[i] for i in data.positions]
-        labels = data.train_split.labels[data.positions].astype(np.float32)
-        self.labels = torch.from_numpy(labels).to(device)
+        self.labels = data.labels().to(device)
+
         self.lengths: dict[Modality, Int64[np.ndarray, "n"]] = {}
         self.starts: dict[Modality, Int64[Tensor, "n"]] = {}
-        self.tables: dict[Modality, Float[Tensor, "rows dim"]] = {}
+        self.tables: dict[Modality, Float[Tensor, "entries dim"]] = {}
         for m, dim in data.dims.items():
-            sequences = [data.train_split.sample(int(i)).sequences.get(m) for i in data.positions]
-            known = [np.zeros((0, dim), np.float32) if x is None else x for x in sequences]
-            if (standardizer := data.standardizer) is not None:
-                known = [standardizer(m, x) for x in known]
-            lengths = np.array([len(x) for x in known], np.int64)
-            # row 0 is what padding reads
-            flat = np.concatenate([np.zeros((1, dim), np.float32), *known])
+            sequences = self._sequences(data, m, dim)
+            lengths = np.array([len(x) for x in sequences], np.int64)
+            # entry 0 is what padding reads
+            flat = np.concatenate([np.zeros((1, dim), np.float32), *sequences])
+            starts = 1 + np.cumsum(lengths) - lengths
             self.lengths[m] = lengths
-            self.starts[m] = torch.from_numpy(1 + np.cumsum(lengths) - lengths).to(device)
+            self.starts[m] = torch.from_numpy(starts).to(device)
             self.tables[m] = torch.from_numpy(flat).to(device)
+
+    @staticmethod
+    def _sequences(data: TrainingData, m: Modality, dim: int) -> list[np.ndarray]:
+        """Return one modality of all used samples, standardised; no steps where it is missing."""
+        found = []
+        for position in data.positions:
+            x = data.train_split.sample(int(position)).sequences.get(m)
+            if x is None:
+                x = np.zeros((0, dim), np.float32)
+            if data.standardizer is not None:
+                x = data.standardizer(m, x)
+            found.append(x)
+        return found
 
     @staticmethod
     def size(data: TrainingData) -> int:
         """Bytes they would take."""
-        split, positions = data.train_split, data.positions
-        return sum(4 * dim * int(split.lengths(m)[positions].sum()) for m, dim in data.dims.items())
+        used_bytes = 0
+        for m, dim in data.dims.items():
+            steps = int(data.train_split.lengths(m)[data.positions].sum())
+            used_bytes += 4 * dim * steps
+        return used_bytes
 
-    def batch(self, chosen: Int64[np.ndarray, "_"]) -> Batch:
-        """Return the same batch as ``data.batch(chosen)``, on the device."""
-        longest = {m: max(1, int(x[chosen].max())) for m, x in self.lengths.items()}
+    def batch(self, numbers: Int64[np.ndarray, "_"]) -> Batch:
+        """Return the same batch as ``data.batch(numbers)``, on the device."""
+        longest = {m: max(1, int(x[numbers].max())) for m, x in self.lengths.items()}
         if self.aligned:
             longest = dict.fromkeys(longest, max(longest.values()))
-        rows = torch.from_numpy(chosen).to(self.device, non_blocking=True)
+
+        samples = torch.from_numpy(numbers).to(self.device, non_blocking=True)
         values: dict[Modality, Tensor] = {}
         masks: dict[Modality, Bool[Tensor, "batch _"]] = {}
         for m, table in self.tables.items():
-            lengths = torch.from_numpy(self.lengths[m][chosen]).to(self.device, non_blocking=True)
+            lengths = torch.from_numpy(self.lengths[m][numbers]).to(self.device, non_blocking=True)
             steps = torch.arange(longest[m], device=self.device)
-            masks[m] = steps < lengths[:, None]
-            places = torch.where(masks[m], self.starts[m][rows][:, None] + steps, 0)
-            values[m] = table[places]
-        return Batch(values, masks, self.labels[rows], [self.ids[i] for i in chosen])
+            masks[m] = steps < lengths[:, None]  # (B, T)
+            entries = torch.where(masks[m], self.starts[m][samples][:, None] + steps, 0)
+            values[m] = table[entries]  # (B, T, dim)
+        return Batch(values, masks, self.labels[samples], [self.ids[i] for i in numbers])
 
 
 class Feeder:
@@ -79,37 +96,43 @@ class Feeder:
     """
 
     def __init__(self, data: TrainingData, device: torch.device) -> None:
-        self.data, self.device = data, device
+        self.data = data
+        self.device = device
         self.resident: ResidentSamples | None = None
         self.ahead: ThreadPoolExecutor | None = None
         self.next: tuple[bytes, Future[Batch]] | None = None
-        if device.type == "cuda":
-            free = torch.cuda.mem_get_info(device)[0]
-            if ResidentSamples.size(data) <= SHARE_OF_MEMORY * free:
-                self.resident = ResidentSamples(data, device)
-            else:
-                self.ahead = ThreadPoolExecutor(1)
+        if device.type != "cuda" or is_plain():
+            return
+
+        free = torch.cuda.mem_get_info(device)[0]
+        if ResidentSamples.size(data) <= SHARE_OF_MEMORY * free:
+            self.resident = ResidentSamples(data, device)
+        else:
+            self.ahead = ThreadPoolExecutor(1)
 
     def batch(
-        self, chosen: Int64[np.ndarray, "_"], following: Int64[np.ndarray, "_"] | None = None
+        self, numbers: Int64[np.ndarray, "_"], following: Int64[np.ndarray, "_"] | None = None
     ) -> Batch:
         """Return a batch of used training samples.
 
         Args:
-            chosen: their places in ``data.positions``.
-            following: those of the batch after it, to be prepared meanwhile.
+            numbers: of the samples.
+            following: numbers of the batch after it, to be prepared meanwhile.
         """
         if self.resident is not None:
-            return self.resident.batch(chosen)
+            return self.resident.batch(numbers)
         if self.ahead is None:
-            return self.data.batch(chosen).to(self.device)
-        known = self.next is not None and self.next[0] == chosen.tobytes()
-        batch = self.next[1].result() if known and self.next else self.data.batch(chosen)
+            return self.data.batch(numbers).to(self.device)
+
+        if self.next is not None and self.next[0] == numbers.tobytes():
+            batch = self.next[1].result()
+        else:
+            batch = self.data.batch(numbers)
         self.next = None
         if following is not None:
             self.next = following.tobytes(), self.ahead.submit(self._pinned, following)
         return batch.to(self.device)
 
-    def _pinned(self, chosen: Int64[np.ndarray, "_"]) -> Batch:
-        batch = self.data.batch(chosen)
+    def _pinned(self, numbers: Int64[np.ndarray, "_"]) -> Batch:
+        batch = self.data.batch(numbers)
         return batch.pin_memory() if self.device.type == "cuda" else batch

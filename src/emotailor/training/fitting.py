@@ -2,13 +2,13 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from emotailor.errors import ModelError
 from emotailor.models.base import FittedModel
 from emotailor.training.checkpoint import Progress, damage_of, read_progress, save_progress
+from emotailor.training.history import EpochRecord, write_history
 from emotailor.training.model_folder import save_model
 from emotailor.training.progress import Reporter
 from emotailor.training.run_config import RunConfig
@@ -66,16 +66,11 @@ class Fitter:
         model.fit(self.data.batch(places[i : i + size]) for i in range(0, count, size))
         model.eval()
         thresholds, valid = validate(model, self.data, self.config)
-        record: dict[str, Any] = {
-            "epoch": 1,
-            "step": 1,
-            "train": {},
-            "valid": valid,
-            "seconds": round(time.monotonic() - started, 3),
-        }
+        seconds = round(time.monotonic() - started, 3)
+        record = EpochRecord(epoch=1, step=1, train={}, valid=valid, seconds=seconds)
         card = describe_model(self.config, self.data, thresholds, record)
         save_model(self.folder.model, card, model, self.data.standardizer)
-        self.folder.write_history([record])
+        write_history(self.folder.path, [record])
         save_progress(
             self.folder.checkpoint,
             Progress(epoch=1, step=1, history=[record], best=record, finished=True),

@@ -1,49 +1,54 @@
 """The one training loop of all neural models.
 
-Data order depends on (seed, epoch) alone and every random state is in the checkpoint, so a training
-that was killed at any moment goes on and ends, on CPU, with bit-identical weights.
+Data order depends on (seed, epoch) alone and every random state is in the checkpoint. So a training
+that was killed at any moment is resumed and ends, on CPU, with bit-identical weights.
+
+``Trainer`` is what callers see. ``_Training`` is one call of its ``train``: it holds the model, the
+step that changes it (``TrainingStep``) and where the training stands (``Progress``).
 """
 
-import copy
 import math
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from jaxtyping import Float
+from jaxtyping import Float, Int64
+from numpy import ndarray
 from torch import Tensor
 
-from emotailor.data.batching import epoch_batches, split_by_steps
 from emotailor.errors import InterruptedRunError, ModelError
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
-from emotailor.models.base import EmotionModel
+from emotailor.nn.plain import plain_paths
 from emotailor.training.checkpoint import (
-    STATE_FILE,
     Progress,
     damage_of,
+    has_checkpoint,
     load_checkpoint,
     read_progress,
     save_checkpoint,
 )
-from emotailor.training.config import TrainingConfig
 from emotailor.training.feeding import Feeder
+from emotailor.training.history import EpochRecord, write_history
 from emotailor.training.model_folder import save_model
-from emotailor.training.optimizer import build_optimizer, learning_rate
+from emotailor.training.optimizer import rate_of_step
+from emotailor.training.order import check_weights, epoch_order
 from emotailor.training.progress import Reporter
 from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import RunFolder, TrainResult, stop_requests
 from emotailor.training.setup import TrainingData, choose_device
-from emotailor.training.threads import backward_of_parts, worker_threads
+from emotailor.training.step import TrainingStep, new_accelerator
+from emotailor.training.threads import Workers, worker_threads
 from emotailor.training.validation import describe_model, validate
 
 REPORT_STEPS = 10
-CPU_PART_STEPS = 640  # steps of each modality that one thread computes at once on a CPU
+
+Numbers = Int64[ndarray, "_"]
+"""Numbers of used training samples; see ``TrainingData``."""
 
 
 class Trainer:
@@ -51,8 +56,11 @@ class Trainer:
 
     Args:
         config: everything that determines the run.
-        run: the run folder; created, or continued where it stopped.
+        run: the run folder; created, or resumed where it stopped.
         reporter: is told what happens.
+
+    Attributes:
+        data: the data set as the system is trained on it.
 
     Raises:
         DataError: the data set cannot be used.
@@ -60,254 +68,242 @@ class Trainer:
     """
 
     def __init__(self, config: RunConfig, run: Path, reporter: Reporter | None = None) -> None:
-        self.config, self.folder = config, RunFolder(run)
-        self.training: TrainingConfig = config.training
+        self.config = config
+        self.folder = RunFolder(run)
         self.reporter = reporter or Reporter()
         self.data = TrainingData(config, self.reporter)
 
-    # ------------------------------------------------------------------ one run
-
     def train(self) -> TrainResult:
-        """Train to the end, or go on where an earlier call was stopped.
+        """Train to the end, or resume where an earlier call was stopped.
 
         Raises:
             InterruptedRunError: SIGINT or SIGTERM arrived; the checkpoint is saved.
             ModelError: the loss became NaN or infinite, or what an earlier call stored is damaged.
         """
-        device = choose_device(self.training.device)
-        # accelerate keeps one global state; a second run in this process may need another one
-        AcceleratorState._reset_state(reset_partial_state=True)
-        self.accelerator = Accelerator(cpu=device.type == "cpu", device_placement=False)
-        alone = self.accelerator.num_processes == 1
-        self.device = device if alone else self.accelerator.device
-        if not self.accelerator.is_main_process:  # the main process writes and speaks for all
+        device = choose_device(self.config.training.device)
+        accelerator = new_accelerator(device)
+        if accelerator.num_processes > 1:
+            device = accelerator.device
+
+        if not accelerator.is_main_process:  # the main process writes and speaks for all
             self.reporter = Reporter()
-            self.accelerator.wait_for_everyone()
-            return self._train_or_return()
+            accelerator.wait_for_everyone()
+            return self._train_or_return(device, accelerator)
+
         with self.folder.held(), self.reporter:
             self.folder.claim(self.config, self.data.dataset.card.fingerprint)
-            self.accelerator.wait_for_everyone()
-            return self._train_or_return()
+            accelerator.wait_for_everyone()
+            return self._train_or_return(device, accelerator)
 
-    def _train_or_return(self) -> TrainResult:
-        progress = read_progress(self.folder.checkpoint) or Progress()
-        self.damage = None if progress.best is None else damage_of(self.folder.model)
-        if progress.finished and progress.best is not None and self.damage is None:
+    def _train_or_return(self, device: torch.device, accelerator: Accelerator) -> TrainResult:
+        """Train, unless that has been done and the selected model is whole."""
+        found = read_progress(self.folder.checkpoint) or Progress()
+        damage = None if found.best is None else damage_of(self.folder.model)
+        if found.finished and found.best is not None and damage is None:
             self.reporter.message(f"{self.folder.path} is already trained; nothing to do")
-            return TrainResult(self.folder.path, progress.best, progress.history)
-        if not progress.step and self.folder.model.exists():
+            return TrainResult(self.folder.path, found.best, found.history)
+        if not found.step and self.folder.model.exists():
             self.reporter.message(
                 f"no checkpoint in {self.folder.path}: training starts anew and replaces its model"
             )
-        with stop_requests() as stop, worker_threads(self.device) as self.workers:
-            return self._train(stop)
 
-    @property
-    def use_bf16(self) -> bool:
-        """Whether training steps run in bf16; validation always runs in fp32."""
-        if self.training.precision == "auto":
-            return self.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return self.training.precision == "bf16"
+        with ExitStack() as stack:
+            stop = stack.enter_context(stop_requests())
+            plain = self.config.training.plain
+            stack.enter_context(plain_paths() if plain else nullcontext())
+            workers = stack.enter_context(worker_threads(device))
+            training = _Training(self, device, accelerator, workers, stop)
+            training.resume(damage)
+            return training.run()
 
-    def _train(self, stop: list[int]) -> TrainResult:
-        settings = self.training
-        self.model = self.data.build().to(self.device)
-        self.optimizer = build_optimizer(self.model, settings)
-        self.feeder = Feeder(self.data, self.device)
-        self.averaged = copy.deepcopy(self.model) if settings.average else None
+
+class _Training:
+    """One call of ``Trainer.train``.
+
+    Args:
+        trainer: what is trained on what, and where to.
+        device: to train on.
+        accelerator: runs the steps.
+        workers: threads to compute with.
+        stop: signals that asked to stop, so far; grows while the training runs.
+
+    Attributes:
+        step: the model, its optimizer, and how a batch becomes an update.
+        progress: where the training stands; all of it is in a checkpoint.
+        sums: loss name -> sum over the samples of this epoch, on the device. ``progress.sums`` has
+            them as numbers whenever they are read.
+        saved_step: the update after which the last checkpoint was saved.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        device: torch.device,
+        accelerator: Accelerator,
+        workers: Workers,
+        stop: list[int],
+    ) -> None:
+        self.config = trainer.config
+        self.settings = trainer.config.training
+        self.folder = trainer.folder
+        self.reporter = trainer.reporter
+        self.data = trainer.data
+        self.device = device
+        self.is_main = accelerator.is_main_process
+        self.stop = stop
+
+        model = self.data.build().to(device)
+        self.step = TrainingStep(model, self.settings, workers, accelerator)
+        self.feeder = Feeder(self.data, device)
+        self.sampling_weights = check_weights(
+            model.sampling_weights(self.data.labels()), len(self.data.positions)
+        )
         self.progress = Progress()
-        if (self.folder.checkpoint / STATE_FILE).is_file():
-            self.progress = load_checkpoint(
-                self.folder.checkpoint, self._state(), self.optimizer, self.device
-            )
-            if self.damage is not None:
-                self._restore_model(self.damage)
-            if not self.progress.finished:
-                self.reporter.message(
-                    f"going on in {self.folder.path} at epoch {self.progress.epoch + 1}, "
-                    f"step {self.progress.step}"
-                )
-        self.trained, self.stepper = self.accelerator.prepare(self.model, self.optimizer)
-        self.saved_step = self.progress.step
-        self.total_steps = settings.epochs * math.ceil(self.batches_per_epoch / settings.accumulate)
-        self.reporter.start(self.total_steps, self.progress.step)
-        while not self.progress.finished:
-            self._finish_epoch(self._run_epoch(stop))
-            self.progress.finished = self._is_finished()
-            self._save_checkpoint(needed=self.progress.finished or bool(stop))
-            if not self.progress.finished:
-                self._stop_if_asked(stop)
-        assert self.progress.best is not None
-        return TrainResult(self.folder.path, self.progress.best, self.progress.history)
-
-    def _restore_model(self, damage: ModelError) -> None:
-        """Store the selected model again, which the checkpoint has at the end of its epoch.
-
-        Raises:
-            ModelError: training has gone on since.
-        """
-        progress = self.progress
-        assert progress.best is not None
-        if progress.batch or progress.best["epoch"] != progress.epoch:
-            raise ModelError(
-                f"the selected model of {self.folder.path} is damaged: {damage.found}",
-                expected=f"the model of epoch {progress.best['epoch']}; the checkpoint is of later "
-                "steps, so it cannot be made from that",
-                fix=f"put {self.folder.model} back from a copy, or remove {self.folder.path} and "
-                "train again",
-            )
-        thresholds, _ = validate(self.kept, self.data, self.config)
-        self._save_model(thresholds, progress.best)
-        self.reporter.message(f"{damage.found}; it is restored from the checkpoint")
+        self.sums: dict[str, Float[Tensor, ""]] = {}
+        self.saved_step = 0
 
     @property
     def batches_per_epoch(self) -> int:
         """Batches in one pass over the training split; the last may be smaller."""
-        return math.ceil(len(self.data.positions) / self.training.batch_size)
-
-    def _is_finished(self) -> bool:
-        progress, patience = self.progress, self.training.patience
-        assert progress.best is not None
-        if patience is not None and progress.epoch - progress.best["epoch"] >= patience:
-            self.reporter.message(f"no better epoch for {patience} epochs: stopping early")
-            return True
-        return progress.epoch >= self.training.epochs
-
-    def _state(self) -> dict[str, EmotionModel]:
-        """The models whose parameters belong to a checkpoint."""
-        return {"model": self.model} | ({"averaged": self.averaged} if self.averaged else {})
+        return math.ceil(len(self.data.positions) / self.settings.batch_size)
 
     @property
-    def kept(self) -> EmotionModel:
-        """The model that is validated and kept: the average of parameters, if there is one."""
-        return self.averaged or self.model
+    def total_steps(self) -> int:
+        """Updates of the whole training."""
+        per_epoch = math.ceil(self.batches_per_epoch / self.settings.accumulate)
+        return self.settings.epochs * per_epoch
 
-    def _save_checkpoint(self, *, needed: bool) -> None:
-        """Save if ``needed``, or if the last checkpoint is ``checkpoint_steps`` steps old."""
-        due = self.progress.step - self.saved_step >= self.training.checkpoint_steps
-        if (needed or due) and self.accelerator.is_main_process:
-            save_checkpoint(
-                self.folder.checkpoint, self.progress, self._state(), self.optimizer, self.device
-            )
-        if needed or due:
-            self.saved_step = self.progress.step
+    # ------------------------------------------------------------------ one run
 
-    # ------------------------------------------------------------------ one epoch
+    def resume(self, damage: ModelError | None) -> None:
+        """Take up the training where its checkpoint stands, if there is one.
 
-    def _run_epoch(self, stop: list[int]) -> dict[str, float]:
-        """Train on what is left of the epoch; return its mean losses."""
-        progress = self.progress
-        order = epoch_batches(
-            self.data.lengths,
-            self.training.batch_size,
-            seed=self.training.seed,
-            epoch=progress.epoch,
+        Args:
+            damage: what is wrong with the stored model; None where it is whole, or there is none.
+
+        Raises:
+            ModelError: the checkpoint is damaged, or the stored model and past restoring.
+        """
+        if not has_checkpoint(self.folder.checkpoint):
+            return
+
+        self.progress = load_checkpoint(
+            self.folder.checkpoint, self.step.models, self.step.optimizer, self.device
         )
-        self.trained.train()
-        self.sums = {k: torch.tensor(v, device=self.device) for k, v in progress.sums.items()}
-        clock = time.monotonic()
-        means = {k: v / progress.samples for k, v in progress.sums.items()}
-        while progress.batch < self.batches_per_epoch:
-            self._optimizer_step(order)
-            last = progress.batch == self.batches_per_epoch
-            # reading the losses waits for the device: not at every step
-            if last or stop or progress.step % REPORT_STEPS == 0:
-                progress.sums = {k: float(v) for k, v in self.sums.items()}
-                means = {k: v / progress.samples for k, v in progress.sums.items()}
-                self._check_finite(means)
-                self.reporter.step(progress.step, progress.samples, means)
-                progress.seconds += time.monotonic() - clock
-                clock = time.monotonic()
-                self._save_checkpoint(needed=bool(stop))
-                self._stop_if_asked(stop)
-        return means
+        self.saved_step = self.progress.step
+        if damage is not None:
+            self._restore_model(damage)
+        if not self.progress.finished:
+            self.reporter.message(
+                f"going on in {self.folder.path} at epoch {self.progress.epoch + 1}, "
+                f"step {self.progress.step}"
+            )
 
-    def _stop_if_asked(self, stop: list[int]) -> None:
-        if stop:
+    def run(self) -> TrainResult:
+        """Train all epochs that are left."""
+        progress = self.progress
+        self.reporter.start(self.total_steps, progress.step)
+        while not progress.finished:
+            losses = self._run_epoch()
+            self._finish_epoch(losses)
+            progress.finished = self._is_finished()
+            self._save_checkpoint(needed=progress.finished or bool(self.stop))
+            if not progress.finished:
+                self._stop_if_asked()
+
+        assert progress.best is not None
+        return TrainResult(self.folder.path, progress.best, progress.history)
+
+    def _is_finished(self) -> bool:
+        progress = self.progress
+        patience = self.settings.patience
+        assert progress.best is not None
+        if patience is not None and progress.epoch - progress.best.epoch >= patience:
+            self.reporter.message(f"no better epoch for {patience} epochs: stopping early")
+            return True
+        return progress.epoch >= self.settings.epochs
+
+    def _stop_if_asked(self) -> None:
+        if self.stop:
+            name = signal.Signals(self.stop[0]).name
             raise InterruptedRunError(
-                f"stopped by {signal.Signals(stop[0]).name} in epoch {self.progress.epoch + 1}, "
+                f"stopped by {name} in epoch {self.progress.epoch + 1}, "
                 f"after step {self.progress.step}; all of it is saved in {self.folder.path}",
                 fix="run the same command again to go on from here",
             )
 
-    def _optimizer_step(self, order: list[np.ndarray]) -> None:
-        """Accumulate the gradients of a group of batches and update the parameters."""
-        settings, progress = self.training, self.progress
-        group = min(settings.accumulate, self.batches_per_epoch - progress.batch)
-        for parameters in self.stepper.param_groups:
-            parameters["lr"] = learning_rate(settings, progress.step, self.total_steps)
-        whole = sum(len(order[progress.batch + i]) for i in range(group))
-        for _ in range(group):
-            chosen = order[progress.batch]
-            parts = self._parts(chosen)
-            self.following = self._following(order)
-            shares = [self._share(part, chosen) for part in parts]
-            weights = [share * len(chosen) / whole for share in shares]
-            found = backward_of_parts(
-                self.model,
-                self._loss,
-                parts,
-                weights,
-                self.workers,
-                backward=self.accelerator.backward,
-            )
-            for share, losses in zip(shares, found, strict=True):
-                for name, value in losses.items():
-                    old = self.sums.get(name, torch.zeros((), device=self.device))
-                    self.sums[name] = old + value.float() * (share * len(chosen))
-            progress.batch += 1
-            progress.samples += len(chosen)
-        if settings.clip_norm:
-            self.accelerator.clip_grad_norm_(self.trained.parameters(), settings.clip_norm)
-        self.stepper.step()
-        self.stepper.zero_grad()
-        progress.step += 1
-        if self.averaged is not None:
-            # early on the average forgets faster, or it would remember the random start for long
-            decay = min(settings.average, progress.step / (10 + progress.step))
-            with torch.no_grad():
-                torch._foreach_lerp_(
-                    list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay
-                )
-                for kept, now in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-                    kept.copy_(now)
+    # ------------------------------------------------------------------ one epoch
 
-    def _loss(self, part: np.ndarray) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """Return the objective on some samples, and what is to be reported of it."""
-        batch = self.feeder.batch(part, self.following)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bf16):
-            output = self.trained(batch)
-            loss = self.model.total_loss(output)
-        losses = {"total": loss, **output.losses}
-        return loss, {name: value.detach() for name, value in losses.items()}
+    def _run_epoch(self) -> dict[str, float]:
+        """Train on what is left of the epoch; return its mean losses."""
+        progress = self.progress
+        batches = epoch_order(
+            self.data.lengths, self.settings, progress.epoch, self.sampling_weights
+        )
+        self.step.train_mode()
+        self.sums = {
+            name: torch.tensor(value, device=self.device) for name, value in progress.sums.items()
+        }
+        means = self._means()
+        clock = time.monotonic()
 
-    def _parts(self, chosen: np.ndarray) -> list[np.ndarray]:
-        """What of a batch is computed at once; the gradients of the parts add up to the batch's.
+        while progress.batch < self.batches_per_epoch:
+            self._make_update(batches)
+            # reading the losses waits for the device: not at every step
+            is_last = progress.batch == self.batches_per_epoch
+            if not (is_last or self.stop or progress.step % REPORT_STEPS == 0):
+                continue
 
-        On one CPU parts of similar length whose activations fit its caches are faster than the
-        whole batch, take a fraction of the memory, hold hardly any padding, and each thread can
-        have its own.
+            progress.sums = {name: float(value) for name, value in self.sums.items()}
+            means = self._means()
+            self._check_finite(means)
+            self.reporter.step(progress.step, progress.samples, means)
+            progress.seconds += time.monotonic() - clock
+            clock = time.monotonic()
+            self._save_checkpoint(needed=bool(self.stop))
+            self._stop_if_asked()
+        return means
+
+    def _make_update(self, batches: list[Numbers]) -> None:
+        """Add the gradients of the next batches of the epoch, and update the parameters once.
+
+        Args:
+            batches: of the whole epoch; ``progress.batch`` of them are done.
         """
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        if world > 1:  # each process takes its share; none may be left without work
-            return [chosen[rank::world] if len(chosen) >= world else chosen]
-        if self.device.type != "cpu" or not self.model.sample_means:
-            return [chosen]
-        lengths = self.data.lengths[chosen]
-        parts = split_by_steps(lengths, CPU_PART_STEPS, self.workers.count)
-        return [chosen[part] for part in parts]
+        progress = self.progress
+        accumulated = batches[progress.batch : progress.batch + self.settings.accumulate]
+        update_size = sum(len(batch) for batch in accumulated)
+        for batch in accumulated:
+            following = batches[progress.batch + 1 : progress.batch + 2]
+            load = partial(self.feeder.batch, following=self._first_part(following))
+            parts = self._parts_of(batch)
+            found = self.step.add_batch(parts, load, batch_size=len(batch), update_size=update_size)
 
-    def _following(self, order: list[np.ndarray]) -> np.ndarray | None:
-        """The samples to prepare while the device computes, where that is done in advance."""
-        later = order[self.progress.batch + 1 : self.progress.batch + 2]
-        return self._parts(later[0])[0] if later and self.feeder.ahead is not None else None
+            for part in found:
+                for name, mean in part.losses.items():
+                    old = self.sums.get(name, torch.zeros((), device=self.device))
+                    self.sums[name] = old + mean.float() * part.samples
+            progress.batch += 1
+            progress.samples += len(batch)
 
-    def _share(self, part: np.ndarray, chosen: np.ndarray) -> float:
-        """The weight of a part, so that the gradients of the whole batch come out as its mean."""
-        if len(part) == len(chosen):
-            return 1.0
-        # distributed training averages over the processes what it should add up
-        return len(part) / len(chosen) * self.accelerator.num_processes
+        rate = rate_of_step(self.step.model, self.settings, progress.step, self.total_steps)
+        progress.step += 1
+        self.step.update(rate, progress.step)
+
+    def _parts_of(self, batch: Numbers) -> list[Numbers]:
+        """Return the samples of each part of a batch that is computed at once."""
+        return [batch[rows] for rows in self.step.rows_of_parts(self.data.lengths[batch])]
+
+    def _first_part(self, following: list[Numbers]) -> Numbers | None:
+        """Return the samples to prepare while the device computes, where that is done ahead."""
+        if not following or self.feeder.ahead is None:
+            return None
+        return self._parts_of(following[0])[0]
+
+    def _means(self) -> dict[str, float]:
+        """Return the mean losses of the epoch so far."""
+        progress = self.progress
+        return {name: value / progress.samples for name, value in progress.sums.items()}
 
     def _check_finite(self, means: Mapping[str, float]) -> None:
         wrong = {name: value for name, value in means.items() if not math.isfinite(value)}
@@ -321,32 +317,74 @@ class Trainer:
 
     def _finish_epoch(self, train_losses: Mapping[str, float]) -> None:
         """Validate, keep the model if it is the best, and write the epoch down."""
-        started = time.monotonic()
-        thresholds, valid = validate(self.kept, self.data, self.config)
         progress = self.progress
-        progress.epoch += 1
-        progress.batch = progress.samples = 0
-        progress.sums = {}
+        started = time.monotonic()
+        thresholds, valid = validate(self.step.kept, self.data, self.config)
         progress.seconds += time.monotonic() - started
-        record = {
-            "epoch": progress.epoch,
-            "step": progress.step,
-            "train": dict(train_losses),
-            "valid": valid,
-            "seconds": round(progress.seconds, 3),
-        }
-        progress.history.append(record)
-        better = progress.best is None or valid["micro_f1"] > progress.best["valid"]["micro_f1"]
-        if better:
-            progress.best = record
-        if self.accelerator.is_main_process:
-            if better:
-                self._save_model(thresholds, record)
-            self.folder.write_history(progress.history)
-        self.reporter.epoch(record, best=better)
 
-    def _save_model(
-        self, thresholds: dict[ThresholdMode, Thresholds], record: dict[str, Any]
-    ) -> None:
+        progress.epoch += 1
+        progress.batch = 0
+        progress.samples = 0
+        progress.sums = {}
+        record = EpochRecord(
+            epoch=progress.epoch,
+            step=progress.step,
+            train=dict(train_losses),
+            valid=valid,
+            seconds=round(progress.seconds, 3),
+        )
+        progress.history.append(record)
+
+        best = progress.best
+        is_better = best is None or record.score("micro_f1") > best.score("micro_f1")
+        if is_better:
+            progress.best = record
+        if self.is_main:
+            if is_better:
+                self._save_model(thresholds, record)
+            write_history(self.folder.path, progress.history)
+        self.reporter.epoch(record, best=is_better)
+
+    # ------------------------------------------------------------------ what is stored
+
+    def _save_checkpoint(self, *, needed: bool) -> None:
+        """Save if ``needed``, or if the last checkpoint is ``checkpoint_steps`` updates old."""
+        progress = self.progress
+        is_due = progress.step - self.saved_step >= self.settings.checkpoint_steps
+        if not needed and not is_due:
+            return
+
+        if self.is_main:
+            save_checkpoint(
+                self.folder.checkpoint,
+                progress,
+                self.step.models,
+                self.step.optimizer,
+                self.device,
+            )
+        self.saved_step = progress.step
+
+    def _save_model(self, thresholds: dict[ThresholdMode, Thresholds], record: EpochRecord) -> None:
         card = describe_model(self.config, self.data, thresholds, record)
-        save_model(self.folder.model, card, self.kept, self.data.standardizer)
+        save_model(self.folder.model, card, self.step.kept, self.data.standardizer)
+
+    def _restore_model(self, damage: ModelError) -> None:
+        """Store the selected model again, which the checkpoint has at the end of its epoch.
+
+        Raises:
+            ModelError: training has gone on since.
+        """
+        progress = self.progress
+        assert progress.best is not None
+        if progress.batch or progress.best.epoch != progress.epoch:
+            raise ModelError(
+                f"the selected model of {self.folder.path} is damaged: {damage.found}",
+                expected=f"the model of epoch {progress.best.epoch}; the checkpoint is of later "
+                "steps, so it cannot be made from that",
+                fix=f"put {self.folder.model} back from a copy, or remove {self.folder.path} and "
+                "train again",
+            )
+
+        thresholds, _ = validate(self.step.kept, self.data, self.config)
+        self._save_model(thresholds, progress.best)
+        self.reporter.message(f"{damage.found}; it is restored from the checkpoint")

@@ -72,6 +72,16 @@ class ModelCard(BaseModel):
     device: str | None = None  # that it was trained on
     weights: FileCard | None = None
 
+    @property
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the training data; None for an imported model."""
+        return self.data.get("fingerprint")
+
+    @property
+    def selected_epoch(self) -> int | None:
+        """The epoch whose model was kept; None for an imported model."""
+        return self.selection.get("epoch")
+
     @model_validator(mode="after")
     def _check(self) -> "ModelCard":
         if len(set(self.label_names)) != len(self.label_names):

@@ -1,5 +1,6 @@
 """The optimizers and the learning-rate schedule of the two recipes."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -7,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from emotailor.errors import ModelError
 from emotailor.models.base import EmotionModel
+from emotailor.nn.plain import is_plain
 from emotailor.training.config import TrainingConfig
 
 
@@ -54,27 +57,50 @@ class BertAdam(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
             for p in params:
                 if not self.state[p]:
                     self.state[p]["exp_avg"] = torch.zeros_like(p)
                     self.state[p]["exp_avg_sq"] = torch.zeros_like(p)
-            for part in _cached_parts(params):
-                self._update(part, group)
+
+            if is_plain():
+                for p in params:
+                    self._update_one(p, group)
+            elif params:
+                for part in _cached_parts(params):
+                    self._update(part, group)
         return loss
 
+    def _update_one(self, p: Tensor, group: dict[str, Any]) -> None:
+        """Update one parameter, as the definition says."""
+        assert p.grad is not None
+        first = self.state[p]["exp_avg"]
+        second = self.state[p]["exp_avg_sq"]
+        beta1, beta2 = group["betas"]
+
+        scale = (group["max_norm"] / (p.grad.norm() + 1e-6)).clamp(max=1.0)
+        gradient = p.grad * scale
+        first.mul_(beta1).add_((1 - beta1) * gradient)
+        second.mul_(beta2).add_((1 - beta2) * gradient**2)
+
+        update = first / (second.sqrt() + group["eps"])
+        update = update + group["weight_decay"] * p
+        p.sub_(group["lr"] * update)
+
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """Update some parameters together: the same, an operation for all of them at a time."""
         first = [self.state[p]["exp_avg"] for p in params]
         second = [self.state[p]["exp_avg_sq"] for p in params]
+        beta1, beta2 = group["betas"]
+
         gradients = [p.grad for p in params if p.grad is not None]
         norms = torch.stack(torch._foreach_norm(gradients))
         scales = (group["max_norm"] / (norms + 1e-6)).clamp(max=1.0)
         gradients = list(torch._foreach_mul(gradients, list(scales)))
-        beta1, beta2 = group["betas"]
+
         torch._foreach_lerp_(first, gradients, 1 - beta1)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+
         roots = torch._foreach_sqrt(second)
         torch._foreach_add_(roots, group["eps"])
         updates = torch._foreach_div(first, roots)
@@ -114,8 +140,34 @@ def build_optimizer(model: EmotionModel, config: TrainingConfig) -> Optimizer:
     ]
     if config.optimizer == "bert_adam":
         return BertAdam(groups, config.learning_rate)
+    if is_plain():
+        return torch.optim.AdamW(groups, config.learning_rate, foreach=False)
     # one pass over the parameters; on the CPU ten times faster than torch's default
     return torch.optim.AdamW(groups, config.learning_rate, fused=True)
+
+
+def rate_of_step(model: EmotionModel, config: TrainingConfig, step: int, total: int) -> float:
+    """Return the learning rate of an update: the model's own choice, or the schedule's.
+
+    Args:
+        model: may choose by ``learning_rate_factor``.
+        config: peak rate, schedule and warm-up share.
+        step: optimizer step, from 0.
+        total: number of optimizer steps of the whole training.
+
+    Raises:
+        ModelError: the model's factor is negative or not finite.
+    """
+    factor = model.learning_rate_factor(step, total)
+    if factor is None:
+        return learning_rate(config, step, total)
+    if not math.isfinite(factor) or factor < 0:
+        raise ModelError(
+            f"the model's learning_rate_factor({step}, {total}) is {factor}",
+            expected="a number from 0 on, times training.learning_rate",
+            fix="correct the method learning_rate_factor of the model",
+        )
+    return config.learning_rate * factor
 
 
 def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
@@ -131,5 +183,7 @@ def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
     rising = done / max(config.warmup * total, 1)
     if config.schedule == "constant":
         return config.learning_rate * min(rising, 1.0)
+
     falling = (total - step) / max((1 - config.warmup) * total, 1)
-    return config.learning_rate * (rising if done < config.warmup * total else min(falling, 1.0))
+    is_rising = done < config.warmup * total
+    return config.learning_rate * (rising if is_rising else min(falling, 1.0))

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from emotailor.training.history import EpochRecord
 
 _SHORT = {
     "total": "loss",
@@ -52,7 +53,7 @@ class Reporter:
     def step(self, step: int, samples: int, losses: Mapping[str, float]) -> None:
         """Some optimizer steps are done; ``samples`` and mean ``losses`` of the epoch so far."""
 
-    def epoch(self, record: Mapping[str, Any], *, best: bool) -> None:
+    def epoch(self, record: EpochRecord, *, best: bool) -> None:
         """An epoch is done and validated."""
 
     def message(self, text: str) -> None:
@@ -113,18 +114,18 @@ class ConsoleReporter(Reporter):
         self._losses.plain = describe_losses(losses)
         self._bar.update(self._task, completed=step, speed=f"{speed:.0f}")
 
-    def epoch(self, record: Mapping[str, Any], *, best: bool) -> None:
+    def epoch(self, record: EpochRecord, *, best: bool) -> None:
         """Print losses and validation scores of the epoch."""
         self._samples, self._since = 0, time.monotonic()
-        valid = record["valid"]
+        valid = record.valid
         star = "  [green]best[/green]" if best else ""
         # one line in a log; in a narrow terminal two that are not broken anywhere
         between = "\n  " if self._live and self.console.width < 140 else "  |  "
         self.console.print(
-            f"epoch {record['epoch']:>3}  valid loss {valid['loss']:.4f}"
+            f"epoch {record.epoch:>3}  valid loss {valid['loss']:.4f}"
             f"  acc {valid['accuracy']:.3f}  micro-F1 {valid['micro_f1']:.3f}"
-            f"  ({record['seconds']:.1f} s){star}"
-            + (between + describe_losses(record["train"]) if record["train"] else ""),
+            f"  ({record.seconds:.1f} s){star}"
+            + (between + describe_losses(record.train) if record.train else ""),
             highlight=False,
             soft_wrap=True,
         )

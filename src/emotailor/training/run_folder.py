@@ -1,37 +1,34 @@
 """The folder of a run: who may write it, whose it is, and what a stop leaves in it."""
 
-import json
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from emotailor.errors import ConfigError
-from emotailor.files import write_json, write_text
 from emotailor.folders import FolderKind, held, is_held
-from emotailor.training.checkpoint import STATE_FILE
+from emotailor.training.checkpoint import has_checkpoint
+from emotailor.training.history import METRICS_FILE, EpochRecord
 from emotailor.training.run_config import RunConfig
-
-CONFIG_FILE = "config.json"
-METRICS_FILE = "metrics.jsonl"
+from emotailor.training.stored_config import (
+    CONFIG_FILE,
+    is_run_config,
+    read_run_config,
+    write_run_config,
+)
 
 STOP_SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform == "win32":
     STOP_SIGNALS.append(signal.SIGBREAK)  # Windows has no SIGTERM between processes
 
 
-def _is_identity(content: Any) -> bool:
-    """Return whether a ``config.json`` is one that a training wrote."""
-    return isinstance(content, dict) and set(content) == {"config", "fingerprint"}
-
-
 FOLDER = FolderKind(
     name="run folder",
     marker=CONFIG_FILE,
-    recognises=_is_identity,
+    recognises=is_run_config,
     writes=(METRICS_FILE,),  # of a run that has trained nothing yet
 )
 
@@ -42,13 +39,13 @@ class TrainResult:
 
     Attributes:
         run: the run folder; its model is ``run / "model"``.
-        best: epoch, losses and validation scores of the selected model.
-        history: one such record per epoch.
+        best: record of the epoch whose model was selected.
+        history: one record per epoch.
     """
 
     run: Path
-    best: Mapping[str, Any]
-    history: list[dict[str, Any]]
+    best: EpochRecord
+    history: list[EpochRecord]
 
 
 class RunFolder:
@@ -95,38 +92,23 @@ class RunFolder:
         Raises:
             ConfigError: it holds something else, or a run with other settings.
         """
-        file = self.path / CONFIG_FILE
-        identity = {"config": config.to_json(), "fingerprint": fingerprint}
-        if not (self.checkpoint / STATE_FILE).is_file() and not self.model.exists():
+        if not has_checkpoint(self.checkpoint) and not self.model.exists():
             FOLDER.check(self.path)
-            write_json(file, identity)  # nothing has been trained here yet
+            write_run_config(self.path, config, fingerprint)  # nothing has been trained here yet
             return
-        try:
-            old = json.loads(file.read_text(encoding="utf-8"))
-            # settings that came after the run was started have their defaults
-            old["config"] = RunConfig.parse(old["config"]).to_json()
-        except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
-            what = "is missing" if isinstance(error, FileNotFoundError) else "is damaged"
-            raise ConfigError(
-                f"{file} {what}: nothing says with which settings {self.path} was trained",
-                expected="the file that the training wrote",
-                fix="put it back from a copy, or choose another --out (the model still works)",
-            ) from None
-        differences = _differences(old, identity)
+
+        stored = read_run_config(self.path)
+        there = {"config": stored.config.to_json(), "fingerprint": stored.fingerprint}
+        now = {"config": config.to_json(), "fingerprint": fingerprint}
         # where the data lie and on what device may change without changing the run
         ignored = ("config.data.path:", "config.training.device:", "config.training.checkpoint")
-        differences = [line for line in differences if not line.startswith(ignored)]
+        differences = [line for line in _differences(there, now) if not line.startswith(ignored)]
         if differences:
             raise ConfigError(
                 f"{self.path} holds a run with other settings: " + "; ".join(differences[:5]),
-                expected="the settings it was started with, to go on with it",
+                expected="the settings it was started with, to resume it",
                 fix="choose another --out, or remove that folder",
             )
-
-    def write_history(self, history: list[dict[str, Any]]) -> None:
-        """Write ``metrics.jsonl``, one record per epoch."""
-        lines = [json.dumps(entry, allow_nan=False) + "\n" for entry in history]
-        write_text(self.path / METRICS_FILE, "".join(lines))
 
 
 @contextmanager

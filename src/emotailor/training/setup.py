@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 
 from emotailor.data.batching import Batch, Standardizer, collate
 from emotailor.data.dataset import Split
@@ -67,18 +67,26 @@ def device_name(device: torch.device) -> str:
 class TrainingData:
     """A stored data set as one system is trained on it.
 
+    A sample is named in three ways, and each has one word:
+
+    - *position*: where it is in the stored split, from 0;
+    - *number*: which one it is of the samples used for training, from 0; the sample of number i is
+      at ``positions[i]``. The batches of an epoch are arrays of numbers;
+    - *row*: where it is in one batch, from 0.
+
     Args:
         config: of the run.
         reporter: is told of samples that cannot be used.
 
     Attributes:
         dataset: as stored.
-        train_split: of it; ``positions`` are those of its samples that have one of the modalities.
-        valid_split: of it.
+        train_split: the samples to train on.
+        valid_split: the samples to validate on.
+        positions: (n,), positions of the used samples: those that have one of the modalities.
         dims: modality -> feature width, of the modalities the system takes.
         alignment: what is put before the system, for this data set.
-        lengths: (n,), steps of each used training sample: of its longest modality, or of what all
-            are aligned to.
+        lengths: (n,), by number, steps of each used sample: of its longest modality, or of what
+            all are aligned to.
         standardizer: applied to every sequence, or None.
 
     Raises:
@@ -140,19 +148,24 @@ class TrainingData:
         """The labels, in the order of the model's outputs."""
         return self.dataset.label_names
 
-    def batch(self, chosen: Int64[np.ndarray, "_"]) -> Batch:
-        """Collate used training samples, given by their places in ``positions``."""
-        samples = [self.train_split.sample(int(self.positions[i])) for i in chosen]
+    def batch(self, numbers: Int64[np.ndarray, "_"]) -> Batch:
+        """Collate used training samples, given by their numbers."""
+        samples = [self.train_split.sample(int(self.positions[i])) for i in numbers]
         return collate(
             samples, self.dims, aligned=self.dataset.aligned, standardize=self.standardizer
         )
 
+    def labels(self) -> Float[torch.Tensor, "n labels"]:
+        """Return the labels of the used training samples, by number, (n, L)."""
+        return torch.from_numpy(self.train_split.labels[self.positions]).float()
+
     def statistics(self) -> LabelStatistics:
         """Return what a model may know of the training labels."""
-        labels = torch.from_numpy(self.train_split.labels[self.positions])
         file = self.config.data.label_vectors
-        vectors = None if file is None else torch.from_numpy(read_vectors(file, self.label_names))
-        return LabelStatistics.of(self.label_names, labels, vectors)
+        vectors = None
+        if file is not None:
+            vectors = torch.from_numpy(read_vectors(file, self.label_names))
+        return LabelStatistics.of(self.label_names, self.labels(), vectors)
 
     def build(self) -> EmotionModel:
         """Build a fresh model from the run's seed and show it the training labels.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from emotailor.models.base import EmotionModel
 from emotailor.nn.dropout import own_randomness
+from emotailor.nn.plain import is_plain
 
 Losses = dict[str, Float[Tensor, ""]]
 Item = TypeVar("Item")
@@ -27,10 +28,12 @@ class Workers:
 
     Args:
         count: number of threads.
+        pool: the threads; None for the calling thread alone.
     """
 
     def __init__(self, count: int, pool: ThreadPoolExecutor | None) -> None:
-        self.count, self._pool = count, pool
+        self.count = count
+        self._pool = pool
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """Return ``function`` of every item, in order; the first exception is raised."""
@@ -41,11 +44,12 @@ class Workers:
 
 @contextmanager
 def worker_threads(device: torch.device) -> Iterator[Workers]:
-    """Yield as many workers as torch has threads on a CPU, and one on any other device."""
+    """Yield as many workers as torch has threads on a CPU; one elsewhere and on plain paths."""
     count = torch.get_num_threads() if device.type == "cpu" else 1
-    if count == 1:
+    if count == 1 or is_plain():
         yield Workers(1, None)
         return
+
     try:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield Workers(count, pool)
@@ -74,6 +78,7 @@ def backward_of_parts(
     """
     if len(parts) > 1 and workers.count > 1 and model.parts_in_threads:
         return backward_in_threads(model, loss_of, parts, weights, workers)
+
     found = []
     for part, weight in zip(parts, weights, strict=True):
         loss, losses = loss_of(part)
@@ -107,14 +112,20 @@ def backward_in_threads(
         part, weight, seed = job
         with own_randomness(seed):
             loss, losses = loss_of(part)
+        # not backward(), which would write to the parameters from several threads
         return losses, torch.autograd.grad(loss * weight, parameters, allow_unused=True)
 
     seeds = torch.randint(2**62, (len(parts),)).tolist()
-    results = workers.map(compute, list(zip(parts, weights, seeds, strict=True)))
+    jobs = list(zip(parts, weights, seeds, strict=True))
+    results = workers.map(compute, jobs)
+
+    # added in the order of the parts, whichever thread was done first
     for _, gradients in results:
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None and parameter.grad is None:
+            if gradient is None:
+                continue
+            if parameter.grad is None:
                 parameter.grad = gradient
-            elif gradient is not None and parameter.grad is not None:
+            else:
                 parameter.grad.add_(gradient)
     return [losses for losses, _ in results]

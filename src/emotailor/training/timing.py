@@ -2,10 +2,9 @@
 
 import subprocess
 import sys
-import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,12 +14,15 @@ from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.errors import InterruptedRunError
 from emotailor.models.base import EmotionModel, FittedModel
 from emotailor.models.factory import model_class
+from emotailor.nn.plain import plain_paths
+from emotailor.training.feeding import Feeder
 from emotailor.training.inference import predict_probabilities
-from emotailor.training.loop import Trainer
 from emotailor.training.progress import Reporter
 from emotailor.training.run_config import RunConfig
-from emotailor.training.run_folder import TrainResult
-from emotailor.training.setup import TrainingData
+from emotailor.training.run_folder import stop_requests
+from emotailor.training.setup import TrainingData, choose_device
+from emotailor.training.step import TrainingStep
+from emotailor.training.threads import worker_threads
 
 BUDGET = 1.0  # seconds of steps
 MOST_STEPS = 20
@@ -88,10 +90,10 @@ def time_training(config: RunConfig, threads: int, *, budget: float = BUDGET) ->
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with tempfile.TemporaryDirectory(prefix="emotailor-timing-") as folder:
+        with plain_paths() if config.training.plain else nullcontext():
             if issubclass(model_class(config.system), FittedModel):
                 return _time_fit(config)
-            return _Stopwatch(config, Path(folder) / "run", budget).time()
+            return _time_steps(config, budget)
     finally:
         torch.set_num_threads(before)
 
@@ -101,15 +103,37 @@ def _time_fit(config: RunConfig) -> Speed:
     data = TrainingData(config, Reporter())
     model = data.build()
     setup = time.monotonic() - began
+
     assert isinstance(model, FittedModel)
-    count, size = len(data.positions), config.training.batch_size
+    count = len(data.positions)
+    size = config.training.batch_size
     # spread over the split, so that all labels are among them
-    places = np.unique(np.linspace(0, count - 1, min(count, FIT_SAMPLES)).astype(np.int64))
+    numbers = np.linspace(0, count - 1, min(count, FIT_SAMPLES)).astype(np.int64)
+    numbers = np.unique(numbers)
+
     began = time.monotonic()
-    model.fit(data.batch(places[i : i + size]) for i in range(0, len(places), size))
-    fit = (time.monotonic() - began) * count / len(places)
+    model.fit(data.batch(numbers[i : i + size]) for i in range(0, len(numbers), size))
+    fit = (time.monotonic() - began) * count / len(numbers)
+
     model.eval()
-    return Speed(setup, fit, _time_sample(model, data, size), len(data.valid_split), 1)
+    sample = _time_sample(model, data, size)
+    return Speed(setup, fit, sample, len(data.valid_split), 1)
+
+
+def _time_steps(config: RunConfig, budget: float) -> Speed:
+    settings = config.training
+    began = time.monotonic()
+    device = choose_device(settings.device)
+    data = TrainingData(config, Reporter())
+    with stop_requests() as stop, worker_threads(device) as workers:
+        model = data.build().to(device)
+        step = TrainingStep(model, settings, workers)
+        stopwatch = _Stopwatch(data, step, Feeder(data, device))
+        setup = time.monotonic() - began
+
+        epoch = stopwatch.time_epoch(budget, stop)
+        sample = _time_sample(step.kept, data, settings.batch_size)
+    return Speed(setup, epoch, sample, len(data.valid_split), settings.epochs)
 
 
 def _time_sample(model: EmotionModel, data: TrainingData, batch_size: int) -> float:
@@ -140,73 +164,86 @@ def _part(dataset: EmotionDataset, split: Split, chosen: np.ndarray) -> Split:
     )[split.name]
 
 
-class _Enough(Exception):  # noqa: N818 - it is no error
-    """The steps that are needed have been timed."""
+class _Stopwatch:
+    """Times updates on the most typical batches of the first epoch.
 
+    Args:
+        data: what is trained on.
+        step: makes the updates.
+        feeder: gives the batches.
 
-class _Stopwatch(Trainer):
-    """Trains as a training does, on the most typical batches, until it has been timed."""
+    Attributes:
+        batches: numbers of the samples of each batch; those nearest to the mean work come first.
+        whole: work of the whole epoch.
+    """
 
-    def __init__(self, config: RunConfig, run: Path, budget: float) -> None:
-        self.began, self.budget = time.monotonic(), budget
-        self.taken: list[float] = []  # seconds of each timed update
-        self.work: list[int] = []  # padded steps in it
-        super().__init__(config, run)
+    def __init__(self, data: TrainingData, step: TrainingStep, feeder: Feeder) -> None:
+        self.data = data
+        self.step = step
+        self.feeder = feeder
+        self.settings = data.config.training
+        split = data.train_split
+        self._lengths = [split.lengths(m)[data.positions] for m in data.dims]
 
-    def time(self) -> Speed:
-        """Train for a moment."""
-        try:
-            self.train()
-        except _Enough:
-            pass
-        except InterruptedRunError:
-            raise InterruptedRunError(
-                "stopped while steps were timed; nothing has been trained",
-                fix="run the same command again",
-            ) from None
-        settings = self.training
-        sample = _time_sample(self.kept, self.data, settings.batch_size)
-        epoch = sum(self.taken) / sum(self.work) * self.whole
-        return Speed(self.setup, epoch, sample, len(self.data.valid_split), settings.epochs)
-
-    def _train(self, stop: list[int]) -> TrainResult:
-        self.stop = stop
-        return super()._train(stop)
-
-    def _run_epoch(self, stop: list[int]) -> dict[str, float]:
-        self.setup = time.monotonic() - self.began
-        order = epoch_batches(
-            self.data.lengths, self.training.batch_size, seed=self.training.seed, epoch=0
+        batches = epoch_batches(
+            data.lengths, self.settings.batch_size, seed=self.settings.seed, epoch=0
         )
-        split, positions = self.data.train_split, self.data.positions
-        self.lengths = [split.lengths(m)[positions] for m in self.data.dims]
-        work = np.array([self._steps(batch) for batch in order])
+        work = np.array([self.work(batch) for batch in batches])
+        nearest_first = np.argsort(np.abs(work - work.mean()), kind="stable")
         self.whole = int(work.sum())
-        self.typical = [order[i] for i in np.argsort(np.abs(work - work.mean()), kind="stable")]
-        return super()._run_epoch(stop)
+        self.batches = [batches[i] for i in nearest_first]
 
-    def _optimizer_step(self, order: list[np.ndarray]) -> None:
-        if not hasattr(self, "warm"):  # a first step makes ready what later ones find
-            few = 2 * self.workers.count if self.device.type == "cpu" else None
-            self._timed_step([batch[:few] for batch in self.typical])
-            self.warm = True
-        self.taken.append(self._timed_step(self.typical))
-        used = min(self.training.accumulate, len(order))
-        self.work.append(sum(map(self._steps, self.typical[:used])))
-        self._stop_if_asked(self.stop)
-        if sum(self.taken) >= self.budget or len(self.taken) >= MOST_STEPS:
-            raise _Enough
-        self.typical = self.typical[used:] + self.typical[:used]
+    def work(self, batch: np.ndarray) -> int:
+        """Return how many steps of all modalities a batch is padded to."""
+        return len(batch) * sum(int(lengths[batch].max()) for lengths in self._lengths)
 
-    def _steps(self, batch: np.ndarray) -> int:
-        """How many steps of all modalities a batch is padded to."""
-        return len(batch) * sum(int(lengths[batch].max()) for lengths in self.lengths)
+    def time_epoch(self, budget: float, stop: list[int]) -> float:
+        """Return the seconds that all updates of an epoch are expected to take.
 
-    def _timed_step(self, order: list[np.ndarray]) -> float:
-        began = time.monotonic()
-        self.progress.batch = self.progress.samples = 0
-        super()._optimizer_step(order)
-        self.progress.batch = 0
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.monotonic() - began
+        Args:
+            budget: seconds to spend; one update is timed in any case.
+            stop: signals that asked to stop, so far.
+
+        Raises:
+            InterruptedRunError: one arrived.
+        """
+        step = self.step
+        accumulated = min(self.settings.accumulate, len(self.batches))
+        step.train_mode()
+
+        # a first update makes ready what later ones find
+        few = 2 * step.workers.count if step.device.type == "cpu" else None
+        self.make_update([batch[:few] for batch in self.batches[:accumulated]], 1)
+
+        batches = self.batches
+        seconds = 0.0
+        work = 0
+        for number in range(1, MOST_STEPS + 1):
+            typical = batches[:accumulated]
+            began = time.monotonic()
+            self.make_update(typical, number)
+            seconds += time.monotonic() - began
+            work += sum(map(self.work, typical))
+
+            if stop:
+                raise InterruptedRunError(
+                    "stopped while steps were timed; nothing has been trained",
+                    fix="run the same command again",
+                )
+            if seconds >= budget:
+                break
+            batches = batches[accumulated:] + typical
+        return seconds / work * self.whole
+
+    def make_update(self, batches: list[np.ndarray], number: int) -> None:
+        """Make one update as the training does, and wait for the device."""
+        update_size = sum(map(len, batches))
+        for batch in batches:
+            rows_of_parts = self.step.rows_of_parts(self.data.lengths[batch])
+            parts = [batch[rows] for rows in rows_of_parts]
+            self.step.add_batch(
+                parts, self.feeder.batch, batch_size=len(batch), update_size=update_size
+            )
+        self.step.update(self.settings.learning_rate, number)
+        if self.step.device.type == "cuda":
+            torch.cuda.synchronize(self.step.device)

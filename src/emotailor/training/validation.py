@@ -7,6 +7,7 @@ import numpy as np
 from emotailor.evaluation.metrics import evaluate
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.models.base import EmotionModel
+from emotailor.training.history import EpochRecord
 from emotailor.training.inference import predict_probabilities
 from emotailor.training.model_folder import ModelCard
 from emotailor.training.run_config import RunConfig
@@ -41,7 +42,7 @@ def describe_model(
     config: RunConfig,
     data: TrainingData,
     thresholds: dict[ThresholdMode, Thresholds],
-    record: dict[str, Any],
+    record: EpochRecord,
 ) -> ModelCard:
     """Return the card of a trained model; ``record`` is that of the selected epoch."""
     return ModelCard(
@@ -54,7 +55,7 @@ def describe_model(
         standardized=data.standardizer is not None,
         thresholds=thresholds,
         data={"name": data.dataset.card.name, "fingerprint": data.dataset.card.fingerprint},
-        selection=record,
+        selection=record.to_json(),
         device=device_name(choose_device(config.training.device)),
     )
 

@@ -137,6 +137,16 @@ class CTCAligned(EmotionModel):
         """Show the system the labels."""
         self.model.prepare(statistics)
 
+    def learning_rate_factor(self, step: int, steps: int) -> float | None:
+        """The system's choice."""
+        return self.model.learning_rate_factor(step, steps)
+
+    def sampling_weights(
+        self, labels: Float[Tensor, "samples labels"]
+    ) -> Float[Tensor, "samples"] | None:
+        """The system's choice."""
+        return self.model.sampling_weights(labels)
+
     def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Resize the system's tensors."""
         prefix = "model."

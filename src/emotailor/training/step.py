@@ -1,0 +1,219 @@
+"""One optimizer step, which the training loop, its timing and the benchmarks all make.
+
+- A batch is computed in parts, and the gradients of the parts add up to those of the batch.
+- On a CPU each thread computes parts of its own, where the model allows it.
+- Several batches may be accumulated; every sample of them counts the same.
+- Then the gradient is clipped, the parameters are updated, and so is their average.
+"""
+
+import copy
+from collections.abc import Callable, Sequence, Sized
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from emotailor.data.batching import Batch, split_by_steps
+from emotailor.models.base import EmotionModel
+from emotailor.nn.plain import is_plain
+from emotailor.training.config import TrainingConfig
+from emotailor.training.optimizer import build_optimizer
+from emotailor.training.threads import Losses, Workers, backward_of_parts
+
+CPU_PART_STEPS = 640
+"""Steps of each modality that one thread computes at once on a CPU."""
+
+
+Part = TypeVar("Part", bound=Sized)
+"""Samples that are computed at once: their numbers, or the samples."""
+
+
+@dataclass(frozen=True)
+class PartLosses:
+    """What one part of a batch lost.
+
+    Attributes:
+        losses: name -> mean over the samples of the part; ``total`` is the objective.
+        samples: how many samples the means count for.
+    """
+
+    losses: Losses
+    samples: float
+
+
+def new_accelerator(device: torch.device) -> Accelerator:
+    """Return what runs the same step on one device or on several processes."""
+    # accelerate keeps one global state; a second run in this process may need another one
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=device.type == "cpu", device_placement=False)
+
+
+def computes_in_bf16(precision: str, device: torch.device) -> bool:
+    """Whether training steps run in bf16; validation always runs in fp32.
+
+    Args:
+        precision: ``training.precision``.
+        device: trained on.
+    """
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bf16"
+
+
+class TrainingStep:
+    """A model, its optimizer, and how a batch becomes an update.
+
+    Gradients of batches are added by ``add_batch``, and used by ``update``.
+
+    Args:
+        model: on its device.
+        config: how it is trained.
+        workers: threads to compute with.
+        accelerator: what runs the step; None for one process on the device of the model.
+
+    Attributes:
+        model: the model; under several processes accelerate has a wrapper around it.
+        optimizer: over its parameters.
+        averaged: the model with averaged parameters; None without ``config.average``.
+    """
+
+    def __init__(
+        self,
+        model: EmotionModel,
+        config: TrainingConfig,
+        workers: Workers,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.workers = workers
+        self.device = model.device
+        self.bf16 = computes_in_bf16(config.precision, self.device)
+        self.optimizer = build_optimizer(model, config)
+        self.averaged = copy.deepcopy(model) if config.average else None
+        self._accelerator = accelerator or new_accelerator(self.device)
+        self._wrapped, self._wrapped_optimizer = self._accelerator.prepare(model, self.optimizer)
+
+    @property
+    def kept(self) -> EmotionModel:
+        """The model that is validated and stored: the average of parameters, if there is one."""
+        return self.averaged or self.model
+
+    @property
+    def models(self) -> dict[str, EmotionModel]:
+        """Every model whose parameters belong to a checkpoint, by the name it has there."""
+        if self.averaged is None:
+            return {"model": self.model}
+        return {"model": self.model, "averaged": self.averaged}
+
+    def train_mode(self) -> None:
+        """Switch dropout and the like on."""
+        self._wrapped.train()
+
+    # ------------------------------------------------------------------ gradients
+
+    def rows_of_parts(self, lengths: Int64[np.ndarray, "batch"]) -> list[Int64[np.ndarray, "_"]]:
+        """Return which rows of a batch are computed at once.
+
+        On one CPU, parts of similar length whose activations fit its caches are faster than the
+        whole batch. They take a fraction of the memory, hold hardly any padding, and each thread
+        can have its own.
+
+        Args:
+            lengths: (B,), steps of each sample of the batch.
+        """
+        rows = np.arange(len(lengths))
+        processes = self._accelerator.num_processes
+        if processes > 1:
+            # each process takes its share; none may be left without work
+            if len(rows) < processes:
+                return [rows]
+            return [rows[self._accelerator.process_index :: processes]]
+
+        if self.device.type != "cpu" or not self.model.sample_means or is_plain():
+            return [rows]
+        return split_by_steps(lengths, CPU_PART_STEPS, self.workers.count)
+
+    def add_batch(
+        self,
+        parts: Sequence[Part],
+        load: Callable[[Part], Batch],
+        *,
+        batch_size: int,
+        update_size: int,
+    ) -> list[PartLosses]:
+        """Add the gradients of one batch; return the losses of its parts.
+
+        Args:
+            parts: what of the batch is computed at once, by ``rows_of_parts``.
+            load: part -> its samples on the device; called by the thread that computes the part.
+            batch_size: samples of the batch.
+            update_size: samples of all batches of this update.
+        """
+        # a loss is a mean over the samples of its part: weighted by its share of the batch, it
+        # adds to the mean over the batch
+        shares = [self._share(len(part), batch_size) for part in parts]
+        # and that counts, in the mean over all samples of the update, as much as it has samples
+        weights = [share * batch_size / update_size for share in shares]
+
+        losses = backward_of_parts(
+            self.model,
+            lambda part: self._objective(load(part)),
+            parts,
+            weights,
+            self.workers,
+            backward=self._accelerator.backward,
+        )
+        return [
+            PartLosses(found, share * batch_size)
+            for share, found in zip(shares, losses, strict=True)
+        ]
+
+    def _share(self, part_size: int, batch_size: int) -> float:
+        """Return the share of a part in the mean over its batch."""
+        if part_size == batch_size:
+            return 1.0
+        # distributed training averages over the processes what it should add up
+        return part_size / batch_size * self._accelerator.num_processes
+
+    def _objective(self, batch: Batch) -> tuple[Float[Tensor, ""], Losses]:
+        """Return the objective on some samples, and what is to be reported of it."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            output = self._wrapped(batch)
+            loss = self.model.total_loss(output)
+
+        losses = {"total": loss, **output.losses}
+        return loss, {name: value.detach() for name, value in losses.items()}
+
+    # ------------------------------------------------------------------ update
+
+    def update(self, learning_rate: float, number: int) -> None:
+        """Clip the added gradients, change the parameters by them, and forget them.
+
+        Args:
+            learning_rate: of this update.
+            number: of the update, from 1.
+        """
+        for group in self._wrapped_optimizer.param_groups:
+            group["lr"] = learning_rate
+        if self.config.clip_norm:
+            self._accelerator.clip_grad_norm_(self._wrapped.parameters(), self.config.clip_norm)
+        self._wrapped_optimizer.step()
+        self._wrapped_optimizer.zero_grad()
+        if self.averaged is not None:
+            self._average(self.averaged, number)
+
+    @torch.no_grad()
+    def _average(self, averaged: EmotionModel, number: int) -> None:
+        # early on the average forgets faster, or it would remember the random start for long
+        decay = min(self.config.average, number / (10 + number))
+        kept: list[Tensor] = list(averaged.parameters())
+        trained: list[Tensor] = list(self.model.parameters())
+        torch._foreach_lerp_(kept, trained, 1 - decay)
+        for mine, current in zip(averaged.buffers(), self.model.buffers(), strict=True):
+            mine.copy_(current)

@@ -1,0 +1,105 @@
+"""``config.json``: the settings of a run and the data it was trained on.
+
+The one owner of the file: everybody else reads it by ``read_run_config``.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from emotailor.errors import ConfigError
+from emotailor.files import write_json
+from emotailor.training.run_config import RunConfig
+
+CONFIG_FILE = "config.json"
+SCHEMA_VERSION = 1
+
+_SIGNS = {"config", "fingerprint"}
+"""Keys by which a file is known to be the ``config.json`` of a run."""
+
+
+class StoredConfig(BaseModel):
+    """Everything that determines a run, as stored.
+
+    Attributes:
+        schema_version: version of the format; files from before it was written down have 1.
+        config: the settings; those that came after the run was started have their defaults.
+        fingerprint: of the data set.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    config: RunConfig
+    fingerprint: str
+
+
+def write_run_config(run: Path, config: RunConfig, fingerprint: str) -> None:
+    """Write the settings of a run into its folder.
+
+    Args:
+        run: run folder.
+        config: the settings.
+        fingerprint: of the data set.
+    """
+    stored = {
+        "schema_version": SCHEMA_VERSION,
+        "config": config.to_json(),
+        "fingerprint": fingerprint,
+    }
+    write_json(run / CONFIG_FILE, stored)
+
+
+def read_run_config(run: Path) -> StoredConfig:
+    """Read the settings of a run.
+
+    Args:
+        run: run folder.
+
+    Raises:
+        ConfigError: the file is missing, damaged or of a later version.
+    """
+    file = run / CONFIG_FILE
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise _unusable(file, "is missing") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unusable(file, f"is damaged ({error})") from error
+    if not isinstance(values, Mapping):
+        raise _unusable(file, f"is damaged (it holds a {type(values).__name__})")
+
+    try:
+        config = RunConfig.parse(values.get("config"), "the settings")
+    except ConfigError as error:
+        raise _unusable(file, f"is damaged or of another version ({error.found})") from error
+    try:
+        return StoredConfig.model_validate({**values, "config": config})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise _unusable(file, f"is damaged ({where}: {problem['msg']})") from error
+
+
+def is_run_config(values: object) -> bool:
+    """Whether the content of a JSON file is that of a run's ``config.json``."""
+    return isinstance(values, Mapping) and set(values) - {"schema_version"} == _SIGNS
+
+
+def settings_in(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings in a configuration file, which may be the ``config.json`` of a run."""
+    inner = values.get("config")
+    if "fingerprint" in values and isinstance(inner, Mapping):
+        return inner
+    return values
+
+
+def _unusable(file: Path, what: str) -> ConfigError:
+    return ConfigError(
+        f"{file} {what}: nothing says with which settings {file.parent} was trained",
+        expected="the file that the training wrote",
+        fix="put it back from a copy, or choose another --out (the model still works)",
+    )

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 
 from benchmarks.specification import Specification
-from emotailor.data.batching import Batch, split_by_steps
+from emotailor.data.batching import Batch
 from emotailor.models.base import EmotionModel, FittedModel, LabelStatistics
 from emotailor.models.factory import build_model, model_class
-from emotailor.training.loop import CPU_PART_STEPS
-from emotailor.training.optimizer import build_optimizer, learning_rate
+from emotailor.training.optimizer import learning_rate
 from emotailor.training.run_config import recipe
-from emotailor.training.threads import backward_of_parts, worker_threads
+from emotailor.training.step import TrainingStep
+from emotailor.training.threads import worker_threads
 
 TRAIN_SAMPLES = 16326  # of CMU-MOSEI
 TOTAL_STEPS = 5100  # 20 epochs over them
@@ -39,6 +39,23 @@ def build_prepared(spec: Specification) -> EmotionModel:
     return model
 
 
+def part_of(batch: Batch, rows: torch.Tensor, lengths: torch.Tensor) -> Batch:
+    """Return some rows of a batch, padded to the longest of them alone.
+
+    Args:
+        batch: the whole.
+        rows: of the part.
+        lengths: (B,), steps of each sample.
+    """
+    longest = int(lengths[rows].max())
+    return Batch(
+        {m: x[rows, :longest] for m, x in batch.values.items()},
+        {m: x[rows, :longest] for m, x in batch.masks.items()},
+        None if batch.labels is None else batch.labels[rows],
+        [batch.ids[i] for i in rows],
+    )
+
+
 class OurSystem:
     """One of our models and its optimizer, under the recipe of its authors' program.
 
@@ -48,34 +65,23 @@ class OurSystem:
     """
 
     def __init__(self, spec: Specification, device: torch.device) -> None:
-        self.device, self.bf16 = device, spec.precision == "bf16"
+        self.device = device
         self.config = spec.model
-        self.training = recipe(spec.system, "authors")
+        self.training = recipe(spec.system, "authors").replace(precision=spec.precision)
         self.model = build_prepared(spec).to(device)
-        self.optimizer = build_optimizer(self.model, self.training)
-        self.step = 0
         # a worker process ends by being killed: nobody leaves this, but it must be kept
         self.held = ExitStack()
         self.workers = self.held.enter_context(worker_threads(device))
+        self.step = TrainingStep(self.model, self.training, self.workers)
+        self.steps_done = 0
 
     def prepare(self, batch: Batch) -> list[Batch]:
         """Move a batch to the device, in the parts that our loop and our prediction compute."""
-        if self.device.type != "cpu" or not self.model.sample_means:
-            return [batch.to(self.device)]
         lengths = torch.stack([mask.sum(1) for mask in batch.masks.values()]).amax(0)
-        parts = []
-        for chosen in split_by_steps(lengths.numpy(), CPU_PART_STEPS, torch.get_num_threads()):
-            rows = torch.from_numpy(chosen)
-            longest = int(lengths[rows].max())
-            parts.append(
-                Batch(
-                    {m: x[rows, :longest] for m, x in batch.values.items()},
-                    {m: x[rows, :longest] for m, x in batch.masks.items()},
-                    None if batch.labels is None else batch.labels[rows],
-                    [batch.ids[i] for i in chosen],
-                )
-            )
-        return parts
+        found = self.step.rows_of_parts(lengths.numpy())
+        if len(found) == 1:
+            return [batch.to(self.device)]
+        return [part_of(batch, torch.from_numpy(rows), lengths) for rows in found]
 
     def shapes(self, parts: list[Batch]) -> list[tuple[int, int]]:
         """Return rows and padded steps of what is computed at once."""
@@ -87,25 +93,13 @@ class OurSystem:
 
     def train_step(self, parts: list[Batch]) -> float:
         """Take one optimizer step; return the loss."""
-        self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.training, self.step, TOTAL_STEPS)
+        self.step.train_mode()
         size = sum(len(part) for part in parts)
-        shares = [len(part) / size for part in parts]
-        found = backward_of_parts(
-            self.model, self._loss, parts, shares, self.workers, backward=torch.Tensor.backward
-        )
-        if self.training.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.step += 1
-        return float(sum(x["total"] * share for x, share in zip(found, shares, strict=True)))
-
-    def _loss(self, part: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            loss = self.model.total_loss(self.model(part))
-        return loss, {"total": loss.detach()}
+        found = self.step.add_batch(parts, lambda part: part, batch_size=size, update_size=size)
+        rate = learning_rate(self.training, self.steps_done, TOTAL_STEPS)
+        self.steps_done += 1
+        self.step.update(rate, self.steps_done)
+        return float(sum(part.losses["total"] * part.samples for part in found)) / size
 
     def predict(self, parts: list[Batch]) -> torch.Tensor:
         """Return the probabilities, (B, L)."""

@@ -27,9 +27,9 @@ from emotailor.models.alignment.ctc import CTCAlignment
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
 from emotailor.models.tailor.config import TailorConfig
-from emotailor.training.loop import CPU_PART_STEPS
-from emotailor.training.optimizer import build_optimizer
 from emotailor.training.run_config import recipe
+from emotailor.training.step import CPU_PART_STEPS, TrainingStep
+from emotailor.training.threads import Workers
 
 LABELS = 6
 
@@ -67,20 +67,22 @@ class Program:
     ) -> None:
         torch.manual_seed(0)
         self.model: EmotionModel = build_model("tailor", config, DIMS, LABELS, alignment)
-        self.training = recipe("tailor", aligned=False)
-        self.optimizer = build_optimizer(self.model, self.training)
+        training = recipe("tailor", aligned=False)
+        self.learning_rate = training.learning_rate
+        # one worker: both programs take turns, and processor seconds are compared
+        self.training_step = TrainingStep(self.model, training, Workers(1, None))
         self.parts = [batch] if whole else split(batch)
+        self.steps_done = 0
 
     def step(self) -> None:
         """Take one optimizer step."""
-        self.model.train()
+        self.training_step.train_mode()
         size = sum(len(part) for part in self.parts)
-        for part in self.parts:
-            loss = self.model.total_loss(self.model(part)) * (len(part) / size)
-            loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.training_step.add_batch(
+            self.parts, lambda part: part, batch_size=size, update_size=size
+        )
+        self.steps_done += 1
+        self.training_step.update(self.learning_rate, self.steps_done)
 
 
 def split(batch: Batch) -> list[Batch]:

@@ -11,12 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotailor.errors import InterruptedRunError, ModelError
+from emotailor.models.factory import build_model
 from emotailor.models.tailor.model import Tailor
 from emotailor.nn.plain import is_plain
 from emotailor.training import optimizer, step
 from emotailor.training.order import check_weights, epoch_order
 from emotailor.training.run import train
 from emotailor.training.threads import worker_threads
+from tests.helpers import DIMS, LABELS, SMALL
 from tests.runs.runs import one_thread
 from tests.training.test_loop import MODEL, StopAt, assert_identical, config
 
@@ -144,16 +146,15 @@ def test_plain_training_loses_the_same_step_by_step(
     assert losses[True] == pytest.approx(losses[False], rel=1e-4)
 
 
-def test_plain_training_uses_no_short_cuts(data: Path, tmp_path: Path) -> None:
+def test_plain_training_uses_no_short_cuts(data: Path) -> None:
     from emotailor.nn.plain import plain_paths
     from emotailor.training.optimizer import build_optimizer
 
-    model = torch.nn.Linear(3, 2)
-    model.always_decayed = set()  # type: ignore[assignment]
+    model = build_model("tailor", SMALL, DIMS, len(LABELS))
     settings = config(data).training
-    fast = build_optimizer(model, settings)  # type: ignore[arg-type]
+    fast = build_optimizer(model, settings)
     with plain_paths():
-        slow = build_optimizer(model, settings)  # type: ignore[arg-type]
+        slow = build_optimizer(model, settings)
         with worker_threads(torch.device("cpu")) as workers:
             assert workers.count == 1
     assert fast.defaults["fused"]

@@ -333,10 +333,10 @@ def _test(plan: Plan, record: RunRecord, judge: _Judge) -> None:
 
     assert progress is not None
     record.evaluated = result
-    record.seconds = progress.history[-1]["seconds"]  # counts all epochs before, too
+    record.seconds = progress.history[-1].seconds  # counts all epochs before, too
     record.epochs = len(progress.history)
     if progress.best:
-        record.selected_epoch = progress.best.get("epoch")
+        record.selected_epoch = progress.best.epoch
 
 
 def _size(folder: Path) -> int:

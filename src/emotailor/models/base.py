@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from emotailor.config import Config
 from emotailor.data.batching import Batch
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ModelError
+from emotailor.models.label_loss import LabelLoss
 from emotailor.models.system import Variant
 
 
@@ -117,6 +117,9 @@ class EmotionModel(nn.Module, ABC):
     parts_in_threads: bool = False
     """Whether threads may compute parts of a batch: only ``nn.dropout`` draws random numbers."""
 
+    takes_label_loss: bool = False
+    """Whether the loss ``classification`` is ``label_loss``, which settings may replace."""
+
     takes_unaligned: bool = False
     """Whether the modalities of a sample may differ in length."""
 
@@ -124,6 +127,7 @@ class EmotionModel(nn.Module, ABC):
         super().__init__()
         self.dims = dict(dims)
         self.num_labels = num_labels
+        self.label_loss = LabelLoss()
         self.modalities: tuple[Modality, ...] = tuple(m for m in MODALITIES if m in dims)
 
     @property
@@ -190,6 +194,10 @@ class EmotionModel(nn.Module, ABC):
             that the model does not normalise, and by default.
         """
         return nn.ModuleDict()
+
+    def use_label_loss(self, loss: LabelLoss) -> None:
+        """Replace the cross-entropy of the labels."""
+        self.label_loss = loss
 
     def learning_rate_factor(self, step: int, steps: int) -> float | None:
         """Choose the learning rate of an update; to be overridden.
@@ -260,16 +268,23 @@ class FittedModel(EmotionModel):
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Compute logits and, for a batch with labels, their cross-entropy."""
         logits = self.predict_logits(batch)
-        return ModelOutput(logits, classification_loss(logits, batch))
+        return ModelOutput(logits, classification_loss(logits, batch, self.label_loss))
 
 
 def classification_loss(
-    logits: Float[Tensor, "batch labels"], batch: Batch
+    logits: Float[Tensor, "batch labels"], batch: Batch, loss: LabelLoss | None = None
 ) -> dict[str, Float[Tensor, ""]]:
-    """Return the binary cross-entropy as ``classification``; nothing for a batch without labels."""
+    """Return the loss of the labels as ``classification``; nothing for a batch without labels.
+
+    Args:
+        logits: (B, L).
+        batch: with or without labels.
+        loss: the model's ``label_loss``, which settings may replace; None for the binary
+            cross-entropy.
+    """
     if batch.labels is None:
         return {}
-    return {"classification": F.binary_cross_entropy_with_logits(logits, batch.labels)}
+    return {"classification": (loss or LabelLoss())(logits, batch.labels)}
 
 
 def logit_of(probabilities: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from emotailor.config import Config
 
@@ -31,6 +31,16 @@ class TrainingConfig(Config):
     # threshold of the micro-F1 that selects the model
     select_by: Literal["fixed", "tuned"] = "fixed"
     threshold: float = Field(0.35, ge=0, lt=1)  # the fixed decision threshold; program
+    # loss of the labels; focal: Lin et al., ICCV 2017; asymmetric: Ridnik et al., ICCV 2021
+    loss: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy"
+    focal_gamma: float = Field(2.0, ge=0)  # exponent of the focal loss
+    # exponent of the asymmetric loss where a label does not hold
+    gamma_negative: float = Field(4.0, ge=0)
+    gamma_positive: float = Field(1.0, ge=0)  # exponent of the asymmetric loss where a label holds
+    # asymmetric loss: taken off the probability of a label that does not hold
+    margin: float = Field(0.05, ge=0, lt=1)
+    # weight of a label where it holds; balanced: negatives over positives of the training split
+    positive_weight: Literal["none", "balanced"] | dict[str, PositiveFloat] = "none"
     seed: int = Field(42, ge=0, lt=2**32)  # seed of weights, dropout and data order
     # auto, cpu, cuda, cuda:1 or mps; auto: CUDA, else MPS, else the CPU
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")

@@ -18,6 +18,7 @@ from emotailor.models.base import EmotionModel, LabelStatistics
 from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
 from emotailor.training.alignment import resolve_alignment, target_lengths
+from emotailor.training.losses import set_loss
 from emotailor.training.progress import Reporter
 from emotailor.training.run_config import RunConfig
 
@@ -172,6 +173,7 @@ class TrainingData:
 
         Raises:
             ModelError: the data do not fit the model.
+            ConfigError: the loss of the settings does not fit the system or the labels.
         """
         torch.manual_seed(self.config.training.seed)
         config, labels = self.config, len(self.label_names)
@@ -180,7 +182,9 @@ class TrainingData:
         used = [split for split in self.dataset.splits.values() if len(split)]
         longest = {m: max(int(split.lengths(m).max()) for split in used) for m in self.dims}
         model.check_lengths(longest, aligned=self.dataset.aligned)
-        model.prepare(self.statistics())
+        statistics = self.statistics()
+        model.prepare(statistics)
+        set_loss(model, self.config.training, statistics)
         return model
 
 

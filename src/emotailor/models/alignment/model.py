@@ -36,6 +36,7 @@ from emotailor.errors import ModelError
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.alignment.ctc import Aligned, CTCAlignment
 from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput
+from emotailor.models.label_loss import LabelLoss
 from emotailor.nn.sequence import span
 
 
@@ -105,6 +106,7 @@ class CTCAligned(EmotionModel):
         self.norms = nn.ModuleDict() if norms is None else norms
 
         self.parts_in_threads = model.parts_in_threads
+        self.takes_label_loss = model.takes_label_loss
         self.sample_means = model.sample_means and config.reduction != "sum"
 
     @property
@@ -136,6 +138,10 @@ class CTCAligned(EmotionModel):
     def prepare(self, statistics: LabelStatistics) -> None:
         """Show the system the labels."""
         self.model.prepare(statistics)
+
+    def use_label_loss(self, loss: LabelLoss) -> None:
+        """Replace the system's."""
+        self.model.use_label_loss(loss)
 
     def learning_rate_factor(self, step: int, steps: int) -> float | None:
         """The system's choice."""

@@ -68,6 +68,8 @@ class CARAT(EncodedModel):
         num_labels: L.
     """
 
+    takes_label_loss = True
+
     sample_means = False
     takes_unaligned = True
 
@@ -294,10 +296,13 @@ class CARAT(EncodedModel):
             "aggregation": ("aggregation", same),
             "shuffled_aggregation": ("shuffled_aggregation", shuffled),
         }
-        return {
+        losses = {
             loss: F.binary_cross_entropy_with_logits(logits[name], target)
             for loss, (name, target) in pairs.items()
         }
+        # settings may replace the loss of the prediction; the others train what is before it
+        losses["classification"] = self.label_loss(logits["second"], labels)
+        return losses
 
     def draw_shuffle(
         self, samples: int

@@ -93,6 +93,8 @@ class DFG(EmotionModel):
         num_labels: L.
     """
 
+    takes_label_loss = True
+
     parts_in_threads = True
 
     def __init__(self, config: DFGConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
@@ -167,7 +169,7 @@ class DFG(EmotionModel):
         if features:
             named = self._features(graph, memory)
             named["representation"] = representation
-        return ModelOutput(logits, classification_loss(logits, batch), named)
+        return ModelOutput(logits, classification_loss(logits, batch, self.label_loss), named)
 
     def _read(
         self, m: Modality, batch: Batch

@@ -195,6 +195,8 @@ class HHMPN(EmotionModel):
         num_labels: L.
     """
 
+    takes_label_loss = True
+
     parts_in_threads = True
     takes_unaligned = True
     graph: Tensor
@@ -318,7 +320,7 @@ class HHMPN(EmotionModel):
         fused, shares = self.fusion(states, present)
         logits = (fused * self.output_vectors()).sum(-1)
 
-        losses = classification_loss(logits, batch)
+        losses = classification_loss(logits, batch, self.label_loss)
         named: dict[str, Tensor] = {}
         if features:
             named |= {f"cross_attention.{name}": x for name, x in weights.items()}

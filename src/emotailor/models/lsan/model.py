@@ -67,6 +67,8 @@ class LSAN(EmotionModel):
         num_labels: L.
     """
 
+    takes_label_loss = True
+
     parts_in_threads = True
     takes_unaligned = True
 
@@ -180,7 +182,7 @@ class LSAN(EmotionModel):
                 "documents": documents,
                 "label_share": share.squeeze(-1),
             }
-        return ModelOutput(logits, classification_loss(logits, batch), named)
+        return ModelOutput(logits, classification_loss(logits, batch, self.label_loss), named)
 
     def _self_attention(
         self, states: Float[Tensor, "batch steps width"], mask: Bool[Tensor, "batch steps"]

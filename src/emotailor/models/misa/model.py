@@ -96,6 +96,8 @@ class MISA(EmotionModel):
         num_labels: L.
     """
 
+    takes_label_loss = True
+
     sample_means = False  # CMD and the difference loss are of the batch as a whole
     takes_unaligned = True
 
@@ -235,7 +237,7 @@ class MISA(EmotionModel):
         present = vectors.present
         error = (vectors.rebuilt - vectors.utterance).square()
         return {
-            "classification": F.binary_cross_entropy_with_logits(logits, labels),
+            "classification": self.label_loss(logits, labels),
             "similarity": self._similarity(vectors.shared, present),
             "difference": self._difference(
                 vectors.private,

@@ -126,6 +126,8 @@ class MLGCN(EmotionModel):
         correlation: A, a buffer (L, L); the identity, a graph without edges, until ``prepare``.
     """
 
+    takes_label_loss = True
+
     parts_in_threads = True
     takes_unaligned = True
     correlation: Tensor
@@ -263,7 +265,7 @@ class MLGCN(EmotionModel):
                 "label_graph": graph,
                 "label_classifiers": classifiers,
             }
-        return ModelOutput(logits, classification_loss(logits, batch), named)
+        return ModelOutput(logits, classification_loss(logits, batch, self.label_loss), named)
 
     def _classifiers(self, graph: Float[Tensor, "labels labels"]) -> Float[Tensor, "labels size"]:
         """W: the label vectors after two graph convolutions (Eq. 2)."""

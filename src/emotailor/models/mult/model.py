@@ -73,6 +73,8 @@ class MulT(EmotionModel):
         num_labels: L.
     """
 
+    takes_label_loss = True
+
     parts_in_threads = True
     takes_unaligned = True
 
@@ -150,7 +152,7 @@ class MulT(EmotionModel):
         summary = torch.cat(last, -1)  # (B, M (M - 1) d)
         logits = self.classifier(summary + self.block(summary))
 
-        losses = classification_loss(logits, batch)
+        losses = classification_loss(logits, batch, self.label_loss)
         named: dict[str, Tensor] = {}
         if features:
             named["summary"] = summary

@@ -78,6 +78,8 @@ class RAVEN(EmotionModel):
         num_labels: L.
     """
 
+    takes_label_loss = True
+
     parts_in_threads = True
 
     def __init__(self, config: RAVENConfig, dims: Mapping[Modality, int], num_labels: int) -> None:
@@ -148,7 +150,7 @@ class RAVEN(EmotionModel):
             for m in self.nonverbal:
                 named[f"state.{m}"] = shift.states[m]
                 named[f"gate.{m}"] = shift.gates[m].squeeze(-1)
-        return ModelOutput(logits, classification_loss(logits, batch), named)
+        return ModelOutput(logits, classification_loss(logits, batch, self.label_loss), named)
 
     def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
         """Require word-aligned sequences, of at most ``max_words`` where audio is normalised."""

@@ -73,6 +73,8 @@ class SIMM(EmotionModel):
         num_labels: L.
     """
 
+    takes_label_loss = True
+
     sample_means = False  # exp(-CE) is not a mean over samples, and all_pairs is over B x B
     takes_unaligned = True
 
@@ -160,7 +162,7 @@ class SIMM(EmotionModel):
         by_view = vectors.by_view
         present = vectors.present
         return {
-            "classification": F.binary_cross_entropy_with_logits(logits, labels),
+            "classification": self.label_loss(logits, labels),
             "shared_classification": self._shared_labels(
                 by_view,
                 present,

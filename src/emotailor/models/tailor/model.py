@@ -125,6 +125,8 @@ class Tailor(EncodedModel):
         num_labels: L.
     """
 
+    takes_label_loss = True
+
     parts_in_threads = True
 
     config: TailorConfig
@@ -242,7 +244,7 @@ class Tailor(EncodedModel):
         named: dict[str, Tensor] = {}
         if batch.labels is not None:
             kept = self.logit_dropout(logits)
-            losses["classification"] = F.binary_cross_entropy_with_logits(kept, batch.labels)
+            losses["classification"] = self.label_loss(kept, batch.labels)
             for name in self.loss_names:
                 terms = self._loss_terms(name, private, common, masks, batch.labels)
                 losses[name] = _sum(list(terms.values()))

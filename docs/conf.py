@@ -55,7 +55,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _write_reference(app: Sphinx) -> None:
-    """Write a page for the public names, and one per room, from the modules that are there."""
+    """Write an index, a page of the public names, and one per room from its modules."""
     folder = Path(app.srcdir) / "api"
     folder.mkdir(exist_ok=True)
 
@@ -66,6 +66,10 @@ def _write_reference(app: Sphinx) -> None:
         place, _, attribute = home.partition(":")
         lines.append(f"- ``emotailor.{name}``: :mod:`{place}`, ``{attribute or name}``")
     _write(folder / "public.rst", "\n".join(lines) + "\n")
+
+    index = ["API", "===", "", ".. toctree::", "", "   public"]
+    index += [f"   {room}" for room in ROOMS]
+    _write(folder / "index.rst", "\n".join(index) + "\n")
 
     for room, what in ROOMS.items():
         title = f"emotailor.{room}"

@@ -36,7 +36,7 @@ WHOLE = ROOT / "docs" / "own-model.md"  # executed from top to bottom, commands 
 CLASSIC = ("br", "lp", "cc")  # share a page
 FENCE = re.compile(
     r"(?:^<!-- skip-test: (?P<skip>.+?) -->\n)?"
-    r"^```(?P<language>\w*)(?: file=(?P<file>\S+))?\n(?P<text>.*?)^```$",
+    r"^```(?P<language>[\w{}]*)(?: file=(?P<file>\S+))?\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -173,9 +173,11 @@ def check_command(arguments: list[str]) -> None:
     if any(":" in str(settings.get(key)) for key in ("model", "models")):
         return  # a system from outside, which the page itself writes
     if command.name == "benchmark":
-        layers = benchmark._layers(None, given)
-        for name in benchmark._chosen(settings["models"].split(",")):
-            benchmark._build(name, settings["preset"], [*layers(name), {"data": {"path": "x"}}], 42)
+        rows = benchmark._chosen(settings["models"].split(","))
+        layers = benchmark._layers(None, given, rows)
+        for row in rows:
+            own = [*layers(row), {"data": {"path": "x"}}]
+            benchmark._build(row.name, settings["preset"], own, 42, aligned=True)
         return
     overrides = parse_overrides(given)
     if command.name == "train":
@@ -253,16 +255,22 @@ def test_files_named_exist(page: Path) -> None:
             assert (SOURCE / name).exists(), name
 
 
-def test_every_page_is_on_the_index() -> None:
+def toctree(page: Path) -> list[str]:
+    """The pages of a page's tables of contents, in their order."""
+    lines = [b.text.splitlines() for b in blocks(page) if b.language == "{toctree}"]
+    return [line for text in lines for line in text if line and not line.startswith(":")]
+
+
+def test_every_page_is_on_the_index_and_in_its_contents() -> None:
     docs = ROOT / "docs"
-    index, systems = (
-        (docs / f"{name}.md").read_text(encoding="utf-8") for name in ("index", "models")
-    )
-    for page in PAGES[1:]:
-        if page.parent == docs:
-            assert page.name == "index.md" or f"]({page.name})" in index, page
-        else:
-            assert f"](systems/{page.name})" in systems, page
+    index, systems = docs / "index.md", docs / "models.md"
+    pages = [page.relative_to(docs).with_suffix("").as_posix() for page in PAGES[1:]]
+    own = {page for page in pages if page.startswith("systems/")}
+    assert sorted(toctree(systems)) == sorted(own)
+    assert sorted(toctree(index)) == sorted({*pages, "api/index"} - own - {"index"})
+    for name, linking in {index: set(pages) - own - {"index"}, systems: own}.items():
+        linked = set(re.findall(r"\]\(([\w/-]+)\.md[)#]", prose(name)))
+        assert linking <= linked, linking - linked
 
 
 # ---------------------------------------------------------------------- tables
@@ -360,9 +368,9 @@ def test_formats_metrics_and_exit_codes_are_all_there() -> None:
     for name in FORMATS:
         assert f"\n### {name}\n" in data
         assert f"\n| `{name}` |" in data
-    pages = {name: tables(ROOT / "docs" / f"{name}.md") for name in ("evaluation", "training")}
+    pages = {name: tables(ROOT / "docs" / f"{name}.md") for name in ("evaluation", "commands")}
     evaluation = {cell for table in pages["evaluation"] for row in table for cell in row}
     assert {f"`{name}`" for name in OVERALL} <= evaluation
-    first = {row[0] for table in pages["training"] for row in table}
+    first = {row[0] for table in pages["commands"] for row in table}
     codes = {str(kind.exit_code) for kind in (EmotailorError, *EmotailorError.__subclasses__())}
     assert codes | {"0", "2", "141"} <= first

@@ -48,12 +48,13 @@ class Batch:
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """Return a batch of what ``change`` makes of every tensor."""
-        return replace(
-            self,
-            values={m: change(values) for m, values in self.values.items()},
-            masks={m: change(mask) for m, mask in self.masks.items()},
-            labels=None if self.labels is None else change(self.labels),
-        )
+        values = {m: change(array) for m, array in self.values.items()}
+        masks = {m: change(mask) for m, mask in self.masks.items()}
+        labels = self.labels
+        if labels is not None:
+            labels = change(labels)
+
+        return replace(self, values=values, masks=masks, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,14 @@ class Standardizer:
         scales = {}
         for m, std in self.std.items():
             # what varies by rounding alone (relative to its size) carries nothing
-            size = np.maximum(np.abs(self.mean[m]), 1e-6)
+            size = np.abs(self.mean[m])
+            size = np.maximum(size, 1e-6)
             real = std > 1e-6 * size
-            inverse = 1 / np.where(real, std, 1)
-            scales[m] = np.where(real, inverse, 0).astype(np.float32)
+
+            # 1 in the division where there is nothing to divide by
+            divisor = np.where(real, std, 1)
+            scale = np.where(real, 1 / divisor, 0)
+            scales[m] = scale.astype(np.float32)
         return scales
 
 
@@ -113,19 +118,19 @@ def collate(
         aligned: pad all modalities to one common length.
         standardize: applied to every sequence before padding.
     """
-    longest = {}
-    for m in dims:
-        lengths = [len(sample.sequences.get(m, ())) for sample in samples]
-        longest[m] = max([1, *lengths])
+    longest = _longest(samples, dims)
     if aligned:
-        longest = dict.fromkeys(longest, max(longest.values()))
+        common = max(longest.values())
+        longest = dict.fromkeys(longest, common)
 
     values = {}
     masks = {}
     for m, dim in dims.items():
         # zeros where masked: (B, T, d) and (B, T)
-        padded = np.zeros((len(samples), longest[m], dim), np.float32)
-        mask = np.zeros((len(samples), longest[m]), np.bool_)
+        shape = (len(samples), longest[m])
+        padded = np.zeros((*shape, dim), np.float32)
+        mask = np.zeros(shape, np.bool_)
+
         for row, sample in enumerate(samples):
             sequence = sample.sequences.get(m)
             if sequence is None or not len(sequence):
@@ -138,11 +143,24 @@ def collate(
             padded[row, :steps] = sequence
             mask[row, :steps] = True
 
+        # no copy: both sides share the memory
         values[m] = torch.from_numpy(padded)
         masks[m] = torch.from_numpy(mask)
 
     ids = [sample.id for sample in samples]
-    return Batch(values, masks, _labels(samples), ids)
+    labels = _labels(samples)
+    return Batch(values, masks, labels, ids)
+
+
+def _longest(samples: Sequence[Sample], dims: Mapping[Modality, int]) -> dict[Modality, int]:
+    """Return the number of steps of the longest sequence per modality, at least 1."""
+    longest = {}
+    for m in dims:
+        lengths = [len(sample.sequences.get(m, ())) for sample in samples]
+
+        # a modality that all samples lack still has one step, which is masked
+        longest[m] = max([1, *lengths])
+    return longest
 
 
 def _labels(samples: Sequence[Sample]) -> Float[Tensor, "batch labels"] | None:
@@ -172,6 +190,7 @@ def epoch_batches(
         seed: of the run.
         epoch: from 0.
     """
+    # another order every epoch, and the same one when a run is resumed
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
 
@@ -181,7 +200,8 @@ def epoch_batches(
     for start in range(0, len(order), pool):
         part = order[start : start + pool]
         by_length = np.argsort(lengths[part], kind="stable")
-        found += _cut(part[by_length], batch_size)
+        ordered = part[by_length]
+        found += _cut(ordered, batch_size)
 
     # short and long batches in turn
     shuffled = rng.permutation(len(found))
@@ -213,15 +233,23 @@ def split_by_steps(
     ordered = lengths[order]
     ends = np.cumsum(ordered)
     total = int(ends[-1])
-    count = _parts(total, limit, multiple, len(order))
+
+    samples = len(order)
+    count = _parts(total, limit, multiple, samples)
 
     # a sample belongs to the part in which its middle lies
     middles = ends - ordered / 2
-    part = (middles * count / total).astype(np.int64)
+    share = middles * count / total
+    part = share.astype(np.int64)
     part = np.minimum(part, count - 1)
 
-    found = [order[part == k] for k in range(count)]
-    return [positions for positions in found if len(positions)]
+    # a long sample can leave the part behind it empty
+    found = []
+    for k in range(count):
+        positions = order[part == k]
+        if len(positions):
+            found.append(positions)
+    return found
 
 
 def _parts(total: int, limit: int, multiple: int, samples: int) -> int:
@@ -242,7 +270,10 @@ def batches(
     order: Sequence[int] | np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Yield batches of a split in ``order`` (default: as stored); the last may be smaller."""
-    positions = np.arange(len(split)) if order is None else np.asarray(order)
+    if order is None:
+        order = np.arange(len(split))
+
+    positions = np.asarray(order)
     for part in _cut(positions, batch_size):
         samples = [split.sample(int(index)) for index in part]
         yield collate(samples, dims, aligned=aligned, standardize=standardize)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
@@ -31,23 +31,32 @@ class SampleChecker:
     def __init__(
         self, name: str, label_names: Sequence[str], dims: Mapping[Modality, int], aligned: bool
     ) -> None:
-        if not label_names or len(set(label_names)) != len(label_names):
+        distinct = set(label_names)
+        if not label_names or len(distinct) != len(label_names):
             raise DataError(
                 f"label names {list(label_names)}", expected="at least one, all distinct"
             )
+
         unknown = set(dims) - set(MODALITIES)
-        if unknown or not dims or any(dim < 1 for dim in dims.values()):
+        too_narrow = any(dim < 1 for dim in dims.values())
+        if unknown or too_narrow or not dims:
+            known = ", ".join(MODALITIES)
             raise DataError(
                 f"modalities and dims {dict(dims)}",
-                expected=f"at least one of {', '.join(MODALITIES)}, each with a width of 1 or more",
+                expected=f"at least one of {known}, each with a width of 1 or more",
             )
 
         self.name = name
         self.label_names = tuple(label_names)
         self.aligned = aligned
+
+        # in the order of the paper, whatever the order given
         self.dims: dict[Modality, int] = {m: dims[m] for m in MODALITIES if m in dims}
-        self.nonfinite: Counter[tuple[Modality, int]] = Counter()  # by modality and feature
+
+        # values that are not finite, by modality and feature, and the samples that hold any
+        self.nonfinite: Counter[tuple[Modality, int]] = Counter()
         self.nonfinite_samples: Counter[Modality] = Counter()
+
         self._seen: dict[str, str] = {}  # id -> split
 
     def check(self, split: str, sample: Sample) -> Sample:
@@ -58,24 +67,36 @@ class SampleChecker:
                 different lengths in an aligned data set.
         """
         where = f"sample {sample.id!r} of split {split!r}"
+
+        # an id names a sample in predictions, so it must name one alone
         if sample.id in self._seen:
+            other = self._seen[sample.id]
             raise DataError(
-                f"{where}: its id already occurs in split {self._seen[sample.id]!r}",
+                f"{where}: its id already occurs in split {other!r}",
                 expected="every sample id once in the whole data set",
             )
         self._seen[sample.id] = split
 
-        # readers give labels of any kind of number
-        labels = np.asarray(() if sample.labels is None else sample.labels)
-        complete = labels.shape == (len(self.label_names),)
-        if not complete or not np.isin(labels, (0, 1)).all():
-            raise DataError(
-                f"{where}: labels {labels.tolist()}",
-                expected=f"a 0 or 1 for each of {', '.join(self.label_names)}",
-            )
-
+        labels = self._labels(where, sample)
         sequences = self.check_sequences(where, sample)
-        return Sample(sample.id, sequences, labels.astype(np.uint8))
+        return Sample(sample.id, sequences, labels)
+
+    def _labels(self, where: str, sample: Sample) -> UInt8[np.ndarray, "labels"]:
+        """Return the labels of a sample as they will be stored."""
+        # readers give labels of any kind of number
+        given: Any = sample.labels
+        if given is None:
+            given = ()
+        labels = np.asarray(given)
+
+        wanted = (len(self.label_names),)
+        if labels.shape == wanted and np.isin(labels, (0, 1)).all():
+            return labels.astype(np.uint8)
+
+        names = ", ".join(self.label_names)
+        raise DataError(
+            f"{where}: labels {labels.tolist()}", expected=f"a 0 or 1 for each of {names}"
+        )
 
     def check_sequences(
         self, where: str, sample: Sample
@@ -103,8 +124,9 @@ class SampleChecker:
         if not sequences:
             raise DataError(f"{where}: it has no modality", expected="at least one non-empty one")
 
-        lengths = {m: len(s) for m, s in sequences.items()}
-        if self.aligned and len(set(lengths.values())) > 1:
+        lengths = {m: len(sequence) for m, sequence in sequences.items()}
+        distinct = set(lengths.values())
+        if self.aligned and len(distinct) > 1:
             raise DataError(
                 f"{where}: lengths {lengths} in an aligned data set",
                 expected="the same number of steps in every modality",
@@ -115,7 +137,8 @@ class SampleChecker:
     def _sequence(self, where: str, modality: Modality, array: Any) -> Float32[np.ndarray, "_ _"]:
         values = np.asarray(array)
         dim = self.dims[modality]
-        if values.ndim != 2 or values.shape[1] != dim or values.dtype.kind not in "fiub":
+        numeric = values.dtype.kind in "fiub"
+        if not numeric or values.ndim != 2 or values.shape[1] != dim:
             raise DataError(
                 f"{where}: {modality} is {values.dtype} of shape {values.shape}",
                 expected=f"numbers of shape (steps, {dim})",
@@ -125,7 +148,7 @@ class SampleChecker:
             values = values.astype(np.float32)
 
         # one such value would make a loss NaN
-        bad = ~np.isfinite(values)
+        bad = ~np.isfinite(values)  # (steps, dim)
         if bad.any():
             self._count(modality, bad)
             values[bad] = 0
@@ -141,16 +164,24 @@ class SampleChecker:
         """Say how many non-finite values were replaced by 0, and where."""
         lines = []
         for modality in self.dims:
-            counts = {c: n for (m, c), n in self.nonfinite.items() if m == modality}
+            counts = {}
+            for (m, column), count in self.nonfinite.items():
+                if m == modality:
+                    counts[column] = count
             if not counts:
                 continue
+
+            # the worst features first
             worst = sorted(counts, key=lambda column: -counts[column])
-            shown = ", ".join(f"feature {column} ({counts[column]})" for column in worst[:SHOWN])
+            named = [f"feature {column} ({counts[column]})" for column in worst[:SHOWN]]
+            shown = ", ".join(named)
             rest = len(worst) - SHOWN
-            more = f" and {rest} more features" if rest > 0 else ""
+            if rest > 0:
+                shown += f" and {rest} more features"
+
             total = sum(counts.values())
+            samples = self.nonfinite_samples[modality]
             lines.append(
-                f"{modality}: {total} non-finite values in {self.nonfinite_samples[modality]} "
-                f"samples replaced by 0: {shown}{more}"
+                f"{modality}: {total} non-finite values in {samples} samples replaced by 0: {shown}"
             )
         return lines

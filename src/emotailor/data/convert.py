@@ -116,31 +116,43 @@ def stored_labels(names: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
     Six emotions come in the order of ``EMOTIONS``, other labels in that of the source.
     """
     canonical = [canonical_label(name) for name in names]
+    order = list(range(len(canonical)))
+
+    # the paper's six are the same data in whatever order a source has them
     if sorted(canonical) == sorted(EMOTIONS):
-        return EMOTIONS, [canonical.index(name) for name in EMOTIONS]
-    return tuple(canonical), list(range(len(canonical)))
+        order = [canonical.index(name) for name in EMOTIONS]
+
+    stored = [canonical[column] for column in order]
+    return tuple(stored), order
 
 
 def _provenance(chosen: Format, reading: Reading, options: ConvertOptions) -> dict[str, Any]:
     sources = []
     for file in reading.files:
         # hashing a larger one would take longer than reading it
-        small = file.stat().st_size <= HASH_LIMIT
-        sources.append({"file": file.name, "sha256": sha256_of(file) if small else None})
+        digest = None
+        if file.stat().st_size <= HASH_LIMIT:
+            digest = sha256_of(file)
+        sources.append({"file": file.name, "sha256": digest})
 
+    # the folders of one machine mean nothing in a stored data set
     told = {}
     for key, value in vars(options).items():
-        if value is not None:
-            told[key] = value.name if isinstance(value, Path) else value
+        if isinstance(value, Path):
+            told[key] = value.name
+        elif value is not None:
+            told[key] = value
 
     provenance: dict[str, Any] = {"format": chosen.name, "sources": sources, "options": told}
-    if FORMATS.get(chosen.name) is chosen:
+    built_in = FORMATS.get(chosen.name) is chosen
+    if built_in:
         return provenance
 
     # the version of this package does not say what a reader of somebody else does
     written_in = source_file(chosen)
     if written_in is not None:
-        provenance["reader"] = {"file": written_in.name, "sha256": sha256_of(written_in)}
+        digest = sha256_of(written_in)
+        provenance["reader"] = {"file": written_in.name, "sha256": digest}
     return provenance
 
 
@@ -164,9 +176,13 @@ class _Tally:
 
     def add(self, split: str, sample: Sample) -> None:
         self.taken[split] += 1
-        self.splits_of[video_of(sample.id)].add(split)
+
+        video = video_of(sample.id)
+        self.splits_of[video].add(split)
+
         for m, sequence in sample.sequences.items():
             self.present[m] += 1
+            # one number is enough, so that most sequences need no look
             if m not in self.finite and np.isfinite(sequence).any():
                 self.finite.add(m)
 
@@ -178,12 +194,15 @@ class _Tally:
         """
         damaged = [m for m in MODALITIES if self.present[m] and m not in self.finite]
         if damaged:
+            which = " and ".join(damaged)
             raise DataError(
-                f"{source}: every value of {' and '.join(damaged)} is NaN or infinite",
+                f"{source}: every value of {which} is NaN or infinite",
                 expected="features that are numbers",
                 fix="extract or export the features again",
             )
+
         if not self.taken:
+            # the notes may say where they all went
             why = f": {'; '.join(notes)}" if notes else ""
             raise DataError(
                 f"{source} has no sample that can be used{why}", expected="at least one"
@@ -200,7 +219,11 @@ class _Tally:
             if lacking:
                 lines.append(f"{m} is missing in {lacking} of {total} samples")
 
-        leaked = sum(len(splits) > 1 for splits in self.splits_of.values())
+        # a model that saw a video in training knows its speaker
+        leaked = 0
+        for splits in self.splits_of.values():
+            if len(splits) > 1:
+                leaked += 1
         if leaked:
             lines.append(f"{leaked} videos have segments in more than one split")
         return lines
@@ -214,6 +237,7 @@ def _write(
     for split, sample in reading.samples:
         if limit is not None and tally.taken[split] >= limit:
             continue
+
         sequences = {m: values for m, values in sample.sequences.items() if len(values)}
         if not sequences:
             tally.empty[split] += 1
@@ -223,12 +247,16 @@ def _write(
         labels = sample.labels
         if labels is not None and labels.shape == (len(order),):
             labels = labels[order]  # other shapes are refused by the writer
+
         stored = Sample(sample.id, sequences, labels)
         writer.add(split, stored)
         tally.add(split, stored)
 
     tally.refuse_useless(source, reading.notes)
-    for line in (*reading.notes, *tally.notes(reading.dims)):
-        writer.note(line)
+
+    # the notes of a reader are complete only now
+    notes = [*reading.notes, *tally.notes(reading.dims)]
     if limit is not None:
-        writer.note(f"limited to {limit} samples per split")
+        notes.append(f"limited to {limit} samples per split")
+    for line in notes:
+        writer.note(line)

@@ -51,11 +51,19 @@ class Ragged:
     def pack(cls, sequences: Sequence[Float32[np.ndarray, "_ dim"] | None], dim: int) -> "Ragged":
         """Lay ``sequences`` end to end; None becomes a sequence of length zero."""
         empty = np.zeros((0, dim), np.float32)
-        arrays = [empty if s is None else s for s in sequences]
-        offsets = np.zeros(len(arrays) + 1, np.int64)
-        np.cumsum([len(a) for a in arrays], out=offsets[1:])
-        values = np.concatenate([empty, *arrays]).astype(np.float32, copy=False)
-        return cls(values, offsets)
+        arrays = [empty]  # so that there is something to lay end to end
+        offsets = [0]
+        total = 0
+        for sequence in sequences:
+            if sequence is not None:
+                arrays.append(sequence)
+                total += len(sequence)
+            # twice the same place where the modality is missing
+            offsets.append(total)
+
+        values = np.concatenate(arrays)  # (total_steps, dim)
+        values = values.astype(np.float32, copy=False)
+        return cls(values, np.array(offsets, np.int64))
 
 
 @dataclass(frozen=True)
@@ -102,8 +110,10 @@ class Split:
 
     def sequence(self, modality: Modality, index: int) -> Float32[np.ndarray, "steps dim"]:
         """Return the sequence of one sample, (steps, dim); zero steps where it is missing."""
+        # the shard that holds the sample, and the place of the sample in it
         shard = bisect_right(self._starts, index) - 1
-        return self.shards[shard].sequences[modality][index - self._starts[shard]]
+        place = index - self._starts[shard]
+        return self.shards[shard].sequences[modality][place]
 
     def sample(self, index: int) -> Sample:
         """Return sample ``index`` with the sequences it has."""
@@ -122,8 +132,10 @@ class Split:
 
     def lengths(self, modality: Modality) -> Int64[np.ndarray, "n"]:
         """Number of steps per sample; 0 where the modality is missing."""
+        if not self.shards:
+            return np.zeros(0, np.int64)
         parts = [shard.sequences[modality].lengths for shard in self.shards]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        return np.concatenate(parts)
 
     def present(self, modality: Modality) -> Bool[np.ndarray, "n"]:
         """Whether each sample has this modality."""
@@ -135,12 +147,13 @@ class Split:
         Raises:
             DataError: no sample has this id.
         """
+        ids = list(self.ids)
         try:
-            return list(self.ids).index(sample_id)
+            return ids.index(sample_id)
         except ValueError as error:
             raise DataError(
                 f"no sample {sample_id!r} in split {self.name!r}",
-                expected=f"one of its {len(self)} ids, such as {list(self.ids[:3])}",
+                expected=f"one of its {len(ids)} ids, such as {ids[:3]}",
             ) from error
 
 
@@ -178,11 +191,14 @@ class EmotionDataset:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EmotionDataset):
             return NotImplemented
+
+        # stored ones have hashes, so that no feature has to be read
         if self.card.splits and other.card.splits:
             return self.card.fingerprint == other.card.fingerprint
-        return self._outline() == other._outline() and all(
-            _same_samples(split, other.splits[name]) for name, split in self.splits.items()
-        )
+
+        if self._outline() != other._outline():
+            return False
+        return all(_same_samples(split, other.splits[name]) for name, split in self.splits.items())
 
     def __hash__(self) -> int:
         return hash(self._outline())
@@ -238,32 +254,53 @@ class EmotionDataset:
             DataError: a sample does not fit the dims, labels or alignment declared.
         """
         checker = SampleChecker(name, tuple(label_names), dict(dims), aligned)
-        built: dict[str, Split] = {}
+        built = {}
         for split_name, samples in splits.items():
             checked = [checker.check(split_name, sample) for sample in samples]
-            labels = [s.labels for s in checked if s.labels is not None]
-            ragged = {
-                m: Ragged.pack([s.sequences.get(m) for s in checked], dim)
-                for m, dim in checker.dims.items()
-            }
-            built[split_name] = Split(
-                split_name,
-                [s.id for s in checked],
-                np.array(labels, np.uint8).reshape(len(checked), len(label_names)),
-                [Shard(ragged, len(checked))] if checked else [],
-            )
+            built[split_name] = _pack_split(split_name, checked, checker)
+
         card = DatasetCard(
-            name=name, label_names=tuple(label_names), dims=checker.dims, aligned=aligned, splits={}
+            name=name,
+            label_names=checker.label_names,
+            dims=checker.dims,
+            aligned=aligned,
+            splits={},  # there are no files
         )
         return cls(card, built)
 
 
 def _same_samples(one: Split, other: Split) -> bool:
     """Whether two splits of equal size hold the same ids, labels and sequences in one order."""
-    if list(one.ids) != list(other.ids) or not np.array_equal(one.labels, other.labels):
+    if list(one.ids) != list(other.ids):
         return False
+    if not np.array_equal(one.labels, other.labels):
+        return False
+
     for index in range(len(one)):
         for m in one.modalities:
-            if not np.array_equal(one.sequence(m, index), other.sequence(m, index)):
+            ours = one.sequence(m, index)
+            theirs = other.sequence(m, index)
+            if not np.array_equal(ours, theirs):
                 return False
     return True
+
+
+def _pack_split(name: str, samples: Sequence[Sample], checker: SampleChecker) -> Split:
+    """Lay the samples of a split end to end, in one shard."""
+    ids = [sample.id for sample in samples]
+
+    # (n, labels), also where there is no sample
+    held = [sample.labels for sample in samples if sample.labels is not None]
+    labels = np.array(held, np.uint8)
+    labels = labels.reshape(len(samples), len(checker.label_names))
+
+    sequences = {}
+    for m, dim in checker.dims.items():
+        own = [sample.sequences.get(m) for sample in samples]
+        sequences[m] = Ragged.pack(own, dim)
+
+    # no shard rather than an empty one, as on disk
+    shards = []
+    if samples:
+        shards.append(Shard(sequences, len(samples)))
+    return Split(name, ids, labels, shards)

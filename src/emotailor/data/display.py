@@ -76,20 +76,31 @@ def sample_line(
         shapes: per modality the shape of the sequence; None where it is missing.
         labels: 0 or 1 for each label; None where they are unknown.
     """
-    sequences = [f"{m} missing" if s is None else f"{m} {s}" for m, s in shapes.items()]
+    shown = []
+    for m, shape in shapes.items():
+        if shape is None:
+            shown.append(f"{m} missing")
+        else:
+            shown.append(f"{m} {shape}")
+    sequences = ", ".join(shown)
+
+    # beside hundreds of zeros the ones would not be seen
     if labels is None:
         known = "labels unknown"
     elif len(labels) <= MOST:
         known = f"labels {list(labels)}"
     else:
         known = f"{sum(labels)} of {len(labels)} labels hold"
-    return f"Sample {short(name)!r}: {', '.join(sequences)}; {known}"
+
+    return f"Sample {short(name)!r}: {sequences}; {known}"
 
 
 def dataset_table(outline: Outline, splits: Mapping[str, SplitCounts]) -> str:
     """Return an HTML table: a row per split, with its samples and how often each label holds."""
     names = [short(name) for name in outline.label_names]
     rest = len(names) - MOST
+
+    # one column for all labels beyond the first
     heads = ["split", "samples", *names[:MOST]]
     if rest > 0:
         heads.append(f"{rest} more")
@@ -98,20 +109,21 @@ def dataset_table(outline: Outline, splits: Mapping[str, SplitCounts]) -> str:
     for name, counts in splits.items():
         shown = [counts.samples, *counts.labels[:MOST]]
         if rest > 0:
-            shown.append(sum(counts.labels[MOST:]))
+            others = counts.labels[MOST:]
+            shown.append(sum(others))
+
         numbers = [f"{count:,}" for count in shown]
-        rows.append(_row("td", [short(name), *numbers]))
+        cells = [short(name), *numbers]
+        rows.append(_row("td", cells))
 
     caption = (
         f"{short(outline.name)}: {outline.widths}; {outline.kind}; "
         "samples in which each label holds"
     )
+    caption = escape(caption)
     head = _row("th", heads)
     body = "".join(rows)
-    return (
-        f"<table><caption>{escape(caption)}</caption>"
-        f"<thead>{head}</thead><tbody>{body}</tbody></table>"
-    )
+    return f"<table><caption>{caption}</caption><thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:

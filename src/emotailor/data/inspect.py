@@ -3,7 +3,7 @@
 Reads offsets and labels alone, so it takes no time whatever the size of the features.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,9 +76,10 @@ class DatasetReport(BaseModel):
 def inspect_dataset(dataset: EmotionDataset) -> DatasetReport:
     """Count what a data set holds, stored or in memory."""
     names = list(dataset.label_names)
-    labels: dict[str, Int64[np.ndarray, "n labels"]] = {}
-    lengths: dict[str, dict[Modality, Int64[np.ndarray, "n"]]] = {}
+    labels = {}
+    lengths = {}
     for name, split in dataset.splits.items():
+        # as int64, so that counts do not overflow
         labels[name] = split.labels.astype(np.int64)
         lengths[name] = {m: split.lengths(m) for m in dataset.modalities}
 
@@ -87,16 +88,23 @@ def inspect_dataset(dataset: EmotionDataset) -> DatasetReport:
         per_split = [lengths[name][m] for name in dataset.splits]
         modalities[m] = _modality(dataset.dims[m], per_split)
 
+    splits = {}
+    for name in dataset.splits:
+        splits[name] = _split(names, labels[name], lengths[name])
+
+    # all splits together, also where there is none
     empty = np.zeros((0, len(names)), np.int64)
     every = np.concatenate([empty, *labels.values()])  # (samples, labels)
+    together = every.T @ every  # (labels, labels)
+
     return DatasetReport(
         name=dataset.card.name,
         aligned=dataset.aligned,
         label_names=names,
         modalities=modalities,
-        splits={name: _split(names, labels[name], lengths[name]) for name in dataset.splits},
+        splits=splits,
         samples=len(every),
-        cooccurrence=(every.T @ every).tolist(),
+        cooccurrence=together.tolist(),
         labels_per_sample=_labels_per_sample(every),
         notes=list(dataset.card.repairs),
     )
@@ -109,13 +117,22 @@ def _modality(dim: int, per_split: Sequence[Int64[np.ndarray, "_"]]) -> Modality
     # the paper's lengths are of those that have the modality
     present = lengths[lengths > 0]
     absent = len(lengths) - len(present)
+
+    longest = 0
+    mean = 0.0
+    median = 0.0
+    if len(present):
+        longest = int(present.max())
+        mean = float(present.mean())
+        median = float(np.median(present))
+
     return ModalityReport(
         dim=dim,
         present=len(present),
         missing=_share(absent, len(lengths)),
-        max_length=int(present.max(initial=0)),
-        mean_length=float(present.mean()) if len(present) else 0.0,
-        median_length=float(np.median(present)) if len(present) else 0.0,
+        max_length=longest,
+        mean_length=mean,
+        median_length=median,
     )
 
 
@@ -125,26 +142,36 @@ def _split(
     lengths: dict[Modality, Int64[np.ndarray, "n"]],
 ) -> SplitReport:
     # labels (n, labels), lengths (n,) per modality
-    counts = dict(zip(names, labels.sum(0).tolist(), strict=True))
-    nothing = labels.sum(1) == 0
+    samples = len(labels)
+    held = labels.sum(0).tolist()
+    counts = dict(zip(names, held, strict=True))
+    nothing = labels.sum(1) == 0  # (n,)
+
+    frequencies = {}
+    for name, count in counts.items():
+        frequencies[name] = _share(count, samples)
 
     missing = {}
     for m, steps in lengths.items():
-        absent = int((steps == 0).sum())
-        missing[m] = _share(absent, len(steps))
+        absent = steps == 0  # (n,)
+        missing[m] = _share(int(absent.sum()), samples)
+
     return SplitReport(
-        samples=len(labels),
+        samples=samples,
         label_counts=counts,
-        label_frequencies={name: _share(n, len(labels)) for name, n in counts.items()},
+        label_frequencies=frequencies,
         labels_per_sample=_labels_per_sample(labels),
         unlabelled=int(nothing.sum()),
-        cardinality=_share(sum(counts.values()), len(labels)),
+        cardinality=_share(sum(held), samples),
         missing=missing,
     )
 
 
 def _labels_per_sample(labels: Int64[np.ndarray, "n labels"]) -> list[int]:
-    return np.bincount(labels.sum(1), minlength=labels.shape[1] + 1).tolist()
+    """Return how many samples have exactly 0, 1, ... labels."""
+    per_sample = labels.sum(1)  # (n,)
+    counts = np.bincount(per_sample, minlength=labels.shape[1] + 1)
+    return counts.tolist()
 
 
 def _share(part: int, whole: int) -> float:
@@ -153,72 +180,127 @@ def _share(part: int, whole: int) -> float:
 
 def render(report: DatasetReport) -> "Group":
     """Return the report as tables for a terminal of 100 columns."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Group
+    from rich.markup import escape
+
+    parts = [
+        _lengths_table(report),
+        _splits_table(report),
+        _labels_table(report),
+        _per_sample_table(report),
+        _cooccurrence(report),
+    ]
+    notes = [escape(f"note: {line}") for line in report.notes]
+    return Group(*parts, *notes)
+
+
+def _table(title: str, first: str, *columns: str) -> "Table":
+    """Return an empty table; the first column has names in it, the others numbers."""
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    def table(title: str, first: str, *columns: str) -> Table:
-        made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-        made.add_column(first, overflow="ellipsis", no_wrap=True, max_width=24)
-        for column in columns:
-            made.add_column(escape(column), justify="right", overflow="fold")
-        return made
-
-    kind = "aligned" if report.aligned else "unaligned"
-    lengths = table(
-        f"{escape(report.name)}: {report.samples:,} samples, {kind}",
-        *("modality", "dim", "max length", "mean", "median", "missing"),
-    )
-    for m, r in report.modalities.items():
-        lengths.add_row(
-            m, str(r.dim), str(r.max_length), f"{r.mean_length:.1f}", f"{r.median_length:g}",
-            f"{r.missing:.1%}",
-        )  # fmt: skip
-
-    splits = table(
-        "splits", "split", "samples", "labels a sample", "without label",
-        *(f"no {m}" for m in report.modalities),
-    )  # fmt: skip
-    for name, s in report.splits.items():
-        splits.add_row(
-            escape(name), f"{s.samples:,}", f"{s.cardinality:.3f}", f"{s.unlabelled:,}",
-            *(f"{s.missing[m]:.1%}" for m in report.modalities),
-        )  # fmt: skip
-
-    labels = table("labels: samples where it holds", "label", *report.splits)
-    for label in report.label_names:
-        labels.add_row(
-            escape(label),
-            *(
-                f"{s.label_counts[label]:,} ({s.label_frequencies[label]:.1%})"
-                for s in report.splits.values()
-            ),
-        )
-
-    largest = max([k for k, n in enumerate(report.labels_per_sample) if n], default=0)
-    per_sample = table("number of labels of a sample", "labels", *report.splits)
-    for k in range(largest + 1):
-        per_sample.add_row(str(k), *(f"{s.labels_per_sample[k]:,}" for s in report.splits.values()))
-
-    parts = [lengths, splits, labels, per_sample, _cooccurrence(report, table)]
-    return Group(*parts, *(escape(f"note: {line}") for line in report.notes))
+    made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    made.add_column(first, overflow="ellipsis", no_wrap=True, max_width=24)
+    for column in columns:
+        made.add_column(escape(column), justify="right", overflow="fold")
+    return made
 
 
-def _cooccurrence(report: DatasetReport, table: Callable[..., "Table"]) -> "Table":
+def _lengths_table(report: DatasetReport) -> "Table":
     from rich.markup import escape
 
-    names = report.label_names
+    name = escape(report.name)
+    kind = "aligned" if report.aligned else "unaligned"
+    title = f"{name}: {report.samples:,} samples, {kind}"
+    columns = ("modality", "dim", "max length", "mean", "median", "missing")
+
+    made = _table(title, *columns)
+    for m, found in report.modalities.items():
+        cells = [
+            m,
+            str(found.dim),
+            str(found.max_length),
+            f"{found.mean_length:.1f}",
+            f"{found.median_length:g}",
+            f"{found.missing:.1%}",
+        ]
+        made.add_row(*cells)
+    return made
+
+
+def _splits_table(report: DatasetReport) -> "Table":
+    from rich.markup import escape
+
+    columns = ["split", "samples", "labels a sample", "without label"]
+    columns += [f"no {m}" for m in report.modalities]
+
+    made = _table("splits", *columns)
+    for name, split in report.splits.items():
+        cells = [
+            escape(name),
+            f"{split.samples:,}",
+            f"{split.cardinality:.3f}",
+            f"{split.unlabelled:,}",
+        ]
+        missing = [f"{split.missing[m]:.1%}" for m in report.modalities]
+        made.add_row(*cells, *missing)
+    return made
+
+
+def _labels_table(report: DatasetReport) -> "Table":
+    from rich.markup import escape
+
+    splits = report.splits.values()
+    made = _table("labels: samples where it holds", "label", *report.splits)
+    for label in report.label_names:
+        cells = [escape(label)]
+        for split in splits:
+            count = split.label_counts[label]
+            share = split.label_frequencies[label]
+            cells.append(f"{count:,} ({share:.1%})")
+        made.add_row(*cells)
+    return made
+
+
+def _per_sample_table(report: DatasetReport) -> "Table":
+    # no row for numbers of labels that no sample reaches
+    most = 0
+    for number, samples in enumerate(report.labels_per_sample):
+        if samples:
+            most = number
+
+    made = _table("number of labels of a sample", "labels", *report.splits)
+    for number in range(most + 1):
+        cells = [str(number)]
+        for split in report.splits.values():
+            count = split.labels_per_sample[number]
+            cells.append(f"{count:,}")
+        made.add_row(*cells)
+    return made
+
+
+def _cooccurrence(report: DatasetReport) -> "Table":
+    from rich.markup import escape
+
+    names = [escape(name) for name in report.label_names]
     counts = report.cooccurrence
     if len(names) <= MATRIX_LABELS:
-        made = table("samples where both labels hold", "label", *names)
+        made = _table("samples where both labels hold", "label", *report.label_names)
         for name, row in zip(names, counts, strict=True):
-            made.add_row(escape(name), *(f"{n:,}" for n in row))
+            cells = [f"{count:,}" for count in row]
+            made.add_row(name, *cells)
         return made
 
-    pairs = [(counts[i][j], i, j) for i in range(len(names)) for j in range(i)]
+    # each pair once, without the diagonal
+    pairs = []
+    for i, row in enumerate(counts):
+        pairs += [(count, i, j) for j, count in enumerate(row[:i])]
+
+    # the most frequent first
     pairs.sort(reverse=True)
-    made = table(f"the {TOP_PAIRS} pairs of labels seen most", "label", "with", "samples")
+    title = f"the {TOP_PAIRS} pairs of labels seen most"
+    made = _table(title, "label", "with", "samples")
     for count, i, j in pairs[:TOP_PAIRS]:
-        made.add_row(escape(names[j]), escape(names[i]), f"{count:,}")
+        made.add_row(names[j], names[i], f"{count:,}")
     return made

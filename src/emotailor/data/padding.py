@@ -18,6 +18,7 @@ def real_span(real: Bool[np.ndarray, "steps"]) -> slice:
     steps = np.flatnonzero(real)
     if not len(steps):
         return slice(0, 0)
+
     first = int(steps[0])
     last = int(steps[-1])
     return slice(first, last + 1)
@@ -31,9 +32,12 @@ def nonzero_steps(values: Float32[np.ndarray, "steps dim"]) -> Bool[np.ndarray, 
 def _span_of_length(values: Float32[np.ndarray, "steps dim"], length: int) -> slice:
     """Return where ``length`` real steps lie: in front, unless the padding is evidently there."""
     # a real step may be all zero, so the padding shows only by what lies beside it
-    first = len(values) - length
     real = nonzero_steps(values)
-    padded_in_front = real[length:].any() and not real[:first].any()
+    first = len(values) - length
+    behind = real[length:]
+    in_front = real[:first]
+
+    padded_in_front = behind.any() and not in_front.any()
     if padded_in_front:
         return slice(first, len(values))
     return slice(0, length)
@@ -61,18 +65,23 @@ def strip_padding(
         views. One whose steps are all zero is missing, and absent here.
     """
     lengths = lengths or {}
+    spans = {}
     if aligned and sequences:
         span = _common_span(sequences, lengths)
         spans = dict.fromkeys(sequences, span)
     else:
-        spans = {m: _own_span(values, lengths.get(m)) for m, values in sequences.items()}
+        for m, values in sequences.items():
+            spans[m] = _own_span(values, lengths.get(m))
 
     cut = {}
     for m, values in sequences.items():
         real = values[spans[m]]
+        if not len(real):
+            continue
+
         # a length that the file gives says that the modality is there, even if it is all zero
         given = m in lengths and not aligned
-        if len(real) and (given or nonzero_steps(real).any()):
+        if given or nonzero_steps(real).any():
             cut[m] = real
     return cut
 
@@ -84,9 +93,13 @@ def _common_span(
     if lengths:
         # (steps, all features)
         joined = np.concatenate(list(sequences.values()), axis=1)
-        return _span_of_length(joined, max(lengths.values()))
+        longest = max(lengths.values())
+        return _span_of_length(joined, longest)
+
+    # (modalities, steps)
     real = [nonzero_steps(values) for values in sequences.values()]
-    return real_span(np.any(real, axis=0))
+    in_any = np.any(real, axis=0)
+    return real_span(in_any)
 
 
 def _own_span(values: Float32[np.ndarray, "steps dim"], length: int | None) -> slice:

@@ -31,7 +31,10 @@ _SEGMENT_SUFFIX = re.compile(r"(\[\d+\]|\$_\$\d+)$")
 def canonical_label(name: str) -> str:
     """Return the paper's name of an emotion (``anger`` -> ``angry``); other names stay as given."""
     key = name.strip()
-    return _ALIASES.get(key.lower(), key.lower() if key.lower() in EMOTIONS else key)
+    lower = key.lower()
+    if lower in EMOTIONS:
+        return lower
+    return _ALIASES.get(lower, key)
 
 
 def video_of(sample_id: str) -> str:
@@ -57,9 +60,14 @@ class Sample:
     def __repr__(self) -> str:
         shapes: dict[str, tuple[int, ...] | None] = {}
         for m in MODALITIES:
+            # absent and without steps are the same
             sequence = self.sequences.get(m, ())
-            missing = not len(sequence)
-            shapes[m] = None if missing else np.shape(sequence)
+            shapes[m] = np.shape(sequence) if len(sequence) else None
 
-        labels = None if self.labels is None else np.asarray(self.labels).tolist()
-        return sample_line(self.id, shapes, labels)
+        # readers may give labels of any kind, and a broken one must show itself too
+        labels = self.labels
+        known = None
+        if labels is not None:
+            known = np.asarray(labels).tolist()
+
+        return sample_line(self.id, shapes, known)

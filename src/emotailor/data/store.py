@@ -64,13 +64,17 @@ class _Moments:
     def _add(self, values: Float32[np.ndarray, "steps dim"]) -> None:
         wide = values.astype(np.float64)
         mean = wide.mean(0)
-        m2 = np.square(wide - mean).sum(0)
+        within = np.square(wide - mean).sum(0)
 
-        total = self.count + len(values)
-        share = len(values) / total
+        # what two parts differ by is weighted by the sizes of both
+        rows = len(values)
+        total = self.count + rows
+        share = rows / total
         delta = mean - self.mean
+        between = delta**2 * (self.count * rows / total)
+
         self.mean = self.mean + delta * share
-        self.m2 = self.m2 + m2 + delta**2 * (self.count * len(values) / total)
+        self.m2 = self.m2 + within + between
         self.count = total
 
     @property
@@ -111,22 +115,27 @@ class DatasetWriter:
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
         self._path = Path(path)
+        self._shard_bytes = shard_bytes
+        self._provenance = dict(provenance or {})
 
+        # before hours of work, not after
         FOLDER.check_new(self._path, overwrite=overwrite)
         self._checker = SampleChecker(name, label_names, dims, aligned)
-        self._provenance = dict(provenance or {})
-        self._shard_bytes = shard_bytes
+
+        # the folder gets its name when it is complete
         self._replacing = replacing_folder(self._path, overwrite=overwrite)
         self._folder: Path | None = None
 
-        # per split: samples that wait for a shard, and what is written already
+        # per split: samples that wait for a shard
         self._pending: defaultdict[str, list[Sample]] = defaultdict(list)
         self._pending_bytes: Counter[str] = Counter()
+
+        # per split: what is written already
+        none = np.zeros(len(label_names), np.int64)
         self._shards: defaultdict[str, list[FileCard]] = defaultdict(list)
-        self._label_sums: defaultdict[str, np.ndarray] = defaultdict(
-            lambda: np.zeros(len(label_names), np.int64)
-        )
-        self._moments = {m: _Moments(d) for m, d in self._checker.dims.items()}
+        self._label_sums: defaultdict[str, np.ndarray] = defaultdict(none.copy)
+
+        self._moments = {m: _Moments(dim) for m, dim in self._checker.dims.items()}
         self._attachments: list[FileCard] = []
         self._notes: list[str] = []
 
@@ -161,7 +170,9 @@ class DatasetWriter:
         self._shards.setdefault(split, [])  # splits keep the order in which they first came
         self._pending[split].append(checked)
 
-        self._pending_bytes[split] += sum(s.nbytes for s in checked.sequences.values())
+        # a shard is closed as soon as it is large enough
+        for sequence in checked.sequences.values():
+            self._pending_bytes[split] += sequence.nbytes
         if self._pending_bytes[split] >= self._shard_bytes:
             self._flush(split)
 
@@ -177,27 +188,38 @@ class DatasetWriter:
 
     def _flush(self, split: str) -> None:
         """Write what is pending of a split as its next shard."""
-        assert self._folder is not None
         samples = self._pending.pop(split, [])
         self._pending_bytes[split] = 0
 
-        # (samples, labels), also where there is no sample
-        labels = np.array([sample.labels for sample in samples], np.uint8)
+        tensors = self._tensors(samples)
+        labels = tensors["labels"]
         self._label_sums[split] += labels.sum(0, dtype=np.int64)
 
-        tensors = _id_tensors(samples)
-        tensors["labels"] = labels.reshape(len(samples), len(self._checker.label_names))
-        for m, dim in self._checker.dims.items():
-            ragged = Ragged.pack([sample.sequences.get(m) for sample in samples], dim)
-            tensors[f"{m}.values"] = ragged.values
-            tensors[f"{m}.offsets"] = ragged.offsets
-            # what is not seen in training must not leak into the statistics
-            if split == "train":
-                self._moments[m].add(ragged.values)
+        # what is not seen in training must not leak into the statistics
+        if split == "train":
+            for m, moments in self._moments.items():
+                moments.add(tensors[f"{m}.values"])
 
         number = len(self._shards[split])
-        card = self._save(f"{split}-{number:05d}.safetensors", tensors, len(samples))
+        name = f"{split}-{number:05d}.safetensors"
+        card = self._save(name, tensors, len(samples))
         self._shards[split].append(card)
+
+    def _tensors(self, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+        """Return the arrays of a shard by name."""
+        tensors = _id_tensors(samples)
+
+        # (samples, labels), also where there is no sample
+        labels = np.array([sample.labels for sample in samples], np.uint8)
+        names = self._checker.label_names
+        tensors["labels"] = labels.reshape(len(samples), len(names))
+
+        for m, dim in self._checker.dims.items():
+            sequences = [sample.sequences.get(m) for sample in samples]
+            ragged = Ragged.pack(sequences, dim)
+            tensors[f"{m}.values"] = ragged.values
+            tensors[f"{m}.offsets"] = ragged.offsets
+        return tensors
 
     def _save(self, name: str, tensors: dict[str, np.ndarray], samples: int = 0) -> FileCard:
         assert self._folder is not None
@@ -231,13 +253,18 @@ class DatasetWriter:
             warnings.warn(f"{self._path}: {line}", DataWarning, stacklevel=3)
 
     def _save_statistics(self) -> FileCard | None:
+        # there is nothing else that they may be of
         if not self._shards["train"]:
             return None
-        arrays = {}
+
+        means = {}
+        stds = {}
         for m, moments in self._moments.items():
-            arrays[f"{m}.mean"] = moments.mean.astype(np.float32)
-        for m, moments in self._moments.items():
-            arrays[f"{m}.std"] = moments.std.astype(np.float32)
+            means[f"{m}.mean"] = moments.mean.astype(np.float32)
+            stds[f"{m}.std"] = moments.std.astype(np.float32)
+
+        # the bytes of a file, and so its hash, depend on the order
+        arrays = means | stds
         return self._save(STATISTICS_FILE, arrays)
 
     def _split_cards(self) -> dict[str, SplitCard]:
@@ -256,11 +283,15 @@ class DatasetWriter:
 
 def _id_tensors(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
     """Return the ids as UTF-8, end to end, and where each begins."""
+    # one text after the other
     encoded = [sample.id.encode() for sample in samples]
+    joined = b"".join(encoded)
+
     lengths = [len(text) for text in encoded]
+    offsets = np.cumsum([0, *lengths], dtype=np.int64)
     return {
-        "ids.bytes": np.frombuffer(b"".join(encoded), np.uint8),
-        "ids.offsets": np.cumsum([0, *lengths], dtype=np.int64),
+        "ids.bytes": np.frombuffer(joined, np.uint8),
+        "ids.offsets": offsets,
     }
 
 
@@ -349,19 +380,22 @@ def map_tensors(file: Path) -> dict[str, np.ndarray]:
             )
 
         begin, end = entry["data_offsets"]
-        kind = _NUMPY_TYPES[entry["dtype"]]
-        tensors[key] = np.asarray(data[begin:end]).view(kind).reshape(entry["shape"])
+        raw = np.asarray(data[begin:end])
+        values = raw.view(_NUMPY_TYPES[entry["dtype"]])
+        tensors[key] = values.reshape(entry["shape"])
     return tensors
 
 
 def _open_shard(file: Path, card: DatasetCard) -> tuple[list[str], np.ndarray, Shard]:
     tensors = map_tensors(file)
+    misfit = _wrong_types(tensors, card)
     ids: list[str] = []
 
     # each check relies on those before it
-    misfit = _wrong_types(tensors, card)
     if misfit is None:
-        misfit = _wrong_offsets("ids.offsets", tensors["ids.offsets"], len(tensors["ids.bytes"]))
+        offsets = tensors["ids.offsets"]
+        total = len(tensors["ids.bytes"])
+        misfit = _wrong_offsets("ids.offsets", offsets, total)
     if misfit is None:
         ids, misfit = _read_ids(tensors)
     if misfit is None:
@@ -374,41 +408,57 @@ def _open_shard(file: Path, card: DatasetCard) -> tuple[list[str], np.ndarray, S
             fix="run `emotailor data validate` for details, or convert the data again",
         )
 
+    # labels and offsets are small and asked for all the time; values stay on disk
+    labels = np.array(tensors["labels"])
     sequences = {}
     for m in card.dims:
-        # offsets are small and asked for all the time; values stay on disk
         offsets = np.array(tensors[f"{m}.offsets"])
-        sequences[m] = Ragged(tensors[f"{m}.values"], offsets)
-    return ids, np.array(tensors["labels"]), Shard(sequences, len(ids))
+        values = tensors[f"{m}.values"]
+        sequences[m] = Ragged(values, offsets)
+    return ids, labels, Shard(sequences, len(ids))
 
 
 def _wrong_types(tensors: Mapping[str, np.ndarray], card: DatasetCard) -> str | None:
     """Say which array of a shard is missing or of another type; None where none is."""
-    wanted: dict[str, tuple[type, int]] = {"labels": (np.uint8, 2), "ids.bytes": (np.uint8, 1)}
-    for part in ("ids", *card.dims):
-        wanted[f"{part}.offsets"] = (np.int64, 1)
-    for m in card.dims:
-        wanted[f"{m}.values"] = (np.float32, 2)
-
-    for key, (kind, ndim) in wanted.items():
+    for key, (kind, ndim) in _expected_arrays(card).items():
         array = tensors.get(key)
         if array is None:
             return f"it has no {key}"
-        if array.dtype != kind or array.ndim != ndim:
-            return (
-                f"{key} is {array.dtype} of shape {array.shape}, expected {np.dtype(kind)} of "
-                f"{ndim} dimensions"
-            )
+        if array.dtype == kind and array.ndim == ndim:
+            continue
+
+        found = f"{array.dtype} of shape {array.shape}"
+        expected = f"{np.dtype(kind)} of {ndim} dimensions"
+        return f"{key} is {found}, expected {expected}"
     return None
+
+
+def _expected_arrays(card: DatasetCard) -> dict[str, tuple[type, int]]:
+    """Return type and number of dimensions of every array in a shard."""
+    expected: dict[str, tuple[type, int]] = {
+        "labels": (np.uint8, 2),
+        "ids.bytes": (np.uint8, 1),
+        "ids.offsets": (np.int64, 1),
+    }
+    for m in card.dims:
+        expected[f"{m}.offsets"] = (np.int64, 1)
+    for m in card.dims:
+        expected[f"{m}.values"] = (np.float32, 2)
+    return expected
 
 
 def _wrong_offsets(key: str, offsets: np.ndarray, total: int) -> str | None:
     """Say why offsets do not run from 0 to ``total``; None where they do."""
     if not len(offsets) or offsets[0] != 0:
         return f"{key} does not begin with 0"
-    if offsets[-1] != total:
-        return f"{key} ends with {offsets[-1]}, expected {total}"
-    if (np.diff(offsets) < 0).any():
+
+    last = offsets[-1]
+    if last != total:
+        return f"{key} ends with {last}, expected {total}"
+
+    # equal neighbours are a sequence without steps
+    steps = np.diff(offsets)
+    if (steps < 0).any():
         return f"{key} falls, expected numbers that only rise"
     return None
 
@@ -416,16 +466,22 @@ def _wrong_offsets(key: str, offsets: np.ndarray, total: int) -> str | None:
 def _read_ids(tensors: Mapping[str, np.ndarray]) -> tuple[list[str], str | None]:
     """Return the ids of a shard, and what is wrong with them."""
     raw = tensors["ids.bytes"].tobytes()
-    bounds = pairwise(tensors["ids.offsets"].tolist())
-    try:
-        return [raw[begin:end].decode() for begin, end in bounds], None
-    except UnicodeDecodeError as error:
-        return [], f"ids.bytes is not UTF-8: {error}"
+    offsets = tensors["ids.offsets"].tolist()
+    ids = []
+    for begin, end in pairwise(offsets):
+        text = raw[begin:end]
+        try:
+            ids.append(text.decode())
+        except UnicodeDecodeError as error:
+            return [], f"ids.bytes is not UTF-8: {error}"
+    return ids, None
 
 
 def _wrong_labels(labels: np.ndarray, samples: int, names: int) -> str | None:
-    if labels.shape != (samples, names):
-        return f"labels has shape {labels.shape}, expected {(samples, names)}"
+    wanted = (samples, names)
+    if labels.shape != wanted:
+        return f"labels has shape {labels.shape}, expected {wanted}"
+
     highest = labels.max(initial=0)
     if highest > 1:
         return f"labels holds {highest}, expected 0 and 1"
@@ -437,13 +493,18 @@ def _wrong_sequences(
 ) -> str | None:
     for m, dim in card.dims.items():
         values = tensors[f"{m}.values"]  # (steps, dim)
-        offsets = tensors[f"{m}.offsets"]  # (samples + 1,)
-
-        if values.shape[1] != dim:
+        steps, width = values.shape
+        if width != dim:
             return f"{m}.values has shape {values.shape}, expected (steps, {dim})"
-        if len(offsets) != samples + 1:
-            return f"{m}.offsets has {len(offsets)} numbers, expected {samples + 1}"
-        misfit = _wrong_offsets(f"{m}.offsets", offsets, len(values))
+
+        # one more than samples: each begins where the one before it ends
+        key = f"{m}.offsets"
+        offsets = tensors[key]
+        wanted = samples + 1
+        if len(offsets) != wanted:
+            return f"{key} has {len(offsets)} numbers, expected {wanted}"
+
+        misfit = _wrong_offsets(key, offsets, steps)
         if misfit is not None:
             return misfit
     return None
@@ -459,24 +520,33 @@ def open_dataset(path: str | Path) -> EmotionDataset:
     card = read_card(folder)
     splits = {}
     for name, split_card in card.splits.items():
-        # a split without shards still has columns for its labels
-        ids: list[str] = []
-        labels: list[np.ndarray] = [np.zeros((0, len(card.label_names)), np.uint8)]
-        shards = []
-        for file_card in split_card.shards:
-            shard_ids, shard_labels, shard = _open_shard(folder / file_card.file, card)
-            ids += shard_ids
-            labels.append(shard_labels)
-            shards.append(shard)
-
-        if len(ids) != split_card.samples:
+        split = _open_split(folder, name, card)
+        if len(split) != split_card.samples:
             raise DataError(
-                f"{folder}: split {name!r} holds {len(ids)} samples",
+                f"{folder}: split {name!r} holds {len(split)} samples",
                 expected=f"the {split_card.samples} that {CARD_FILE} names",
                 fix="convert the data again",
             )
-        splits[name] = Split(name, ids, np.concatenate(labels), shards)
+        splits[name] = split
     return EmotionDataset(card, splits)
+
+
+def _open_split(folder: Path, name: str, card: DatasetCard) -> Split:
+    """Map the shards of a split, in their order."""
+    # a split without shards still has columns for its labels
+    none = np.zeros((0, len(card.label_names)), np.uint8)
+    ids: list[str] = []
+    labels: list[np.ndarray] = [none]
+    shards = []
+    for file_card in card.splits[name].shards:
+        file = folder / file_card.file
+        shard_ids, shard_labels, shard = _open_shard(file, card)
+        ids += shard_ids
+        labels.append(shard_labels)
+        shards.append(shard)
+
+    every = np.concatenate(labels)  # (n, labels)
+    return Split(name, ids, every, shards)
 
 
 def read_statistics(path: str | Path) -> dict[str, np.ndarray]:
@@ -497,10 +567,11 @@ def read_statistics(path: str | Path) -> dict[str, np.ndarray]:
     for m, dim in card.dims.items():
         for key in (f"{m}.mean", f"{m}.std"):
             array = arrays.get(key)
-            if array is None or array.shape != (dim,) or not np.isfinite(array).all():
-                raise DataError(
-                    f"{file} cannot be used: {key} is not {dim} finite numbers", fix=_AGAIN
-                )
+            if array is not None and array.shape == (dim,) and np.isfinite(array).all():
+                continue
+
+            found = f"{key} is not {dim} finite numbers"
+            raise DataError(f"{file} cannot be used: {found}", fix=_AGAIN)
     return arrays
 
 
@@ -510,11 +581,14 @@ def _load(file: Path, sha256: str | None = None) -> dict[str, np.ndarray]:
     Raises:
         DataError: the file is missing or damaged, or its SHA-256 is another.
     """
+    found = None
     try:
-        found = sha256_of(file) if sha256 is not None else None
+        if sha256 is not None:
+            found = sha256_of(file)
         arrays = dict(load_file(file))
     except (OSError, SafetensorError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}", fix=_AGAIN) from error
+
     if found != sha256:
         raise DataError(
             f"{file} cannot be used: its SHA-256 is not the one in {CARD_FILE}", fix=_AGAIN
@@ -528,8 +602,13 @@ def read_attachment(path: str | Path, name: str) -> dict[str, np.ndarray]:
     Raises:
         DataError: there is no data set, it has no such attachment, or the file is damaged.
     """
-    names = [attachment.file for attachment in read_card(path).attachments]
-    if f"{name}.safetensors" not in names:
-        raise DataError(f"the data set {path} has no {name!r} beside it: {names or 'nothing'}")
+    card = read_card(path)
+    names = [attachment.file for attachment in card.attachments]
 
-    return _load(Path(path) / f"{name}.safetensors")
+    wanted = f"{name}.safetensors"
+    if wanted not in names:
+        found = names or "nothing"
+        raise DataError(f"the data set {path} has no {name!r} beside it: {found}")
+
+    file = Path(path) / wanted
+    return _load(file)

@@ -109,8 +109,10 @@ class MoseiStatistics:
     @property
     def cooccurrence(self) -> Float64[np.ndarray, "6 6"]:
         """Probability that two labels hold together; the diagonal holds the label frequencies."""
-        members = _members(np.arange(len(self.label_sets))).astype(np.float64)
-        return members.T * self.label_sets @ members
+        codes = np.arange(len(self.label_sets))
+        members = _members(codes).astype(np.float64)  # (label sets, labels)
+        weighted = members.T * self.label_sets
+        return weighted @ members
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,12 @@ class PlantedTruth:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what :func:`load_truth` reads back, by name."""
-        return {
-            "carriers": self.carriers.astype(np.uint8),
-            **{f"readout.{m}": array for m, array in self.readout.items()},
-            **{f"windows.{split}": array for split, array in self.windows.items()},
-        }
+        arrays: dict[str, np.ndarray] = {"carriers": self.carriers.astype(np.uint8)}
+        for m, readout in self.readout.items():
+            arrays[f"readout.{m}"] = readout
+        for split, windows in self.windows.items():
+            arrays[f"windows.{split}"] = windows
+        return arrays
 
 
 @cache
@@ -146,12 +149,16 @@ def mosei_statistics() -> MoseiStatistics:
     fitted = json.loads(_STATISTICS.read_text(encoding="utf-8"))
     label_sets = np.array(fitted["label_set_counts"], np.float64)
     words = np.array(fitted["word_counts"], np.float64)
+
+    # from counts to probabilities
     return MoseiStatistics(label_sets / label_sets.sum(), words / words.sum())
 
 
 def _members(codes: Int64[np.ndarray, "n"]) -> UInt8[np.ndarray, "n 6"]:
     """Turn label sets, as bits of a number, into 0/1 vectors."""
-    return (codes[:, None] >> np.arange(len(EMOTIONS)) & 1).astype(np.uint8)
+    bits = np.arange(len(EMOTIONS))
+    members = codes[:, None] >> bits & 1  # (n, labels)
+    return members.astype(np.uint8)
 
 
 def _draw(
@@ -177,9 +184,10 @@ class _Plan:
 
 def _plan(config: SyntheticConfig, split: str) -> _Plan:
     statistics = mosei_statistics()
-    rng = np.random.default_rng([config.seed, _PLAN, _SPLITS.index(split)])
     n_labels, n_modalities = _CARRIED.shape
+
     # one row of uniforms per sample, so that the first rows do not depend on the number of rows
+    rng = np.random.default_rng([config.seed, _PLAN, _SPLITS.index(split)])
     width = 2 + n_labels + 3 * n_modalities
     uniform = rng.random((config.sizes[split], width))
 
@@ -189,19 +197,23 @@ def _plan(config: SyntheticConfig, split: str) -> _Plan:
     ends = np.cumsum([n_labels, n_modalities, n_modalities])
     of_start, of_rate, of_delay, of_missing = np.split(uniform[:, 2:], ends, axis=1)
 
-    labels = _members(_draw(statistics.label_sets, of_labels))  # (n, labels)
-    words = 1 + _draw(statistics.words, of_words)  # (n,)
+    # (n, labels) and (n,); an utterance has at least one word
+    labels = _members(_draw(statistics.label_sets, of_labels))
+    words = 1 + _draw(statistics.words, of_words)
+
     if config.aligned:
         steps = np.repeat(words[:, None], n_modalities, axis=1)
         delays = np.zeros((len(words), n_modalities))
     else:
         steps = _unaligned_steps(words, of_rate)
-        delays = of_delay * [MAX_DELAY[m] for m in MODALITIES]
+        most = [MAX_DELAY[m] for m in MODALITIES]
+        delays = of_delay * most
 
     # the modality with the highest draw stays, so that every sample keeps one
     missing = of_missing < config.missing
+    rows = np.arange(len(words))
     kept = of_missing.argmax(1)
-    missing[np.arange(len(words)), kept] = False
+    missing[rows, kept] = False
 
     windows = _windows(config.window, of_start, words, steps, delays)
     return _Plan(labels, words, steps, delays, missing, windows)
@@ -213,10 +225,15 @@ def _unaligned_steps(
     """Return the steps of each modality at its own rate, which varies by a fifth."""
     rates = np.array([STEPS_PER_WORD[m] for m in MODALITIES])
     most = [MAX_STEPS[m] for m in MODALITIES]
+
     # words have no rate: a step of text is a word
-    jitter = np.where(rates > 1, 0.8 + 0.4 * uniform, 1.0)
-    steps = np.rint(words[:, None] * rates * jitter)
-    return np.clip(steps, 1, most).astype(np.int64)
+    jitter = 0.8 + 0.4 * uniform  # (n, modalities)
+    jitter = np.where(rates > 1, jitter, 1.0)
+
+    steps = words[:, None] * rates * jitter
+    steps = np.rint(steps)
+    steps = np.clip(steps, 1, most)
+    return steps.astype(np.int64)
 
 
 def _windows(
@@ -235,31 +252,43 @@ def _windows(
         steps: of each modality.
         delays: of each modality, in words.
     """
-    # in words
-    width = np.maximum(1, np.rint(share * words))[:, None]  # (n, 1)
+    # in words: a window lies anywhere in the utterance
+    width = np.rint(share * words)
+    width = np.maximum(1, width)[:, None]  # (n, 1)
     free = words[:, None] - width + 1
     first = np.floor(uniform * free)  # (n, labels)
+
+    # each modality shows it later by its own delay
     begin = first[:, :, None] + delays[:, None, :]  # (n, labels, modalities)
 
-    # in steps
+    # in steps: of at least one, and inside the sequence
     steps = steps[:, None, :]  # (n, 1, modalities)
     per_word = steps / words[:, None, None]
+    length = np.rint(width[:, :, None] * per_word)
+    length = np.maximum(1, length)  # (n, 1, modalities)
     begin = np.rint(begin * per_word)
-    length = np.maximum(1, np.rint(width[:, :, None] * per_word))  # (n, 1, modalities)
     begin = np.clip(begin, 0, steps - length)
-    windows = np.stack([begin, begin + length], axis=-1)
+
+    end = begin + length
+    windows = np.stack([begin, end], axis=-1)
     return windows.astype(np.int64)
 
 
 def _mixing(config: SyntheticConfig) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
     """Return per modality the map (factors, dim); the last factors are the labels it carries."""
+    # how many labels each modality carries
+    counts = _CARRIED.sum(0).tolist()
+    carried = dict(zip(MODALITIES, counts, strict=True))
+
     rng = np.random.default_rng([config.seed, _WORLD])
-    carried = dict(zip(MODALITIES, _CARRIED.sum(0).tolist(), strict=True))
     mixing = {}
     for m, dim in config.dims.items():
         factors = SHARED_FACTORS + PRIVATE_FACTORS + carried[m]
+
+        # rows of about length 1, whatever the width
         normal = rng.standard_normal((factors, dim))
-        mixing[m] = (normal / dim**0.5).astype(np.float32)
+        scaled = normal / dim**0.5
+        mixing[m] = scaled.astype(np.float32)
     return mixing
 
 
@@ -281,20 +310,26 @@ class SyntheticSplit:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of a split of {len(self)}")
+
+        # a stream of its own, so that no sample depends on how many are drawn
         split = _SPLITS.index(self.name)
         rng = np.random.default_rng([self.config.seed, _FEATURES, split, index])
-        words = int(self.plan.words[index])
 
         # (words, factors), the same in all modalities
+        words = int(self.plan.words[index])
         shared = _factors(rng, words, SHARED_FACTORS)
 
         present = {}
         for column, m in enumerate(MODALITIES):
             # a missing modality is drawn too, so that the others do not depend on it
             sequence = self._sequence(rng, index, column, shared)
-            if not self.plan.missing[index, column]:
+            missing = self.plan.missing[index, column]
+            if not missing:
                 present[m] = sequence
-        return Sample(f"{self.name}-{index:06d}", present, self.plan.labels[index])
+
+        sample_id = f"{self.name}-{index:06d}"
+        labels = self.plan.labels[index]
+        return Sample(sample_id, present, labels)
 
     def _sequence(
         self,
@@ -307,27 +342,34 @@ class SyntheticSplit:
         plan = self.plan
         words = len(shared)
         steps = int(plan.steps[index, column])
+
         # noise is per word: a faster modality is noisier per step, and as hard in all
-        noise = np.float32(self.config.noise * (steps / words) ** 0.5)
+        steps_per_word = steps / words
+        noise = np.float32(self.config.noise * steps_per_word**0.5)
 
         # where a label holds, its window is 1 higher than the noise around it
         carried = np.nonzero(_CARRIED[:, column])[0]
-        evidence = noise * rng.standard_normal((steps, len(carried)), np.float32)
+        normal = rng.standard_normal((steps, len(carried)), np.float32)
+        evidence = noise * normal
         for k, label in enumerate(carried):
             begin, end = plan.windows[index, label, column]
-            evidence[begin:end, k] += plan.labels[index, label]
+            held = plan.labels[index, label]
+            evidence[begin:end, k] += held
 
         # a step shows the factors of the word that is spoken at its middle
         private = _factors(rng, words, PRIVATE_FACTORS)
         middles = np.arange(steps) + 0.5
-        moments = middles * (words / steps) - plan.delays[index, column]  # in words
-        word = np.clip(moments, 0, words - 1).astype(np.int64)  # (steps,)
+        moments = middles * (words / steps)  # in words
+        moments = moments - plan.delays[index, column]
+        word = np.clip(moments, 0, words - 1)
+        word = word.astype(np.int64)  # (steps,)
 
         # (steps, factors) to (steps, dim)
         factors = np.concatenate([shared[word], private[word], evidence], axis=1)
-
         mixing = self.mixing[MODALITIES[column]]  # (factors, dim)
-        values = rng.standard_normal((steps, mixing.shape[1]), np.float32)
+        dim = mixing.shape[1]
+
+        values = rng.standard_normal((steps, dim), np.float32)
         values *= SENSOR_NOISE * noise
         values += factors @ mixing
         return values
@@ -338,7 +380,8 @@ def _factors(rng: np.random.Generator, words: int, count: int) -> Float32[np.nda
     # half of the variance stays for the whole utterance
     level = rng.standard_normal((1, count), np.float32)
     change = rng.standard_normal((words, count), np.float32)
-    return (level + change) * np.float32(0.5**0.5)
+    scale = np.float32(0.5**0.5)
+    return (level + change) * scale
 
 
 def generate(config: SyntheticConfig) -> tuple[dict[str, SyntheticSplit], PlantedTruth]:
@@ -355,18 +398,34 @@ def generate(config: SyntheticConfig) -> tuple[dict[str, SyntheticSplit], Plante
         splits[split] = SyntheticSplit(split, config, plan, mixing)
 
         # -1 where a modality has nothing to show
-        planted = _CARRIED & ~plan.missing[:, None, :]  # (n, labels, modalities)
+        present = ~plan.missing[:, None, :]  # (n, 1, modalities)
+        planted = _CARRIED & present  # (n, labels, modalities)
         windows[split] = np.where(planted[..., None], plan.windows, -1)
 
     readout = {}
     for column, m in enumerate(MODALITIES):
-        # what was mixed in is read out by the inverse of the map
-        inverse = np.linalg.pinv(mixing[m].astype(np.float64)).astype(np.float32)
-
-        of_evidence = inverse[:, SHARED_FACTORS + PRIVATE_FACTORS :]  # (dim, labels carried)
-        readout[m] = np.zeros((config.dims[m], len(EMOTIONS)), np.float32)
-        readout[m][:, _CARRIED[:, column]] = of_evidence
+        readout[m] = _readout(mixing[m], column)
     return splits, PlantedTruth(_CARRIED, readout, windows)
+
+
+def _readout(mixing: Float32[np.ndarray, "factors dim"], column: int) -> Float32[np.ndarray, "_ 6"]:
+    """Return the projection of the features of a modality onto the evidence of each label.
+
+    Args:
+        mixing: the map from factors to features.
+        column: position of the modality in ``MODALITIES``.
+    """
+    # what was mixed in is read out by the inverse of the map
+    inverse = np.linalg.pinv(mixing.astype(np.float64))
+    inverse = inverse.astype(np.float32)  # (dim, factors)
+    of_evidence = inverse[:, SHARED_FACTORS + PRIVATE_FACTORS :]  # (dim, labels carried)
+
+    # zero for the labels that the modality does not carry
+    dim = mixing.shape[1]
+    readout = np.zeros((dim, len(EMOTIONS)), np.float32)
+    carried = _CARRIED[:, column]
+    readout[:, carried] = of_evidence
+    return readout
 
 
 def synthesize(
@@ -409,7 +468,8 @@ def synthesize(
 
 def is_planted(dataset: EmotionDataset) -> bool:
     """Whether a stored data set has the truth that was planted in it."""
-    return any(file.file == f"{TRUTH}.safetensors" for file in dataset.card.attachments)
+    wanted = f"{TRUTH}.safetensors"
+    return any(attached.file == wanted for attached in dataset.card.attachments)
 
 
 def load_truth(path: str | Path) -> PlantedTruth:
@@ -421,8 +481,8 @@ def load_truth(path: str | Path) -> PlantedTruth:
     from emotailor.data.store import read_attachment
 
     arrays = read_attachment(path, TRUTH)
-    keys = [f"readout.{m}" for m in MODALITIES]
-    lost = [key for key in ("carriers", *keys) if key not in arrays]
+    keys = {m: f"readout.{m}" for m in MODALITIES}
+    lost = [key for key in ("carriers", *keys.values()) if key not in arrays]
     if lost:
         raise _incomplete(path, f"it has no {', '.join(lost)}")
 
@@ -431,18 +491,23 @@ def load_truth(path: str | Path) -> PlantedTruth:
         raise _incomplete(path, f"carriers has shape {carriers.shape}")
 
     readout = {}
-    for m, key in zip(MODALITIES, keys, strict=True):
-        readout[m] = arrays[key]
-        if readout[m].ndim != 2 or readout[m].shape[1] != len(EMOTIONS):
-            raise _incomplete(path, f"{key} has shape {readout[m].shape}")
+    for m, key in keys.items():
+        array = arrays[key]
+        if array.ndim != 2 or array.shape[1] != len(EMOTIONS):
+            raise _incomplete(path, f"{key} has shape {array.shape}")
+        readout[m] = array
 
+    # begin and end for each label and modality of a sample
+    of_sample = (*_CARRIED.shape, 2)
     windows = {}
     for key, array in arrays.items():
         if not key.startswith("windows."):
             continue
-        if array.shape[1:] != (*_CARRIED.shape, 2):
+
+        if array.shape[1:] != of_sample:
             raise _incomplete(path, f"{key} has shape {array.shape}")
-        windows[key.removeprefix("windows.")] = array
+        split = key.removeprefix("windows.")
+        windows[split] = array
     return PlantedTruth(carriers, readout, windows)
 
 
@@ -462,17 +527,23 @@ def planted_evidence(split: Split, truth: PlantedTruth) -> Float[np.ndarray, "n 
         label: around 1 where the label holds, around 0 where it does not; 0 where every carrying
         modality is missing.
     """
-    total = np.zeros((len(split), len(EMOTIONS)))
+    samples = len(split)
+    total = np.zeros((samples, len(EMOTIONS)))
     count = np.zeros_like(total)
-    windows = truth.windows[split.name]
     for column, m in enumerate(MODALITIES):
-        readout = truth.readout[m]
-        for i in range(len(split)):
-            projected = split.sequence(m, i) @ readout  # (steps, labels)
+        readout = truth.readout[m]  # (dim, labels)
+        windows = truth.windows[split.name][:, :, column]  # (samples, labels, 2)
 
-            planted = windows[i, :, column, 0] >= 0
+        for i in range(samples):
+            sequence = split.sequence(m, i)
+            projected = sequence @ readout  # (steps, labels)
+
+            # -1 where the modality has nothing to show
+            planted = windows[i, :, 0] >= 0
             for label in np.nonzero(planted)[0]:
-                begin, end = windows[i, label, column]
-                total[i, label] += projected[begin:end, label].mean()
+                begin, end = windows[i, label]
+                window = projected[begin:end, label]
+                total[i, label] += window.mean()
                 count[i, label] += 1
+
     return total / np.maximum(count, 1)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, UInt8
 
-from emotailor.data.card import CARD_FILE, DatasetCard, FileCard
+from emotailor.data.card import CARD_FILE, DatasetCard, FileCard, SplitCard
 from emotailor.data.sample import Modality, canonical_label, video_of
 from emotailor.data.store import map_tensors, read_card
 from emotailor.errors import DataError
@@ -58,17 +58,21 @@ class _Features:
     def add(self, block: Float64[np.ndarray, "rows dim"], *, train: bool) -> None:
         self.low = np.minimum(self.low, block.min(0))
         self.high = np.maximum(self.high, block.max(0))
+
+        # what is not seen in training is not in the statistics
         if not train:
             return
 
         # Chan's update of mean and variance by a block
-        total = self.count + len(block)
+        rows = len(block)
+        total = self.count + rows
         mean = block.mean(0)
         delta = mean - self.mean
+
         within = np.square(block - mean).sum(0)
-        between = delta**2 * self.count * len(block) / total
+        between = delta**2 * self.count * rows / total
         self.m2 += within + between
-        self.mean += delta * len(block) / total
+        self.mean += delta * rows / total
         self.count = total
 
     @property
@@ -82,11 +86,15 @@ class _Validator:
         self.card = card
         self.deep = deep
         self.problems: list[Problem] = []
-        self.ids: defaultdict[str, list[str]] = defaultdict(list)  # per split, of readable shards
+
+        # of the shards that can be read, per split
+        self.ids: defaultdict[str, list[str]] = defaultdict(list)
         self.labels: defaultdict[str, list[np.ndarray]] = defaultdict(list)
+        self.damaged: set[str] = set()  # splits that could not be read in full
+
+        # of all splits, per modality
         self.present: defaultdict[Modality, int] = defaultdict(int)
         self.features: dict[Modality, _Features] = {}
-        self.damaged: set[str] = set()  # splits that could not be read in full
 
     def error(self, what: str, where: str, fix: str) -> None:
         self.problems.append(Problem("error", what, where, fix))
@@ -112,14 +120,18 @@ class _Validator:
             for file_card in card.shards:
                 before = len(self.problems)
                 self._shard(split, file_card)
+
+                # a warning does not make the shard unreadable
                 found = self.problems[before:]
-                if any(problem.severity == "error" for problem in found):
+                severities = {problem.severity for problem in found}
+                if "error" in severities:
                     self.damaged.add(split)
 
     def _names(self) -> None:
         names = self.card.label_names
         if not names:
             self.error("there are no labels", CARD_FILE, REMAKE)
+
         seen: dict[str, str] = {}
         for name in names:
             canonical = canonical_label(name)
@@ -137,37 +149,43 @@ class _Validator:
                 )
             seen[canonical] = name
 
-        bad = {m: dim for m, dim in self.card.dims.items() if dim < 1}
-        if bad or not self.card.dims:
-            self.error(f"widths of the modalities {bad or 'are not given'}", CARD_FILE, REMAKE)
+        dims = self.card.dims
+        bad = {m: dim for m, dim in dims.items() if dim < 1}
+        if bad or not dims:
+            found = bad or "are not given"
+            self.error(f"widths of the modalities {found}", CARD_FILE, REMAKE)
 
     def _tensors(self, file_card: FileCard) -> dict[str, np.ndarray] | None:
         """Check the bytes of a file and map what it holds; None where that cannot be done."""
-        file = self.folder / file_card.file
+        name = file_card.file
+        file = self.folder / name
         if not file.is_file():
-            self.error("the file is missing", file_card.file, COPY)
+            self.error("the file is missing", name, COPY)
             return None
+
         try:
             if self.deep and sha256_of(file) != file_card.sha256:
-                self.error(
-                    f"its bytes do not hash to the SHA-256 in {CARD_FILE}", file_card.file, COPY
-                )
+                self.error(f"its bytes do not hash to the SHA-256 in {CARD_FILE}", name, COPY)
+            # a file with another hash may still hold arrays, with more to be found in them
             return map_tensors(file)
-        except (DataError, OSError) as error:
-            found = error.found if isinstance(error, DataError) else str(error)
-            self.error(found, file_card.file, COPY)
-            return None
+        except DataError as error:
+            self.error(error.found, name, COPY)
+        except OSError as error:
+            self.error(str(error), name, COPY)
+        return None
 
     def _shard(self, split: str, file_card: FileCard) -> None:
         tensors = self._tensors(file_card)
         if tensors is None:
             return
 
+        # the card says how many samples there should be where the ids are lost
         where = file_card.file
+        size = file_card.samples
         ids = self._ids(tensors, where)
-        size = file_card.samples if ids is None else len(ids)
         if ids is not None:
             self.ids[split] += ids
+            size = len(ids)
         if size != file_card.samples:
             self.error(
                 f"it holds {size} samples, {CARD_FILE} says {file_card.samples}", where, REMAKE
@@ -179,6 +197,8 @@ class _Validator:
             steps = self._sequences(tensors, where, split, m, size)
             if steps is not None:
                 lengths[m] = steps
+
+        # modalities can be compared only where all of them could be read
         if lengths and len(lengths) == len(self.card.dims):
             self._lengths(lengths, ids, where)
         self._unknown_arrays(tensors, where)
@@ -187,6 +207,7 @@ class _Validator:
         known = {"labels", "ids.bytes", "ids.offsets"}
         for m in self.card.dims:
             known |= {f"{m}.values", f"{m}.offsets"}
+
         unknown = sorted(set(tensors) - known)
         if unknown:
             self.warn(f"arrays of no known use: {_some(unknown)}", where, "ignore them, or remake")
@@ -194,14 +215,18 @@ class _Validator:
     def _ids(self, tensors: Mapping[str, np.ndarray], where: str) -> list[str] | None:
         raw = tensors.get("ids.bytes")
         offsets = tensors.get("ids.offsets")
-        if raw is None or offsets is None or raw.ndim != 1 or not _offsets_fit(offsets, len(raw)):
+        fit = False
+        if raw is not None and offsets is not None and raw.ndim == 1:
+            fit = _offsets_fit(offsets, len(raw))
+        if raw is None or offsets is None or not fit:
             self.error("its sample ids are missing or their offsets do not fit", where, REMAKE)
             return None
 
+        # the ids lie end to end
         data = raw.tobytes()
-        bounds = pairwise(offsets.tolist())
+        encoded = [data[begin:end] for begin, end in pairwise(offsets.tolist())]
         try:
-            return [data[begin:end].decode() for begin, end in bounds]
+            return [text.decode() for text in encoded]
         except UnicodeDecodeError:
             self.error("its sample ids are not UTF-8", where, REMAKE)
             return None
@@ -209,17 +234,22 @@ class _Validator:
     def _labels(self, tensors: Mapping[str, np.ndarray], where: str, split: str, size: int) -> None:
         labels = tensors.get("labels")
         wanted = (size, len(self.card.label_names))
+        expected = f"expected uint8 of {wanted}"
         if labels is None:
-            self.error(f"its labels are missing, expected uint8 of {wanted}", where, REMAKE)
-            return
-        if labels.shape != wanted or labels.dtype != np.uint8:
-            found = f"{labels.dtype} of shape {labels.shape}"
-            self.error(f"its labels are {found}, expected uint8 of {wanted}", where, REMAKE)
+            self.error(f"its labels are missing, {expected}", where, REMAKE)
             return
 
-        wrong = int((labels > 1).sum())
+        if labels.shape != wanted or labels.dtype != np.uint8:
+            found = f"{labels.dtype} of shape {labels.shape}"
+            self.error(f"its labels are {found}, {expected}", where, REMAKE)
+            return
+
+        above = labels > 1
+        wrong = int(above.sum())
         if wrong:
             self.error(f"{wrong} label values are neither 0 nor 1", where, REMAKE)
+
+        # a copy, so that the file need not stay mapped
         self.labels[split].append(np.array(labels))
 
     def _sequences(
@@ -237,47 +267,54 @@ class _Validator:
         if values is None or offsets is None:
             self.error(f"{modality} is not in it", where, REMAKE)
             return None
+
         if values.ndim != 2 or values.shape[1] != dim or values.dtype != np.float32:
+            found = f"{values.dtype} of shape {values.shape}"
             self.error(
-                f"{modality} is {values.dtype} of shape {values.shape}, expected float32 of "
-                f"(steps, {dim})",
+                f"{modality} is {found}, expected float32 of (steps, {dim})",
                 where,
                 REMAKE,
             )
             return None
-        if offsets.shape != (size + 1,) or not _offsets_fit(offsets, len(values)):
+
+        total = len(values)
+        if offsets.shape != (size + 1,) or not _offsets_fit(offsets, total):
             self.error(
-                f"the offsets of {modality} do not run from 0 to its {len(values)} steps over "
+                f"the offsets of {modality} do not run from 0 to its {total} steps over "
                 f"{size} samples",
                 where,
                 REMAKE,
             )
             return None
 
-        lengths = np.diff(offsets)
-        self.present[modality] += int((lengths > 0).sum())
+        lengths = np.diff(offsets)  # (size,)
+        present = lengths > 0
+        self.present[modality] += int(present.sum())
         if self.deep:
             self._values(values, where, split, modality)
         return lengths
 
     def _values(self, values: np.ndarray, where: str, split: str, modality: Modality) -> None:
-        bad: Bool[np.ndarray, "dim"] = np.zeros(values.shape[1], bool)
+        dim = values.shape[1]
+        features = self.features.setdefault(modality, _Features(dim))
+        damaged: Bool[np.ndarray, "dim"] = np.zeros(dim, bool)
         count = 0
-        features = self.features.setdefault(modality, _Features(values.shape[1]))
         for block in _blocks(values):
-            finite = np.isfinite(block)
+            finite = np.isfinite(block)  # (rows, dim)
             if not finite.all():
-                count += int((~finite).sum())
-                bad |= ~finite.all(0)
+                bad = ~finite
+                count += int(bad.sum())
+                damaged |= bad.any(0)
 
+            # a damaged row would make its statistics NaN
             whole = block[finite.all(1)]
             if len(whole):
                 features.add(whole, train=split == "train")
 
         if count:
+            which = np.nonzero(damaged)[0].tolist()
             self.error(
-                f"{count} values of {modality} are not finite, in features "
-                f"{_some(np.nonzero(bad)[0].tolist())}",
+                f"{count} values of {modality} are not finite, in features {_some(which)}",
                 where,
                 "convert the data again: importing replaces such values by 0",
             )
@@ -286,15 +323,19 @@ class _Validator:
         self, lengths: Mapping[Modality, np.ndarray], ids: list[str] | None, where: str
     ) -> None:
         steps = np.stack(list(lengths.values()), axis=1)  # (samples, modalities)
-        nothing = (steps == 0).all(1)
+        most = steps.max(1)  # (samples,)
+        nothing = most == 0
         if nothing.any():
             which = _which(nothing, ids)
             self.error(f"samples without any modality: {which}", where, REMAKE)
 
-        most = steps.max(1)
+        if not self.card.aligned:
+            return
+
+        # a missing modality fits any number of steps
         present = np.where(steps > 0, steps, most[:, None])
         uneven = present.min(1) != most
-        if self.card.aligned and uneven.any():
+        if uneven.any():
             which = _which(uneven, ids)
             self.error(
                 f"aligned samples whose modalities differ in steps: {which}",
@@ -303,29 +344,14 @@ class _Validator:
             )
 
     def _splits(self) -> None:
-        names = self.card.label_names
         for split, card in self.card.splits.items():
             where = f"split {split}"
             if not card.samples or not card.shards:
                 self.error("the split is empty", where, "leave it out, or convert the data again")
-            if split in self.damaged:
-                continue  # its counts cannot be right
 
-            if len(self.ids[split]) != card.samples:
-                self.error(
-                    f"it holds {len(self.ids[split])} samples, {CARD_FILE} says {card.samples}",
-                    where,
-                    REMAKE,
-                )
-
-            labels = self._all_labels(split)
-            counts = dict(zip(names, labels.sum(0, dtype=np.int64).tolist(), strict=True))
-            if counts != card.label_counts:
-                self.error(
-                    f"its labels count {counts}, {CARD_FILE} says {card.label_counts}",
-                    where,
-                    REMAKE,
-                )
+            # counts of a damaged split cannot be right
+            if split not in self.damaged:
+                self._counts(split, card)
 
         if not self.card.splits:
             self.error("there are no splits", CARD_FILE, REMAKE)
@@ -334,7 +360,29 @@ class _Validator:
                 "there is no split 'train'", CARD_FILE, "it can be evaluated, but not trained on"
             )
 
-    def _all_labels(self, split: str) -> np.ndarray:
+    def _counts(self, split: str, card: SplitCard) -> None:
+        """Compare what the card says of a split with what its shards hold."""
+        where = f"split {split}"
+        found = len(self.ids[split])
+        if found != card.samples:
+            self.error(
+                f"it holds {found} samples, {CARD_FILE} says {card.samples}",
+                where,
+                REMAKE,
+            )
+
+        labels = self._all_labels(split)
+        held = labels.sum(0, dtype=np.int64).tolist()
+        counts = dict(zip(self.card.label_names, held, strict=True))
+        if counts != card.label_counts:
+            self.error(
+                f"its labels count {counts}, {CARD_FILE} says {card.label_counts}",
+                where,
+                REMAKE,
+            )
+
+    def _all_labels(self, split: str) -> UInt8[np.ndarray, "n labels"]:
+        # also of a split of which no shard could be read
         empty = np.zeros((0, len(self.card.label_names)), np.uint8)
         return np.concatenate([empty, *self.labels[split]])
 
@@ -344,9 +392,15 @@ class _Validator:
             for sample_id in ids:
                 splits_of[sample_id].append(split)
 
-        twice = [sample_id for sample_id, splits in splits_of.items() if len(splits) > 1]
+        # also those that occur twice in one split
+        twice = []
+        within = set()
+        for sample_id, splits in splits_of.items():
+            if len(splits) > 1:
+                twice.append(sample_id)
+                within.update(splits)
+
         if twice:
-            within = {split for sample_id in twice for split in splits_of[sample_id]}
             self.error(
                 f"{len(twice)} sample ids occur more than once: {_some(twice)}",
                 f"splits {', '.join(sorted(within))}",
@@ -356,43 +410,54 @@ class _Validator:
 
     def _leaks(self) -> None:
         """Warn of videos with segments in two splits."""
-        videos = {split: {video_of(name) for name in ids} for split, ids in self.ids.items()}
+        videos = {}
+        for split, ids in self.ids.items():
+            videos[split] = {video_of(sample_id) for sample_id in ids}
+
         for one, other in combinations(videos, 2):
             shared = sorted(videos[one] & videos[other])
-            if shared:
-                self.warn(
-                    f"segments of {len(shared)} videos are in both: {_some(shared)}",
-                    f"splits {one} and {other}",
-                    "split by video, or results will look better than they are",
-                )
+            if not shared:
+                continue
+
+            self.warn(
+                f"segments of {len(shared)} videos are in both: {_some(shared)}",
+                f"splits {one} and {other}",
+                "split by video, or results will look better than they are",
+            )
 
     def _label_balance(self) -> None:
         labels = self._all_labels("train")
-        if not len(labels) or "train" in self.damaged:
+        samples = len(labels)
+        if not samples or "train" in self.damaged:
             return  # nothing can be said of labels that are wrong
 
-        counts = (labels > 0).sum(0).tolist()
+        held = labels > 0
+        counts = held.sum(0).tolist()
         for name, count in zip(self.card.label_names, counts, strict=True):
-            if count in (0, len(labels)):
-                how_often = "always" if count else "never"
-                self.warn(
-                    f"label {name!r} {how_often} holds",
-                    "split train",
-                    "leave the label out: nothing can be learned about it",
-                )
+            if 0 < count < samples:
+                continue
+
+            how_often = "always" if count else "never"
+            self.warn(
+                f"label {name!r} {how_often} holds",
+                "split train",
+                "leave the label out: nothing can be learned about it",
+            )
 
     def _modalities(self) -> None:
+        # a modality may lie in the part of the data that could not be read
         if not self.damaged:
             for m in self.card.dims:
                 if not self.present[m]:
                     self.warn("no sample has it", m, "leave the modality out")
 
         for m, seen in self.features.items():
-            constant = np.nonzero(seen.low == seen.high)[0].tolist()
+            same = seen.low == seen.high  # (dim,)
+            constant = np.nonzero(same)[0].tolist()
             if constant:
+                found = f"{len(constant)} of {self.card.dims[m]} features are constant"
                 self.warn(
-                    f"{len(constant)} of {self.card.dims[m]} features are constant: "
-                    f"{_some(constant)}",
+                    f"{found}: {_some(constant)}",
                     m,
                     "harmless; check the extraction if you expected them to vary",
                 )
@@ -402,21 +467,25 @@ class _Validator:
             if "train" in self.card.splits:
                 self.error("there are no feature statistics", CARD_FILE, REMAKE)
             return
-        where = self.card.statistics.file
+
         stored = self._tensors(self.card.statistics)
         if stored is None:
             return
 
+        where = self.card.statistics.file
         for m, dim in self.card.dims.items():
             mean = stored.get(f"{m}.mean")
             std = stored.get(f"{m}.std")
             if mean is None or std is None or mean.shape != (dim,) or std.shape != (dim,):
                 self.error(f"mean or standard deviation of {m} are missing", where, REMAKE)
                 continue
-            if m not in self.features or "train" in self.damaged:
+
+            # there is nothing to compare with where features were not read, or not all of them
+            seen = self.features.get(m)
+            if seen is None or "train" in self.damaged:
                 continue
 
-            wrong = _differing(self.features[m], mean, std)
+            wrong = _differing(seen, mean, std)
             if wrong:
                 self.error(
                     f"statistics of {m} are not those of the training split in "
@@ -432,8 +501,10 @@ class _Validator:
         for split in self.card.splits.values():
             files += split.shards
 
-        known = {CARD_FILE, *(card.file for card in files)}
-        unknown = sorted(path.name for path in self.folder.iterdir() if path.name not in known)
+        known = {CARD_FILE}
+        known.update(card.file for card in files)
+        present = {path.name for path in self.folder.iterdir()}
+        unknown = sorted(present - known)
         if unknown:
             self.warn(
                 f"{len(unknown)} files do not belong to the data set: {_some(unknown)}",
@@ -446,8 +517,14 @@ def _differing(
     seen: _Features, mean: Float32[np.ndarray, "dim"], std: Float32[np.ndarray, "dim"]
 ) -> list[int]:
     """Return the features whose stored statistics are not those that were seen."""
-    spread = np.maximum(seen.std, np.abs(seen.mean) * 1e-3) + 1e-12
-    off = np.maximum(abs(mean - seen.mean), abs(std - seen.std)) / spread
+    # relative to how much the feature varies, which may be nothing
+    least = np.abs(seen.mean) * 1e-3
+    spread = np.maximum(seen.std, least) + 1e-12
+
+    off_mean = np.abs(mean - seen.mean)
+    off_std = np.abs(std - seen.std)
+    off = np.maximum(off_mean, off_std) / spread
+
     right = off <= TOLERANCE  # NaN is wrong too
     return np.nonzero(~right)[0].tolist()
 
@@ -466,14 +543,14 @@ def _which(rows: np.ndarray, ids: list[str] | None) -> str:
 
 
 def _offsets_fit(offsets: np.ndarray, total: int) -> bool:
-    return bool(
-        offsets.dtype == np.int64
-        and offsets.ndim == 1
-        and len(offsets)
-        and offsets[0] == 0
-        and offsets[-1] == total
-        and (np.diff(offsets) >= 0).all()
-    )
+    if offsets.dtype != np.int64 or offsets.ndim != 1 or not len(offsets):
+        return False
+    if offsets[0] != 0 or offsets[-1] != total:
+        return False
+
+    # equal neighbours are a sequence without steps
+    steps = np.diff(offsets)
+    return bool((steps >= 0).all())
 
 
 def _some(values: list[str] | list[int]) -> str:
@@ -498,8 +575,13 @@ def validate_dataset(path: str | Path, *, deep: bool = True) -> list[Problem]:
     folder = Path(path)
     if not (folder / CARD_FILE).is_file():
         read_card(folder)  # says that there is none
+
+    # a damaged card is a finding, too
     try:
         card = read_card(folder)
     except DataError as error:
-        return [Problem("error", error.found, CARD_FILE, error.fix or REMAKE)]
-    return _Validator(folder, card, deep=deep).run()
+        fix = error.fix or REMAKE
+        return [Problem("error", error.found, CARD_FILE, fix)]
+
+    validator = _Validator(folder, card, deep=deep)
+    return validator.run()

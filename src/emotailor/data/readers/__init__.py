@@ -110,9 +110,10 @@ def detect(path: Path) -> str:
 
     name = _detect_folder(path) if path.is_dir() else _detect_file(path)
     if name is None:
+        known = [f"{known_name}: {format_.what}" for known_name, format_ in FORMATS.items()]
         raise DataError(
             f"{path} is of no known format",
-            expected="; ".join(f"{n}: {f.what}" for n, f in FORMATS.items()),
+            expected="; ".join(known),
             fix="name the format with --format",
         )
     return name
@@ -150,10 +151,17 @@ def _detect_file(path: Path) -> str | None:
 def _detect_zip(path: Path) -> str | None:
     with unreadable(path, "a complete .npz or torch file"), zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-    if any(name.split("/", 1)[-1] == "data.pkl" for name in names):
+
+    # torch.save puts everything into one folder, with a name of its choice
+    inside = [name.split("/", 1)[-1] for name in names]
+    if "data.pkl" in inside:
         return "tailor"
+
+    # NumPy puts one file per array there
     all_arrays = all(name.endswith(".npy") for name in names)
-    return "npz" if names and all_arrays else None
+    if names and all_arrays:
+        return "npz"
+    return None
 
 
 def _detect_pickle(path: Path) -> str | None:
@@ -189,19 +197,22 @@ def find_format(wanted: str | Format | Callable[..., Any]) -> Format:
         return as_format(wanted, _name_of(wanted))
     if wanted in FORMATS:
         return FORMATS[wanted]
+
     if is_reference(wanted):
+        name = wanted
         place, _, attribute = wanted.rpartition(":")
         # the folders of one machine mean nothing in a stored data set
-        name = f"{Path(place).name}:{attribute}" if place.endswith(".py") else wanted
+        if place.endswith(".py"):
+            name = f"{Path(place).name}:{attribute}"
         return as_format(load_object(wanted, "reader"), name)
 
     others = installed(GROUP)
     if wanted in others:
-        return as_format(load_object(others[wanted], "reader"), wanted)
-    raise ConfigError(
-        f"format {wanted!r}",
-        expected=f"one of {', '.join([*FORMATS, *others])}, or a reader as {REFERENCE}",
-    )
+        loaded = load_object(others[wanted], "reader")
+        return as_format(loaded, wanted)
+
+    names = ", ".join([*FORMATS, *others])
+    raise ConfigError(f"format {wanted!r}", expected=f"one of {names}, or a reader as {REFERENCE}")
 
 
 def _name_of(function: Callable[..., Any]) -> str:
@@ -223,12 +234,15 @@ def open_source(
     """
     own = FORMATS.get(chosen.name) is not chosen
     _refuse_unused(chosen, options, own)
+
     if isinstance(source, Mapping) and not chosen.by_role:
         raise ConfigError(
             f"one path per role given for the format {chosen.name}", expected="one path"
         )
     if isinstance(source, Path) and not source.exists():
         raise DataError(f"{source} does not exist", expected=chosen.what, fix="check the path")
+
+    # what a reader of somebody else does wrong is not a damaged file
     if own:
         return read_own(source, chosen, options)
     return chosen.read(source, options)
@@ -237,15 +251,27 @@ def open_source(
 def _refuse_unused(chosen: Format, options: ConvertOptions, own: bool) -> None:
     """Refuse options that the reader would ignore."""
     defaults = vars(ConvertOptions())
-    given = {key for key, value in vars(options).items() if value != defaults[key]}
+    given = set()
+    for key, value in vars(options).items():
+        if value != defaults[key]:
+            given.add(key)
+
+    # the limit is applied by whoever writes the samples
     unused = sorted(given - chosen.options - {"limit"})
     if not unused:
         return
 
-    understood = ", ".join(sorted(chosen.options))
-    declaration = ", ".join(f'"{key}"' for key in sorted({*unused, *chosen.options}))
+    expected = "no such option"
+    if chosen.options:
+        expected = f"some of {', '.join(sorted(chosen.options))}"
+
+    fix = None
+    if own:
+        wanted = sorted({*unused, *chosen.options})
+        declaration = ", ".join(f'"{key}"' for key in wanted)
+        fix = f"if the reader uses them, declare it: @reader({declaration})"
+
+    names = ", ".join(unused)
     raise ConfigError(
-        f"the format {chosen.name} has no use for {', '.join(unused)}",
-        expected=f"some of {understood}" if understood else "no such option",
-        fix=f"if the reader uses them, declare it: @reader({declaration})" if own else None,
+        f"the format {chosen.name} has no use for {names}", expected=expected, fix=fix
     )

@@ -51,12 +51,15 @@ class ConvertOptions:
         if self.label_rule not in (">", ">="):
             raise ConfigError(f"label_rule {self.label_rule!r}", expected="'>' or '>='")
 
-        if not np.isfinite(self.label_threshold):
-            raise ConfigError(f"label_threshold {self.label_threshold}", expected="a finite number")
+        threshold = self.label_threshold
+        if not np.isfinite(threshold):
+            raise ConfigError(f"label_threshold {threshold}", expected="a finite number")
 
-        if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"limit {self.limit}", expected="1 or more samples per split")
+        limit = self.limit
+        if limit is not None and limit < 1:
+            raise ConfigError(f"limit {limit}", expected="1 or more samples per split")
 
+        # two answers to one question
         if self.folds is not None and self.split_by_hash:
             raise ConfigError("both folds and split_by_hash are given", expected="one of them")
 
@@ -67,7 +70,8 @@ class ConvertOptions:
             DataError: a value is not a finite number.
         """
         numbers = np.asarray(values)
-        if numbers.dtype.kind not in "fiub" or not np.isfinite(numbers).all():
+        numeric = numbers.dtype.kind in "fiub"
+        if not numeric or not np.isfinite(numbers).all():
             raise DataError(f"{where}: labels that are not finite numbers", expected="numbers")
 
         # also at the threshold itself, if the rule says so
@@ -116,12 +120,13 @@ def unreadable(path: Path, expected: str) -> Iterator[None]:
     except EmotailorError:
         raise
     except Exception as error:  # a damaged file can make its library raise anything
-        reason = " ".join(str(error).split())[:200]
-        kind = type(error).__name__
+        found = type(error).__name__
+        reason = " ".join(str(error).split())
+        if reason:
+            found = f"{found}: {reason[:200]}"
+
         raise DataError(
-            f"{path} cannot be read: {kind}: {reason}"
-            if reason
-            else f"{path} cannot be read: {kind}",
+            f"{path} cannot be read: {found}",
             expected=expected,
             fix="check that it is complete, or copy or download it again",
         ) from error
@@ -224,11 +229,13 @@ def read_csv(path: Path, expected: str, *, strict: bool = False) -> CsvRows:
         DataError: the file is missing or damaged.
     """
     require_file(path, expected)
-    rows: list[dict[str, str]] = []
-    lines: list[int] = []
+    rows = []
+    lines = []
     with unreadable(path, expected), path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=strict)
         columns = list(reader.fieldnames or [])
+
+        # a row may take several lines, so its number says too little
         for row in reader:
             rows.append(row)
             lines.append(reader.line_num)
@@ -249,12 +256,16 @@ class Block:
 
     def __init__(self, where: str, value: Any, *, vectors: bool = False) -> None:
         listed = isinstance(value, list | tuple)
-        objects = isinstance(value, np.ndarray) and value.dtype.kind == "O"
-        if listed or (objects and value.ndim > 0):
+        if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+            listed = value.ndim > 0
+
+        # each sequence has its own number of steps
+        if listed:
             items = _separate(where, value)
+            lengths = [len(item) for item in items]
             self._items: Any = items
             self.dim = items[0].shape[1]
-            self.lengths = np.array([len(item) for item in items])
+            self.lengths = np.array(lengths)
             return
 
         # (samples, steps, features)
@@ -278,22 +289,31 @@ def _separate(where: str, value: Any) -> list[np.ndarray]:
     items = [as_array(item, where, _SEQUENCES) for item in value]
     if not items:
         raise DataError(f"{where}: no items", expected=_SEQUENCES)
+
     for item in items:
-        if item.ndim != 2 or item.dtype.kind not in "fiub":
-            raise DataError(
-                f"{where}: item of {item.dtype} and shape {item.shape}", expected=_SEQUENCES
-            )
+        numeric = item.dtype.kind in "fiub"
+        if item.ndim == 2 and numeric:
+            continue
+
+        found = f"item of {item.dtype} and shape {item.shape}"
+        raise DataError(f"{where}: {found}", expected=_SEQUENCES)
     return items
 
 
 def _rectangular(where: str, value: Any, vectors: bool) -> np.ndarray:
     """Return one array (n, steps, dim)."""
-    expected = f"{_SEQUENCES} or (samples, features)" if vectors else _SEQUENCES
+    expected = _SEQUENCES
+    if vectors:
+        expected = f"{_SEQUENCES} or (samples, features)"
+
     array = as_array(value, where, expected)
     if array.ndim == 2 and vectors:
         array = array[:, None]  # (n, 1, dim)
-    if array.ndim != 3 or array.dtype.kind not in "fiub" or not array.shape[2]:
-        raise DataError(f"{where}: {_describe(value, array)}", expected=expected)
+
+    numeric = array.dtype.kind in "fiub"
+    if array.ndim != 3 or not array.shape[2] or not numeric:
+        found = _describe(value, array)
+        raise DataError(f"{where}: {found}", expected=expected)
     return array
 
 
@@ -321,11 +341,13 @@ def read_blocks(
     Raises:
         DataError: a value has another shape or does not hold numbers.
     """
-    blocks: dict[str, dict[Modality, Block]] = {}
+    blocks = {}
     for split, content in splits.items():
-        blocks[split] = {}
+        of_split = {}
         for m, key in keys.items():
-            blocks[split][m] = Block(f"{path}: split {split!r}: {key}", content[key])
+            where = f"{path}: split {split!r}: {key}"
+            of_split[m] = Block(where, content[key])
+        blocks[split] = of_split
     return blocks
 
 
@@ -339,20 +361,22 @@ def check_blocks(
     """
     dims: dict[Modality, int] = {}
     for split, blocks in splits.items():
+        count = counts[split]
         for m, block in blocks.items():
-            if len(block) != counts[split]:
+            if len(block) != count:
                 raise DataError(
-                    f"{path}: split {split!r} has {len(block)} {m} sequences "
-                    f"but {counts[split]} samples",
+                    f"{path}: split {split!r} has {len(block)} {m} sequences but {count} samples",
                     expected="one sequence per sample",
                 )
 
             # the first split that has the modality sets its width
-            if dims.setdefault(m, block.dim) != block.dim:
+            before = dims.setdefault(m, block.dim)
+            if before != block.dim:
                 raise DataError(
-                    f"{path}: {m} has {block.dim} features in split {split!r} and {dims[m]} before",
+                    f"{path}: {m} has {block.dim} features in split {split!r} and {before} before",
                     expected="the same number of features in every split",
                 )
+
     if not dims:
         raise DataError(f"{path} has no modality", expected=f"at least one of {MODALITIES}")
     return {m: dims[m] for m in MODALITIES if m in dims}
@@ -416,7 +440,9 @@ class Padded:
         self, split: str, index: int, lengths: Mapping[Modality, int] | None = None
     ) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
         """Return the sequences of one sample without their padding, by known lengths if given."""
-        padded = {m: block[index] for m, block in self.blocks[split].items()}
+        padded = {}
+        for m, block in self.blocks[split].items():
+            padded[m] = block[index]
         return strip_padding(padded, aligned=self.aligned, lengths=lengths)
 
 
@@ -432,30 +458,37 @@ def splits_of(content: Any, path: Path, keys: Sequence[str]) -> dict[str, dict[s
         DataError: there is no split, or one lacks a key.
     """
     # what a pickle holds may be anything
-    splits: dict[str, dict[str, Any]] = {}
     entries = content if isinstance(content, dict) else {}
+    splits = {}
     for name, entry in entries.items():
-        split = canonical_split(name) if isinstance(name, str) else None
-        if split in _SPLITS and isinstance(entry, dict):
+        if not isinstance(name, str) or not isinstance(entry, dict):
+            continue
+        split = canonical_split(name)
+        if split in _SPLITS:
             splits[split] = entry
 
     if not splits:
         found = f"a {type(content).__name__}"
         if isinstance(content, dict):
-            found = f"entries {[str(key)[:30] for key in content][:8]}"
+            names = [str(key)[:30] for key in content]
+            found = f"entries {names[:8]}"
         raise DataError(
             f"{path} holds {found} and no split",
             expected="a dictionary with the splits train, valid and test",
         )
 
-    for name, split_content in splits.items():
-        missing = [key for key in keys if key not in split_content]
-        if missing:
-            present = ", ".join(map(str, split_content))
-            raise DataError(
-                f"{path}: split {name!r} has no {', '.join(map(repr, missing))}",
-                expected=f"the keys {', '.join(keys)}; it has {present[:200]}",
-            )
+    for split, of_split in splits.items():
+        missing = [repr(key) for key in keys if key not in of_split]
+        if not missing:
+            continue
+
+        # what is there may say which other format it is
+        lacks = ", ".join(missing)
+        present = ", ".join(map(str, of_split))
+        raise DataError(
+            f"{path}: split {split!r} has no {lacks}",
+            expected=f"the keys {', '.join(keys)}; it has {present[:200]}",
+        )
     return splits
 
 
@@ -469,10 +502,18 @@ def pick_columns(
     """
     # of two columns that are the same label, the last
     by_name = {same(column): column for column in columns}
-    unknown = [name for name in wanted if same(name) not in by_name]
+
+    picked = []
+    unknown = []
+    for name in wanted:
+        column = by_name.get(same(name))
+        if column is None:
+            unknown.append(repr(name))
+        else:
+            picked.append(column)
+
     if unknown:
-        raise DataError(
-            f"{where} has no label {', '.join(map(repr, unknown))}",
-            expected=f"some of its columns {', '.join(columns)}",
-        )
-    return [by_name[same(name)] for name in wanted]
+        names = ", ".join(unknown)
+        known = ", ".join(columns)
+        raise DataError(f"{where} has no label {names}", expected=f"some of its columns {known}")
+    return picked

@@ -49,11 +49,18 @@ class Csd:
         """Return the name of the root, the root, its data, and the keys of the entries."""
         import h5py
 
+        group = None
+        data = None
+        keys = []
         with unreadable(self.path, _EXPECTED):
             names = list(self._file)
-            group = self._file[names[0]] if len(names) == 1 else None
-            data = group.get("data") if isinstance(group, h5py.Group) else None
-            keys = [str(key) for key in data] if isinstance(data, h5py.Group) else []
+            if len(names) == 1:
+                group = self._file[names[0]]
+            if isinstance(group, h5py.Group):
+                data = group.get("data")
+            if isinstance(data, h5py.Group):
+                keys = [str(key) for key in data]
+
         if not keys:
             raise DataError(
                 f"{self.path} has the top-level groups {names[:5]} and no /<root>/data with "
@@ -84,11 +91,15 @@ class Csd:
         """
         import h5py
 
+        raw = np.zeros(0)
         with unreadable(self.path, _EXPECTED):
             stored = self._group.get(f"metadata/{name}")
-            raw = np.asarray(stored[()]) if isinstance(stored, h5py.Dataset) else np.zeros(0)
+            if isinstance(stored, h5py.Dataset):
+                raw = np.asarray(stored[()])
         if not raw.size:
             return None
+
+        # one text, in an array of one or none at all
         text: Any = raw.ravel()[0]
         try:
             return json.loads(text)
@@ -103,11 +114,15 @@ class Csd:
     @property
     def dim(self) -> int | None:
         """Feature width; None where the features are not numbers (words, phones)."""
+        # all entries of a file are of one kind, so the first tells
+        first = self.keys[0]
         with unreadable(self.path, _EXPECTED):
-            features = self._data[self.keys[0]]["features"]
+            features = self._data[first]["features"]
             shape = tuple(features.shape)
             kind = features.dtype.kind
-        if len(shape) != 2 or kind not in "fiu":
+
+        numeric = kind in "fiu"
+        if not numeric or len(shape) != 2:
             return None
         return int(shape[1])
 
@@ -125,8 +140,9 @@ class Csd:
             entry = self._data[key]
             features = np.asarray(entry["features"][()])
             intervals = np.asarray(entry["intervals"][()])
-        numbers = features.dtype.kind in "fiu" and intervals.dtype.kind in "fiu"
-        if not numbers or features.ndim != 2 or intervals.shape != (len(features), 2):
+
+        numeric = features.dtype.kind in "fiu" and intervals.dtype.kind in "fiu"
+        if not numeric or features.ndim != 2 or intervals.shape != (len(features), 2):
             raise DataError(
                 f"{self.path}: entry {key!r} has features {features.dtype} {features.shape} "
                 f"and intervals {intervals.shape}",
@@ -134,10 +150,18 @@ class Csd:
             )
 
         spans = intervals.astype(np.float64)  # (n, 2)
-        start, end = spans.T
-        good = np.isfinite(spans).all(axis=1) & (start >= 0) & (end >= start)
-        self._bad[key] = len(good) - int(good.sum())
+        start = spans[:, 0]
+        end = spans[:, 1]
 
-        in_time = np.argsort(start[good], kind="stable")
-        kept = np.flatnonzero(good)[in_time]  # row numbers
-        return features[kept].astype(np.float64), spans[kept], kept
+        # comparisons with NaN are false, but infinity is no time either
+        finite = np.isfinite(spans).all(axis=1)
+        forward = (start >= 0) & (end >= start)
+        rows = np.flatnonzero(finite & forward)
+        self._bad[key] = len(spans) - len(rows)
+
+        # not every file is in order of time
+        in_time = np.argsort(start[rows], kind="stable")
+        kept = rows[in_time]
+
+        values = features[kept].astype(np.float64)  # (kept, dim)
+        return values, spans[kept], kept

@@ -58,12 +58,15 @@ class LabelTable:
         self._by_key: dict[str, Segment] = {}
         self._by_video: defaultdict[str, list[Segment]] = defaultdict(list)
         for segment in self.segments:
-            if segment.key in self._by_key:
+            key = segment.key
+            # which of the two would be right cannot be known
+            if key in self._by_key:
                 raise DataError(
-                    f"{self.path}: the segment {segment.key!r} occurs twice",
+                    f"{self.path}: the segment {key!r} occurs twice",
                     expected="every segment once",
                 )
-            self._by_key[segment.key] = segment
+
+            self._by_key[key] = segment
             self._by_video[segment.video].append(segment)
 
     def find(self, sample_id: str) -> Segment | None:
@@ -75,8 +78,11 @@ class LabelTable:
         match = _SEGMENT_ID.fullmatch(sample_id)
         if match is None:
             return None
+
+        # under the other way to write it
+        video = match["video"]
         number = match["a"] or match["b"]
-        return self._by_key.get(f"{match['video']}[{number}]")
+        return self._by_key.get(f"{video}[{number}]")
 
     def find_time(self, video: str, start: float, end: float) -> Segment | None:
         """Return the segment of ``video`` with this start and end, within ``TOLERANCE``."""
@@ -106,7 +112,8 @@ def read_label_table(path: Path, options: ConvertOptions) -> LabelTable:
         DataError: the file is missing or damaged, lacks a label, or has one that is not a number.
     """
     require_file(path, _EXPECTED)
-    if path.suffix.lower() in (".csd", ".h5", ".hdf5"):
+    suffix = path.suffix.lower()
+    if suffix in (".csd", ".h5", ".hdf5"):
         return _from_csd(path, options)
     return _from_csv(path, options)
 
@@ -130,10 +137,13 @@ def need_label_file(path: Path, options: ConvertOptions) -> LabelTable:
 def _wanted(where: str, columns: list[str], options: ConvertOptions) -> list[str]:
     names = options.label_names
     if names is None:
-        names = tuple(c for c in columns if canonical_label(c) in EMOTIONS)
+        # one column per emotion that has a name known here
+        names = tuple(column for column in columns if canonical_label(column) in EMOTIONS)
+
     if not names:
+        found = ", ".join(columns)[:200]
         raise DataError(
-            f"{where} has the columns {', '.join(columns)[:200]} and no emotion among them",
+            f"{where} has the columns {found} and no emotion among them",
             expected=_EXPECTED,
             fix="name the label columns with --label-names",
         )
@@ -144,34 +154,47 @@ def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
     table = read_csv(path, _EXPECTED)
     columns = table.columns
     if "id" not in columns and "key" not in columns:
-        raise DataError(f"{path} has the columns {', '.join(columns)[:200]}", expected=_EXPECTED)
+        found = ", ".join(columns)[:200]
+        raise DataError(f"{path} has the columns {found}", expected=_EXPECTED)
+
     wanted = _wanted(str(path), columns, options)
-    timed = "start" in columns and "end" in columns
     if not table.rows:
         raise DataError(f"{path} has no rows", expected=_EXPECTED)
 
-    names: list[tuple[str, str]] = []
+    # labels, then start and end where the file has them
+    numeric = list(wanted)
+    timed = "start" in columns and "end" in columns
+    if timed:
+        numeric += ["start", "end"]
+
+    # the labels of all rows are turned into 0 and 1 together, so they are collected first
+    names = []
     spans: list[tuple[float, float] | None] = []
-    values: list[list[float]] = []
+    values = []
     for row, line in zip(table.rows, table.lines, strict=True):
         where = f"{path}, line {line}"
         key, video = _names(row)
         if not key:
             raise DataError(f"{where}: no id", expected="one in every row")
 
-        # labels, then start and end where the file has them
-        numbers = _numbers(row, [*wanted, "start", "end"] if timed else wanted, where)
+        numbers = _numbers(row, numeric, where)
+        span = None
+        if timed:
+            end = numbers.pop()
+            start = numbers.pop()
+            span = (start, end)
 
         names.append((key, video))
-        spans.append((numbers[-2], numbers[-1]) if timed else None)
-        values.append(numbers[: len(wanted)])
+        spans.append(span)
+        values.append(numbers)
 
     labels = options.binarise(str(path), np.array(values))  # (segments, labels)
-    segments = [
-        Segment(key, video, span, row_labels)
-        for (key, video), span, row_labels in zip(names, spans, labels, strict=True)
-    ]
-    return LabelTable(path, tuple(options.label_names or wanted), segments)
+    segments = []
+    for (key, video), span, held in zip(names, spans, labels, strict=True):
+        segments.append(Segment(key, video, span, held))
+
+    label_names = tuple(options.label_names or wanted)
+    return LabelTable(path, label_names, segments)
 
 
 def _numbers(row: dict[str, str], columns: list[str], where: str) -> list[float]:
@@ -188,43 +211,59 @@ def _names(row: dict[str, str]) -> tuple[str, str]:
     name = row.get("id") or ""
     number = row.get("segment_id")
     key = row.get("key")
-    if not key:
-        key = f"{name}[{number}]" if name and number else name
 
+    # without a key, the id and the number of the segment are one
+    if not key:
+        key = name
+        if name and number:
+            key = f"{name}[{number}]"
     if name:
         return key, name
+
+    # a key says which video it is of
     match = _SEGMENT_ID.fullmatch(key)
-    return key, match["video"] if match else key
+    video = match["video"] if match else key
+    return key, video
 
 
 def _from_csd(path: Path, options: ConvertOptions) -> LabelTable:
     notes: list[str] = []
-    segments: list[Segment] = []
+    segments = []
     with Csd(path) as csd:
         columns = _columns(csd, notes)
         wanted = _wanted(str(path), columns, options)
         positions = [columns.index(name) for name in wanted]
         for key in csd.keys:
             segments += _segments(csd, key, columns, positions, options)
-        if csd.bad_intervals:
+
+        # complete when every entry is read
+        bad = csd.bad_intervals
+        if bad:
             notes.append(
-                f"{path.name}: {csd.bad_intervals} segments with a negative, reversed or "
+                f"{path.name}: {bad} segments with a negative, reversed or "
                 "non-finite interval ignored"
             )
-    return LabelTable(path, tuple(options.label_names or wanted), segments, notes)
+
+    label_names = tuple(options.label_names or wanted)
+    return LabelTable(path, label_names, segments, notes)
 
 
 def _columns(csd: Csd, notes: list[str]) -> list[str]:
     """Return the names of the label columns: what the file says, or else the SDK's."""
     columns = csd.metadata("dimension names")
-    if isinstance(columns, list) and len(columns) == csd.dim:
+    count = csd.dim
+    if isinstance(columns, list) and len(columns) == count:
         return [str(column) for column in columns]
-    if csd.dim != len(SDK_LABELS):
+
+    known = ", ".join(SDK_LABELS)
+    if count != len(SDK_LABELS):
         raise DataError(
-            f"{csd.path} has {csd.dim} label columns without names",
-            expected=f"the SDK's 7 columns {', '.join(SDK_LABELS)}",
+            f"{csd.path} has {count} label columns without names",
+            expected=f"the SDK's 7 columns {known}",
         )
-    notes.append(f"{csd.path.name} does not name its columns: assumed {', '.join(SDK_LABELS)}")
+
+    # as many columns as in the SDK's file, so in all likelihood the same
+    notes.append(f"{csd.path.name} does not name its columns: assumed {known}")
     return list(SDK_LABELS)
 
 
@@ -232,22 +271,30 @@ def _segments(
     csd: Csd, key: str, columns: list[str], positions: list[int], options: ConvertOptions
 ) -> list[Segment]:
     """Return the labelled segments of one entry, in the order of its rows."""
+    where = f"{csd.path}: entry {key!r}"
     values, spans, rows = csd.entry(key)
-    if values.shape[1] != len(columns):
+    count = values.shape[1]
+    if count != len(columns):
         raise DataError(
-            f"{csd.path}: entry {key!r} has {values.shape[1]} columns",
+            f"{where} has {count} columns",
             expected=f"{len(columns)} as in the first entry",
         )
+    labels = options.binarise(where, values[:, positions])  # (segments, labels)
 
-    labels = options.binarise(f"{csd.path}: entry {key!r}", values[:, positions])
     match = _SEGMENT_ID.fullmatch(key)
     video = match["video"] if match else key
     # an entry that is a segment already keeps its name; others are numbered by row
     is_segment = match is not None and len(spans) == 1
-    found = []
+
     # entries come in order of time; segments are numbered as they stand in the file
-    for i in np.argsort(rows).tolist():
-        name = key if is_segment else f"{key}[{rows[i]}]"
-        span = float(spans[i, 0]), float(spans[i, 1])
-        found.append(Segment(name, video, span, labels[i]))
+    in_file = np.argsort(rows).tolist()
+    found = []
+    for i in in_file:
+        name = key
+        if not is_segment:
+            name = f"{key}[{rows[i]}]"
+
+        start, end = spans[i].tolist()
+        segment = Segment(name, video, (start, end), labels[i])
+        found.append(segment)
     return found

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from emotailor.data.readers._common import ConvertOptions, Reading, as_float32
 from emotailor.data.readers._format import Format
-from emotailor.data.sample import MODALITIES, Sample
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import EmotailorError
 
 _TRACEBACK = "correct the reader; EMOTAILOR_TRACEBACK=1 shows the whole traceback"
@@ -45,9 +46,14 @@ def read_own(source: Any, format_: Format, options: ConvertOptions) -> Reading:
 
 def source_file(format_: Format) -> Path | None:
     """Return the file in which a reader is written; None where there is none."""
-    code = getattr(inspect.unwrap(format_.read), "__code__", None)
-    file = Path(code.co_filename) if code is not None else None
-    return file if file is not None and file.is_file() else None
+    function = inspect.unwrap(format_.read)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None
+
+    # code that was typed in has a name like <stdin>
+    file = Path(code.co_filename)
+    return file if file.is_file() else None
 
 
 @contextmanager
@@ -69,6 +75,8 @@ def _place(error: Exception, format_: Format) -> str:
     file = source_file(format_)
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == file]
+
+    # the innermost of its lines
     return f" at line {lines[-1]} of {file}" if lines else ""
 
 
@@ -98,13 +106,20 @@ def _check(reading: Any, name: str) -> None:
             f"returned a {type(reading).__name__}",
             "a Reading (label_names, dims, aligned, samples)",
         )
-    if isinstance(reading.label_names, str) or not _all_text(reading.label_names):
-        raise _wrong(name, f"has the label names {reading.label_names!r}", "strings, one a label")
+
+    # one string is a sequence of strings too, its letters
+    names = reading.label_names
+    if isinstance(names, str) or not _all_text(names):
+        raise _wrong(name, f"has the label names {names!r}", "strings, one a label")
+
     if not isinstance(reading.dims, Mapping):
         raise _wrong(name, f"has the dims {reading.dims!r}", "a width for each modality")
-    strange = [file for file in reading.files if not (isinstance(file, Path) and file.is_file())]
-    if strange:
-        raise _wrong(name, f"says that it read {strange[0]!r}", "paths of files, as Path")
+
+    for file in reading.files:
+        if isinstance(file, Path) and file.is_file():
+            continue
+        raise _wrong(name, f"says that it read {file!r}", "paths of files, as Path")
+
     if not hasattr(reading.samples, "__iter__"):
         raise _wrong(
             name,
@@ -119,41 +134,54 @@ def _all_text(values: Any) -> bool:
 
 def _checked(item: Any, name: str, number: int) -> tuple[str, Sample]:
     """Return a sample with arrays in it, whatever kind of sequence the reader gave."""
-    is_pair = isinstance(item, tuple | list) and len(item) == 2
-    split, sample = item if is_pair else (None, None)
+    split = None
+    sample = None
+    if isinstance(item, tuple | list) and len(item) == 2:
+        split, sample = item
     if not isinstance(split, str) or not isinstance(sample, Sample):
         raise _wrong(
             name, f"yielded {_short(item)} as number {number}", "a pair of a split and a Sample"
         )
     if not isinstance(sample.id, str):
         raise _wrong(name, f"gave sample number {number} the id {sample.id!r}", "a string")
-    if not isinstance(sample.sequences, Mapping):
-        raise _wrong(
-            name,
-            f"gave sample {sample.id!r} a {type(sample.sequences).__name__} as sequences",
-            f"an array for each of {', '.join(MODALITIES)} that it has",
-        )
 
-    sequences = {}
-    for modality, values in sample.sequences.items():
-        if modality not in MODALITIES:
-            raise _wrong(
-                name,
-                f"gave sample {sample.id!r} a sequence {modality!r}",
-                f"some of {', '.join(MODALITIES)}",
-            )
-        array = _numbers(values, name, f"gave sample {sample.id!r} as {modality}")
-        if array.size:  # nothing at all is a missing modality
-            sequences[modality] = as_float32(array)
+    gave = f"gave sample {sample.id!r}"
+    sequences = _arrays(sample.sequences, name, gave)
     if sample.labels is None:
         return split, Sample(sample.id, sequences)  # the writer says that labels are missing
 
+    # numbers of any type will do, as long as they are 0 and 1
     labels = np.asarray(sample.labels)
     if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
+        raise _wrong(name, f"{gave} the labels {labels.tolist()}", "0 or 1 for each label")
+    labels = labels.astype(np.uint8)
+    return split, Sample(sample.id, sequences, labels)
+
+
+def _arrays(given: Any, name: str, gave: str) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
+    """Return the sequences of a sample as arrays.
+
+    Args:
+        given: what the reader gave as sequences.
+        name: name of the reader.
+        gave: names the sample in messages.
+    """
+    known = ", ".join(MODALITIES)
+    if not isinstance(given, Mapping):
+        kind = type(given).__name__
         raise _wrong(
-            name, f"gave sample {sample.id!r} the labels {labels.tolist()}", "0 or 1 for each label"
+            name, f"{gave} a {kind} as sequences", f"an array for each of {known} that it has"
         )
-    return split, Sample(sample.id, sequences, labels.astype(np.uint8))
+
+    sequences = {}
+    for modality, values in given.items():
+        if modality not in MODALITIES:
+            raise _wrong(name, f"{gave} a sequence {modality!r}", f"some of {known}")
+
+        array = _numbers(values, name, f"{gave} as {modality}")
+        if array.size:  # nothing at all is a missing modality
+            sequences[modality] = as_float32(array)
+    return sequences
 
 
 def _numbers(values: Any, name: str, where: str) -> np.ndarray:
@@ -162,8 +190,15 @@ def _numbers(values: Any, name: str, where: str) -> np.ndarray:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:  # rows of different lengths, for instance
         raise _wrong(name, f"{where} what is no array: {error}", expected) from error
-    if array.size and (array.ndim != 2 or array.dtype.kind not in "fiub"):
-        raise _wrong(name, f"{where} {array.dtype} of shape {array.shape}", expected)
+
+    # nothing at all has no shape to speak of
+    if not array.size:
+        return array
+
+    numeric = array.dtype.kind in "fiub"
+    if array.ndim != 2 or not numeric:
+        found = f"{array.dtype} of shape {array.shape}"
+        raise _wrong(name, f"{where} {found}", expected)
     return array
 
 

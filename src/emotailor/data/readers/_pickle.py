@@ -67,13 +67,17 @@ class _Dtype:
         if not isinstance(spec, str | bytes):
             raise pickle.UnpicklingError("a dtype that is not plain")
         text = spec.decode() if isinstance(spec, bytes) else spec
-        self.real = np.dtype(text)
-        plain = self.real.kind in _SAFE_KINDS + "O"
-        if not plain or self.real.fields or self.real.subdtype:
-            raise pickle.UnpicklingError(f"dtype {self.real}")
+        real = np.dtype(text)
+
+        # a structure of several types could hide pointers to objects
+        structured = real.fields or real.subdtype
+        if structured or real.kind not in _SAFE_KINDS + "O":
+            raise pickle.UnpicklingError(f"dtype {real}")
+        self.real = real
 
     def __setstate__(self, state: Any) -> None:
-        if state[1] in (">", b">"):
+        byte_order = state[1]
+        if byte_order in (">", b">"):
             self.real = self.real.newbyteorder(">")
 
 
@@ -87,17 +91,18 @@ class _Array(np.ndarray):
         if isinstance(data, str):  # bytes of Python 2, read as latin-1
             data = data.encode("latin-1")
 
-        of_objects = dtype.real.kind == "O"
-        if of_objects:
+        # a list of objects, or the bytes of all numbers
+        real = dtype.real
+        count = prod(shape)
+        if real.kind == "O":
             right_kind = isinstance(data, list)
-            count = prod(shape)
         else:
             right_kind = isinstance(data, bytes | bytearray)
-            count = prod(shape) * dtype.real.itemsize
+            count *= real.itemsize
         if not right_kind or len(data) != count:
             raise pickle.UnpicklingError(f"an array of shape {shape} with {len(data)} data")
 
-        checked: Any = (1, tuple(shape), dtype.real, bool(fortran), data)
+        checked: Any = (1, tuple(shape), real, bool(fortran), data)
         super().__setstate__(checked)
 
 
@@ -113,6 +118,8 @@ def _reconstruct(*_: Any) -> np.ndarray:
 def _flat(data: Any, dtype: Any) -> np.ndarray:
     if not isinstance(dtype, _Dtype) or dtype.real.kind not in _SAFE_KINDS:
         raise pickle.UnpicklingError("data of unknown type")
+
+    # a str is bytes of Python 2, read as latin-1
     raw = data.encode("latin-1") if isinstance(data, str) else bytes(memoryview(data))
     return np.frombuffer(raw, dtype.real)
 
@@ -162,19 +169,24 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.nd
     if not _are_sizes((offset, *size, *stride)):
         raise pickle.UnpicklingError("a tensor of impossible shape")
 
+    shape = tuple(size)
     values = storage.values
-    count = prod(size)
+    count = prod(shape)
     if not count:
-        return np.zeros(tuple(size), values.dtype)
+        return np.zeros(shape, values.dtype)
 
     # the last number that the view would touch
-    reach = [(n - 1) * step for n, step in zip(size, stride, strict=True)]
-    last = offset + sum(reach)
-    if count > len(values) or last >= len(values):
-        raise pickle.UnpicklingError(f"a tensor {tuple(size)} beyond its storage")
+    last = offset
+    for n, step in zip(size, stride, strict=True):
+        last += (n - 1) * step
+    total = len(values)
+    if count > total or last >= total:
+        raise pickle.UnpicklingError(f"a tensor {shape} beyond its storage")
 
+    # torch counts a stride in numbers, NumPy in bytes
     in_bytes = [step * values.itemsize for step in stride]
-    return np.lib.stride_tricks.as_strided(values[offset:], tuple(size), in_bytes, writeable=False)
+    behind = values[offset:]
+    return np.lib.stride_tricks.as_strided(behind, shape, in_bytes, writeable=False)
 
 
 def _numpy(new: str) -> tuple[str, str]:
@@ -272,11 +284,14 @@ class _Unpickler(pickle._Unpickler):
 
         # a forged count could fill the memory
         dtype = storage_type.dtype
-        if type(count) is not int or not 0 <= count * dtype.itemsize <= self._size:
+        whole = type(count) is int
+        if not whole or not 0 <= count * dtype.itemsize <= self._size:
             raise pickle.UnpicklingError(f"a storage of {count} numbers")
 
+        # several tensors may share one
         if key not in self.storages:
-            self.storages[key] = _Storage(self._read_storage(key, dtype, count))
+            values = self._read_storage(key, dtype, count)
+            self.storages[key] = _Storage(values)
         return self.storages[key]
 
     def load_bytearray8(self) -> None:
@@ -300,7 +315,9 @@ def load_pickle(path: Path) -> Any:
     """
     require_file(path, "a pickle")
     with unreadable(path, _PICKLE), path.open("rb") as file:
-        content = _Unpickler(file, path).load()
+        unpickler = _Unpickler(file, path)
+        content = unpickler.load()
+
     refuse_deep_nesting(content, path)
     return content
 
@@ -320,18 +337,24 @@ def refuse_deep_nesting(content: Any, path: Path) -> None:
     heights: dict[int, int] = {}  # by identity, so that what is shared is measured once
 
     def height(value: Any, level: int) -> int:
+        """Return how many levels of containers there are from ``value`` on."""
         if not isinstance(value, list | tuple | dict):
             return 0
-        if id(value) not in heights:
+
+        key = id(value)
+        if key not in heights:
+            # one that holds itself ends here too
             if level >= MAX_DEPTH:
                 raise _too_deep(path)
 
             children = value.values() if isinstance(value, dict) else value
-            inner = max((height(child, level + 1) for child in children), default=0)
-            heights[id(value)] = 1 + inner
-        if level + heights[id(value)] > MAX_DEPTH:
+            inner = [height(child, level + 1) for child in children]
+            heights[key] = 1 + max(inner, default=0)
+
+        # what is shared may be deeper at its second place
+        if level + heights[key] > MAX_DEPTH:
             raise _too_deep(path)
-        return heights[id(value)]
+        return heights[key]
 
     height(content, 0)
 
@@ -352,10 +375,12 @@ def load_torch(path: Path) -> tuple[Any, list[str]]:
         DataError: the file is missing or damaged.
     """
     require_file(path, "a file written by torch.save")
-    unknown: set[str] = set()
     with unreadable(path, _TORCH), path.open("rb") as file:
         head = file.read(len(LEGACY_TORCH))
     load = _load_legacy if head == LEGACY_TORCH else _load_zip
+
+    # the name of each unknown type is collected on the way
+    unknown: set[str] = set()
     content = load(path, unknown)
     refuse_deep_nesting(content, path)
     return content, sorted(unknown)
@@ -365,22 +390,31 @@ def _load_zip(path: Path, unknown: set[str]) -> Any:
     with unreadable(path, _TORCH):
         archive = zipfile.ZipFile(path)
     with archive:
-        names = [name for name in archive.namelist() if name.split("/", 1)[-1] == "data.pkl"]
-        packed = any(i.compress_type != zipfile.ZIP_STORED for i in archive.infolist())
-        if not names or packed:
+        infos = archive.infolist()
+        packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos)
+        pickles = []
+        for info in infos:
+            inside = info.filename.split("/", 1)[-1]
+            if inside == "data.pkl":
+                pickles.append(info.filename)
+
+        if not pickles or packed:
             raise DataError(
                 f"{path} is a zip file, but not one that torch.save writes",
                 expected="an uncompressed archive with a data.pkl",
             )
 
         # each storage is one file beside the pickle
-        folder = names[0].removesuffix("data.pkl")
+        name = pickles[0]
+        folder = name.removesuffix("data.pkl")
 
         def read_storage(key: Any, dtype: np.dtype[Any], count: int) -> np.ndarray:
-            return np.frombuffer(archive.read(f"{folder}data/{key}"), dtype, count)
+            data = archive.read(f"{folder}data/{key}")
+            return np.frombuffer(data, dtype, count)
 
-        with unreadable(path, _TORCH), archive.open(names[0]) as file:
-            content = _Unpickler(file, path, unknown, read_storage).load()
+        with unreadable(path, _TORCH), archive.open(name) as file:
+            unpickler = _Unpickler(file, path, unknown, read_storage)
+            content = unpickler.load()
             file.read()  # to the end, so that the checksum is verified
     return content
 
@@ -392,6 +426,7 @@ def _load_legacy(path: Path, unknown: set[str]) -> Any:
             file.seek(len(LEGACY_TORCH))
             _Unpickler(file, path).load()  # protocol version
             _Unpickler(file, path).load()  # system information
+
             # tensors are views of storages that are filled afterwards
             unpickler = _Unpickler(file, path, unknown, _zeros)
             content = unpickler.load()
@@ -399,12 +434,16 @@ def _load_legacy(path: Path, unknown: set[str]) -> Any:
 
         # keys may have come out as other objects than those that tensors named
         known = {str(key): storage for key, storage in unpickler.storages.items()}
-        if not isinstance(keys, list | tuple) or not {str(key) for key in keys} <= set(known):
+        listed = isinstance(keys, list | tuple)
+        if not listed or not {str(key) for key in keys} <= set(known):
             raise DataError(
                 f"{path} does not say where the numbers of its tensors are", expected=_TORCH
             )
+
+        # one storage after the other, in the order of the keys
         for key in keys:
-            _fill(known[str(key)].values, file, path)
+            storage = known[str(key)]
+            _fill(storage.values, file, path)
     return content
 
 
@@ -415,8 +454,13 @@ def _zeros(_: Any, dtype: np.dtype[Any], count: int) -> np.ndarray:
 def _fill(values: np.ndarray, file: BufferedIOBase, path: Path) -> None:
     """Read the numbers of one storage: their count, then they themselves."""
     with unreadable(path, _TORCH):
-        count = int.from_bytes(file.read(8), "little")
+        head = file.read(8)
         data = file.read(values.nbytes)
-    if count != len(values) or len(data) != values.nbytes:
-        raise DataError(f"{path} is truncated", expected=f"{len(values)} numbers in a tensor")
+
+    count = int.from_bytes(head, "little")
+    wanted = len(values)
+    if count != wanted or len(data) != values.nbytes:
+        raise DataError(f"{path} is truncated", expected=f"{wanted} numbers in a tensor")
+
+    # in place, because tensors are views of it
     values[:] = np.frombuffer(data, values.dtype)

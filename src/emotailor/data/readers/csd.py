@@ -59,6 +59,8 @@ def read_csd(source: Source, options: ConvertOptions) -> Reading:
             expected="a file such as CMU_MOSEI_Labels.csd among the .csd files",
             fix="add it, or pass --labels with it or a CSV of segments",
         )
+
+    # the words are what the others are aligned to
     align = options.align is not False
     if align and "text" not in roles:
         raise DataError(
@@ -79,7 +81,9 @@ def read_csd(source: Source, options: ConvertOptions) -> Reading:
             yield from _cut(table, folds, cutter, options.limit, dropped)
         notes.extend(_after(files, cutter, dropped))
 
-    used = [*(csd.path for csd in files.values()), labels]
+    # every file is named in the provenance
+    used = [csd.path for csd in files.values()]
+    used.append(labels)
     if options.folds is not None:
         used.append(options.folds)
     return Reading(table.names, dims, align, samples(), used, notes)
@@ -148,18 +152,20 @@ def _after(
     files: Mapping[Modality, Csd], cutter: "_Cutter", dropped: Mapping[str, int]
 ) -> list[str]:
     """Return the notes that can only be made when all segments are cut."""
-    lines = [f"{n} segments {what} and were dropped" for what, n in dropped.items()]
+    lines = [f"{count} segments {what} and were dropped" for what, count in dropped.items()]
+
     for m, keys in cutter.beyond.items():
         if keys:
+            name = files[m].path.name
+            lines.append(f"{name}: {len(keys)} segments start after its last interval")
+
+    for csd in files.values():
+        bad = csd.bad_intervals
+        if bad:
             lines.append(
-                f"{files[m].path.name}: {len(keys)} segments start after its last interval"
+                f"{csd.path.name}: {bad} rows with a negative, reversed or non-finite "
+                "interval ignored"
             )
-    lines += [
-        f"{csd.path.name}: {csd.bad_intervals} rows with a negative, reversed or non-finite "
-        "interval ignored"
-        for csd in files.values()
-        if csd.bad_intervals
-    ]
     return lines
 
 
@@ -229,43 +235,54 @@ class _Cutter:
         if key not in csd:
             return None
 
-        features, intervals = self._entry(m, key)
-
         # such a segment hints at a label file of another data set
+        features, intervals = self._entry(m, key)
         start, end = span
-        if len(intervals) and start >= intervals[:, 1].max():
-            self.beyond[m].add(segment.key)
+        if len(intervals):
+            last = intervals[:, 1].max()
+            if start >= last:
+                self.beyond[m].add(segment.key)
 
-        inside = overlapping(intervals, start, end)
+        inside = overlapping(intervals, start, end)  # (n,)
         if not inside.any():
             return None
         return features[inside], intervals[inside]
 
     def _entry(self, m: Modality, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Return an entry; segments of one video come one after the other, so the last is kept."""
-        last = self._last.get(m)
-        if last is not None and last[0] == key:
-            return last[1]
+        if m in self._last:
+            last, kept = self._last[m]
+            if last == key:
+                return kept
+
         features, intervals, _ = self._files[m].entry(key)
-        self._last[m] = key, (features, intervals)
-        return features, intervals
+        entry = (features, intervals)
+        self._last[m] = (key, entry)
+        return entry
 
     def cut(
         self, segment: Segment, span: tuple[float, float]
     ) -> dict[Modality, Float32[np.ndarray, "_ _"]] | None:
         """Return the sequences of a segment; None where there is no word to align to."""
         # of each modality, features (n, dim) and intervals (n, 2)
-        found = {m: self._within(m, segment, span) for m in self._files}
-        inside = {m: here for m, here in found.items() if here is not None}
+        inside = {}
+        for m in self._files:
+            found = self._within(m, segment, span)
+            if found is not None:
+                inside[m] = found
+
+        sequences: dict[Modality, Float32[np.ndarray, "_ _"]] = {}
         if not self._aligned:
-            return {m: as_float32(features) for m, (features, _) in inside.items()}
+            for m, (features, _) in inside.items():
+                sequences[m] = as_float32(features)
+            return sequences
 
         if "text" not in inside:
             return None
 
         # one step per word; a modality that no word overlaps is missing
         words, spans = inside.pop("text")
-        sequences: dict[Modality, Float32[np.ndarray, "_ _"]] = {"text": as_float32(words)}
+        sequences["text"] = as_float32(words)
         for m, (features, intervals) in inside.items():
             steps = mean_per_word(features, intervals, spans)  # (words, dim)
             if steps.any():
@@ -277,10 +294,14 @@ def overlapping(
     intervals: Float64[np.ndarray, "n 2"], start: float, end: float
 ) -> Bool[np.ndarray, "n"]:
     """Say which intervals share time with [start, end); an instant counts if it lies within."""
-    first, last = intervals.T
+    first = intervals[:, 0]
+    last = intervals[:, 1]
+    shared = (first < end) & (last > start)
+
     # an interval without length shares no time, and is kept all the same
-    instant = (first == last) & (first >= start) & (first < end)
-    return ((first < end) & (last > start)) | instant
+    instant = first == last
+    within = (first >= start) & (first < end)
+    return shared | (instant & within)
 
 
 def mean_per_word(
@@ -289,14 +310,18 @@ def mean_per_word(
     words: Float64[np.ndarray, "words 2"],
 ) -> Float64[np.ndarray, "words dim"]:
     """Average the features that overlap each word; zeros where none does."""
-    means = np.zeros((len(words), features.shape[1]))
+    dim = features.shape[1]
+    means = np.zeros((len(words), dim))
     with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, and reported as such
         for i, (start, end) in enumerate(words.tolist()):
             # a word that is an instant lasts for the shortest time there is
-            end_after_start = max(end, np.nextafter(start, np.inf))
+            shortest = np.nextafter(start, np.inf)
+            end_after_start = max(end, shortest)
+
             inside = overlapping(intervals, start, end_after_start)
             if inside.any():
-                means[i] = features[inside].mean(axis=0)
+                overlapped = features[inside]  # (n, dim)
+                means[i] = overlapped.mean(axis=0)
     return means
 
 
@@ -326,11 +351,16 @@ class _Folds:
 
     def split_of(self, segment: Segment) -> str | None:
         """Return the split, or None where the segment is in none."""
-        if self._known is None:
-            # the same video is in the same split on every machine
-            tenth = int(hashlib.sha256(segment.video.encode()).hexdigest(), 16) % 10
-            return _SPLIT_OF_TENTH[tenth]
-        return self._known.get(segment.key, self._known.get(video_of(segment.video)))
+        known = self._known
+        if known is not None:
+            # a fold file lists segments, or whole videos
+            video = video_of(segment.video)
+            return known.get(segment.key, known.get(video))
+
+        # the same video is in the same split on every machine
+        digest = hashlib.sha256(segment.video.encode())
+        tenth = int(digest.hexdigest(), 16) % 10
+        return _SPLIT_OF_TENTH[tenth]
 
 
 _FOLDS = "a JSON {split: [video ids]}, or a CSV with columns id (or key) and split"
@@ -346,15 +376,19 @@ def read_folds(path: Path) -> dict[str, str | None]:
         DataError: it is missing or damaged, or puts an id into two splits.
     """
     require_file(path, _FOLDS)
-    pairs = _pairs_in_json(path) if path.suffix.lower() == ".json" else _pairs_in_csv(path)
+    is_json = path.suffix.lower() == ".json"
+    pairs = _pairs_in_json(path) if is_json else _pairs_in_csv(path)
 
     folds: dict[str, str | None] = {}
     for name, split in pairs:
-        if folds.setdefault(name, split) != split:
+        # the same split twice is no contradiction
+        before = folds.setdefault(name, split)
+        if before != split:
             raise DataError(
-                f"{path}: {name!r} is in the splits {folds[name]!r} and {split!r}",
+                f"{path}: {name!r} is in the splits {before!r} and {split!r}",
                 expected="every id in one split",
             )
+
     if not folds:
         raise DataError(f"{path} lists nothing", expected=_FOLDS)
     return folds
@@ -363,17 +397,29 @@ def read_folds(path: Path) -> dict[str, str | None]:
 def _pairs_in_json(path: Path) -> Iterator[tuple[str, str | None]]:
     with unreadable(path, _FOLDS):
         lists = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(lists, dict) or not all(isinstance(ids, list) for ids in lists.values()):
-        raise DataError(f"{path} holds {str(lists)[:80]}", expected=_FOLDS)
-    for split, ids in lists.items():
+
+    found = f"{path} holds {str(lists)[:80]}"
+    if not isinstance(lists, dict):
+        raise DataError(found, expected=_FOLDS)
+    for ids in lists.values():
+        if not isinstance(ids, list):
+            raise DataError(found, expected=_FOLDS)
+
+    for name_of_split, ids in lists.items():
+        split = canonical_split(name_of_split)
         for name in ids:
-            yield str(name), canonical_split(split)
+            yield str(name), split
 
 
 def _pairs_in_csv(path: Path) -> Iterator[tuple[str, str | None]]:
     table = read_csv(path, _FOLDS)
-    column = "key" if "key" in table.columns else "id"
-    if column not in table.columns or "split" not in table.columns:
-        raise DataError(f"{path} has the columns {', '.join(table.columns)[:200]}", expected=_FOLDS)
+    columns = table.columns
+    column = "key" if "key" in columns else "id"
+    if column not in columns or "split" not in columns:
+        found = ", ".join(columns)[:200]
+        raise DataError(f"{path} has the columns {found}", expected=_FOLDS)
+
     for row in table.rows:
-        yield row[column], canonical_split(row["split"] or "")
+        # a row that is too short has no cell there
+        split = row["split"] or ""
+        yield row[column], canonical_split(split)

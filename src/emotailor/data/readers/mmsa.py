@@ -44,17 +44,22 @@ def read_mmsa(path: Path, options: ConvertOptions) -> Reading:
     notes = [*table.notes, options.rule]
 
     keys = dict(KEYS)
-    if not all("text" in content for content in splits.values()):
+    has_text = all("text" in content for content in splits.values())
+    if not has_text:
         notes.append("no text modality: the source has token ids (text_bert) at most, no features")
         del keys["text"]
 
+    # per split, one entry per sample
     ids = {}
     found = {}
+    counts = {}
     for split, content in splits.items():
-        ids[split] = _ids(f"{path}: split {split!r}: id", content["id"])
-        found[split] = [table.find(name) for name in ids[split]]
+        where = f"{path}: split {split!r}: id"
+        names = _ids(where, content["id"])
+        ids[split] = names
+        found[split] = [table.find(name) for name in names]
+        counts[split] = len(names)
 
-    counts = {split: len(names) for split, names in ids.items()}
     blocks = read_blocks(path, splits, keys)
     padded = Padded(path, blocks, counts, options.align)
     lengths = _all_lengths(path, splits, keys, blocks)
@@ -65,9 +70,15 @@ def read_mmsa(path: Path, options: ConvertOptions) -> Reading:
             for i, segment in enumerate(segments):
                 if segment is None:
                     continue
-                known = {m: int(steps[i]) for m, steps in lengths[split].items()}
+
+                # as the file says them, where it does
+                known = {}
+                for m, steps in lengths[split].items():
+                    known[m] = int(steps[i])
+
+                name = ids[split][i]
                 sequences = padded.cut(split, i, known)
-                yield split, Sample(ids[split][i], sequences, segment.labels)
+                yield split, Sample(name, sequences, segment.labels)
 
     files = [path, table.path]
     return Reading(table.names, padded.dims, padded.aligned, samples(), files, notes)
@@ -85,21 +96,35 @@ def _all_lengths(
     blocks: Mapping[str, Mapping[Modality, Block]],
 ) -> dict[str, dict[Modality, Int64[np.ndarray, "n"]]]:
     """Return per split the number of real steps, for the modalities of which the file says it."""
-    lengths: dict[str, dict[Modality, Int64[np.ndarray, "n"]]] = {}
+    lengths = {}
     for split, content in splits.items():
-        lengths[split] = {}
+        of_split = {}
         for m, key in keys.items():
             name = f"{key}_lengths"
-            if name in content:
-                where = f"{path}: split {split!r}: {name}"
-                lengths[split][m] = _lengths(where, content[name], blocks[split][m])
+            if name not in content:
+                continue
+
+            # they cannot be more than there are
+            where = f"{path}: split {split!r}: {name}"
+            block = blocks[split][m]
+            of_split[m] = _lengths(where, content[name], block)
+        lengths[split] = of_split
     return lengths
 
 
 def _lengths(where: str, value: Any, block: Block) -> Int64[np.ndarray, "n"]:
-    expected = f"{len(block)} whole numbers, none beyond the steps there are"
-    lengths = as_array(value, where, expected).ravel()
-    fits = lengths.dtype.kind in "iu" and len(lengths) == len(block)
-    if not fits or not ((lengths >= 0) & (lengths <= block.lengths)).all():
-        raise DataError(f"{where}: {len(lengths)} values of {lengths.dtype}", expected=expected)
+    count = len(block)
+    expected = f"{count} whole numbers, none beyond the steps there are"
+    array = as_array(value, where, expected)
+    lengths = array.ravel()
+
+    found = f"{len(lengths)} values of {lengths.dtype}"
+    wrong = DataError(f"{where}: {found}", expected=expected)
+    if lengths.dtype.kind not in "iu" or len(lengths) != count:
+        raise wrong
+
+    # none beyond the padded sequence
+    possible = (lengths >= 0) & (lengths <= block.lengths)
+    if not possible.all():
+        raise wrong
     return lengths.astype(np.int64)

@@ -39,22 +39,32 @@ def read_mult(path: Path, options: ConvertOptions) -> Reading:
     """
     splits = splits_of(load_pickle(path), path, (*KEYS.values(), "id"))
     table = need_label_file(path, options)
+
+    # per split, one entry per sample
     ids = {}
     found = {}
+    counts = {}
     for split, content in splits.items():
-        ids[split] = _ids(f"{path}: split {split!r}: 'id'", content["id"])
-        found[split] = [_find(table, name) for name in ids[split]]
+        where = f"{path}: split {split!r}: 'id'"
+        names = _ids(where, content["id"])
+        ids[split] = names
+        found[split] = [_find(table, name) for name in names]
+        counts[split] = len(names)
 
-    counts = {split: len(names) for split, names in ids.items()}
-    padded = Padded(path, read_blocks(path, splits, KEYS), counts, options.align)
+    blocks = read_blocks(path, splits, KEYS)
+    padded = Padded(path, blocks, counts, options.align)
     notes = [*table.notes, options.rule]
     notes += unmatched(path, table, found, ids)
 
     def samples() -> Iterator[tuple[str, Sample]]:
         for split, segments in found.items():
             for i, segment in enumerate(segments):
-                if segment is not None:
-                    yield split, Sample(segment.key, padded.cut(split, i), segment.labels)
+                if segment is None:
+                    continue
+
+                # the file of the labels names the segment
+                sequences = padded.cut(split, i)
+                yield split, Sample(segment.key, sequences, segment.labels)
 
     files = [path, table.path]
     return Reading(table.names, padded.dims, padded.aligned, samples(), files, notes)
@@ -79,6 +89,7 @@ def unmatched(
             if segment is None:
                 lost.append(name)
 
+    # none at all: the two files are of different data
     if len(lost) == total:
         example = f", such as {lost[0]!r}" if lost else ""
         raise DataError(
@@ -86,9 +97,11 @@ def unmatched(
             expected="labels of the same segments",
             fix="check that the label file belongs to this data set",
         )
+
     if not lost:
         return []
-    return [f"{len(lost)} of {total} samples have no labels in {table.path.name} and were dropped"]
+    labels = table.path.name
+    return [f"{len(lost)} of {total} samples have no labels in {labels} and were dropped"]
 
 
 def _ids(where: str, value: Any) -> list[tuple[str, ...]]:
@@ -98,16 +111,18 @@ def _ids(where: str, value: Any) -> list[tuple[str, ...]]:
         array = array[:, None]  # (N, 1)
     if array.ndim != 2 or array.shape[1] not in (1, 3):
         raise DataError(f"{where} has shape {array.shape}", expected=expected)
-    return [_texts(row, where) for row in array.tolist()]
 
-
-def _texts(row: list[Any], where: str) -> tuple[str, ...]:
-    return tuple(as_text(cell, where) for cell in row)
+    ids = []
+    for row in array.tolist():
+        cells = [as_text(cell, where) for cell in row]
+        ids.append(tuple(cells))
+    return ids
 
 
 def _find(table: LabelTable, sample_id: tuple[str, ...]) -> Segment | None:
     if len(sample_id) == 1:
         return table.find(sample_id[0])
+
     video, start, end = sample_id
     try:
         return table.find_time(video, float(start), float(end))

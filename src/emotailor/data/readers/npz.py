@@ -40,38 +40,47 @@ def read_npz(path: Path, options: ConvertOptions) -> Reading:
     arrays, present = _load(path)
     key = "labels" if "labels" in arrays else _INTENSITY
     if not {key, "id", "split"} <= set(arrays):
+        found = ", ".join(present)[:200]
         raise DataError(
-            f"{path} holds {', '.join(present)[:200]}",
+            f"{path} holds {found}",
             expected=f"id, split, labels or {_INTENSITY}, and visual, audio or text",
         )
 
-    # one row per sample in each
     ids = _strings(path, "id", arrays["id"])
-    splits = [canonical_split(name) for name in _strings(path, "split", arrays["split"])]
+    named = _strings(path, "split", arrays["split"])
+    splits = [canonical_split(name) for name in named]
+    blocks: dict[Modality, Block] = {}
+    for m in MODALITIES:
+        if m in arrays:
+            blocks[m] = Block(f"{path}: {m}", arrays[m], vectors=True)
+
+    # one row per sample in each
     raw = arrays[key]
-    blocks: dict[Modality, Block] = {
-        m: Block(f"{path}: {m}", arrays[m], vectors=True) for m in MODALITIES if m in arrays
-    }
-    if raw.ndim != 2 or len(raw) != len(ids) or len(splits) != len(ids):
+    rows = len(ids)
+    if raw.ndim != 2 or len(raw) != rows or len(splits) != rows:
         raise DataError(
-            f"{path}: {len(ids)} ids, {len(splits)} splits and {key} of shape {raw.shape}",
+            f"{path}: {rows} ids, {len(splits)} splits and {key} of shape {raw.shape}",
             expected="one row per sample in each, and labels of shape (N, L)",
         )
 
     notes: list[str] = []
     count = raw.shape[1]
-    names = options.label_names or _names(path, key, count, arrays.get("label_names"), notes)
+    names = options.label_names
+    if not names:
+        names = _names(path, key, count, arrays.get("label_names"), notes)
     if len(names) != count:
+        found = ", ".join(names)[:200]
         raise DataError(
-            f"{path}: {len(names)} label names {', '.join(names)[:200]}",
+            f"{path}: {len(names)} label names {found}",
             expected=f"one for each of the {count} columns of {key}",
         )
-    labels = options.binarise(f"{path}: {key}", raw)
+    labels = options.binarise(f"{path}: {key}", raw)  # (N, L)
     notes.append(options.rule)
 
-    padded = Padded(path, {"all": blocks}, {"all": len(ids)}, options.align)
+    # padded together, whatever the split
+    padded = Padded(path, {"all": blocks}, {"all": rows}, options.align)
 
-    outside = sum(split is None for split in splits)
+    outside = splits.count(None)
     if outside:
         notes.append(f"{outside} samples are in no split and were dropped")
 
@@ -79,7 +88,9 @@ def read_npz(path: Path, options: ConvertOptions) -> Reading:
         for i, split in enumerate(splits):
             if split is None:
                 continue
-            yield split, Sample(ids[i], padded.cut("all", i), labels[i])
+
+            sequences = padded.cut("all", i)
+            yield split, Sample(ids[i], sequences, labels[i])
 
     return Reading(names, padded.dims, padded.aligned, samples(), [path], notes)
 
@@ -87,12 +98,17 @@ def read_npz(path: Path, options: ConvertOptions) -> Reading:
 def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """Return the arrays that have a use here, and the names of all; others may be unreadable."""
     require_file(path, _EXPECTED)
+    arrays = {}
     with (
         unreadable(path, _EXPECTED),
         path.open("rb") as stream,  # which np.load would leave open on a damaged file
         np.load(stream, allow_pickle=False) as file,
     ):
-        return {name: file[name] for name in file.files if name in _USED}, list(file.files)
+        names = list(file.files)
+        for name in names:
+            if name in _USED:
+                arrays[name] = file[name]
+    return arrays, names
 
 
 def _strings(path: Path, key: str, array: np.ndarray) -> list[str]:
@@ -105,10 +121,16 @@ def _names(
     path: Path, key: str, count: int, stored: np.ndarray | None, notes: list[str]
 ) -> tuple[str, ...]:
     if stored is not None:
-        return tuple(_strings(path, "label_names", stored))
-    if key == _INTENSITY and count == len(SDK_LABELS) - 1:
-        notes.append(f"{key} does not name its columns: assumed {', '.join(SDK_LABELS[1:])}")
-        return SDK_LABELS[1:]
+        names = _strings(path, "label_names", stored)
+        return tuple(names)
+
+    # the six emotions of the SDK's label file, without the sentiment before them
+    emotions = SDK_LABELS[1:]
+    if key == _INTENSITY and count == len(emotions):
+        assumed = ", ".join(emotions)
+        notes.append(f"{key} does not name its columns: assumed {assumed}")
+        return emotions
+
     raise DataError(
         f"{path} does not name the {count} columns of {key}",
         expected="an array label_names",

@@ -40,62 +40,82 @@ def read_pom(path: Path, options: ConvertOptions) -> Reading:
         raise DataError(
             f"{path} is not a folder", expected="the folder with video_train.h5, y_train.h5, ..."
         )
-    ratings, rated_in = _ratings(path)
-    sequences_in = _sequence_files(path)
 
-    blocks: dict[str, dict[Modality, Block]] = {}
-    for split, files in sequences_in.items():
-        blocks[split] = {m: Block(str(file), _dataset(file)) for m, file in files.items()}
+    ratings, rated_in = _ratings(path)
     counts = {split: len(rated) for split, rated in ratings.items()}
+
+    # every file is named in the provenance
+    used = list(rated_in.values())
+    blocks: dict[str, dict[Modality, Block]] = {}
+    for split, files in _sequence_files(path).items():
+        blocks[split] = {m: Block(str(file), _dataset(file)) for m, file in files.items()}
+        used += files.values()
     padded = Padded(path, blocks, counts, options.align)
 
-    count = ratings["train"].shape[1]
-    names = options.label_names or tuple(f"trait_{i}" for i in range(count))
-    if len(names) != count:
-        raise DataError(f"{len(names)} label names", expected=f"one for each of {count} traits")
     notes = [
         "a label holds where the rating is above the median of the training split",
         "the source has no sample ids: samples are numbered per split, train-00000 onwards",
     ]
+    train = ratings["train"]  # (n, traits)
+    traits = train.shape[1]
+    names = options.label_names or tuple(f"trait_{i}" for i in range(traits))
+    if len(names) != traits:
+        raise DataError(f"{len(names)} label names", expected=f"one for each of {traits} traits")
     if options.label_names is None:
         notes.append("the source does not name its traits: they are numbered from trait_0")
-    median = np.median(ratings["train"], axis=0)  # (traits,)
+
+    # in training alone, so that nothing of the other splits leaks into their labels
+    median = np.median(train, axis=0)  # (traits,)
 
     def samples() -> Iterator[tuple[str, Sample]]:
         for split, rated in ratings.items():
-            labels = (rated > median).astype(np.uint8)  # (n, traits)
+            held = rated > median  # (n, traits)
+            labels = held.astype(np.uint8)
             for i, row in enumerate(labels):
-                yield split, Sample(f"{split}-{i:05d}", padded.cut(split, i), row)
+                sequences = padded.cut(split, i)
+                yield split, Sample(f"{split}-{i:05d}", sequences, row)
 
-    # every file is named in the provenance
-    used = list(rated_in.values())
-    for files in sequences_in.values():
-        used += files.values()
     return Reading(names, padded.dims, padded.aligned, samples(), used, notes)
 
 
 def _ratings(folder: Path) -> tuple[dict[str, Float64[np.ndarray, "n traits"]], dict[str, Path]]:
     """Return the ratings of every split, and the files that hold them."""
-    files = {split: folder / f"y_{split}.h5" for split in _SPLITS}
-    ratings = {split: _dataset(file) for split, file in files.items()}
+    files = {}
+    ratings = {}
+    for split in _SPLITS:
+        file = folder / f"y_{split}.h5"
+        files[split] = file
+        ratings[split] = _dataset(file)
 
-    traits = {rated.shape[1:] for rated in ratings.values()}
+    shapes = [rated.shape for rated in ratings.values()]
+    traits = {shape[1:] for shape in shapes}
     train = ratings["train"]
     if len(traits) != 1 or train.ndim != 2 or not len(train):
         raise DataError(
-            f"{folder}: ratings of shapes {[rated.shape for rated in ratings.values()]}",
+            f"{folder}: ratings of shapes {shapes}",
             expected="(N, traits) with the same traits in every split",
         )
+
+    # a comparison with NaN would make every label 0
     for split, rated in ratings.items():
-        if not np.isfinite(rated).all():
+        finite = np.isfinite(rated)
+        if not finite.all():
             raise DataError(f"{files[split]}: ratings that are not finite", expected="numbers")
     return ratings, files
 
 
 def _sequence_files(folder: Path) -> dict[str, dict[Modality, Path]]:
     """Return per split the file of each modality of which there is any file."""
-    present = [m for m in MODALITIES if any(folder.glob(f"{_NAMES[m]}_*.h5"))]
-    return {split: {m: folder / f"{_NAMES[m]}_{split}.h5" for m in present} for split in _SPLITS}
+    files: dict[str, dict[Modality, Path]] = {split: {} for split in _SPLITS}
+    for m in MODALITIES:
+        name = _NAMES[m]
+        if not any(folder.glob(f"{name}_*.h5")):
+            continue
+
+        # one that lacks a split is found to be missing when it is read
+        for split in _SPLITS:
+            files[split][m] = folder / f"{name}_{split}.h5"
+    return files
 
 
 def _dataset(path: Path) -> Float64[np.ndarray, "..."]:
@@ -104,6 +124,10 @@ def _dataset(path: Path) -> Float64[np.ndarray, "..."]:
     require_file(path, _EXPECTED)
     with unreadable(path, _EXPECTED), h5py.File(path, "r") as file:
         data = file["d1"]
-        if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu":
+        numeric = isinstance(data, h5py.Dataset) and data.dtype.kind in "fiu"
+        if not numeric:
             raise DataError(f"{path}: d1 is not a dataset of numbers", expected=_EXPECTED)
-        return np.asarray(data[()], np.float64)
+
+        # all of it, since the file is closed behind
+        values = data[()]
+        return np.asarray(values, np.float64)

@@ -48,7 +48,10 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
     label_columns, notes = _label_columns(path, rows, columns, options)
 
     # (rows, labels); columns that are not numeric are left out
-    values = [[_number(row[column]) for column in label_columns] for row in rows]
+    values = []
+    for row in rows:
+        numbers = [_number(row[column]) for column in label_columns]
+        values.append(numbers)
     labels = options.binarise(str(path), np.array(values, np.float64))
     notes.append(options.rule)
 
@@ -70,15 +73,21 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
             dims[m] = width
             fetch[m] = _from_folder(folder)
             all_vectors = False
+
     if not dims:
         raise DataError(
             f"no features beside {path}",
             expected="folders visual, audio or text with <id>.npy files, or visual.npy and so on",
         )
 
-    aligned = all_vectors if options.align is None else options.align
-    if options.align is None and not all_vectors:
-        notes.append("taken as unaligned; pass --align if step i is one moment in all modalities")
+    # vectors are sequences of one step, and so of equal length
+    aligned = options.align
+    if aligned is None:
+        aligned = all_vectors
+        if not all_vectors:
+            notes.append(
+                "taken as unaligned; pass --align if step i is one moment in all modalities"
+            )
 
     def samples() -> Iterator[tuple[str, Sample]]:
         outside = 0
@@ -88,10 +97,16 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
                 outside += 1
                 continue
 
-            # a file that is not there is a missing modality
-            found = {m: get(i, row["id"]) for m, get in fetch.items()}
-            sequences = {m: sequence for m, sequence in found.items() if sequence is not None}
-            yield split, Sample(row["id"], sequences, labels[i])
+            name = row["id"]
+            sequences = {}
+            for m, get in fetch.items():
+                sequence = get(i, name)
+                # a file that is not there is a missing modality
+                if sequence is not None:
+                    sequences[m] = sequence
+            yield split, Sample(name, sequences, labels[i])
+
+        # known only now that all rows were seen
         if outside:
             notes.append(f"{outside} samples are in no split and were dropped")
 
@@ -111,8 +126,10 @@ def _table_in(folder: Path) -> Path:
 def _read_rows(path: Path) -> tuple[_Rows, list[str]]:
     table = read_csv(path, _EXPECTED, strict=True)
     columns = table.columns
-    if not {"id", "split"} <= set(columns) or len(set(columns)) != len(columns):
-        raise DataError(f"{path} has the columns {', '.join(columns)[:200]}", expected=_EXPECTED)
+    distinct = set(columns)
+    if not {"id", "split"} <= distinct or len(distinct) != len(columns):
+        found = ", ".join(columns)[:200]
+        raise DataError(f"{path} has the columns {found}", expected=_EXPECTED)
 
     for row, line in zip(table.rows, table.lines, strict=True):
         where = f"{path}, line {line}"
@@ -125,10 +142,12 @@ def _read_rows(path: Path) -> tuple[_Rows, list[str]]:
 
         # the id becomes a file name: it must not lead out of the folder
         name = row["id"]
-        if not name or Path(name).name != name or "\0" in name:
+        inside = Path(name).name == name
+        if not name or not inside or "\0" in name:
             raise DataError(
                 f"{where}: id {name!r}", expected="an id that can be a file name, without / or .."
             )
+
     if not table.rows:
         raise DataError(f"{path} has no rows", expected=_EXPECTED)
     return table.rows, columns
@@ -147,23 +166,33 @@ def _label_columns(
     """Return the label columns, and a note on those that are not used."""
     others = [column for column in columns if column not in ("id", "split")]
     wrong = {column: _first_wrong(rows, column) for column in others}
+
+    # a column that the user names has to be a label
     if options.label_names is not None:
         chosen = pick_columns(str(path), others, options.label_names, canonical_label)
         for column in chosen:
-            if wrong[column] is not None:
+            cell = wrong[column]
+            if cell is not None:
                 raise DataError(
-                    f"{path}: label {column!r} has the value {wrong[column]!r}",
+                    f"{path}: label {column!r} has the value {cell!r}",
                     expected="a number in every row",
                 )
         return chosen, []
 
-    chosen = [column for column in others if wrong[column] is None]
+    chosen = []
+    unused = []
+    for column in others:
+        if wrong[column] is None:
+            chosen.append(column)
+        else:
+            unused.append(column)
     if not chosen:
         raise DataError(f"{path} has no numeric column besides id and split", expected=_EXPECTED)
-    unused = [column for column in others if column not in chosen]
-    if not unused:
-        return chosen, []
-    return chosen, [f"columns not used, not numeric: {', '.join(unused)}"]
+
+    notes = []
+    if unused:
+        notes.append(f"columns not used, not numeric: {', '.join(unused)}")
+    return chosen, notes
 
 
 def _first_wrong(rows: _Rows, column: str) -> str | None:
@@ -178,9 +207,13 @@ def _from_array(file: Path, count: int) -> tuple[int, _Fetch]:
     require_file(file, "an array with one row per row of the CSV")
     with unreadable(file, "a complete .npy file of numbers"):
         array = np.load(file, mmap_mode="r", allow_pickle=False)
+
     block = Block(str(file), array, vectors=True)
-    if len(block) != count:
-        raise DataError(f"{file} has {len(block)} rows", expected=f"the {count} of the CSV")
+    rows = len(block)
+    if rows != count:
+        raise DataError(f"{file} has {rows} rows", expected=f"the {count} of the CSV")
+
+    # found by the number of the row, whatever the id
     return block.dim, lambda i, _: block[i]
 
 
@@ -199,7 +232,9 @@ def _sequence(folder: Path, name: str) -> Float32[np.ndarray, "_ _"] | None:
     array = _load(file)
     if array.ndim == 1:
         array = array[None]  # (1, dim)
-    if array.ndim != 2 or array.dtype.kind not in "fiub":
+
+    numeric = array.dtype.kind in "fiub"
+    if array.ndim != 2 or not numeric:
         raise DataError(
             f"{file}: {array.dtype} of shape {array.shape}",
             expected="numbers of shape (steps, dim)",
@@ -214,10 +249,13 @@ def _load(file: Path) -> np.ndarray:
         loaded = np.load(stream, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
+
+        # a .npz is read only when it is asked for its arrays
         with loaded as archive:
-            if len(archive.files) != 1:
-                raise DataError(f"{file} holds {archive.files}", expected="one array")
-            return archive[archive.files[0]]
+            names = archive.files
+            if len(names) != 1:
+                raise DataError(f"{file} holds {names}", expected="one array")
+            return archive[names[0]]
 
 
 def _first_width(folder: Path, rows: _Rows) -> int | None:

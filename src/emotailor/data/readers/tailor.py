@@ -39,41 +39,54 @@ def read_tailor(path: Path, options: ConvertOptions) -> Reading:
         DataError: the file is missing, damaged or not laid out like this.
     """
     content, unknown = load_torch(path)
-    names = options.label_names or CLASSES
     splits = splits_of(content, path, (*_KEYS.values(), "tgt"))
+    names = options.label_names or CLASSES
+
     labels = {}
-    for split, content_of_split in splits.items():
+    counts = {}
+    for split, of_split in splits.items():
         where = f"{path}: split {split!r}"
-        labels[split] = _labels(where, content_of_split["tgt"], len(names))
-    counts = {split: len(rows) for split, rows in labels.items()}
-    padded = Padded(path, read_blocks(path, splits, _KEYS), counts, options.align)
+        rows = _labels(where, of_split["tgt"], len(names))  # (n, labels)
+        labels[split] = rows
+        counts[split] = len(rows)
+
+    blocks = read_blocks(path, splits, _KEYS)
+    padded = Padded(path, blocks, counts, options.align)
 
     notes = ["the source has no sample ids: samples are numbered per split, train-00000 onwards"]
     if unknown:
-        notes.append(f"ignored objects of types that are not plain data: {', '.join(unknown)}")
+        types = ", ".join(unknown)
+        notes.append(f"ignored objects of types that are not plain data: {types}")
 
     def samples() -> Iterator[tuple[str, Sample]]:
         for split, rows in labels.items():
             for i, row in enumerate(rows):
-                yield split, Sample(f"{split}-{i:05d}", padded.cut(split, i), row)
+                sequences = padded.cut(split, i)
+                yield split, Sample(f"{split}-{i:05d}", sequences, row)
 
     return Reading(tuple(names), padded.dims, padded.aligned, samples(), [path], notes)
 
 
 def _labels(where: str, targets: Any, count: int) -> UInt8[np.ndarray, "n labels"]:
     """Turn ``[2, ids..., 3]`` per sample into 0/1 columns."""
-    listed = isinstance(targets, list | tuple) or (isinstance(targets, np.ndarray) and targets.ndim)
+    # an array without dimensions has no length
+    listed = isinstance(targets, list | tuple)
+    if isinstance(targets, np.ndarray):
+        listed = targets.ndim > 0
     if not listed:
+        kind = type(targets).__name__
         raise DataError(
-            f"{where}: 'tgt' is a {type(targets).__name__}",
+            f"{where}: 'tgt' is a {kind}",
             expected="a list of [2, class ids..., 3], one per sample",
         )
 
-    expected = f"[2, class ids from {_FIRST} to {_FIRST + count - 1}, 3]"
+    last = _FIRST + count - 1
+    expected = f"[2, class ids from {_FIRST} to {last}, 3]"
     labels = np.zeros((len(targets), count), np.uint8)
     for i, target in enumerate(targets):
         sample = f"{where}: 'tgt' of sample {i}"
-        ids = as_array(target, sample, expected).ravel().tolist()
+        array = as_array(target, sample, expected)
+        ids = array.ravel().tolist()
 
         columns = _columns(ids, count)
         if columns is None:
@@ -88,11 +101,14 @@ def _labels(where: str, targets: Any, count: int) -> UInt8[np.ndarray, "n labels
 
 def _columns(ids: list[Any], count: int) -> list[int] | None:
     """Return the label columns of one target, or None where it is not one."""
-    if not all(isinstance(i, int | float) for i in ids):
+    numbers = all(isinstance(i, int | float) for i in ids)
+    if not numbers:
         return None
-    if _END in ids:  # zeros behind it fill a rectangular array
+
+    if _END in ids:
         end = ids.index(_END)
-        if any(i != 0 for i in ids[end + 1 :]):
+        # zeros behind it fill a rectangular array
+        if any(ids[end + 1 :]):
             return None
         ids = ids[: end + 1]
     if len(ids) < 2 or ids[0] != _BEGIN or ids[-1] != _END:
@@ -101,7 +117,11 @@ def _columns(ids: list[Any], count: int) -> list[int] | None:
     # between the marks stand the classes
     columns = []
     for i in ids[1:-1]:
-        if not isinstance(i, int) or not 0 <= i - _FIRST < count:
+        if not isinstance(i, int):
             return None
-        columns.append(i - _FIRST)
+
+        column = i - _FIRST
+        if not 0 <= column < count:
+            return None
+        columns.append(column)
     return columns

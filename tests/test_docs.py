@@ -6,12 +6,14 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+import emotailor
 from emotailor.cli import app
 from emotailor.comparison import benchmark
 from emotailor.config import merge, parse_overrides
@@ -244,6 +246,25 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert there.exists(), target
         if anchor:
             assert anchor in anchors(there), target
+
+
+GROUPS = {"systems", "readers", "metrics"}  # of entry points, which are no modules
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_names_of_the_package_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"\bemotailor((?:\.[A-Za-z_]\w*)+)", text):
+        first, *rest = path.strip(".").split(".")
+        if first in GROUPS:
+            continue
+        if first in emotailor.__all__:
+            found = getattr(emotailor, first)
+        else:
+            found = import_module(f"emotailor.{first}")
+        for name in rest:
+            inner = getattr(found, name, None)
+            found = inner if inner is not None else import_module(f"{found.__name__}.{name}")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -62,7 +62,13 @@ class LabelStatistics:
     ) -> "LabelStatistics":
         """Count the labels of the training samples."""
         held = labels.float()
-        return cls(tuple(names), len(held), held.T @ held, vectors)
+        together = held.T @ held  # (L, L)
+        return cls(
+            names=tuple(names),
+            samples=len(held),
+            together=together,
+            vectors=vectors,
+        )
 
     @property
     def counts(self) -> Float[Tensor, "labels"]:
@@ -171,7 +177,8 @@ class EmotionModel(nn.Module, ABC):
             ModelError: as in ``check_lengths``.
         """
         steps = {m: batch.values[m].shape[1] for m in self.modalities}
-        self.check_lengths(steps, aligned=len(set(steps.values())) == 1)
+        different = set(steps.values())
+        self.check_lengths(steps, aligned=len(different) == 1)
 
     def prepare(self, statistics: LabelStatistics) -> None:
         """Take what depends on the training split's labels: graphs, orders, frequencies.

@@ -29,11 +29,15 @@ class LabelFrequency:
         """
         if not len(split):
             raise DataError(f"split {split.name!r} has no samples", expected="samples to train on")
-        if split.labels.shape[1] != len(label_names):
+
+        names = len(label_names)
+        columns = split.labels.shape[1]
+        if columns != names:
             raise DataError(
-                f"{len(label_names)} label names for {split.labels.shape[1]} label columns",
+                f"{names} label names for {columns} label columns",
                 expected="one name per column",
             )
+
         self.label_names = tuple(label_names)
         self.frequencies = split.labels.mean(0, dtype=np.float64)
         return self
@@ -48,4 +52,5 @@ class LabelFrequency:
             raise ModelError(
                 "LabelFrequency has not been trained", fix="call fit before predict_proba"
             )
+
         return np.tile(self.frequencies, (len(split), 1))

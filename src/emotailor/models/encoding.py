@@ -95,6 +95,7 @@ class EncodedModel(EmotionModel):
         for m in longest_first:
             steps = longest[m]
             name, most = self.most_steps(m)
+
             if steps > most:
                 raise ModelError(
                     f"a sequence of {steps} steps",

@@ -16,8 +16,10 @@ def model_class(name: str) -> type[EmotionModel]:
     model = find_system(name).model
     if not isinstance(model, str):
         return model
-    module, _, attribute = model.partition(":")
-    found: type[EmotionModel] = getattr(import_module(module), attribute)
+
+    place, _, attribute = model.partition(":")
+    module = import_module(place)
+    found: type[EmotionModel] = getattr(module, attribute)
     return found
 
 

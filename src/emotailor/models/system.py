@@ -130,14 +130,18 @@ class System:
         Raises:
             ConfigError: they are not there, or the system cannot work with them.
         """
-        chosen = wanted or tuple(m for m in self.modalities if m in there)
+        shared = [m for m in self.modalities if m in there]
+        chosen = wanted or tuple(shared)
+        listed = ", ".join(there)
+
         absent = [m for m in chosen if m not in there]
         if absent:
             raise ConfigError(
                 f"the data set has no {', '.join(absent)}",
-                expected=f"some of its modalities: {', '.join(there)}",
+                expected=f"some of its modalities: {listed}",
                 fix="choose others with --modalities",
             )
+
         refused = [m for m in chosen if m not in self.modalities]
         missing = [m for m in self.required if m not in chosen]
         if refused or missing or len(chosen) < self.at_least:
@@ -145,11 +149,13 @@ class System:
             need = f"at least {self.at_least} of {', '.join(self.modalities)}"
             if self.required:
                 need += f", with {', '.join(self.required)}"
+
             raise ConfigError(
-                f"{self.title} is to take {found} (the data set has {', '.join(there)})",
+                f"{self.title} is to take {found} (the data set has {listed})",
                 expected=need,
                 fix="choose other --modalities, data that have them, or another system",
             )
+
         return {m: there[m] for m in MODALITIES if m in chosen}
 
 

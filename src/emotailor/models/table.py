@@ -76,6 +76,7 @@ def find_system(name: str) -> System:
     row = _installed(name)
     if row is not None:
         return row
+
     known = [*SYSTEMS, *installed_systems()]
     close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
     raise ConfigError(
@@ -147,17 +148,21 @@ def _place_of(model: type[Any]) -> tuple[str, str | None]:
     if "<locals>" in name:
         return name, None  # nobody else can find it
 
-    file = getattr(sys.modules.get(model.__module__), "__file__", None)
-    if model.__module__ == "__main__" and file is None:
-        return name, None  # a notebook
-    if file is not None and Path(file).stem not in (
-        model.__module__.rpartition(".")[2],
-        "__init__",
-    ):
-        # the program that runs, or a file that was loaded by its path
-        place = Path(file).resolve()
-        return f"{place.name}:{model.__qualname__}", f"{place}:{model.__qualname__}"
-    return name, name
+    module = sys.modules.get(model.__module__)
+    file = getattr(module, "__file__", None)
+    if file is None:
+        code = None if model.__module__ == "__main__" else name  # a notebook
+        return name, code
+
+    last = model.__module__.rpartition(".")[2]
+    place = Path(file).resolve()
+    if Path(file).stem in (last, "__init__"):
+        return name, name
+
+    # the program that runs, or a file that was loaded by its path
+    of_file = f"{place.name}:{model.__qualname__}"
+    code = f"{place}:{model.__qualname__}"
+    return of_file, code
 
 
 def _row_of(model: Any, name: str, code: str | None) -> System:

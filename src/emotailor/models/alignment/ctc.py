@@ -113,7 +113,9 @@ class CTCAlignment(nn.Module):
 
         activations, _, _ = self.lstm(values, mask)  # (B, T, L + 1)
         activations = activations[..., : longest + 1]  # (B, T, S + 1)
-        activations = activations.to(torch.promote_types(activations.dtype, torch.float32))
+        precise = torch.promote_types(activations.dtype, torch.float32)
+        activations = activations.to(precise)
+
         # what is beyond the sample's own target is no position: it gets no probability
         classes = torch.arange(longest + 1, device=mask.device)
         absent = classes > target_lengths[:, None]  # (B, S + 1)
@@ -121,14 +123,20 @@ class CTCAlignment(nn.Module):
         activations = activations.masked_fill(absent[:, None], lowest)
         log_probabilities = activations.log_softmax(-1)
 
-        weights = log_probabilities[..., BLANK + 1 :].exp() * mask[..., None]  # (B, T, S)
-        aligned = weights.mT.to(values.dtype) @ values  # (B, S, dim)
+        of_positions = log_probabilities[..., BLANK + 1 :]
+        weights = of_positions.exp() * mask[..., None]  # (B, T, S)
+        shares = weights.mT.to(values.dtype)
+        aligned = shares @ values  # (B, S, dim)
         if order is not None:
             weights = scatter_back(weights, order)
 
         losses = None
         if loss:
-            losses = self._loss(log_probabilities, mask.sum(1), target_lengths)
+            losses = self._loss(
+                log_probabilities,
+                mask.sum(1),
+                target_lengths,
+            )
         return Aligned(aligned, weights.mT, losses)
 
     def _loss(
@@ -148,7 +156,8 @@ class CTCAlignment(nn.Module):
         possible = (steps >= targets) & (targets > 0)
 
         classes = log_probabilities.shape[2]
-        places = torch.arange(1, classes, device=steps.device).expand(len(steps), -1)
+        places = torch.arange(1, classes, device=steps.device)
+        places = places.expand(len(steps), -1)  # (B, S)
         loss = F.ctc_loss(
             log_probabilities.transpose(0, 1),  # (T, B, S + 1)
             places,

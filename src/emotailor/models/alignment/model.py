@@ -133,7 +133,10 @@ class CTCAligned(EmotionModel):
                 expected=f"at most alignment.target_steps = {self.target_steps}",
                 fix=f"train with --set alignment.target_steps={steps}",
             )
-        self.model.check_lengths(dict.fromkeys(self.dims, self.target_steps), aligned=True)
+
+        # the system sees every modality at the steps of the target
+        aligned_lengths = dict.fromkeys(self.dims, self.target_steps)
+        self.model.check_lengths(aligned_lengths, aligned=True)
 
     def prepare(self, statistics: LabelStatistics) -> None:
         """Show the system the labels."""
@@ -177,15 +180,20 @@ class CTCAligned(EmotionModel):
         """
         lengths = self.target_lengths(batch)
         found = self._align(batch, lengths)
-        output = self.model(self._aligned_batch(batch, lengths, found), features=features)
+        aligned = self._aligned_batch(batch, lengths, found)
+        output = self.model(aligned, features=features)
 
         losses = dict(output.losses)
         named = dict(output.features)
         if batch.labels is not None:
-            parts = {m: self._reduce(x, batch.masks[m]) for m, x in found.items()}
-            losses["ctc"] = torch.stack(list(parts.values())).sum()
-            if features:
-                named |= {f"loss.ctc.{m}": x for m, x in parts.items()}
+            parts = []
+            for m, x in found.items():
+                part = self._reduce(x, batch.masks[m])
+                parts.append(part)
+                if features:
+                    named[f"loss.ctc.{m}"] = part
+            losses["ctc"] = torch.stack(parts).sum()
+
         if features:
             for m, x in found.items():
                 named[f"alignment.{m}"] = x.weights
@@ -198,29 +206,45 @@ class CTCAligned(EmotionModel):
         mask = batch.masks.get(self.config.target)
         if mask is None:
             return expected
+
         # up to the last real step: a step hidden in the middle keeps its place
-        return torch.where(mask.any(1), span(mask), expected)
+        there = mask.any(1)
+        return torch.where(there, span(mask), expected)
 
     def _expected_lengths(self, batch: Batch) -> Int64[Tensor, "batch"]:
         """Estimate the length of the target from the shortest source; 0 without any source."""
         estimates = []
         for m in self.sources:
             mask = batch.masks[m]
-            steps = mask.sum(1) / self.config.steps_per_target.get(m, 1.0)
+            rate = self.config.steps_per_target.get(m, 1.0)
+            steps = mask.sum(1) / rate
             steps = steps.round().clamp(1, self.target_steps)
-            estimates.append(torch.where(mask.any(1), steps, torch.inf))
 
-        shortest = torch.stack(estimates).amin(0)  # (B,)
-        return torch.where(shortest.isinf(), 0.0, shortest).long()
+            there = mask.any(1)
+            estimates.append(torch.where(there, steps, torch.inf))
+
+        stacked = torch.stack(estimates)  # (sources, B)
+        shortest = stacked.amin(0)
+        without = shortest.isinf()
+        return torch.where(without, 0.0, shortest).long()
 
     def _align(self, batch: Batch, lengths: Int64[Tensor, "batch"]) -> dict[Modality, Aligned]:
         """Bring every source to the steps of the target."""
         found: dict[Modality, Aligned] = {}
         for m in self.sources:
-            values, mask = batch.values[m], batch.masks[m]
+            values = batch.values[m]
+            mask = batch.masks[m]
             if m in self.norms:
-                values = self.norms[m](values.masked_fill(~mask[..., None], 0.0))
-            found[m] = self.aligners[m](values, mask, lengths, loss=batch.labels is not None)
+                padding = ~mask[..., None]  # (B, T, 1)
+                values = values.masked_fill(padding, 0.0)
+                values = self.norms[m](values)
+
+            found[m] = self.aligners[m](
+                values,
+                mask,
+                lengths,
+                loss=batch.labels is not None,
+            )
         return found
 
     def _aligned_batch(
@@ -229,20 +253,25 @@ class CTCAligned(EmotionModel):
         """The batch that the system sees: all modalities of S steps."""
         first = next(iter(found.values()))
         steps = max(1, first.values.shape[1])
-        real = torch.arange(steps, device=lengths.device) < lengths[:, None]  # (B, S)
+        position = torch.arange(steps, device=lengths.device)
+        real = position < lengths[:, None]  # (B, S)
 
-        values, masks = {}, {}
+        values = {}
+        masks = {}
         for m in self.model.dims:
+            mask = batch.masks[m]
+            x = batch.values[m]
             if m in found:
                 x = found[m].values
-                mask = real & batch.masks[m].any(1, keepdim=True)
-            else:
-                x = batch.values[m]
-                mask = batch.masks[m]
+                there = mask.any(1, keepdim=True)
+                mask = real & there
+
             # negative where a batch is padded to more steps than any target has
-            missing = steps - x.shape[1]
-            values[m] = F.pad(x, (0, 0, 0, missing))
-            masks[m] = F.pad(mask, (0, steps - mask.shape[1]))
+            more = steps - x.shape[1]
+            values[m] = F.pad(x, (0, 0, 0, more))
+            more = steps - mask.shape[1]
+            masks[m] = F.pad(mask, (0, more))
+
         return Batch(values, masks, batch.labels, batch.ids)
 
     def _reduce(self, aligned: Aligned, mask: Bool[Tensor, "batch steps"]) -> Float[Tensor, ""]:
@@ -251,9 +280,12 @@ class CTCAligned(EmotionModel):
         # DIVERGENCE (reduction): the program adds up the batch, beside losses that are means
         if self.config.reduction == "sum":
             return aligned.loss.sum()
+
         if self.config.reduction == "step_mean":
             steps = mask.sum(1).clamp(min=1)
-            return (aligned.loss / steps).mean()
+            per_step = aligned.loss / steps
+            return per_step.mean()
+
         return aligned.loss.mean()
 
 
@@ -269,10 +301,14 @@ def _spread_attention(
         modality: m.
         weights: (B, S, T), the share of each source step in each position.
     """
-    shares = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)  # each position sums to 1
+    totals = weights.sum(-1, keepdim=True)
+    shares = weights / totals.clamp(min=1e-12)  # each position sums to 1
     positions = shares.shape[1]
+
     for name in (f"attention.{modality}", f"attention.common.{modality}"):
-        if name in named:
-            # a system may pad further; padding consists of no source step
-            attention = named[name][..., :positions]  # (B, heads, L, S)
-            named[name] = attention @ shares[:, None]  # (B, heads, L, T)
+        if name not in named:
+            continue
+
+        # a system may pad further; padding consists of no source step
+        attention = named[name][..., :positions]  # (B, heads, L, S)
+        named[name] = attention @ shares[:, None]  # (B, heads, L, T)

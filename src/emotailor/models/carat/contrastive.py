@@ -23,7 +23,8 @@ def _scores(
 ) -> Float[Tensor, "part rows"]:
     """At most CHUNK rows, from ``start`` to ``end``, of F F^T / tau, -inf on its diagonal."""
     end = min(start + CHUNK, end)
-    scores = (features[start:end] / temperature) @ features.T
+    part = features[start:end] / temperature
+    scores = part @ features.T  # (part, N)
     scores.diagonal(start).fill_(-torch.inf)
     return scores
 
@@ -59,11 +60,21 @@ class _LogSumExp(torch.autograd.Function):
         found = torch.zeros_like(features)
 
         for start in range(0, ctx.learned, CHUNK):
-            scores = _scores(features, start, ctx.learned, ctx.temperature)
+            scores = _scores(
+                features,
+                start,
+                ctx.learned,
+                ctx.temperature,
+            )
             rows = slice(start, start + len(scores))
-            # s_ik g_i, then s_ki g_k, of the same scores
-            weights = (scores - sums[rows, None]).exp_().mul_(gradient[rows, None])
-            weights += scores.sub_(sums).exp_().mul_(gradient)
+
+            # s_ik g_i
+            shares = (scores - sums[rows, None]).exp_()
+            weights = shares.mul_(gradient[rows, None])
+            # s_ki g_k, of the same scores
+            shares = scores.sub_(sums).exp_()
+            weights += shares.mul_(gradient)
+
             found[rows] = weights @ features
 
         return found / ctx.temperature, None, None
@@ -100,13 +111,18 @@ class ContrastiveQueue(nn.Module):
     def add(self, rows: Float[Tensor, "rows size"], classes: Int64[Tensor, "rows"]) -> None:
         """Write rows from the pointer on, around the end; of too many the last ones stay."""
         size = len(self.rows)
-        offsets = torch.arange(len(rows), device=rows.device)
+        added = len(rows)
+        offsets = torch.arange(added, device=rows.device)
         places = (self.pointer + offsets) % size
-        places = places[-size:]
 
-        self.rows[places] = rows[-size:].detach()
+        # of too many the last ones stay
+        places = places[-size:]
+        rows = rows[-size:]
+        self.rows[places] = rows.detach()
         self.classes[places] = classes[-size:]
-        self.pointer.add_(len(rows)).remainder_(size)
+
+        self.pointer.add_(added)
+        self.pointer.remainder_(size)
 
 
 def supervised_contrast(
@@ -131,14 +147,16 @@ def supervised_contrast(
     owners = torch.cat([classes, queue.classes])  # (N,)
     known = owners >= 0
     index = owners.clamp(min=0)
-    members = torch.bincount(index[known], minlength=int(index.amax()) + 1)  # of each class
+    classes_there = int(index.amax()) + 1
+    members = torch.bincount(index[known], minlength=classes_there)  # of each class
     others = members[index] - 1  # |P(i)|
 
     # the sum of f_i . f_j over a class is f_i . (sum of its rows): no matrix of pairs is needed
     zeros = features.new_zeros(len(members), features.shape[1])
     class_sums = zeros.index_add(0, index[known], features[known])
-    rest = class_sums[index] - features
-    positive = (rest * features).sum(1) / temperature
+    rest = class_sums[index] - features  # (N, p)
+    products = (rest * features).sum(1)
+    positive = products / temperature  # (N,)
 
     sums: Tensor
     if is_plain():
@@ -147,6 +165,7 @@ def supervised_contrast(
         sums = _LogSumExp.apply(  # type: ignore[no-untyped-call]
             features, temperature, len(rows)
         )
+
     loss = sums - positive / others.clamp(min=1)
     counted = known & (others > 0)
     return torch.where(counted, loss, 0.0).mean()

@@ -87,16 +87,25 @@ class CARAT(EncodedModel):
         d = config.hidden_size
         p = config.latent_size
         count = len(self.modalities)
+        half = d // 2
 
         self.label_queries = nn.Parameter(torch.empty(count, num_labels, d))
-        self.projections = nn.ModuleDict({m: _head(d, d // 2, p) for m in self.modalities})
-        self.decoders = nn.ModuleDict({m: _head(p, d // 2, d) for m in self.modalities})
-        self.rebuilders = nn.ModuleDict({m: nn.Linear(count * d, d) for m in self.modalities})
+        self.projections = nn.ModuleDict()
+        for m in self.modalities:
+            self.projections[m] = _head(d, half, p)
+        self.decoders = nn.ModuleDict()
+        for m in self.modalities:
+            self.decoders[m] = _head(p, half, d)
+        self.rebuilders = nn.ModuleDict()
+        for m in self.modalities:
+            self.rebuilders[m] = nn.Linear(count * d, d)
+
         self.aggregation = _head(num_labels * d, d, num_labels)
         self.classifiers = nn.Parameter(torch.empty(count, num_labels, d))
 
         # index 0 of the second axis: prototypes of samples that have the label, 1: of the others
         self.register_buffer("prototypes", torch.zeros(count, 2, num_labels, p))
+
         # DIVERGENCE (queue_start): the program normalises along the queue instead of each row
         axis = 1 if config.queue_start == "unit_rows" else 0
         rows = torch.randn(config.queue_size, p)
@@ -106,7 +115,14 @@ class CARAT(EncodedModel):
     def _draw_weights(self) -> None:
         """Draw initial weights, as the program does."""
         self.encoders.apply(self._initialise)
-        for part in (self.projections, self.decoders, self.rebuilders, self.aggregation):
+
+        maps = (
+            self.projections,
+            self.decoders,
+            self.rebuilders,
+            self.aggregation,
+        )
+        for part in maps:
             for module in part.modules():
                 if isinstance(module, nn.Linear):
                     nn.init.xavier_uniform_(module.weight)
@@ -151,15 +167,20 @@ class CARAT(EncodedModel):
             ModelError: a sequence is longer than ``max_steps``.
         """
         masks, encoded = self._encode(batch)
-        there = torch.stack([masks[m].any(1) for m in self.modalities], 1)  # (B, M)
+        present = [masks[m].any(1) for m in self.modalities]
+        there = torch.stack(present, 1)  # (B, M)
+        real = there[..., None, None]  # (B, M, 1, 1)
         attention = self._attend(encoded, masks)
 
         # (B, M, L, d) from here on, modalities in the order v, a, t
-        label = torch.stack([attention[m] @ encoded[m] for m in self.modalities], 1)
+        read = [attention[m] @ encoded[m] for m in self.modalities]
+        label = torch.stack(read, 1)
         latent = _each(self.projections, label)  # (B, M, L, p)
-        prototype = _each(self.decoders, self._nearest_prototypes(latent, there))
-        real = there[..., None, None]
-        decoded = torch.where(real, _each(self.decoders, latent), prototype)
+
+        nearest = self._nearest_prototypes(latent, there)
+        prototype = _each(self.decoders, nearest)
+        decoded = _each(self.decoders, latent)
+        decoded = torch.where(real, decoded, prototype)
         first = self._rebuild(decoded, prototype)
         second = self._rebuild(first)
 
@@ -167,10 +188,12 @@ class CARAT(EncodedModel):
             "label": self._classify(label, there),
             "first": self._classify(first),
             "second": self._classify(second),
-            "aggregation": self.aggregation(second.flatten(2)).float(),  # (B, M, L)
         }
+        aggregated = self.aggregation(second.flatten(2))  # (B, M, L)
+        logits["aggregation"] = aggregated.float()
         votes = logits["aggregation"].sigmoid().mean(1)
-        output = logit_of((logits["second"].sigmoid() + votes) / 2)
+        probabilities = (logits["second"].sigmoid() + votes) / 2
+        output = logit_of(probabilities)
 
         latents = {"label": latent}
         if features or batch.labels is not None:
@@ -182,22 +205,37 @@ class CARAT(EncodedModel):
             rebuilt = {"decoded": decoded, "first": first, "second": second}
             with torch.autocast(output.device.type, enabled=False):  # in full precision
                 for name, x in rebuilt.items():
-                    losses[f"{name}_mse"] = _mean_square(x.float() - label.float(), real)
+                    error = x.float() - label.float()
+                    losses[f"{name}_mse"] = _mean_square(error, real)
+
                 mixed, targets = self._shuffle(second.float(), batch.labels)
                 logits["shuffled_aggregation"] = self.aggregation(mixed.flatten(2))
                 losses |= self._classification_losses(logits, batch.labels, targets)
-                losses["contrastive"] = self._contrast(latents, there, batch.labels > 0.5)
+
+                held = batch.labels > 0.5
+                losses["contrastive"] = self._contrast(latents, there, held)
+
+        if not features:
+            return ModelOutput(output, losses)
+
+        parts = {
+            "label": label,
+            "decoded": decoded,
+            "prototype": prototype,
+            "first": first,
+            "second": second,
+        }
+        for name, x in latents.items():
+            parts[f"latent.{name}"] = x
 
         named: dict[str, Tensor] = {}
-        if features:
-            parts = {"label": label, "decoded": decoded, "prototype": prototype}
-            parts |= {"first": first, "second": second}
-            parts |= {f"latent.{name}": x for name, x in latents.items()}
-            for k, m in enumerate(self.modalities):
-                named[f"encoder.{m}"] = encoded[m]
-                named[f"attention.{m}"] = attention[m][:, None]
-                named |= {f"{name}.{m}": x[:, k] for name, x in parts.items()}
-            named |= {f"logits.{name}": x for name, x in logits.items()}
+        for k, m in enumerate(self.modalities):
+            named[f"encoder.{m}"] = encoded[m]
+            named[f"attention.{m}"] = attention[m][:, None]
+            for name, x in parts.items():
+                named[f"{name}.{m}"] = x[:, k]
+        for name, x in logits.items():
+            named[f"logits.{name}"] = x
         return ModelOutput(output, losses, named)
 
     def _encode(
@@ -208,10 +246,14 @@ class CARAT(EncodedModel):
         """Return the masks and the encoded steps of each modality."""
         self.check_batch(batch)
 
-        masks, encoded = {}, {}
+        masks = {}
+        encoded = {}
         for m in self.modalities:
             mask = batch.masks[m]
-            x = batch.values[m].masked_fill(~mask[..., None], 0.0)
+            padding = ~mask[..., None]  # (B, T, 1)
+            x = batch.values[m]
+            x = x.masked_fill(padding, 0.0)
+
             # DIVERGENCE (attend_to_padding): the program's masks are all ones, over max_steps steps
             if self.config.attend_to_padding:
                 more = self.config.max_steps - x.shape[1]
@@ -231,8 +273,10 @@ class CARAT(EncodedModel):
         """Return the attention of each label to the steps of each modality."""
         attention = {}
         for m, queries in zip(self.modalities, self.label_queries, strict=True):
-            scores = (encoded[m] @ queries.T).mT  # (B, L, T)
+            scores = encoded[m] @ queries.T  # (B, T, L)
+            scores = scores.mT  # (B, L, T)
             attention[m] = masked_softmax(scores, masks[m])
+
         return attention
 
     def _nearest_prototypes(
@@ -247,10 +291,14 @@ class CARAT(EncodedModel):
 
         if self.training:
             shares = scores.softmax(-1)
-        else:  # the closer one; positive only if strictly closer
+        else:
+            # the closer one; positive only if strictly closer
             closer = scores[..., 0] > scores[..., 1]
-            shares = torch.stack([closer, ~closer], -1).to(scores.dtype)
-        shares = torch.where(there[..., None, None], shares, 0.5)
+            chosen = torch.stack([closer, ~closer], -1)
+            shares = chosen.to(scores.dtype)
+
+        real = there[..., None, None]
+        shares = torch.where(real, shares, 0.5)
         return torch.einsum("bmls,mslp->bmlp", shares, prototypes)
 
     def _rebuild(
@@ -264,8 +312,10 @@ class CARAT(EncodedModel):
             pieces = list(parts.unbind(1))
             if own is not None:
                 pieces[k] = own[:, k]
+
             joined = torch.cat(pieces, -1)  # (B, L, M d)
             rebuilt.append(self.rebuilders[m](joined))
+
         return torch.stack(rebuilt, 1)
 
     def _classify(
@@ -274,12 +324,17 @@ class CARAT(EncodedModel):
         there: Bool[Tensor, "batch modalities"] | None = None,
     ) -> Float[Tensor, "batch labels"]:
         """The largest logit over modalities (those that are there; 0 where none is)."""
-        logits = torch.einsum("bmld,mld->bml", x, self.classifiers).float()
+        logits = torch.einsum("bmld,mld->bml", x, self.classifiers)
+        logits = logits.float()
         if there is None:
             return logits.amax(1)
 
-        logits = logits.masked_fill(~there[..., None], -torch.inf)
-        return torch.where(there.any(1, keepdim=True), logits.amax(1), 0.0)
+        missing = ~there[..., None]  # (B, M, 1)
+        logits = logits.masked_fill(missing, -torch.inf)
+        largest = logits.amax(1)  # (B, L)
+
+        some = there.any(1, keepdim=True)
+        return torch.where(some, largest, 0.0)
 
     def _classification_losses(
         self,
@@ -311,11 +366,14 @@ class CARAT(EncodedModel):
 
         From torch's random state in training; always the same ones in evaluation.
         """
-        source = None if self.training else torch.Generator().manual_seed(0)
+        source = None
+        if not self.training:
+            source = torch.Generator().manual_seed(0)
+
         shape = (samples, len(self.modalities), self.num_labels)
-        by_sample = torch.rand(shape, generator=source).argsort(0)
-        by_modality = torch.rand(shape, generator=source).argsort(1)
-        return by_sample, by_modality
+        for_samples = torch.rand(shape, generator=source)
+        for_modalities = torch.rand(shape, generator=source)
+        return for_samples.argsort(0), for_modalities.argsort(1)
 
     def _shuffle(
         self,
@@ -332,12 +390,17 @@ class CARAT(EncodedModel):
         by_sample, by_modality = self.draw_shuffle(len(x))
         samples = by_sample.to(x.device)
         modalities = by_modality.to(x.device)
+
         # DIVERGENCE (shuffle): the program takes the sample drawn for place k, not for its source,
         # so that some features occur twice and others not at all
         if self.config.shuffle == "in_turn":
             samples = samples.gather(1, modalities)
+
+        # a label keeps its own place
         own = torch.arange(x.shape[2], device=x.device)
-        return x[samples, modalities, own], labels[samples, own]
+        mixed = x[samples, modalities, own]
+        targets = labels[samples, own]
+        return mixed, targets
 
     def _contrast(
         self,
@@ -349,8 +412,9 @@ class CARAT(EncodedModel):
 
         A class is a modality, a label and whether the label holds.
         """
-        stacked = torch.stack(list(latents.values()), 1).float()
-        unit = F.normalize(stacked, dim=-1)  # (B, 3, M, L, p): label, first, second
+        rows_of_each = list(latents.values())  # of label, first, second
+        stacked = torch.stack(rows_of_each, 1).float()
+        unit = F.normalize(stacked, dim=-1)  # (B, 3, M, L, p)
         classes = self._classes(held)  # (B, M, L)
         classes = classes[:, None].expand(unit.shape[:-1])
 
@@ -360,9 +424,15 @@ class CARAT(EncodedModel):
         rows = unit[used]  # (N, p)
         classes = classes[used]
 
-        loss = supervised_contrast(rows, classes, self.queue, self.config.temperature)
+        loss = supervised_contrast(
+            rows,
+            classes,
+            self.queue,
+            self.config.temperature,
+        )
         if self.training:
-            self._move_prototypes(unit[:, 0].detach(), there, held)
+            of_labels = unit[:, 0].detach()  # (B, M, L, p)
+            self._move_prototypes(of_labels, there, held)
             self.queue.add(rows.detach(), classes)
         return loss
 
@@ -371,8 +441,10 @@ class CARAT(EncodedModel):
     ) -> Int64[Tensor, "batch modalities labels"]:
         """Number the classes: 2 L m + l where label l holds, L more where it does not."""
         labels = self.num_labels
-        modality = torch.arange(len(self.modalities), device=held.device)[:, None]
+        modality = torch.arange(len(self.modalities), device=held.device)
+        modality = modality[:, None]  # (M, 1)
         label = torch.arange(labels, device=held.device)
+
         absent = ~held[:, None]  # (B, 1, L)
         return 2 * labels * modality + label + labels * absent
 
@@ -389,18 +461,26 @@ class CARAT(EncodedModel):
         """
         momentum = self.config.prototype_momentum
         for sign, match in enumerate((held, ~held)):
-            moves = (match[:, None] & there[..., None]).long()  # (B, M, L)
-            from_here_on = moves.flip(0).cumsum(0).flip(0)
-            later = from_here_on - moves
+            moves = match[:, None] & there[..., None]
+            moves = moves.long()  # (B, M, L)
+
+            # how many samples still move the prototype after each
+            backwards = moves.flip(0).cumsum(0)
+            later = backwards.flip(0) - moves
             shares = (1 - momentum) * moves * momentum**later
             moved = torch.einsum("bml,bmlp->mlp", shares, unit)
 
             left = momentum ** moves.sum(0)  # (M, L)
-            self.prototypes[:, sign] = left[..., None] * self.prototypes[:, sign] + moved
+            kept = left[..., None] * self.prototypes[:, sign]
+            self.prototypes[:, sign] = kept + moved
 
 
 def _head(inputs: int, inner: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, inner), nn.ReLU(), nn.Linear(inner, outputs))
+    return nn.Sequential(
+        nn.Linear(inputs, inner),
+        nn.ReLU(),
+        nn.Linear(inner, outputs),
+    )
 
 
 def _each(
@@ -415,7 +495,10 @@ def _mean_square(
     x: Float[Tensor, "batch modalities labels size"], real: Bool[Tensor, "batch modalities 1 1"]
 ) -> Float[Tensor, ""]:
     """The mean square over samples, labels and width, summed over modalities."""
-    sums = (x.square() * real).sum((0, 2, 3))  # (M,)
+    squares = x.square() * real
+    sums = squares.sum((0, 2, 3))  # (M,)
+
     samples = real.sum((0, 2, 3)).clamp(min=1)
-    counts = samples * (x.shape[2] * x.shape[3])
-    return (sums / counts).sum()
+    per_sample = x.shape[2] * x.shape[3]
+    means = sums / (samples * per_sample)
+    return means.sum()

@@ -42,17 +42,21 @@ def fit_logistic(
     Raises:
         ModelError: a fit does not converge.
     """
+    width = x.shape[1]
     count = labels.shape[1]
-    coef = np.zeros((count, x.shape[1]))
+    coef = np.zeros((count, width))
     intercept = np.zeros(count)
+
     for j, column in enumerate(labels.T):
         if column.min() == column.max():
             # DIVERGENCE (constant_labels): the penalised optimum does not exist
             intercept[j] = np.inf if column[0] else -np.inf
             continue
+
         model = _converged(x, column, C)
         coef[j] = model.coef_[0]
         intercept[j] = model.intercept_[0]
+
     return coef, intercept
 
 
@@ -87,8 +91,9 @@ def fit_softmax(
     Raises:
         ModelError: the fit does not converge.
     """
+    width = x.shape[1]
     count = int(classes.max()) + 1
-    coef = np.zeros((count, x.shape[1]))
+    coef = np.zeros((count, width))
     intercept = np.zeros(count)
     if count == 1:
         return coef, intercept

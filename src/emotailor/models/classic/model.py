@@ -78,10 +78,13 @@ class PooledModel(FittedModel):
         super().__init__(dims, num_labels)
         self.deviation = config.deviation
         self.strength = config.C
-        pooled = 2 if config.deviation else 1  # numbers per feature
+        # numbers per feature: its mean and, if asked, its deviation
+        pooled = 2 if config.deviation else 1
         self.width = pooled * sum(dims.values())
-        self.register_buffer("mean", torch.zeros(self.width, dtype=torch.float64))
-        self.register_buffer("inverse_std", torch.zeros(self.width, dtype=torch.float64))
+
+        zeros = torch.zeros(self.width, dtype=torch.float64)
+        self.register_buffer("mean", zeros)
+        self.register_buffer("inverse_std", zeros.clone())
         self.register_buffer("fitted", torch.tensor(False))
 
     @abstractmethod
@@ -110,6 +113,7 @@ class PooledModel(FittedModel):
         for batch in batches:
             if batch.labels is None:
                 raise ModelError("training samples without labels", expected="labels for all")
+
             x, there = self.pool(batch)
             check_finite(x, batch.ids)
             pooled.append(x)
@@ -121,22 +125,28 @@ class PooledModel(FittedModel):
         x = torch.cat(pooled)
         there = torch.cat(present)
         self._measure(x, there)
-        self.learn(self._standardised(x, there), torch.cat(labels))
+        standardised = self._standardised(x, there)
+        self.learn(standardised, torch.cat(labels))
         self.fitted.fill_(True)
 
     def _measure(
         self, x: Float64[Tensor, "samples features"], present: Bool[Tensor, "samples features"]
     ) -> None:
         """Keep the mean and the deviation of every feature, over the samples that have it."""
-        count = present.sum(0).clamp(min=1)  # a modality that nobody has: mean 0, and never used
-        mean = (x * present).sum(0) / count
+        # a modality that nobody has: mean 0, and never used
+        count = present.sum(0).clamp(min=1)
+        total = (x * present).sum(0)
+        mean = total / count
+
         centred = (x - mean) * present
         variance = centred.square().sum(0) / count
         std = variance.sqrt()
 
-        real = std > 1e-6 * mean.abs()  # what differs by rounding alone is constant
+        # what differs by rounding alone is constant
+        real = std > 1e-6 * mean.abs()
+        inverse = torch.where(real, 1 / std, 0.0)
         self.mean.copy_(mean)
-        self.inverse_std.copy_(torch.where(real, 1 / std, 0.0))
+        self.inverse_std.copy_(inverse)
 
     def predict_logits(self, batch: Batch) -> Float[Tensor, "batch labels"]:
         """Return the logit of each label, within ±36.
@@ -145,11 +155,17 @@ class PooledModel(FittedModel):
             ModelError: the model has not been fitted.
         """
         if not self.fitted:
-            raise ModelError(f"{type(self).__name__} has not been trained", fix="call fit first")
+            raise ModelError(
+                f"{type(self).__name__} has not been trained",
+                fix="call fit first",
+            )
+
         x, present = self.pool(batch)
-        logits = self.logits_of(self._standardised(x, present))
+        standardised = self._standardised(x, present)
+        logits = self.logits_of(standardised)
         finite = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
+        # computed on the CPU, wanted where the batch is
         first = next(iter(self.dims))
         device = batch.values[first].device
         return finite.float().to(device)
@@ -163,18 +179,25 @@ class PooledModel(FittedModel):
         present = []
         for m in self.dims:
             mask = batch.masks[m]
+            padding = ~mask[..., None]  # (B, T, 1)
             values = batch.values[m].double()
-            values = values.masked_fill(~mask[..., None], 0.0)
+            values = values.masked_fill(padding, 0.0)
 
             mean = masked_mean(values, mask)  # (B, dim)
-            there = mask.any(1, keepdim=True).expand_as(mean)
+            there = mask.any(1, keepdim=True)
+            there = there.expand_as(mean)
             pooled.append(mean)
             present.append(there)
-            if self.deviation:
-                squares = (values - mean[:, None]).square()
-                pooled.append(masked_mean(squares, mask).sqrt())
-                present.append(there)
-        return torch.cat(pooled, 1), torch.cat(present, 1)
+            if not self.deviation:
+                continue
+
+            centred = values - mean[:, None]
+            variance = masked_mean(centred.square(), mask)
+            pooled.append(variance.sqrt())
+            present.append(there)
+
+        x = torch.cat(pooled, 1)  # (B, F)
+        return x, torch.cat(present, 1)
 
     def _standardised(
         self, x: Float64[Tensor, "samples features"], present: Bool[Tensor, "samples features"]
@@ -283,13 +306,14 @@ class LabelPowerset(PooledModel):
         log_p = self.log_set_probabilities(x)  # (N, S)
         held = self.sets.bool()  # (S, L)
         if self.scores == "best_set":
-            best = held[log_p.argmax(1)]
-            return torch.where(best, torch.inf, -torch.inf).double()
+            best = log_p.argmax(1)  # (N,)
+            decided = torch.where(held[best], torch.inf, -torch.inf)
+            return decided.double()
 
         each = log_p[..., None]  # (N, S, 1)
-        inside = each.masked_fill(~held, -torch.inf).logsumexp(1)
-        outside = each.masked_fill(held, -torch.inf).logsumexp(1)
-        return inside - outside
+        inside = each.masked_fill(~held, -torch.inf)  # (N, S, L)
+        outside = each.masked_fill(held, -torch.inf)
+        return inside.logsumexp(1) - outside.logsumexp(1)
 
 
 class ClassifierChain(PooledModel):
@@ -317,7 +341,10 @@ class ClassifierChain(PooledModel):
         super().__init__(config, dims, num_labels)
         self.config = config
         chains = config.chains
-        self.register_buffer("orders", torch.full((chains, num_labels), -1))
+
+        unknown = torch.full((chains, num_labels), -1)  # before ``fit``
+        self.register_buffer("orders", unknown)
+
         self.coef = learned(chains, num_labels, self.width)
         self.label_coef = learned(chains, num_labels, num_labels)
         self.intercept = learned(chains, num_labels)
@@ -331,13 +358,17 @@ class ClassifierChain(PooledModel):
         order = self.config.order
         if order is None:
             return
-        if sorted(order) != sorted(statistics.names):
+
+        names = list(statistics.names)
+        if sorted(order) != sorted(names):
             raise ModelError(
                 f"model.order = {', '.join(order)}",
-                expected=f"each of {', '.join(statistics.names)}, once",
+                expected=f"each of {', '.join(names)}, once",
             )
-        names = list(statistics.names)
-        self.orders[0] = torch.tensor([names.index(name) for name in order])
+
+        # a given order is that of a single chain
+        chain = [names.index(name) for name in order]
+        self.orders[0] = torch.tensor(chain)
 
     def learn(
         self, x: Float64[Tensor, "samples features"], labels: UInt8[Tensor, "samples labels"]
@@ -350,7 +381,9 @@ class ClassifierChain(PooledModel):
             ModelError: an order is given, and ``prepare`` has not been called.
         """
         self._choose_orders(labels)
-        known = np.concatenate([x.numpy(), labels.numpy()], 1)  # what a link may be fitted on
+
+        # what a link may be fitted on: the features, then the labels
+        known = np.concatenate([x.numpy(), labels.numpy()], 1)
         features = list(range(self.width))
         self.label_coef.zero_()
 
@@ -358,9 +391,10 @@ class ClassifierChain(PooledModel):
             for link, label in enumerate(order):
                 earlier = order[:link]
                 columns = features + [self.width + j for j in earlier]
+                inputs = known[:, columns]
                 target = labels[:, [label]]
                 coef, intercept = fit_logistic(
-                    known[:, columns],
+                    inputs,
                     target.numpy(),
                     self.strength,
                 )
@@ -379,11 +413,13 @@ class ClassifierChain(PooledModel):
             drawn = [torch.randperm(self.num_labels) for _ in self.orders]
             self.orders = torch.stack(drawn)
             return
+
         if config.order is None:
             counts = labels.sum(0)
             by_count = torch.argsort(counts, descending=True, stable=True)
             self.orders = by_count[None]
             return
+
         if (self.orders < 0).any():
             raise ModelError("the names of the labels are unknown", fix="call prepare before fit")
 
@@ -392,11 +428,13 @@ class ClassifierChain(PooledModel):
     ) -> Float64[Tensor, "samples labels"]:
         """Return the logit of the mean probability over the chains."""
         chains = range(len(self.orders))
-        logits = torch.stack([self._follow(x, chain) for chain in chains])  # (K, N, L)
+        each = [self._follow(x, chain) for chain in chains]
+        logits = torch.stack(each)  # (K, N, L)
+
         # log of sums: exact in the tails, and for one chain the logit itself
-        held = F.logsigmoid(logits).logsumexp(0)
-        not_held = F.logsigmoid(-logits).logsumexp(0)
-        return held - not_held
+        held = F.logsigmoid(logits)
+        not_held = F.logsigmoid(-logits)
+        return held.logsumexp(0) - not_held.logsumexp(0)
 
     def _follow(
         self, x: Float64[Tensor, "samples features"], chain: int
@@ -405,13 +443,17 @@ class ClassifierChain(PooledModel):
         soft = self.config.feed == "probabilities"
         logits = x @ self.coef[chain].T + self.intercept[chain]
         said = torch.zeros_like(logits)
-        for label in self.orders[chain].tolist():
+
+        order = self.orders[chain].tolist()
+        for label in order:
             logits[:, label] += said @ self.label_coef[chain, label]
             logit = logits[:, label]
             if soft:
                 said[:, label] = logit.sigmoid()
             else:
-                said[:, label] = (logit > 0).double()
+                decided = logit > 0
+                said[:, label] = decided.double()
+
         return logits
 
 
@@ -420,6 +462,7 @@ def check_finite(x: Float64[Tensor, "samples features"], ids: Sequence[str]) -> 
     finite = torch.isfinite(x).all(1)
     if finite.all():
         return
+
     bad = int((~finite).nonzero()[0])
     raise ModelError(
         f"sample {ids[bad]!r} has values that are not finite",

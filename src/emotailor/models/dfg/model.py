@@ -107,6 +107,7 @@ class DFG(EmotionModel):
             "visual": config.visual_size,
         }
         sizes = {str(m): widths[m] for m in self.modalities}
+        total = sum(sizes.values())
 
         self.lstms = nn.ModuleDict()
         for m in self.modalities:
@@ -124,7 +125,8 @@ class DFG(EmotionModel):
             activation=config.activation,
         )
         self.memory = GatedMemory(config)
-        width = sum(sizes.values()) + config.memory_size
+        # [h_l, h_a, h_v, u]
+        width = total + config.memory_size
         self.classifier = nn.Sequential(
             nn.Linear(width, config.classifier_hidden),
             nn.ReLU(),
@@ -157,35 +159,45 @@ class DFG(EmotionModel):
             hidden, vertex = self._read(m, batch)
             vertices.append(vertex)
             last.append(hidden[:, -1])
-
         graph = self.graph(vertices)
-        masks = torch.stack([batch.masks[m] for m in self.modalities])
-        memory = self.memory(graph.summary, masks.any(0), gates=features)
 
-        representation = torch.cat([*last, memory.memory[:, -1]], -1)
+        # a step that any modality has
+        masks = [batch.masks[m] for m in self.modalities]
+        real = torch.stack(masks).any(0)  # (B, T)
+        memory = self.memory(graph.summary, real, gates=features)
+        last.append(memory.memory[:, -1])
+
+        representation = torch.cat(last, -1)
         logits = self.classifier(representation)
+        losses = classification_loss(logits, batch, self.label_loss)
 
         named: dict[str, Tensor] = {}
         if features:
             named = self._features(graph, memory)
             named["representation"] = representation
-        return ModelOutput(logits, classification_loss(logits, batch, self.label_loss), named)
+        return ModelOutput(logits, losses, named)
 
     def _read(
         self, m: Modality, batch: Batch
     ) -> tuple[Float[Tensor, "batch steps size"], Float[Tensor, "batch steps size"]]:
         """Return h(t) and the vertex z of one modality at every step."""
+        lstm = self.lstms[m]
         mask = batch.masks[m]
-        x = batch.values[m].masked_fill(~mask[..., None], 0)
-        states, _, _ = self.lstms[m](x, mask)
+        padding = ~mask[..., None]  # (B, T, 1)
+        x = batch.values[m]
+        x = x.masked_fill(padding, 0)
+        states, _, _ = lstm(x, mask)
         hidden = carried(states, mask)
 
         compared = hidden
         # DIVERGENCE (vertex_states): the MFN before this paper compared cell memories
         if self.config.vertex_states == "cell":
-            compared = cells(self.lstms[m], x, hidden, mask)
-        both = torch.cat([before(compared), compared], -1)
-        return hidden, self.unimodal[m](both).relu()
+            compared = cells(lstm, x, hidden, mask)
+
+        earlier = before(compared)
+        both = torch.cat([earlier, compared], -1)  # [h(t-1); h(t)]
+        vertex = self.unimodal[m](both)
+        return hidden, vertex.relu()
 
     @staticmethod
     def _features(graph: GraphState, memory: MemoryState) -> dict[str, Tensor]:
@@ -244,9 +256,11 @@ def cells(
 
     cell = torch.zeros_like(added[:, 0])
     found = []
-    for keep, add in zip(kept.unbind(1), added.unbind(1), strict=True):
+    steps = zip(kept.unbind(1), added.unbind(1), strict=True)
+    for keep, add in steps:
         cell = torch.addcmul(add, keep, cell)
         found.append(cell)
+
     return torch.stack(found, 1)
 
 
@@ -282,7 +296,7 @@ class DynamicFusionGraph(nn.Module):
         super().__init__()
         self.sigmoid = efficacy == "sigmoid"
         self.sources = vertex_sources(list(sizes))
-        self.vertices = tuple(self.sources[SUMMARY])
+        self.vertices = tuple(self.sources[SUMMARY])  # the summary is computed from all
 
         edges: list[tuple[str, str]] = []
         for target, sources in self.sources.items():
@@ -294,18 +308,25 @@ class DynamicFusionGraph(nn.Module):
             width = 0
             for source in sources:
                 width += sizes.get(source, size)
-            self.networks[target] = network(activation, width, hidden, size)
+            self.networks[target] = network(
+                activation,
+                width,
+                hidden,
+                size,
+            )
 
+        unimodal = sum(sizes.values())
         self.efficacy_network = network(  # D_alpha
             activation,
-            sum(sizes.values()),
+            unimodal,
             *efficacy_sizes,
             len(self.edges),
         )
 
     def forward(self, unimodal: Sequence[Float[Tensor, "*steps _"]]) -> GraphState:
         """Compute all vertices from the unimodal ones, each (..., width) in the order of sizes."""
-        efficacies = self.efficacy_network(torch.cat(list(unimodal), -1))
+        all_unimodal = torch.cat(list(unimodal), -1)
+        efficacies = self.efficacy_network(all_unimodal)  # (..., edges)
         # DIVERGENCE (efficacy): the paper's neurons are sigmoid; the programs' are not squashed
         if self.sigmoid:
             efficacies = efficacies.sigmoid()
@@ -318,6 +339,7 @@ class DynamicFusionGraph(nn.Module):
             for source in sources:
                 alpha = next(alphas)  # (..., 1)
                 scaled.append(alpha * vertices[source])
+
             joined = torch.cat(scaled, -1)
             vertices[target] = self.networks[target](joined)
 
@@ -341,8 +363,12 @@ def vertex_sources(names: Sequence[str]) -> dict[str, list[str]]:
     sources = {}
     for whole in sets:
         parts = [vertex_name(part) for part in sets if set(part) < set(whole)]
-        if parts:
-            sources[vertex_name(whole)] = parts
+        if not parts:
+            continue  # a unimodal vertex is given
+
+        name = vertex_name(whole)
+        sources[name] = parts
+
     sources[SUMMARY] = [vertex_name(vertex) for vertex in sets]
     return sources
 
@@ -373,6 +399,7 @@ class GatedMemory(nn.Module):
         super().__init__()
         q = config.vertex_size
         size = config.memory_size
+        both = q + size  # width of [T, u(t-1)]
         self.candidate = nn.Sequential(
             nn.Linear(q, config.candidate_hidden),
             nn.ReLU(),
@@ -381,11 +408,11 @@ class GatedMemory(nn.Module):
             nn.Tanh(),
         )
 
-        self.retain_hidden = nn.Linear(q + size, config.retain_hidden)
+        self.retain_hidden = nn.Linear(both, config.retain_hidden)
         self.retain_dropout = Dropout(config.retain_dropout)
         self.retain = nn.Linear(config.retain_hidden, size)
 
-        self.update_hidden = nn.Linear(q + size, config.update_hidden)
+        self.update_hidden = nn.Linear(both, config.update_hidden)
         self.update_dropout = Dropout(config.update_dropout)
         self.update = nn.Linear(config.update_hidden, size)
 
@@ -405,9 +432,13 @@ class GatedMemory(nn.Module):
         q = summary.shape[-1]
 
         # both hidden layers as one: their weights on T and on u(t-1)
-        weight = torch.cat([self.retain_hidden.weight, self.update_hidden.weight])
-        bias = torch.cat([self.retain_hidden.bias, self.update_hidden.bias])
+        retain_in = self.retain_hidden
+        update_in = self.update_hidden
+        weight = torch.cat([retain_in.weight, update_in.weight])
+        bias = torch.cat([retain_in.bias, update_in.bias])
         from_summary = F.linear(steps, weight[:, :q], bias)  # (T, B, hidden of both gates)
+
+        # what multiplies u(t-1), and then the hidden layers
         to_hidden = weight[:, q:].T
         to_retain = self.retain.weight.T
         to_update = self.update.weight.T
@@ -433,8 +464,12 @@ class GatedMemory(nn.Module):
                 inner = inner * keep[t]
             for_retain, for_update = torch.split(inner, sizes, -1)
 
-            retain = torch.addmm(self.retain.bias, for_retain, to_retain).sigmoid()
-            update = torch.addmm(self.update.bias, for_update, to_update).sigmoid()
+            # gamma_1 and gamma_2
+            retain = torch.addmm(self.retain.bias, for_retain, to_retain)
+            retain = retain.sigmoid()
+            update = torch.addmm(self.update.bias, for_update, to_update)
+            update = update.sigmoid()
+
             new = torch.addcmul(update * proposed, retain, memory)
             memory = new if whole[t] else torch.where(real[:, None], new, memory)
 
@@ -456,8 +491,10 @@ class GatedMemory(nn.Module):
         """Draw the dropout of both hidden layers for all steps at once; None in evaluation."""
         if not self.training:
             return None
+
         steps, batch, _ = hidden.shape
-        for_retain = hidden.new_ones(steps, batch, self.retain.in_features)
-        for_update = hidden.new_ones(steps, batch, self.update.in_features)
-        kept = [self.retain_dropout(for_retain), self.update_dropout(for_update)]
-        return torch.cat(kept, -1)
+        ones = hidden.new_ones(steps, batch, self.retain.in_features)
+        for_retain = self.retain_dropout(ones)
+        ones = hidden.new_ones(steps, batch, self.update.in_features)
+        for_update = self.update_dropout(ones)
+        return torch.cat([for_retain, for_update], -1)

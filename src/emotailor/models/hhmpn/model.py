@@ -63,18 +63,22 @@ class Message(nn.Module):
 
     def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
-        size, heads = shape.size, shape.heads
+        size = shape.size
+        heads = shape.heads
         self.size = size
         self.heads = heads
+
         self.queries = nn.Linear(size, size, bias=False)
         self.memory = nn.Linear(size, 2 * size, bias=False)  # keys, values
-        merge = nn.Linear(size, size, bias=False)
+        merge = nn.Linear(size, size, bias=False)  # drawn even where one head needs none
         self.merge = merge if heads > 1 else nn.Identity()
+
         self.weight_dropout = Dropout(shape.dropout)
         self.dropout = Dropout(shape.dropout)
         self.norm = nn.LayerNorm(size, shape.eps)
 
-        std = math.sqrt(2 / (size + size // heads))
+        width = size // heads
+        std = math.sqrt(2 / (size + width))
         nn.init.normal_(self.queries.weight, std=std)
         nn.init.normal_(self.memory.weight, std=std)
         nn.init.xavier_normal_(merge.weight)
@@ -92,17 +96,23 @@ class Message(nn.Module):
             senders: (B, S, d), what messages come from.
             mask: (B, 1, S) or (1, L, S), True where there is an edge.
         """
-        q = split_heads(self.queries(states), self.heads)  # (B, heads, L, d / heads)
-        q = q * (self.size // self.heads) ** -0.5
-        keys, values = self.memory(senders).chunk(2, -1)
+        width = self.size // self.heads
+        queries = self.queries(states)
+        q = split_heads(queries, self.heads)  # (B, heads, L, d / heads)
+        q = q * width**-0.5
+
+        both = self.memory(senders)  # (B, S, 2 d)
+        keys, values = both.chunk(2, -1)
         k = split_heads(keys, self.heads)  # (B, heads, S, d / heads)
         v = split_heads(values, self.heads)
 
+        no_edge = ~mask[:, None]
         scores = q @ k.mT  # (B, heads, L, S)
-        scores = scores.masked_fill(~mask[:, None], -torch.inf)
+        scores = scores.masked_fill(no_edge, -torch.inf)
         weights = scores.softmax(-1)
 
-        read = join_heads(self.weight_dropout(weights) @ v)  # (B, L, d)
+        dropped = self.weight_dropout(weights)
+        read = join_heads(dropped @ v)  # (B, L, d)
         added = self.dropout(self.merge(read))
         return self.norm(states + added), weights
 
@@ -137,13 +147,16 @@ class Round(nn.Module):
         Float[Tensor, "batch heads labels labels"] | None,
     ]:
         """Return the new label states and the weights of both kinds of messages."""
-        shown = attendable(mask)[:, None]  # (B, 1, T)
+        shown = attendable(mask)
+        shown = shown[:, None]  # (B, 1, T)
         states, attention = self.from_features(states, stream, shown)
         states = self.update_1(states)
 
         correlation = None
         if self.from_labels is not None and graph is not None:
-            states, correlation = self.from_labels(states, states, graph[None])
+            edges = graph[None]  # (1, L, L)
+            states, correlation = self.from_labels(states, states, edges)
+
         states = self.update_2(states)
         return states, attention, correlation
 
@@ -160,9 +173,15 @@ class ModalityFusion(nn.Module):
         super().__init__()
         d = config.hidden_size
         self.over = config.modality_softmax
-        self.angles = nn.ModuleDict({m: nn.Linear(d, d) for m in modalities})
+
+        self.angles = nn.ModuleDict()
+        for m in modalities:
+            self.angles[m] = nn.Linear(d, d)
+
+        inner = config.score_size
         self.score = nn.Sequential(
-            nn.Linear(d, config.score_size, bias=False), nn.Linear(config.score_size, 1, bias=False)
+            nn.Linear(d, inner, bias=False),
+            nn.Linear(inner, 1, bias=False),
         )
         self.output = nn.Linear(d, d)
 
@@ -174,15 +193,18 @@ class ModalityFusion(nn.Module):
         """Return the fused label states and the weights; absent modalities have weight 0."""
         mapped = [self.angles[m](x) for m, x in states.items()]
         angles = torch.stack(mapped, 2)  # (B, L, M, d)
-        scores = self.score(angles)[..., 0]  # (B, L, M)
+        scores = self.score(angles)  # (B, L, M, 1)
+        scores = scores[..., 0]
 
         # DIVERGENCE (modality_softmax): the program normalises each modality over the labels
         if self.over == "labels":
-            weights = scores.softmax(1) * present[:, None]
+            weights = scores.softmax(1)
+            weights = weights * present[:, None]
         else:
             weights = masked_softmax(scores, present)
 
-        fused = (weights[..., None] * angles).sum(2)
+        weighted = weights[..., None] * angles
+        fused = weighted.sum(2)  # (B, L, d)
         return self.output(fused), weights
 
 
@@ -208,7 +230,10 @@ class HHMPN(EmotionModel):
         d = config.hidden_size
         width = (len(self.modalities) - 1) * d  # of a memory
 
-        self.projections = nn.ModuleDict({m: nn.Linear(dims[m], d) for m in self.modalities})
+        self.projections = nn.ModuleDict()
+        for m in self.modalities:
+            self.projections[m] = nn.Linear(dims[m], d)
+
         shape = CrossShape(
             size=d,
             heads=config.encoder_heads,
@@ -225,12 +250,19 @@ class HHMPN(EmotionModel):
             "text": config.attention_dropout,
         }
         self.network = CrossModalNetwork(
-            self.modalities, shape, config.memory_layers, attention_dropout, attention_dropout
+            self.modalities,
+            shape,
+            config.memory_layers,
+            source_dropout=attention_dropout,
+            memory_dropout=attention_dropout,
         )
         self.heads = nn.ModuleDict()
         for m in self.modalities:
             self.heads[m] = nn.Sequential(
-                nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.Linear(width, d)
+                nn.Linear(width, width),
+                nn.ReLU(),
+                nn.Linear(width, width),
+                nn.Linear(width, d),
             )
 
         # DIVERGENCE (crossed): the program's text decoder reads the visual stream, and the reverse
@@ -265,11 +297,15 @@ class HHMPN(EmotionModel):
         if not self.config.label_to_label:
             return
 
-        counts, together = statistics.counts, statistics.together
-        scale = (counts[:, None] * counts).sqrt().clamp(min=1)  # (L, L)
+        counts = statistics.counts  # n_i
+        together = statistics.together  # n_ij
+        products = counts[:, None] * counts  # (L, L)
+        scale = products.sqrt().clamp(min=1)
+
         close = together / scale >= self.config.graph_threshold
         joined = close & (together > 0)
-        self.graph.copy_(joined.fill_diagonal_(True))
+        joined.fill_diagonal_(True)
+        self.graph.copy_(joined)
 
     def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
         """Require aligned sequences where the program's crossed streams are asked for.
@@ -304,36 +340,54 @@ class HHMPN(EmotionModel):
         self.check_batch(batch)
         streams, masks, shown, orders = self._project(batch)
         memories, weights = self.network(streams, masks, need_weights=features)
-        encoded = {m: self.heads[m](memories[self.reads[m]]) for m in self.modalities}
 
         start = self.labels.weight.expand(len(batch), -1, -1)  # (B, L, d)
         graph = self.graph if self.config.label_to_label else None
-        states, attention, correlation = {}, {}, {}
+        encoded = {}
+        states = {}
+        attention = {}
+        correlation = {}
+        for m in self.modalities:
+            memory = memories[self.reads[m]]
+            encoded[m] = self.heads[m](memory)
         for m in self.modalities:
             states[m] = start
             for layer in self.decoders[m].children():
                 states[m], attention[m], correlation[m] = layer(
-                    states[m], encoded[m], shown[m], graph
+                    states[m],
+                    encoded[m],
+                    shown[m],
+                    graph,
                 )
 
-        present = torch.stack([shown[m].any(1) for m in self.modalities], 1)  # (B, M)
+        there = [shown[m].any(1) for m in self.modalities]
+        present = torch.stack(there, 1)  # (B, M)
         fused, shares = self.fusion(states, present)
-        logits = (fused * self.output_vectors()).sum(-1)
+        products = fused * self.output_vectors()  # (B, L, d)
+        logits = products.sum(-1)
 
         losses = classification_loss(logits, batch, self.label_loss)
+        if not features:
+            return ModelOutput(logits, losses)
+
         named: dict[str, Tensor] = {}
-        if features:
-            named |= {f"cross_attention.{name}": x for name, x in weights.items()}
-            named["modality_weights"] = shares
-            named["label_representations"] = fused
-            for m in self.modalities:
-                named[f"projected.{m}"] = streams[m]
-                named[f"memory.{m}"] = memories[m]
-                named[f"encoder.{m}"] = encoded[m]
-                named[f"label_states.{m}"] = states[m]
-                named[f"attention.{m}"] = _in_place(attention[m], shown[m], orders[m])
-                if correlation[m] is not None:
-                    named[f"label_correlation.{m}"] = correlation[m]
+        for name, x in weights.items():
+            named[f"cross_attention.{name}"] = x
+        named["modality_weights"] = shares
+        named["label_representations"] = fused
+
+        for m in self.modalities:
+            named[f"projected.{m}"] = streams[m]
+            named[f"memory.{m}"] = memories[m]
+            named[f"encoder.{m}"] = encoded[m]
+            named[f"label_states.{m}"] = states[m]
+            named[f"attention.{m}"] = _in_place(
+                attention[m],
+                shown[m],
+                orders[m],
+            )
+            if correlation[m] is not None:
+                named[f"label_correlation.{m}"] = correlation[m]
         return ModelOutput(logits, losses, named)
 
     def _project(self, batch: Batch) -> tuple[Streams, Masks, Masks, Orders]:
@@ -343,15 +397,25 @@ class HHMPN(EmotionModel):
             By modality: the streams (B, T, d), the masks of the encoder, the masks of the label
             attention, both (B, T), and the place that each step had (B, T).
         """
-        streams, masks, shown, orders = {}, {}, {}, {}
+        streams = {}
+        masks = {}
+        shown = {}
+        orders = {}
         for m in self.modalities:
             mask = batch.masks[m]
-            values = batch.values[m].masked_fill(~mask[..., None], 0)
+            padding = ~mask[..., None]  # (B, T, 1)
+            values = batch.values[m]
+            values = values.masked_fill(padding, 0)
+
             # DIVERGENCE (attend_to_padding): the program masks padding in label attention alone
-            real = torch.ones_like(mask) if self.config.attend_to_padding else mask
+            real = mask
+            if self.config.attend_to_padding:
+                real = torch.ones_like(mask)
+
             values, masks[m], orders[m] = compact(values, real)
             shown[m] = mask.gather(1, orders[m])
             streams[m] = self.projections[m](values)
+
         return streams, masks, shown, orders
 
     def output_vectors(self) -> Float[Tensor, "labels size"]:
@@ -367,6 +431,9 @@ def _in_place(
     order: Int64[Tensor, "batch steps"],
 ) -> Float[Tensor, "batch heads labels steps"]:
     """Put the attention to each step where the step was before compaction; 0 at masked steps."""
-    real = weights * shown[:, None, None]
-    place = order[:, None, None].expand_as(real)
-    return torch.zeros_like(real).scatter(-1, place, real)
+    real = weights * shown[:, None, None]  # (B, heads, L, T)
+    place = order[:, None, None]  # (B, 1, 1, T)
+    place = place.expand_as(real)
+
+    zeros = torch.zeros_like(real)
+    return zeros.scatter(-1, place, real)

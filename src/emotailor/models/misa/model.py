@@ -185,7 +185,7 @@ class MISA(EmotionModel):
             tokens,
             real,
             need_weights=features,
-        )
+        )  # (B, 2M, H)
         fused = fused * real[..., None]
         logits = self.head(fused.flatten(1))
 
@@ -203,21 +203,25 @@ class MISA(EmotionModel):
 
     def _vectors(self, batch: Batch) -> ModalityVectors:
         """Encode every modality, and split u_m into what is shared and what is its own."""
-        masks = [batch.masks[m].any(1) for m in self.modalities]
-        present = torch.stack(masks, 1)  # (B, M)
+        there = [batch.masks[m].any(1) for m in self.modalities]
+        present = torch.stack(there, 1)  # (B, M)
         here = present[..., None]
 
         encoded = []
         for m in self.modalities:
             values = self._values(batch, m)
-            encoded.append(self.encoders[m](values, batch.masks[m]))
+            vector = self.encoders[m](values, batch.masks[m])
+            encoded.append(vector)
         utterance = torch.stack(encoded, 1) * here  # (B, M, H)
 
         own = []
-        for m, u in zip(self.modalities, utterance.unbind(1), strict=True):
+        for k, m in enumerate(self.modalities):
+            u = utterance[:, k]
             own.append(self.private[m](u))
-        private = torch.stack(own, 1).sigmoid() * here
-        shared = self.shared(utterance).sigmoid() * here
+        private = torch.stack(own, 1).sigmoid()
+        private = private * here
+        shared = self.shared(utterance).sigmoid()
+        shared = shared * here
 
         return ModalityVectors(
             utterance=utterance,
@@ -248,22 +252,32 @@ class MISA(EmotionModel):
         }
 
     def _features(self, vectors: ModalityVectors) -> dict[str, Tensor]:
+        # what is rebuilt of a missing modality means nothing
         rebuilt = vectors.rebuilt * vectors.present[..., None]
+        kinds = {
+            "utterance": vectors.utterance,
+            "shared": vectors.shared,
+            "private": vectors.private,
+            "reconstruction": rebuilt,
+        }
+
         named: dict[str, Tensor] = {}
         for k, m in enumerate(self.modalities):
-            shared = vectors.shared[:, k]
-            named[f"utterance.{m}"] = vectors.utterance[:, k]
-            named[f"shared.{m}"] = shared
-            named[f"private.{m}"] = vectors.private[:, k]
-            named[f"reconstruction.{m}"] = rebuilt[:, k]
+            for kind, x in kinds.items():
+                named[f"{kind}.{m}"] = x[:, k]
+
             if self.discriminator is not None:
-                named[f"discriminator.{m}"] = self.discriminator(shared).softmax(-1)
+                judged = self.discriminator(vectors.shared[:, k])
+                named[f"discriminator.{m}"] = judged.softmax(-1)
         return named
 
     def _values(self, batch: Batch, m: Modality) -> Float[Tensor, "batch steps dim"]:
         """Return the sequences of a modality, 0 at masked steps unless normalised."""
         mask = batch.masks[m]
-        values = batch.values[m].masked_fill(~mask[..., None], 0.0)
+        padding = ~mask[..., None]  # (B, T, 1)
+        values = batch.values[m]
+        values = values.masked_fill(padding, 0.0)
+
         # DIVERGENCE (utterance_norm): the program z-normalises what is not text in each utterance
         if m == "text" or not self.config.utterance_norm:
             return values
@@ -282,7 +296,8 @@ class MISA(EmotionModel):
             return self.decoders[0](total)
 
         rebuilt = []
-        for decoder, x in zip(self.decoders, total.unbind(1), strict=True):
+        for k, decoder in enumerate(self.decoders):
+            x = total[:, k]  # (B, H)
             rebuilt.append(decoder(x))
         return torch.stack(rebuilt, 1)
 
@@ -296,15 +311,22 @@ class MISA(EmotionModel):
             reversed_shared = scaled_reversal(shared, self.config.reversal_weight)
             logits = self.discriminator(reversed_shared)  # (B, M, M)
             log_probabilities = F.log_softmax(logits, -1)
-            truth = log_probabilities.diagonal(dim1=1, dim2=2)  # modality k is class k
+
+            # modality k is class k
+            truth = log_probabilities.diagonal(dim1=1, dim2=2)  # (B, M)
             return -mean_present(truth, present)
 
         by_modality = shared.transpose(0, 1)  # (M, B, H)
-        moments = central_moments(by_modality, present.T, self.config.moments)  # (M, K, H)
+        moments = central_moments(
+            by_modality,
+            present.T,
+            self.config.moments,
+        )  # (M, K, H)
         left, right = pairs(present.shape[1])
         distances = moment_distance(moments[left], moments[right])
 
-        seen = present.any(0)
+        # a modality that the whole batch lacks has no moments
+        seen = present.any(0)  # (M,)
         both_seen = seen[left] & seen[right]
         return mean_present(distances, both_seen)
 
@@ -315,17 +337,24 @@ class MISA(EmotionModel):
         present: Bool[Tensor, "batch modalities"],
     ) -> Float[Tensor, ""]:
         """L_diff: overlap of h_m^p with h_m^c, and of the private vectors with each other."""
-        left, right = pairs(present.shape[1])
+        modalities = present.shape[1]
+        left, right = pairs(modalities)
+
         # P pairs: (private, shared) of each modality, then every two private ones
         a = torch.cat([private, private[:, left]], 1)  # (B, P, H)
         b = torch.cat([shared, private[:, right]], 1)
         both_there = present[:, left] & present[:, right]
-        rows = torch.cat([present, both_there], 1)[..., None]
+        rows = torch.cat([present, both_there], 1)
+        rows = rows[..., None]  # (B, P, 1)
 
-        a = self._unit_rows(a, rows).transpose(0, 1)  # (P, B, H)
-        b = self._unit_rows(b, rows).transpose(0, 1)
+        a = self._unit_rows(a, rows)
+        b = self._unit_rows(b, rows)
+        a = a.transpose(0, 1)  # (P, B, H)
+        b = b.transpose(0, 1)
         overlap = a.mT @ b  # (P, H, H)
-        return overlap.square().mean((1, 2)).sum()
+
+        of_pairs = overlap.square().mean((1, 2))  # (P,)
+        return of_pairs.sum()
 
     def _unit_rows(
         self, x: Float[Tensor, "batch pairs size"], rows: Bool[Tensor, "batch pairs 1"]
@@ -387,8 +416,10 @@ class UtteranceEncoder(nn.Module):
         states, first, _ = self.first(values, mask)  # first: (1, 2, B, dim)
         _, second, _ = self.second(self.norm(states), mask)
         finals = torch.cat([first, second])  # (layers, directions, B, dim)
+
         # in the program's order: forward of both layers, then backward of both
-        vector = finals.permute(2, 1, 0, 3).flatten(1)  # (B, 4 dim)
+        finals = finals.permute(2, 1, 0, 3)
+        vector = finals.flatten(1)  # (B, 4 dim)
 
         projected = self.activation(self.projection(vector))
         return self.projection_norm(projected)

@@ -31,16 +31,20 @@ def central_moments(
     x = x.to(precise)
 
     real = mask[..., None]  # (..., N, 1)
-    rows = real.sum(-2, keepdim=True).clamp(min=1)
-    mean = (x * real).sum(-2, keepdim=True) / rows  # (..., 1, d)
+    rows = real.sum(-2, keepdim=True)
+    rows = rows.clamp(min=1)
+
+    total = (x * real).sum(-2, keepdim=True)
+    mean = total / rows  # (..., 1, d)
     centred = (x - mean) * real
 
     moments = [mean]
     power = centred
     for _ in range(count - 1):
         power = power * centred
-        moment = power.sum(-2, keepdim=True) / rows
-        moments.append(moment)
+        total = power.sum(-2, keepdim=True)
+        moments.append(total / rows)
+
     return torch.cat(moments, -2)
 
 

@@ -53,9 +53,14 @@ class MulTConfig(Config):
             raise ValueError(
                 f"hidden_size {self.hidden_size} must be a multiple of heads {self.heads}"
             )
-        for name in ("visual_kernel", "audio_kernel", "text_kernel"):
-            if getattr(self, name) % 2 == 0:
-                raise ValueError(f"{name} {getattr(self, name)} must be odd, to be centred")
+        kernels = {
+            "visual_kernel": self.visual_kernel,
+            "audio_kernel": self.audio_kernel,
+            "text_kernel": self.text_kernel,
+        }
+        for name, steps in kernels.items():
+            if steps % 2 == 0:
+                raise ValueError(f"{name} {steps} must be odd, to be centred")
         return self
 
     @classmethod

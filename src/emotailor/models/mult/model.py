@@ -118,7 +118,11 @@ class MulT(EmotionModel):
         }
         memory_dropout: dict[str, float] = dict.fromkeys(self.modalities, config.attention_dropout)
         self.network = CrossModalNetwork(
-            self.modalities, shape, config.memory_layers, source_dropout, memory_dropout
+            self.modalities,
+            shape,
+            config.memory_layers,
+            source_dropout=source_dropout,
+            memory_dropout=memory_dropout,
         )
 
         count = len(self.modalities)
@@ -143,22 +147,35 @@ class MulT(EmotionModel):
         streams, masks = self._project(batch)
         # the memories are read at their last step, and need not compute the others
         last_only = not features and not is_plain()
-        memories, weights = self.network(streams, masks, need_weights=features, last_only=last_only)
+        memories, weights = self.network(
+            streams,
+            masks,
+            need_weights=features,
+            last_only=last_only,
+        )
 
-        if last_only:
-            last = [memories[m][:, 0] * masks[m].any(1, keepdim=True) for m in self.modalities]
-        else:
-            last = [last_real(memories[m], masks[m]) for m in self.modalities]
+        last = []
+        for m in self.modalities:
+            memory = memories[m]
+            if last_only:
+                there = masks[m].any(1, keepdim=True)
+                last.append(memory[:, 0] * there)
+            else:
+                last.append(last_real(memory, masks[m]))
         summary = torch.cat(last, -1)  # (B, M (M - 1) d)
-        logits = self.classifier(summary + self.block(summary))
 
+        refined = summary + self.block(summary)
+        logits = self.classifier(refined)
         losses = classification_loss(logits, batch, self.label_loss)
-        named: dict[str, Tensor] = {}
-        if features:
-            named["summary"] = summary
-            named |= {f"projected.{m}": x for m, x in streams.items()}
-            named |= {f"memory.{m}": x for m, x in memories.items()}
-            named |= {f"cross_attention.{name}": x for name, x in weights.items()}
+        if not features:
+            return ModelOutput(logits, losses)
+
+        named: dict[str, Tensor] = {"summary": summary}
+        for m in self.modalities:
+            named[f"projected.{m}"] = streams[m]
+            named[f"memory.{m}"] = memories[m]
+        for name, x in weights.items():
+            named[f"cross_attention.{name}"] = x
         return ModelOutput(logits, losses, named)
 
     def _project(
@@ -167,10 +184,14 @@ class MulT(EmotionModel):
         dict[Modality, Float[Tensor, "batch _ size"]], dict[Modality, Bool[Tensor, "batch _"]]
     ]:
         """Return the convolved sequences (B, T, d), real steps first, and their masks."""
-        streams, masks = {}, {}
+        streams = {}
+        masks = {}
         for m in self.modalities:
             mask = batch.masks[m]
-            values = batch.values[m].masked_fill(~mask[..., None], 0)
+            padding = ~mask[..., None]  # (B, T, 1)
+            values = batch.values[m]
+            values = values.masked_fill(padding, 0)
+
             # DIVERGENCE (attend_to_padding): the program takes padding for real steps
             if self.config.attend_to_padding:
                 mask = torch.ones_like(mask)
@@ -181,4 +202,5 @@ class MulT(EmotionModel):
             if m in self.projections:
                 values = self.projections[m](values)
             streams[m] = values
+
         return streams, masks

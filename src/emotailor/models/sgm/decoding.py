@@ -51,13 +51,15 @@ def label_targets(
     labels: Float[Tensor, "batch labels"], order: Int64[Tensor, "labels"]
 ) -> Int64[Tensor, "batch length"]:
     """Return each sample's label tokens in the given order, the end token, then IGNORED."""
-    held = (labels > 0.5)[:, order]
+    held = labels > 0.5
+    held = held[:, order]
     count = held.sum(1, keepdim=True)  # (B, 1)
     longest = int(count.max())
 
     # a stable sort puts the places of the labels that hold first, and keeps their order
     places = torch.sort(~held, dim=1, stable=True).indices
-    tokens = 1 + order[places]
+    label = order[places]
+    tokens = 1 + label
     tokens = F.pad(tokens, (0, 1))  # (B, L + 1)
 
     step = torch.arange(tokens.shape[1], device=tokens.device)
@@ -80,7 +82,8 @@ def best_of_each(
     """Return the rows with the ``count`` largest scores of each sample, the best first."""
     by_score = torch.sort(scores, descending=True, stable=True).indices
     by_sample = torch.sort(sample[by_score], stable=True).indices
-    order = by_score[by_sample]  # sample by sample, the best first
+    # sample by sample, the best first
+    order = by_score[by_sample]
     rank = number_within(sample[order], samples)
     return order[rank < count]
 
@@ -92,8 +95,11 @@ def repeats_trigram(tokens: Int64[Tensor, "rows length"]) -> Bool[Tensor, "rows"
         return torch.zeros(rows, dtype=torch.bool, device=tokens.device)
 
     grams = tokens.unfold(1, 3, 1)  # (N, G, 3)
-    same = (grams[:, :, None] == grams[:, None]).all(-1)  # (N, G, G)
-    earlier = same.tril(-1)  # a trigram is always the same as itself
+    equal = grams[:, :, None] == grams[:, None]  # (N, G, G, 3)
+    same = equal.all(-1)
+
+    # a trigram is always the same as itself
+    earlier = same.tril(-1)
     return earlier.flatten(1).any(1)
 
 
@@ -227,10 +233,18 @@ def label_sequences(
             # nothing but the end can follow all labels
             following = log_probs.new_full((len(sample), outputs), NEVER)
             following[:, END] = 0
-            attention = attention.new_zeros(len(sample), attention.shape[1])
+            steps = attention.shape[1]
+            attention = attention.new_zeros(len(sample), steps)
         else:
-            banned = is_among(prefixes.tokens, outputs) if length else None
-            logits, state, attention = step(prefixes.last, prefixes.state, sample, banned)
+            banned = None
+            if length:
+                banned = is_among(prefixes.tokens, outputs)
+            logits, state, attention = step(
+                prefixes.last,
+                prefixes.state,
+                sample,
+                banned,
+            )
             prefixes = replace(prefixes, state=state)
             following = logits.log_softmax(-1)
             outputs = logits.shape[1]
@@ -241,9 +255,11 @@ def label_sequences(
         row, label = continued.nonzero(as_tuple=True)
 
         if width is not None:
-            kept = best_of_each(longer[row, label], sample[row], samples, width)
+            score = longer[row, label]
+            kept = best_of_each(score, sample[row], samples, width)
             row = row[kept]
             label = label[kept]
+
             continued = torch.zeros_like(continued)
             continued[row, label] = True
 
@@ -257,7 +273,9 @@ def label_sequences(
         )
         if not len(row):
             return
-        prefixes = prefixes.continued(row, 1 + label, longer[row, label])
+
+        token = 1 + label
+        prefixes = prefixes.continued(row, token, longer[row, label])
 
 
 class LabelSums:
@@ -285,23 +303,28 @@ class LabelSums:
     def add(self, level: Prefixes, *, need_attention: bool) -> None:
         """Add the sequences that end at a level, and those that are left out there."""
         labels = level.continued.shape[1]
+        shown = slice(1, 1 + labels)  # the labels among the outputs
         sample = level.sample
-        log_probs = level.log_probs[:, None] + level.following
-        next_token = log_probs.exp()  # (N, V)
+        log_probs = level.log_probs[:, None]
+        longer = log_probs + level.following
+        next_token = longer.exp()  # (N, V)
         end = next_token[:, END]
-        label = next_token[:, 1 : 1 + labels]
+        label = next_token[:, shown]
 
         # what is left out counts as if it ended right after its last label
         cut = label.masked_fill(level.continued, 0)  # (N, L)
         ending = end + cut.sum(1)  # (N,)
         self.mass = self.mass.index_add(0, sample, ending)
 
-        holds = F.one_hot(level.labels, labels).sum(1)  # (N, L)
-        with_label = ending[:, None] * holds + cut
+        one_hot = F.one_hot(level.labels, labels)  # (N, length, L)
+        holds = one_hot.sum(1)  # (N, L)
+        with_label = ending[:, None] * holds
+        with_label = with_label + cut
         self.held = self.held.index_add(0, sample, with_label)
 
         if need_attention:
-            look = label[..., None] * level.attention[:, None]  # (N, L, T)
+            attention = level.attention[:, None]
+            look = label[..., None] * attention  # (N, L, T)
             self.looks = self.looks.index_add(0, sample, look)
 
 
@@ -336,7 +359,9 @@ def label_probabilities(
 
     if not need_attention:
         return sums.held, sums.mass, None
-    total = sums.looks.sum(-1, keepdim=True).clamp(min=1e-30)
+
+    total = sums.looks.sum(-1, keepdim=True)
+    total = total.clamp(min=1e-30)
     return sums.held, sums.mass, sums.looks / total
 
 
@@ -363,8 +388,9 @@ class Answers:
         for row in true_rows(ended):
             sample = int(found.sample[row])
             if score[row] > self.best[sample]:
+                written = found.tokens[row, :-1]
                 self.best[sample] = score[row]
-                self.tokens[sample] = found.tokens[row, :-1].tolist()
+                self.tokens[sample] = written.tolist()
 
     def take_open(self, found: Hypotheses[Any], rows: list[int]) -> None:
         """Keep hypotheses that have not ended, where none of their sample has.
@@ -418,22 +444,38 @@ def beam_search(
 
     for length in range(max_steps):
         # 1. what may follow each hypothesis, and how probable it is
-        banned = is_among(going.tokens, outputs) if distinct and length else None
-        logits, state, _ = step(going.last, going.state, going.sample, banned)
+        banned = None
+        if distinct and length:
+            banned = is_among(going.tokens, outputs)
+        logits, state, _ = step(
+            going.last,
+            going.state,
+            going.sample,
+            banned,
+        )
         going = replace(going, state=state)
-        longer = going.log_probs[:, None] + logits.log_softmax(-1)  # (N, V)
+        following = logits.log_softmax(-1)
+        longer = going.log_probs[:, None] + following  # (N, V)
         outputs = logits.shape[1]
 
-        if banned is None:  # a hypothesis that has repeated itself ends here
-            barred = repeats_trigram(going.tokens)[:, None].expand_as(longer)
+        if banned is None:
+            # a hypothesis that has repeated itself ends here
+            repeated = repeats_trigram(going.tokens)
+            barred = repeated[:, None].expand_as(longer)
         else:
             barred = banned
         stuck = barred.all(1)
         answers.take_open(going, true_rows(stuck))
 
         # 2. the best few continuations of each sample, the best first
-        row, token = (~barred).nonzero(as_tuple=True)
-        kept = best_of_each(longer[row, token], going.sample[row], samples, beam)
+        allowed = ~barred
+        row, token = allowed.nonzero(as_tuple=True)
+        kept = best_of_each(
+            longer[row, token],
+            going.sample[row],
+            samples,
+            beam,
+        )
         row = row[kept]
         token = token[kept]
         found = going.continued(row, token, longer[row, token])
@@ -448,17 +490,21 @@ def beam_search(
         # 4. the others go on, where they can still become the best
         hopeful = ~ended
         if not distinct:
-            leads = number_within(found.sample, samples) == 0
+            rank = number_within(found.sample, samples)
+            leads = rank == 0
             finished = found.sample[leads & ended]
             done = torch.bincount(finished, minlength=samples) > 0  # (B,)
             hopeful = hopeful & ~done[found.sample]
-        elif not length_norm:  # probabilities only fall
-            hopeful = hopeful & (found.log_probs > answers.best[found.sample])
+        elif not length_norm:
+            # probabilities only fall
+            best = answers.best[found.sample]
+            hopeful = hopeful & (found.log_probs > best)
 
         (rows,) = hopeful.nonzero(as_tuple=True)
         going = found.chosen(rows)
         if not len(rows):
             break
 
-    answers.take_open(going, list(range(len(going.sample))))
+    rows_left = range(len(going.sample))
+    answers.take_open(going, list(rows_left))
     return answers.tokens

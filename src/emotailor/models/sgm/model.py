@@ -201,8 +201,10 @@ class SGM(EmotionModel):
         if logits is None or features:
             held, mass, attention = self.score(memory, state, need_attention=features)
             if logits is None:
-                shares = held / mass[:, None].clamp(min=1e-30)
+                total = mass[:, None].clamp(min=1e-30)
+                shares = held / total
                 logits = logit_of(shares)
+
             if attention is not None:
                 named["encoder.text"] = memory.states
                 named["attention.text"] = attention[:, None]
@@ -214,19 +216,30 @@ class SGM(EmotionModel):
         mask = batch.masks["text"]
         # DIVERGENCE (reversed_text): the program turns each text round
         turned = [1] if self.config.reversed_text else []
-        states, hidden, cells = self.encoder(x.flip(turned), mask.flip(turned), cells=True)
-        states = states.flip(turned) * mask[..., None]
+        states, hidden, cells = self.encoder(
+            x.flip(turned),
+            mask.flip(turned),
+            cells=True,
+        )
+        states = states.flip(turned)
+        states = states * mask[..., None]
+
         # DIVERGENCE (directions): the program adds them, and starts from the forward one
         if self.config.directions == "summed":
             ahead, back = states.chunk(2, -1)
             states = ahead + back
 
+        start_hidden = self._start(hidden)
+        start_cells = None
+        if cells is not None:
+            start_cells = self._start(cells)
         state = State(
-            hidden=self._start(hidden),
-            cells=None if cells is None else self._start(cells),
+            hidden=start_hidden,
+            cells=start_cells,
             context=torch.zeros_like(states[:, 0]),
             logits=None,
         )
+
         memory = self.decoder.attention.remember(states, mask)
         return memory, state
 
@@ -238,6 +251,7 @@ class SGM(EmotionModel):
         ahead = final[:, 0]
         if self.config.directions == "summed":
             return ahead
+
         back = final[:, 1]
         return torch.cat([ahead, back], -1)
 
@@ -246,19 +260,29 @@ class SGM(EmotionModel):
     ) -> Float[Tensor, "batch length outputs"]:
         """Return the logits of every step after the right previous labels."""
         rows = len(targets)
+        device = targets.device
         outputs = self.decoder.outputs
-        sample = torch.arange(rows, device=targets.device)  # one hypothesis each
+        sample = torch.arange(rows, device=device)  # one hypothesis each
         ids = torch.full_like(sample, self.decoder.begin)
-        seen = torch.zeros(rows, outputs, dtype=torch.bool, device=targets.device)
+        seen = torch.zeros(rows, outputs, dtype=torch.bool, device=device)
 
         steps = []
         for target in targets.unbind(1):
             # DIVERGENCE (mask_training): as printed, y_t = softmax(o_t + I_t) in training too
             banned = seen if self.config.mask_training else None
-            logits, state, _ = self.decoder(memory, ids, state, sample, banned)
+            logits, state, _ = self.decoder(
+                memory,
+                ids,
+                state,
+                sample,
+                banned,
+            )  # (B, V)
             steps.append(logits)
-            ids = target.clamp(min=END)  # what follows the end is ignored
+
+            # what follows the end is ignored
+            ids = target.clamp(min=END)
             seen = seen.scatter(1, ids[:, None], True)
+
         return torch.stack(steps, 1)
 
     def score(
@@ -377,9 +401,12 @@ class Decoder(nn.Module):
         x = self._mixed(label, state.logits)
         if self.config.global_embedding == "beside":
             x = torch.cat([label, x], 1)
+
         # DIVERGENCE (feed_context): s_t = LSTM(s_{t-1}, [g(y_{t-1}); c_{t-1}]) in the paper
         if self.config.feed_context:
-            x = torch.cat([x, state.context.to(x.dtype)], 1)
+            context = state.context.to(x.dtype)
+            x = torch.cat([x, context], 1)
+
         return x
 
     def _mixed(
@@ -430,14 +457,19 @@ class Decoder(nn.Module):
         if state.cells is not None:
             before = (state.hidden, state.cells)
 
-        out, after = run_layer(self.rnn, x[:, None], before)  # (N, 1, d)
+        out, after = run_layer(self.rnn, x[:, None], before)
+        s = out[:, 0]  # (N, d)
         hidden = after[0]
-        cells = after[1] if state.cells is not None else None
-        attended, context, weights = self.attention(out[:, 0], sample, memory)
+        cells = None
+        if state.cells is not None:
+            cells = after[1]
 
-        logits = self.output(attended).float()
+        attended, context, weights = self.attention(s, sample, memory)
+        logits = self.output(attended)  # (N, V)
+        logits = logits.float()
         if banned is not None:
             logits = logits.masked_fill(banned, NEVER)
+
         new = State(hidden, cells, context, logits)
         return logits, new, weights
 
@@ -500,16 +532,21 @@ class Attention(nn.Module):
 
         # the rows of a sample side by side, so that its words are read once for all of them
         query = self.query(s)  # (N, d)
-        grouped = query.new_zeros(samples, most, query.shape[1])
-        grouped = grouped.index_put((sample, slot), query)  # (B, R, d)
+        size = query.shape[1]
+        empty = query.new_zeros(samples, most, size)
+        grouped = empty.index_put((sample, slot), query)  # (B, R, d)
 
-        scores = self._scores(grouped, memory.keys.to(query.dtype))  # (B, R, T)
+        keys = memory.keys.to(query.dtype)
+        scores = self._scores(grouped, keys)  # (B, R, T)
         scores = self.score_dropout(scores)
         weights = masked_softmax(scores, memory.mask)
-        contexts = weights @ memory.states.to(weights.dtype)  # (B, R, d)
+        states = memory.states.to(weights.dtype)
+        contexts = weights @ states  # (B, R, d)
 
+        # back to one row per hypothesis
         context = contexts[sample, slot]  # (N, d)
-        both = torch.cat([context, s.to(context.dtype)], 1)
+        s = s.to(context.dtype)
+        both = torch.cat([context, s], 1)
         return self.combine(both), context, weights[sample, slot]
 
     def _scores(
@@ -519,10 +556,14 @@ class Attention(nn.Module):
         if self.config.attention != "additive":
             return query @ keys.transpose(1, 2)
 
+        # in parts, since (B, R, T, d) may be large
         scores = []
-        for part in torch.split(query, 32, 1):  # (B, 32, T, d) at once would be large for more
-            sums = part[:, :, None] + keys[:, None]
-            scores.append(self.score(torch.tanh(sums)).squeeze(-1))
+        for part in torch.split(query, 32, 1):
+            sums = part[:, :, None] + keys[:, None]  # (B, 32, T, d)
+            inner = torch.tanh(sums)
+            score = self.score(inner)  # (B, 32, T, 1)
+            scores.append(score.squeeze(-1))
+
         return torch.cat(scores, 1)
 
 

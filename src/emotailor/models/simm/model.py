@@ -83,12 +83,13 @@ class SIMM(EmotionModel):
         self.config = config
         d = config.hidden_size
         views = len(self.modalities)
+        joint = (views + 1) * d  # width of [s^1; ...; s^V; c]
 
         self.specific = self._layer_per_view(d)  # x^v -> s^v
         self.entry = self._layer_per_view(d)  # x^v -> what ``shared`` reads
         self.shared = nn.Linear(d, d)  # -> c^v; one for all views
 
-        self.classifier = nn.Linear((views + 1) * d, num_labels)
+        self.classifier = nn.Linear(joint, num_labels)
         self.shared_classifier = nn.Linear(d, num_labels)
         self.discriminator = nn.Linear(d, views)  # D
 
@@ -127,6 +128,7 @@ class SIMM(EmotionModel):
         named: dict[str, Tensor] = {}
         if features:
             named = self._features(vectors)
+
         return ModelOutput(logits, losses, named)
 
     def _vectors(self, batch: Batch) -> ViewVectors:
@@ -137,8 +139,10 @@ class SIMM(EmotionModel):
         for m in self.modalities:
             mask = batch.masks[m]
             x = view_vector(batch.values[m], mask)  # (B, dim)
-            specific.append(self.specific[m](x).relu())
-            entered.append(self.entry[m](x).relu())
+            own = self.specific[m](x)
+            specific.append(own.relu())
+            common = self.entry[m](x)
+            entered.append(common.relu())
             present.append(mask.any(1))
 
         there = torch.stack(present, 1)  # (B, V)
@@ -146,7 +150,7 @@ class SIMM(EmotionModel):
         # a missing view is zeros to all that follows, whatever the biases say
         by_view = self.shared(torch.stack(entered, 1)) * here
         return ViewVectors(
-            specific=torch.stack(specific, 1) * here,
+            specific=torch.stack(specific, 1) * here,  # (B, V, d)
             by_view=by_view,
             shared=masked_mean(by_view, there),
             present=there,
@@ -178,17 +182,16 @@ class SIMM(EmotionModel):
 
     def _features(self, vectors: ViewVectors) -> dict[str, Tensor]:
         named = {"shared": vectors.shared}
-        views = zip(
-            self.modalities,
-            vectors.specific.unbind(1),
-            vectors.by_view.unbind(1),
-            strict=True,
-        )
-        for m, specific, shared in views:
+        for v, m in enumerate(self.modalities):
+            specific = vectors.specific[:, v]  # (B, d)
+            shared = vectors.by_view[:, v]
+            judged = self.discriminator(shared)  # (B, V)
+
             named[f"specific.{m}"] = specific
             named[f"shared.{m}"] = shared
             named[f"shared_logits.{m}"] = self.shared_classifier(shared)
-            named[f"discriminator.{m}"] = self.discriminator(shared).softmax(-1)
+            named[f"discriminator.{m}"] = judged.softmax(-1)
+
         return named
 
     def _shared_labels(
@@ -204,7 +207,7 @@ class SIMM(EmotionModel):
             logits,
             target,
             reduction="none",
-        )
+        )  # (B, V, L)
         return mean_present(loss.mean(-1), present)
 
     def _confusion(
@@ -243,12 +246,15 @@ class SIMM(EmotionModel):
             by_view = specific.transpose(0, 1)  # (V, B, d)
             repeated = shared.expand(views, -1, -1)  # (V, B, d)
             total = views * squared_overlap(by_view, repeated)
-            pairs = present.sum() * present.any(1).sum()
+            samples = present.any(1).sum()
+            pairs = present.sum() * samples
             return total / pairs.clamp(min=1)
 
-        overlap = (specific * shared[:, None]).sum(-1)  # (B, V)
+        products = specific * shared[:, None]  # (B, V, d)
+        overlap = products.sum(-1)  # (B, V)
         if kind == "squared":
             return mean_present(overlap.square(), present)
+
         return mean_present(overlap.abs(), present)
 
 
@@ -259,5 +265,6 @@ def view_vector(
 
     Padding is not read, whatever it holds, even NaN.
     """
-    real = mask[..., None]
-    return masked_mean(values.masked_fill(~real, 0.0), mask)
+    padding = ~mask[..., None]  # (B, T, 1)
+    values = values.masked_fill(padding, 0.0)
+    return masked_mean(values, mask)

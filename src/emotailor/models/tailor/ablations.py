@@ -31,10 +31,12 @@ class Ablation(Variant):
 
         # a modality that the data lack is in no order
         there = {*modalities, "common"}
+        changed = self.apply(config)
         full = [block for block in _tailor(config).fusion_order if block in there]
-        own = [block for block in _tailor(self.apply(config)).fusion_order if block in there]
+        own = [block for block in _tailor(changed).fusion_order if block in there]
         if own != full:
             return ""
+
         return f"on these data it is the full model: {', '.join(own)}"
 
 
@@ -149,13 +151,21 @@ def check_full(config: Config) -> None:
     for row in ABLATIONS.values():
         for name in row.changes:
             default = TailorConfig.model_fields[name].default
-            if not _same(getattr(full, name), default, ordered=name == "fusion_order"):
+            value = getattr(full, name)
+            ordered = name == "fusion_order"
+            if not _same(value, default, ordered=ordered):
                 raise _not_full(full, name, switch=name, expected=repr(default))
 
     for loss in full.refinement_losses:
         name = f"{loss}_weight"
-        if not getattr(full, name):  # as good as left out
-            raise _not_full(full, name, switch="refinement_losses", expected="a weight above 0")
+        weight = getattr(full, name)
+        if not weight:  # as good as left out
+            raise _not_full(
+                full,
+                name,
+                switch="refinement_losses",
+                expected="a weight above 0",
+            )
 
 
 def _same(one: Any, other: Any, *, ordered: bool) -> bool:
@@ -166,10 +176,11 @@ def _same(one: Any, other: Any, *, ordered: bool) -> bool:
 
 
 def _not_full(config: TailorConfig, name: str, *, switch: str, expected: str) -> ConfigError:
+    value = getattr(config, name)
     variants = [row.name for row in ABLATIONS.values() if switch in row.changes]
+    listed = ", ".join(variants)
     return ConfigError(
-        f"model.{name} = {getattr(config, name)!r} is for variants to switch: "
-        f"{', '.join(variants)}",
+        f"model.{name} = {value!r} is for variants to switch: {listed}",
         expected=f"{expected}, as in the full TAILOR that all variants are compared with",
         fix=f"leave model.{name} alone, or train that model with `emotailor train`",
     )

@@ -55,9 +55,11 @@ class Entry:
             rows: their name -> number of rows of their tensor.
         """
         sizes = [rows[name] for name in self.theirs]
+        total = sum(sizes)
         stacked = tensor.detach()
         if self.rows is not None:
-            stacked = tensor.new_zeros((sum(sizes), *tensor.shape[1:]))
+            # a row that ours has not is zero
+            stacked = tensor.new_zeros((total, *tensor.shape[1:]))
             stacked[list(self.rows)] = tensor
 
         parts = torch.split(stacked, sizes)
@@ -116,8 +118,11 @@ def entries(config: TailorConfig) -> list[Entry]:
     found: list[Entry] = []
     for m, name in _ENCODERS.items():
         found += _encoder(m, name, layers[m], config.max_steps)
+
+    slots = 4 * config.max_steps  # of C and of three modalities
     for i, name in enumerate(_FUSIONS):
-        found += _fusion(i, name, config.cross_layers, 4 * config.max_steps)
+        found += _fusion(i, name, config.cross_layers, slots)
+
     found += _refinement()
     found += _decoder(config.decoder_layers)
     found += _pairs("classifier", "cross_classifier.dense")
@@ -178,7 +183,12 @@ def _decoder(layers: int) -> list[Entry]:
         their_layer = f"decoder.decoder.layer.{i}"
         for ours, name in attentions.items():
             attention = f"{their_layer}.{name}"
-            found += _attention(f"{our_layer}.{ours}", f"{attention}.att", f"{attention}.output")
+            found += _attention(
+                f"{our_layer}.{ours}",
+                f"{attention}.att",
+                f"{attention}.output",
+            )
+
         found += _feedforward(f"{our_layer}.feedforward", their_layer)
     return found
 

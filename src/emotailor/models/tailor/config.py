@@ -92,10 +92,12 @@ class TailorConfig(Config):
             raise ValueError(
                 f"hidden_size {self.hidden_size} must be a multiple of heads {self.heads}"
             )
+
         if sorted(self.fusion_order) != ["audio", "common", "text", "visual"]:
             raise ValueError("fusion_order must hold visual, audio, text and common, each once")
         if self.concatenation == "program" and self.fusion_order[-1] != "common":
             raise ValueError("the program's concatenation needs common as the last to be fused")
+
         if len(set(self.refinement_losses)) != len(self.refinement_losses):
             raise ValueError("refinement_losses must name each loss once")
         if self.modality_max_steps and not self.takes_unaligned:
@@ -124,10 +126,13 @@ class TailorConfig(Config):
         """The losses of Eq. 17 and their weights: those whose representations are there."""
         weights = {"classification": 1.0}
         wanted = self.refinement_losses
-        if self.has_common and "adversarial" in wanted:
-            weights["adversarial_common"] = self.adversarial_weight
-        if self.has_private and "adversarial" in wanted:
-            weights["adversarial_private"] = self.adversarial_weight
+
+        if "adversarial" in wanted:
+            if self.has_common:
+                weights["adversarial_common"] = self.adversarial_weight
+            if self.has_private:
+                weights["adversarial_private"] = self.adversarial_weight
+
         if self.has_common and self.has_private and "orthogonality" in wanted:
             weights["orthogonality"] = self.orthogonality_weight
         if self.has_common and "common_semantics" in wanted:

@@ -141,8 +141,10 @@ class Tailor(EncodedModel):
         # weights of that
         super().__init__(config, dims, num_labels)
         self.takes_unaligned = config.takes_unaligned
-        d, shape = config.hidden_size, self.shape
-        self.loss_names = list(config.loss_weights)[1:]  # beside the loss of the classification
+        d = config.hidden_size
+        shape = self.shape
+        losses = list(config.loss_weights)
+        self.loss_names = losses[1:]  # beside the loss of the classification
 
         if config.has_common:
             self.generator = Extractor(d, config.dropout)
@@ -150,22 +152,32 @@ class Tailor(EncodedModel):
         if config.has_private:
             for m in self.modalities:
                 self.extractors[m] = Extractor(d, config.refinement_dropout)
-        if any(name.startswith("adversarial") for name in self.loss_names):
+
+        judged = [name for name in self.loss_names if name.startswith("adversarial")]
+        if judged:
             self.discriminator = self._build_discriminator()
         if "common_semantics" in self.loss_names:
             self.common_classifier = nn.Linear(d, num_labels)
 
         self.fusion_order = [block for block in config.fusion_order if self._is_fused(block)]
-        slots = sum(self._slots(block) for block in self.fusion_order)
-        self.fusion = nn.ModuleList(
-            CrossModalEncoder(shape, config.cross_layers, slots, tokens=config.modality_tokens)
-            for _ in self.fusion_order[1:]
-        )
+        slots = 0
+        for block in self.fusion_order:
+            slots += self._slots(block)
+        self.fusion = nn.ModuleList()
+        for _ in self.fusion_order[1:]:  # each joins one more block
+            encoder = CrossModalEncoder(
+                shape,
+                config.cross_layers,
+                slots,
+                tokens=config.modality_tokens,
+            )
+            self.fusion.append(encoder)
 
         # Table 3 (9): one representation for all labels, and a dense layer
         self.identical = config.label_decoder == "identical"
         if not self.identical:
             self.decoder = LabelDecoder(config, shape, num_labels)
+
         # DIVERGENCE (classifier): Eq. 15 has weights per label; the program shares them
         shared = config.classifier == "shared" and not self.identical
         self.classifier = nn.Linear(d, 1 if shared else num_labels)
@@ -174,15 +186,18 @@ class Tailor(EncodedModel):
         self.apply(self._initialise)
 
     def _build_discriminator(self) -> nn.Module:
-        d, classes = self.config.hidden_size, len(self.modalities)
+        d = self.config.hidden_size
+        classes = len(self.modalities)
         # DIVERGENCE (discriminator): Eq. 2 is one linear map; the program has a hidden layer
         if self.config.discriminator == "linear":
             return nn.Linear(d, classes)
+
+        half = d // 2
         return nn.Sequential(
-            nn.Linear(d, d // 2),
+            nn.Linear(d, half),
             Dropout(self.config.refinement_dropout),
             nn.ReLU(),
-            nn.Linear(d // 2, classes),
+            nn.Linear(half, classes),
         )
 
     def _is_fused(self, block: Block) -> bool:
@@ -229,13 +244,19 @@ class Tailor(EncodedModel):
                 and C is their sum.
         """
         values, masks = self._prepare(batch)
-        encoded: Representations = {m: self.encoders[m](values[m], masks[m]) for m in values}
-        private, common = self._refine(encoded)
-        memory = self._fuse(private or common or encoded, common, masks)
+        encoded: Representations = {}
+        for m in self.modalities:
+            encoded[m] = self.encoders[m](values[m], masks[m])
 
+        private, common = self._refine(encoded)
+        # what there is of each modality: its private part, its common part, or all of it
+        parts = private or common or encoded
+        memory = self._fuse(parts, common, masks)
+
+        decoded: Decoded | None = None
         if self.identical:
-            logits = self.classifier(masked_mean(memory.values, memory.mask))
-            decoded = None
+            pooled = masked_mean(memory.values, memory.mask)  # (B, d)
+            logits = self.classifier(pooled)
         else:
             decoded = self.decoder(memory, need_weights=features)
             logits = self._classify(decoded[0])
@@ -246,10 +267,17 @@ class Tailor(EncodedModel):
             kept = self.logit_dropout(logits)
             losses["classification"] = self.label_loss(kept, batch.labels)
             for name in self.loss_names:
-                terms = self._loss_terms(name, private, common, masks, batch.labels)
+                terms = self._loss_terms(
+                    name,
+                    private,
+                    common,
+                    masks,
+                    batch.labels,
+                )
                 losses[name] = _sum(list(terms.values()))
                 if features:
-                    named |= {f"loss.{name}.{part}": term for part, term in terms.items()}
+                    for part, term in terms.items():
+                        named[f"loss.{name}.{part}"] = term
 
         if features:
             named |= self._representations(encoded, private, common)
@@ -261,9 +289,11 @@ class Tailor(EncodedModel):
         private: Representations = {}
         common: Representations = {}
         if self.config.has_private:
-            private = {m: self.extractors[m](x) for m, x in encoded.items()}
+            for m, x in encoded.items():
+                private[m] = self.extractors[m](x)
         if self.config.has_common:
-            common = {m: self.generator(x) for m, x in encoded.items()}
+            for m, x in encoded.items():
+                common[m] = self.generator(x)
         return private, common
 
     def _representations(
@@ -276,8 +306,11 @@ class Tailor(EncodedModel):
             judged = f"adversarial_{kind}" in self.loss_names
             for m, x in parts.items():
                 named[f"{kind}.{m}"] = x
-                if judged:
-                    named[f"discriminator.{kind}.{m}"] = self.discriminator(x).softmax(-1)
+                if not judged:
+                    continue
+
+                logits = self.discriminator(x)  # (B, T, M)
+                named[f"discriminator.{kind}.{m}"] = logits.softmax(-1)
         return named
 
     @staticmethod
@@ -289,13 +322,16 @@ class Tailor(EncodedModel):
         tailored, correlation, attention = decoded
         named: dict[str, Tensor] = {"label_representations": tailored}
         if correlation is not None:
-            named["label_correlation"] = correlation.mean(0)  # deeper layers differ by sample
-        if attention is not None:
-            names = [name for name, _ in memory.blocks]
-            sizes = [steps for _, steps in memory.blocks]
-            shares = torch.split(attention, sizes, -1)  # each (B, heads, L, T of the block)
-            for name, share in zip(names, shares, strict=True):
-                named[f"attention.{name}"] = share
+            # deeper layers differ by sample
+            named["label_correlation"] = correlation.mean(0)
+        if attention is None:
+            return named
+
+        sizes = [steps for _, steps in memory.blocks]
+        shares = torch.split(attention, sizes, -1)  # each (B, heads, L, T of the block)
+        for block, share in zip(memory.blocks, shares, strict=True):
+            name, _ = block
+            named[f"attention.{name}"] = share
         return named
 
     def _prepare(
@@ -305,9 +341,11 @@ class Tailor(EncodedModel):
         config = self.config
         self.check_batch(batch)
 
-        values, masks = {}, {}
+        values = {}
+        masks = {}
         for m in self.modalities:
-            x, mask = batch.values[m], batch.masks[m]
+            x = batch.values[m]
+            mask = batch.masks[m]
             # DIVERGENCE (pad_to_max_steps): the program pads everything to 60 steps
             if config.pad_to_max_steps:
                 more = config.steps_of(m) - x.shape[1]
@@ -325,18 +363,21 @@ class Tailor(EncodedModel):
         """Hierarchical cross-modal encoder, Eq. 8: M = CME(CME(CME(P^v, P^a), P^t), C)."""
         streams: dict[Block, Stream] = {}
         for m, x in parts.items():
-            streams[m] = Stream.start(m, x, masks[m], self._slots(m))
+            slots = self._slots(m)
+            streams[m] = Stream.start(m, x, masks[m], slots)
         if "common" in self.fusion_order:
             streams["common"] = self._join_common(common, masks)
 
         first, *others = self.fusion_order
         fused = streams[first]
         for name, encoder in zip(others, self.fusion, strict=True):
+            added = streams[name]
             # DIVERGENCE (concatenation): the program puts audio before visual, and text before both
             if self.config.concatenation == "program" and name != "common":
-                fused = encoder(streams[name], fused)
+                fused = encoder(added, fused)
             else:
-                fused = encoder(fused, streams[name])
+                fused = encoder(fused, added)
+
         return fused
 
     def _join_common(self, common: Representations, masks: Masks) -> Stream:
@@ -348,13 +389,24 @@ class Tailor(EncodedModel):
 
         if self.config.common == "sum":
             real_parts = [_masked(x, shown[m]) for m, x in common.items()]
-            any_shown = torch.stack([shown[m] for m in common]).any(0)
-            return Stream.start("common", _sum(real_parts), any_shown, self._slots("common"))
+            shown_parts = torch.stack([shown[m] for m in common])
+            return Stream.start(
+                "common",
+                _sum(real_parts),
+                shown_parts.any(0),
+                self._slots("common"),
+            )
 
         # DIVERGENCE (unaligned): end to end, each part from the first of its own places on
         parts = []
         for m, x in common.items():
-            parts.append(Stream.start(f"common.{m}", x, shown[m], self._slots(m)))
+            part = Stream.start(
+                f"common.{m}",
+                x,
+                shown[m],
+                self._slots(m),
+            )
+            parts.append(part)
         return Stream.joined(parts)
 
     def _classify(
@@ -362,8 +414,11 @@ class Tailor(EncodedModel):
     ) -> Float[Tensor, "batch labels"]:
         """Eq. 15: one linear function per label."""
         if self.config.classifier == "shared":
-            return self.classifier(tailored).squeeze(-1)
-        scores = (tailored * self.classifier.weight).sum(-1)
+            scores = self.classifier(tailored)  # (B, L, 1)
+            return scores.squeeze(-1)
+
+        products = tailored * self.classifier.weight  # (B, L, d)
+        scores = products.sum(-1)
         return scores + self.classifier.bias
 
     def _loss_mask(self, mask: Bool[Tensor, "batch steps"]) -> Bool[Tensor, "batch steps"] | None:
@@ -396,9 +451,10 @@ class Tailor(EncodedModel):
     ) -> dict[str, Float[Tensor, ""]]:
         """Eq. 4 and 5: the discriminator names the modality of every step."""
         terms: dict[str, Float[Tensor, ""]] = {}
-        for target, (m, x) in enumerate(representations.items()):
-            logits = self.discriminator(x)  # (B, T, M)
-            terms[m] = step_cross_entropy(logits, target, self._loss_mask(masks[m]))
+        for target, m in enumerate(representations):
+            logits = self.discriminator(representations[m])  # (B, T, M)
+            counted = self._loss_mask(masks[m])
+            terms[m] = step_cross_entropy(logits, target, counted)
         return terms
 
     def _orthogonality(
@@ -410,13 +466,16 @@ class Tailor(EncodedModel):
             common = {m: _masked(x, masks[m]) for m, x in common.items()}
 
         terms: dict[str, Float[Tensor, ""]] = {}
-        for m in private:
-            terms[f"common_private_{m}"] = squared_overlap(common[m], private[m])
+        for m, own in private.items():
+            overlap = squared_overlap(common[m], own)
+            terms[f"common_private_{m}"] = overlap
 
         # DIVERGENCE (orthogonality): the program also separates the private parts pairwise
         if self.config.orthogonality == "all_pairs":
             for a, b in combinations(private, 2):
-                terms[f"private_{a}_{b}"] = squared_overlap(private[a], private[b])
+                overlap = squared_overlap(private[a], private[b])
+                terms[f"private_{a}_{b}"] = overlap
+
         return terms
 
     def _common_semantics(
@@ -425,17 +484,27 @@ class Tailor(EncodedModel):
         """Eq. 7: the labels, predicted from C^m alone for each modality."""
         # DIVERGENCE (common_semantics): the program predicts once, from step 0 of the summed C
         if self.config.common_semantics == "sum_first_step":
-            first = _sum([x[:, 0] for x in common.values()])
-            logits = self.logit_dropout(self.common_classifier(first))
+            first_steps = [x[:, 0] for x in common.values()]
+            logits = self.common_classifier(_sum(first_steps))
+            logits = self.logit_dropout(logits)
             return {"sum": F.binary_cross_entropy_with_logits(logits, labels)}
 
         terms: dict[str, Float[Tensor, ""]] = {}
         for m, x in common.items():
             pooled = masked_mean(x, masks[m])  # (B, d)
-            logits = self.logit_dropout(self.common_classifier(pooled))
-            loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-            there = masks[m].any(-1, keepdim=True)  # a missing modality predicts nothing
-            terms[m] = (loss * there).mean()
+            logits = self.common_classifier(pooled)
+            logits = self.logit_dropout(logits)
+            loss = F.binary_cross_entropy_with_logits(
+                logits,
+                labels,
+                reduction="none",
+            )  # (B, L)
+
+            # a missing modality predicts nothing
+            there = masks[m].any(-1, keepdim=True)
+            counted = loss * there
+            terms[m] = counted.mean()
+
         return terms
 
 

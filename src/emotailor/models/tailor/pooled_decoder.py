@@ -60,6 +60,8 @@ class PooledDecoderLayer(nn.Module):
         else:
             x = self.self_attention(x)
 
+        # every query gets the same
         pooled = masked_mean(memory, mask)  # (B, d)
         x = self.memory_attention(x, pooled[:, None])
-        return self.feedforward(x), weights, None
+        x = self.feedforward(x)
+        return x, weights, None

@@ -66,5 +66,6 @@ def squared_overlap(
 
     # as the equation says
     overlap = x @ y.mT  # (B, Tx, Ty)
-    of_samples = overlap.square().sum((1, 2))  # (B,)
+    squares = overlap.square()
+    of_samples = squares.sum((1, 2))  # (B,)
     return of_samples.mean()

@@ -94,14 +94,31 @@ class MultiHeadAttention(nn.Module):
         mixed: Tensor
         weights: Tensor | None
         if is_plain():
-            mixed, weights = self._attend_plainly(queries, memory, shown, bias)
+            mixed, weights = self._attend_plainly(
+                queries,
+                memory,
+                shown,
+                bias,
+            )
         elif memory is None:
-            mixed, weights = self._attend_itself(queries, shown, bias, need_weights=need_weights)
+            mixed, weights = self._attend_itself(
+                queries,
+                shown,
+                bias,
+                need_weights=need_weights,
+            )
         elif len(queries) == 1 and bias is None:
             mixed, weights = self._share_queries(queries[0], memory, shown)
         else:
             q, k, v = self._project(queries, memory)
-            mixed, weights = self._attend(q, k, v, shown, bias, need_weights=need_weights)
+            mixed, weights = self._attend(
+                q,
+                k,
+                v,
+                shown,
+                bias,
+                need_weights=need_weights,
+            )
 
         out = self.out_proj(mixed)  # (B, Q, d)
         if not need_weights:
@@ -144,8 +161,9 @@ class MultiHeadAttention(nn.Module):
         k = split_heads(k, self.heads)  # (B, heads, S, d / heads)
         v = split_heads(v, self.heads)
 
+        width = q.shape[-1]  # d / heads
         products = q @ k.mT  # (B, heads, Q, S)
-        scores = products / q.shape[-1] ** 0.5
+        scores = products / width**0.5
         added = _score_bias(shown, bias, scores.dtype)
         if added is not None:
             scores = scores + added
@@ -174,7 +192,14 @@ class MultiHeadAttention(nn.Module):
         written_out = self._rate > 0 and on_cpu and single and simple
         if not written_out:
             q, k, v = qkv.chunk(3, -1)
-            return self._attend(q, k, v, shown, bias, need_weights=need_weights)
+            return self._attend(
+                q,
+                k,
+                v,
+                shown,
+                bias,
+                need_weights=need_weights,
+            )
 
         # adding zeros everywhere would cost time
         hidden = None
@@ -208,7 +233,8 @@ class MultiHeadAttention(nn.Module):
         weights = None
         if need_weights or own_dropout:
             # the scale goes to the queries, d / heads numbers each, instead of S scores each
-            scaled = q * q.shape[-1] ** -0.5
+            width = q.shape[-1]
+            scaled = q * width**-0.5
             scores = scaled @ k.mT  # (B, heads, Q, S)
             if added is not None:
                 scores += added
@@ -218,7 +244,13 @@ class MultiHeadAttention(nn.Module):
             dropped = dropout(weights, rate)
             mixed = dropped @ v  # (B, heads, Q, d / heads)
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=added, dropout_p=rate)
+            mixed = F.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                attn_mask=added,
+                dropout_p=rate,
+            )
         return join_heads(mixed), weights
 
     def _share_queries(

@@ -48,8 +48,10 @@ def sinusoids(steps: int, size: int) -> Float[Tensor, "steps size"]:
     half = size // 2  # h
 
     # w_k, from 1 down to 1 / 10000
-    slope = -math.log(10000) / max(half - 1, 1)
-    exponents = torch.arange(half) * slope
+    last = max(half - 1, 1)
+    slope = -math.log(10000) / last
+    k = torch.arange(half)
+    exponents = k * slope
     rates = torch.exp(exponents)  # (h,)
 
     positions = torch.arange(1, steps + 1)
@@ -83,6 +85,7 @@ def embed(
     scaled = math.sqrt(size) * x
     added = positions * placed[..., None]  # (B, T, d)
     embedded = scaled + added
+
     return embedded * mask[..., None]
 
 
@@ -104,6 +107,8 @@ def key_bias(
 
         i = torch.arange(queries.shape[1], device=keys.device)
         j = torch.arange(keys.shape[1], device=keys.device)
+
+        # the last key that each query sees
         latest = i[:, None] + apart[:, None, None]  # (B, Q, 1)
         past = j <= latest  # (B, Q, K)
         shown = shown & past
@@ -133,7 +138,11 @@ class CrossLayer(nn.Module):
         width = 4 * size  # inner width of the feed-forward part
         self.normalised = shape.residual == "normalised"
 
-        self.attention = MultiHeadAttention(size, shape.heads, attention_dropout)
+        self.attention = MultiHeadAttention(
+            size,
+            shape.heads,
+            attention_dropout,
+        )
         initialise(self.attention.in_proj, self.attention.out_proj)
         self.attention_norm = nn.LayerNorm(size)
 
@@ -160,7 +169,12 @@ class CrossLayer(nn.Module):
         keys = None
         if source is not None:
             keys = self.attention_norm(source)
-        read, weights = self.attention(normed, keys, bias=bias, need_weights=need_weights)
+        read, weights = self.attention(
+            normed,
+            keys,
+            bias=bias,
+            need_weights=need_weights,
+        )
         read = self.residual_dropout(read)
         base = normed if self.normalised else x
         x = base + read
@@ -244,13 +258,16 @@ def _last_query(
     mask: Bool[Tensor, "batch queries"],
 ) -> tuple[Float[Tensor, "batch 1 size"], Float[Tensor, "batch 1 1 keys"]]:
     """Return the last real query of each row, and what is added to its scores."""
-    rows = torch.arange(len(x), device=x.device)
+    batch, queries, _ = x.shape
+    rows = torch.arange(batch, device=x.device)
+
     # masks are prefixes; of a row without real steps the first is read
     count = mask.sum(1)
     last = (count - 1).clamp(min=0)
-
     query = x[rows, last]  # (B, d)
-    of_all = bias.expand(-1, -1, x.shape[1], -1)  # (B, 1, Q, K)
+
+    # a bias that serves all queries has one row
+    of_all = bias.expand(-1, -1, queries, -1)  # (B, 1, Q, K)
     of_query = of_all[rows, :, last]  # (B, 1, K)
     return query[:, None], of_query[:, :, None]
 
@@ -285,7 +302,8 @@ class CrossModalNetwork(nn.Module):
         for target in self.names:
             for source in self._sources(target):
                 name = f"{target}_from_{source}"
-                self.cross[name] = CrossTransformer(shape, source_dropout[source])
+                dropout = source_dropout[source]
+                self.cross[name] = CrossTransformer(shape, dropout)
 
         # a memory reads the messages of all other modalities side by side
         sources = len(self.names) - 1
@@ -341,5 +359,9 @@ class CrossModalNetwork(nn.Module):
 
             joint = torch.cat(read, -1)  # (B, T, (M - 1) d)
             joint = embed(joint, masks[target], zero_frames=zero_frames)
-            memories[target], _ = self.memories[target](joint, masks[target], last_only=last_only)
+            memories[target], _ = self.memories[target](
+                joint,
+                masks[target],
+                last_only=last_only,
+            )
         return memories, weights

@@ -71,6 +71,7 @@ class KeepWeights:
         count = math.prod(shape)
         words = -(-count // 4)
         raw = self.generator.random_raw(words)
+
         halves = np.asarray(raw).view(np.int16)  # from -LEVELS / 2 on
         draws = torch.from_numpy(halves)
         draws = draws[:count].view(shape)
@@ -94,7 +95,8 @@ def dropout(x: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*shape"]:
 
     seed = draw_seed()
     kept = KeepWeights(rate, seed)
-    weights = kept.draw(tuple(x.shape))
+    shape = tuple(x.shape)
+    weights = kept.draw(shape)  # in single precision
     return x * weights.to(x.dtype)
 
 

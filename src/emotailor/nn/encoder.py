@@ -54,7 +54,12 @@ class AttentionBlock(nn.Module):
         Float[Tensor, "batch queries size"], Float[Tensor, "batch heads queries keys"] | None
     ]:
         """Return the new state of the queries and, if asked, the attention weights."""
-        attended, weights = self.attention(x, memory, mask, need_weights=need_weights)
+        attended, weights = self.attention(
+            x,
+            memory,
+            mask,
+            need_weights=need_weights,
+        )
         added = self.dropout(attended)
         # a batch of one is spread over the batch of the memory here
         x = x + added  # (B, Q, d)
@@ -77,10 +82,11 @@ class FeedForwardBlock(nn.Module):
         size = shape.size
         width = shape.feedforward
         self.activation = activation
+
         self.inner = nn.Linear(size, width)
         self.outer = nn.Linear(width, size)
         self.dropout = Dropout(shape.dropout)
-        self.norm = nn.LayerNorm(shape.size, shape.eps)
+        self.norm = nn.LayerNorm(size, shape.eps)
 
     def forward(self, x: Float[Tensor, "batch steps size"]) -> Float[Tensor, "batch steps size"]:
         """Return the new state, same shape."""
@@ -130,7 +136,12 @@ class DecoderLayer(nn.Module):
     ]:
         """Return the new state and, if asked, the weights of both attentions."""
         x, self_weights = self.self_attention(x, need_weights=need_weights)
-        x, memory_weights = self.memory_attention(x, memory, mask, need_weights=need_weights)
+        x, memory_weights = self.memory_attention(
+            x,
+            memory,
+            mask,
+            need_weights=need_weights,
+        )
         state = self.feedforward(x)
         return state, self_weights, memory_weights
 
@@ -152,7 +163,7 @@ class PositionEmbedding(nn.Module):
         if types:
             self.token = nn.Embedding(types, size)
 
-        self.norm = nn.LayerNorm(shape.size, shape.eps)
+        self.norm = nn.LayerNorm(size, shape.eps)
         self.dropout = Dropout(shape.dropout)
 
     def forward(
@@ -165,7 +176,8 @@ class PositionEmbedding(nn.Module):
         # the same for all samples
         added = self.position(positions)  # (T, d)
         if self.token is not None and types is not None:
-            added = added + self.token(types)
+            kinds = self.token(types)  # (T, d)
+            added = added + kinds
 
         x = x + added
         x = self.norm(x)
@@ -192,11 +204,14 @@ class SequenceEncoder(nn.Module):
         self, values: Float[Tensor, "batch steps dim"], mask: Bool[Tensor, "batch steps"]
     ) -> Float[Tensor, "batch steps size"]:
         """Return (B, T, d) from (B, T, dim)."""
-        positions = torch.arange(values.shape[1], device=values.device)
+        steps = values.shape[1]
+        positions = torch.arange(steps, device=values.device)
+
         x = self.projection(values)  # (B, T, d)
         x = self.embedding(x, positions)
         for layer in self.layers:
             x = layer(x, mask)
+
         return x
 
 
@@ -230,7 +245,13 @@ class Stream:
         steps = values.shape[1]
         positions = torch.arange(steps, device=values.device)
         only = (name, steps)
-        return cls(values, mask, positions, slots, blocks=(only,))
+        return cls(
+            values=values,
+            mask=mask,
+            positions=positions,
+            slots=slots,
+            blocks=(only,),
+        )
 
     @classmethod
     def joined(cls, parts: Sequence["Stream"]) -> "Stream":

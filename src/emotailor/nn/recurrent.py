@@ -229,7 +229,11 @@ class RecurrentEncoder(nn.Module):
 
             if self.back:
                 turned = rows.turn(given)
-                turned, final = rows.run(self.back[i], turned, starts[len(finals)])
+                turned, final = rows.run(
+                    self.back[i],
+                    turned,
+                    starts[len(finals)],
+                )
                 finals.append(final)
                 # turned again, the states stand at the steps that they belong to
                 back = rows.turn(turned)
@@ -294,7 +298,11 @@ class _Together:
             end = states[self.last, self.row]  # (B, size)
             ends = (end,)
         else:
-            sequences = pack_padded_sequence(x, self.lengths, enforce_sorted=False)
+            sequences = pack_padded_sequence(
+                x,
+                self.lengths,
+                enforce_sorted=False,
+            )
             out, ends = run_layer(rnn, sequences, start)
             states, _ = pad_packed_sequence(out, total_length=len(x))
 

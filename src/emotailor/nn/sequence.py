@@ -79,12 +79,12 @@ def carried(
     x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
 ) -> Float[Tensor, "batch steps size"]:
     """Return at each step the values at the last real step so far; 0 before the first."""
-    steps = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    places = mask * steps  # from 1 on; 0 at masked steps
+    steps, size = x.shape[1:]
+    numbers = torch.arange(1, steps + 1, device=mask.device)
+    places = mask * numbers  # from 1 on; 0 at masked steps
     last = places.cummax(1).values  # 0 before the first real step
 
     # place 0 holds zeros
-    size = x.shape[2]
     with_zeros = F.pad(x, (0, 0, 1, 0))  # (B, 1 + T, size)
     index = last[..., None]
     index = index.expand(-1, -1, size)  # (B, T, size)

@@ -5,21 +5,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import emotailor
 from emotailor.data.batching import Batch
 from emotailor.models.base import EmotionModel, FittedModel
 from emotailor.models.table import SYSTEMS
 from tests.helpers import random_samples, small_dataset
+from tests.parity.systems import double_precision
 from tests.systems import TINY, batch_of, tiny_model, usable_dims
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def on(batch: Batch, device: str) -> Batch:
-    values = {m: x.to(device) for m, x in batch.values.items()}
+    """The batch on a device, in float64: what then differs is no rounding."""
+    values = {m: x.to(device, torch.float64) for m, x in batch.values.items()}
     masks = {m: mask.to(device) for m, mask in batch.masks.items()}
-    labels = None if batch.labels is None else batch.labels.to(device)
+    labels = None if batch.labels is None else batch.labels.to(device, torch.float64)
     return Batch(values, masks, labels, batch.ids)
 
 
@@ -37,33 +40,36 @@ def step(model: EmotionModel, batch: Batch) -> tuple[torch.Tensor, dict[str, tor
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_same_numbers_as_the_cpu(name: str) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    with double_precision():
+        compare(name)
+
+
+def compare(name: str) -> None:
     samples, dims = random_samples(13, missing=0.2), usable_dims(name)
     batch = batch_of([s for s in samples if any(m in s.sequences for m in dims)], dims)
 
     model = tiny_model(name)
     if isinstance(model, FittedModel):
         model.fit([batch])
-        there = copy.deepcopy(model).to("cuda")
-        torch.testing.assert_close(
-            model(batch).logits, there(on(batch, "cuda")).logits.cpu(), atol=1e-5, rtol=1e-4
-        )
+        there = copy.deepcopy(model).double().to("cuda")
+        logits = model.double()(on(batch, "cpu")).logits
+        torch.testing.assert_close(logits, there(on(batch, "cuda")).logits.cpu())
         return
 
+    # nothing random: no dropout, and no shuffling of samples
+    model.double().eval()
     for module in model.modules():
-        for rate in ("p", "rate", "dropout"):
-            if isinstance(getattr(module, rate, None), float):
-                setattr(module, rate, 0.0)
-    model.train()  # cuDNN computes no gradient of recurrent layers in evaluation mode
+        if isinstance(module, nn.RNNBase):
+            module.dropout = 0.0
+            module.train()  # cuDNN computes no gradient of recurrent layers in evaluation mode
     there = copy.deepcopy(model).to("cuda")
-    logits, gradients = step(model, batch)
+    logits, gradients = step(model, on(batch, "cpu"))
     logits_there, gradients_there = step(there, on(batch, "cuda"))
-    torch.testing.assert_close(logits, logits_there, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(logits, logits_there, atol=1e-9, rtol=1e-7)
     assert set(gradients) == set(gradients_there)
     for key, gradient in gradients.items():
-        scale = float(gradient.abs().max()) + 1e-6
-        assert float((gradient - gradients_there[key]).abs().max()) / scale < 2e-3, key
+        scale = float(gradient.abs().max()) + 1e-9
+        assert float((gradient - gradients_there[key]).abs().max()) / scale < 1e-6, key
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

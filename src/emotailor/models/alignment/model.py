@@ -126,6 +126,7 @@ class CTCAligned(EmotionModel):
         Raises:
             ModelError: the target is too long, for the modules or for the system.
         """
+        # 0 where the data lack the target
         steps = longest.get(self.config.target, 0)
         if steps > self.target_steps:
             raise ModelError(

@@ -183,6 +183,7 @@ class PooledModel(FittedModel):
             values = batch.values[m].double()
             values = values.masked_fill(padding, 0.0)
 
+            # a missing modality has the mean 0
             mean = masked_mean(values, mask)  # (B, dim)
             there = mask.any(1, keepdim=True)
             there = there.expand_as(mean)

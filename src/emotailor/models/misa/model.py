@@ -186,6 +186,7 @@ class MISA(EmotionModel):
             real,
             need_weights=features,
         )  # (B, 2M, H)
+        # the head reads zeros for a missing modality
         fused = fused * real[..., None]
         logits = self.head(fused.flatten(1))
 

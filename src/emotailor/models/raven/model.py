@@ -233,6 +233,7 @@ class RAVEN(EmotionModel):
         # in where a shift is longer than 1, not longer than beta |e|
         if self.config.shift_limit == "unit_norm":
             return limit / length.clamp(min=1)
+
         # alpha = min(beta |e| / |h_m|, 1), written so that neither norm may be zero
         longest = torch.maximum(length, limit)
         return limit / longest.clamp(min=1e-6)

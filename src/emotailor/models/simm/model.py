@@ -119,7 +119,7 @@ class SIMM(EmotionModel):
             ``discriminator.m``: probabilities (B, V) over the modalities, in the order v, a, t.
         """
         vectors = self._vectors(batch)
-        logits = self.classifier(vectors.joint)
+        logits = self.classifier(vectors.joint)  # (B, L)
 
         losses: dict[str, Float[Tensor, ""]] = {}
         if batch.labels is not None:
@@ -143,7 +143,7 @@ class SIMM(EmotionModel):
             specific.append(own.relu())
             common = self.entry[m](x)
             entered.append(common.relu())
-            present.append(mask.any(1))
+            present.append(mask.any(1))  # (B,)
 
         there = torch.stack(present, 1)  # (B, V)
         here = there[..., None]

@@ -4,14 +4,15 @@ A reason is measured, not read off attention: the evidence of a modality, or of 
 label is how much the label's logit drops when the model cannot see it. Every system can be asked.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float, Float32, Float64, Int64
+from torch import Tensor
 
 from emotailor.data.batching import Batch, collate
 from emotailor.data.checker import SampleChecker
@@ -52,16 +53,20 @@ class Explanation:
     window: dict[Modality, int]
 
     def strongest(self, label: str) -> tuple[Modality, int, int]:
-        """The modality with the most evidence for ``label``, and its first and last step, from 0.
+        """Return the modality with the most evidence for ``label``, and its first and last step.
 
-        The steps are those around the strongest one with at least half its evidence.
+        The steps are counted from 0. They are those around the strongest step that have at least
+        half of its evidence.
         """
         evidence = self.modalities[label]
         modality = max(evidence, key=lambda m: evidence[m])
-        drops = self.steps[label][modality]
-        peak = int(drops.argmax())
-        strong = drops >= drops[peak] / 2
 
+        drops = self.steps[label][modality]  # (steps,)
+        peak = int(drops.argmax())
+        half = drops[peak] / 2
+        strong = drops >= half
+
+        # as far to both sides as the evidence is strong
         first = peak
         while first > 0 and strong[first - 1]:
             first -= 1
@@ -76,12 +81,15 @@ class Explanation:
         Steps are counted from 1. Where no modality speaks for the label: ``-``.
         """
         modality, first, last = self.strongest(label)
-
-        if self.modalities[label][modality] < MIN_EVIDENCE:
+        evidence = self.modalities[label][modality]
+        if evidence < MIN_EVIDENCE:
             return "-"
+
+        first += 1
+        last += 1
         if first == last:
-            return f"{modality}, step {first + 1}"
-        return f"{modality}, steps {first + 1}-{last + 1}"
+            return f"{modality}, step {first}"
+        return f"{modality}, steps {first}-{last}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -97,17 +105,21 @@ class Explanation:
         return f"Explanation({'; '.join(parts)})"
 
     def _repr_html_(self) -> str:
-        header, rows = self._table()
-        return html_table(("label", *header), [(label, *row) for label, row in rows.items()])
+        titles, cells = self._table()
+        header = ("label", *titles)
+        rows = [(label, *row) for label, row in cells.items()]
+        return html_table(header, rows)
 
     def _table(self) -> tuple[list[str], dict[str, list[str]]]:
         """Return titles, and label -> cells: change without each modality, strongest evidence."""
-        modalities = list(next(iter(self.modalities.values())))  # the same for all labels
+        first_label = next(iter(self.modalities))
+        modalities = list(self.modalities[first_label])  # the same for all labels
         header = [f"no {m}" for m in modalities]
         header.append("evidence")
 
         rows = {}
         for label, evidence in self.modalities.items():
+            # a modality that speaks for the label: without it, the log-odds fall
             cells = [signed_change(-evidence[m]) for m in modalities]
             cells.append(self.describe(label))
             rows[label] = cells
@@ -116,7 +128,9 @@ class Explanation:
 
 def signed_change(change: float) -> str:
     """Return a change of log-odds in two digits, without a sign where it is nothing."""
-    return f"{change:+.2f}" if abs(change) >= MIN_EVIDENCE else "0.00"
+    if abs(change) < MIN_EVIDENCE:
+        return "0.00"
+    return f"{change:+.2f}"
 
 
 def _rounded(
@@ -174,17 +188,20 @@ class Prediction:
             titles, evidence = self.explanation._table()
             header += titles
 
+        # of equally probable labels, the model's first comes first
+        pairs = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
         rows = []
-        for name in sorted(self.probabilities, key=lambda name: -self.probabilities[name]):
-            probability = f"{self.probabilities[name]:.3f}"
+        for name, p in pairs:
             holds = "yes" if self.decisions[name] else ""
             reasons = evidence.get(name, [])
-            rows.append([name, probability, holds, *reasons])
+            row = [name, f"{p:.3f}", holds, *reasons]
+            rows.append(row)
         return header, rows
 
     def __repr__(self) -> str:
         held = [f"{name} {self.probabilities[name]:.3f}" for name in self.labels]
-        return f"Prediction({self.id!r}: {', '.join(held) or 'none of the labels'})"
+        shown = ", ".join(held) or "none of the labels"
+        return f"Prediction({self.id!r}: {shown})"
 
     def _repr_html_(self) -> str:
         header, rows = self.table()
@@ -202,8 +219,12 @@ def predictions_to_dataframe(predictions: Sequence[Prediction]) -> Any:
     """
     rows = []
     for prediction in predictions:
-        probabilities = {f"p:{name}": p for name, p in prediction.probabilities.items()}
-        rows.append({"id": prediction.id, **probabilities, **prediction.decisions})
+        # probabilities come first, then decisions
+        row: dict[str, Any] = {"id": prediction.id}
+        for name, p in prediction.probabilities.items():
+            row[f"p:{name}"] = p
+        row |= prediction.decisions
+        rows.append(row)
     return data_frame(rows, index="id")
 
 
@@ -220,18 +241,22 @@ def _hide(lengths: Mapping[Modality, int], window: Mapping[Modality, int]) -> li
     """Return what is hidden in turn: each whole modality, then a window around each step.
 
     Args:
-        lengths: modality -> steps of the sample, of the modalities that it has.
-        window: modality -> steps hidden at once.
+        lengths: modality -> number of steps, for the modalities that the sample has.
+        window: modality -> number of steps hidden at once.
     """
-    hidden = [_Hidden(m, 0, length) for m, length in lengths.items()]
+    whole = [_Hidden(m, 0, length) for m, length in lengths.items()]
+
+    moments = []
     for m, length in lengths.items():
         width = window[m]
         for center in range(length):
-            first = center - width // 2
-            end = first + width
-            # at its ends, a sequence cuts the window
-            hidden.append(_Hidden(m, max(first, 0), min(end, length)))
-    return hidden
+            # the two ends of a sequence cut the window
+            start = center - width // 2
+            first = max(start, 0)
+            end = min(start + width, length)
+            moments.append(_Hidden(m, first, end))
+
+    return whole + moments
 
 
 class Predictor:
@@ -254,12 +279,15 @@ class Predictor:
 
         known = self.card.thresholds
         default: ThresholdMode = "tuned" if "tuned" in known else "fixed"
-        self.mode: ThresholdMode = thresholds or default
-        if self.mode not in known:
+        mode = thresholds or default
+        if mode not in known:
             raise ConfigError(
-                f"the model has no {self.mode!r} thresholds", expected=f"one of {', '.join(known)}"
+                f"the model has no {mode!r} thresholds",
+                expected=f"one of {', '.join(known)}",
             )
-        self.thresholds = known[self.mode].array(self.label_names)
+
+        self.mode: ThresholdMode = mode
+        self.thresholds = known[mode].array(self.label_names)  # (L,)
 
     @classmethod
     def load(
@@ -271,7 +299,9 @@ class Predictor:
             ModelError: there is none, or it is damaged.
             ConfigError: unknown device or thresholds.
         """
-        return cls(load_model(path, choose_device(device)), thresholds)
+        place = choose_device(device)
+        loaded = load_model(path, place)
+        return cls(loaded, thresholds)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -303,11 +333,12 @@ class Predictor:
             batch_size=batch_size,
         )
 
-        lost = ~np.isfinite(probabilities).all(1)
-        if lost.any():
+        finite = np.isfinite(probabilities).all(1)  # (n,)
+        lost = np.flatnonzero(~finite)
+        if len(lost):
+            example = split.ids[lost[0]]
             raise ModelError(
-                f"the model yields NaN for {int(lost.sum())} samples, such as "
-                f"{split.ids[int(lost.argmax())]!r}",
+                f"the model yields NaN for {len(lost)} samples, such as {example!r}",
                 expected="finite probabilities",
                 fix="its parameters are damaged, or features are absurdly large: look at both",
             )
@@ -337,7 +368,8 @@ class Predictor:
         listed = list(samples)
         found = []
         for start in range(0, len(listed), CHUNK):
-            split = self._as_split(listed[start : start + CHUNK])
+            end = start + CHUNK
+            split = self._as_split(listed[start:end])
             found += self._predict_split(split, explain=explain)
         return found
 
@@ -345,20 +377,24 @@ class Predictor:
         if not len(split):
             return []
 
-        probabilities = self.predict_proba(split)
+        probabilities = self.predict_proba(split)  # (n, L)
         decisions = decide(probabilities, self.thresholds)
+
         predictions = []
         for row, sample_id in enumerate(split.ids):
             own = probabilities[row].astype(float).tolist()
             decided = decisions[row].astype(bool).tolist()
-            predictions.append(
-                Prediction(
-                    sample_id,
-                    dict(zip(self.label_names, own, strict=True)),
-                    dict(zip(self.label_names, decided, strict=True)),
-                    self.explain(split.sample(row)) if explain else None,
-                )
+            explanation = None
+            if explain:
+                explanation = self.explain(split.sample(row))
+
+            prediction = Prediction(
+                id=sample_id,
+                probabilities=dict(zip(self.label_names, own, strict=True)),
+                decisions=dict(zip(self.label_names, decided, strict=True)),
+                explanation=explanation,
             )
+            predictions.append(prediction)
         return predictions
 
     @torch.inference_mode()
@@ -370,32 +406,31 @@ class Predictor:
         """
         batch = self._one(sample)
         steps_of = {m: int(batch.masks[m].sum()) for m in self.modalities}
-        lengths = {m: length for m, length in steps_of.items() if length}
+        lengths = {m: length for m, length in steps_of.items() if length > 0}
         window = {m: max(1, round(length / 10)) for m, length in lengths.items()}
 
+        # how much each logit drops when something is hidden
         seen, attention = self._full(batch)  # (L,), block -> (L, steps)
         hidden = _hide(lengths, window)
-        unseen = np.concatenate(list(self._logits_without(batch, hidden)))
-        drops = seen - unseen  # (len(hidden), L)
+        unseen = self._logits_without(batch, hidden)  # (hidden, L)
+        drops = seen - unseen
 
-        # a row per modality comes first, then a row per step of each modality
-        row = len(lengths)
-        whole = dict(zip(lengths, drops[:row], strict=True))  # modality -> (L,)
-        moments = {}  # modality -> (steps, L)
-        for m, length in lengths.items():
-            moments[m] = drops[row : row + length]
-            row += length
+        # in the order of `hidden`: a row per modality, then a row per step of each modality
+        count = len(lengths)
+        whole = dict(zip(lengths, drops[:count], strict=True))  # modality -> (L,)
+        moments = _by_modality(drops[count:], lengths)  # modality -> (steps, L)
 
         # attention to a modality ends with its steps; other blocks are kept whole
-        ends: dict[str, int] = {str(m): length for m, length in steps_of.items()}
-        modalities: dict[str, dict[Modality, float]] = {}
-        steps: dict[str, dict[Modality, np.ndarray]] = {}
-        shares: dict[str, dict[str, np.ndarray]] = {}
+        for m, length in steps_of.items():
+            if m in attention:
+                attention[m] = attention[m][:, :length]
+
+        explanation = Explanation(modalities={}, steps={}, attention={}, window=window)
         for k, name in enumerate(self.label_names):
-            modalities[name] = {m: float(drop[k]) for m, drop in whole.items()}
-            steps[name] = {m: drop[:, k] for m, drop in moments.items()}
-            shares[name] = {block: x[k][: ends.get(block)] for block, x in attention.items()}
-        return Explanation(modalities, steps, shares, window)
+            explanation.modalities[name] = {m: float(x[k]) for m, x in whole.items()}
+            explanation.steps[name] = {m: x[:, k] for m, x in moments.items()}
+            explanation.attention[name] = {block: x[k] for block, x in attention.items()}
+        return explanation
 
     def __repr__(self) -> str:
         labels = f"{len(self.label_names)} labels"
@@ -409,39 +444,37 @@ class Predictor:
     ) -> tuple[Float64[np.ndarray, "labels"], dict[str, Float64[np.ndarray, "labels _"]]]:
         """Return the logits of the whole sample, and the labels' attention to each block."""
         output = self.model(batch, features=True)
+        logits = output.logits[0]  # (L,)
+
         prefix = "attention."
         attention = {}
         for name, x in output.features.items():
             if name.startswith(prefix):
+                block = name.removeprefix(prefix)
                 mean = x[0].mean(0)  # over heads: (L, steps)
-                attention[name.removeprefix(prefix)] = mean.double().cpu().numpy()
-        return output.logits[0].double().cpu().numpy(), attention
+                attention[block] = _as_numpy(mean)
+
+        return _as_numpy(logits), attention
 
     def _logits_without(
         self, batch: Batch, hidden: Sequence[_Hidden]
-    ) -> Iterator[Float64[np.ndarray, "variants labels"]]:
-        """Yield the logits of the sample with each of ``hidden`` unseen, some at a time."""
+    ) -> Float64[np.ndarray, "hidden labels"]:
+        """Return the logits of the sample with each of ``hidden`` unseen."""
+        parts = []
         for start in range(0, len(hidden), MAX_VARIANTS):
-            chunk = hidden[start : start + MAX_VARIANTS]
-            count = len(chunk)
-
-            # one copy of the sample for each: values (count, T, d), masks (count, T)
-            values = {m: x.repeat(count, 1, 1) for m, x in batch.values.items()}
-            masks = {m: x.repeat(count, 1) for m, x in batch.masks.items()}
-            for row, span in enumerate(chunk):
-                steps = slice(span.first, span.end)
-                values[span.modality][row, steps] = 0
-                masks[span.modality][row, steps] = False
-
-            ids = [batch.ids[0]] * count
-            variants = Batch(values, masks, None, ids)
-            logits = self.model(variants).logits
-            yield logits.double().cpu().numpy()
+            end = start + MAX_VARIANTS
+            variants = _variants(batch, hidden[start:end])
+            output = self.model(variants)
+            logits = _as_numpy(output.logits)  # (variants, L)
+            parts.append(logits)
+        return np.concatenate(parts)
 
     def _one(self, sample: Sample) -> Batch:
+        """Return a sample as a batch on the device of the model, checked."""
         split = self._as_split([sample])
+        sequences = split.sample(0).sequences
         batch = collate(
-            [Sample(sample.id, split.sample(0).sequences)],
+            [Sample(sample.id, sequences)],
             self.dims,
             aligned=self.card.aligned,
             standardize=self.standardizer,
@@ -473,9 +506,13 @@ class Predictor:
 
         packed = {}
         for m, width in self.dims.items():
-            packed[m] = Ragged.pack([parts.get(m) for parts in sequences], width)
-        labels = np.zeros((len(ids), len(self.label_names)), np.uint8)  # nobody reads them
+            of_samples = [parts.get(m) for parts in sequences]
+            packed[m] = Ragged.pack(of_samples, width)
         shards = [Shard(packed, len(ids))] if ids else []
+
+        # a split has labels, but nobody reads these
+        shape = (len(ids), len(self.label_names))
+        labels = np.zeros(shape, np.uint8)
         split = Split("samples", ids, labels, shards)
         self._check_split(split)
         return split
@@ -486,22 +523,26 @@ class Predictor:
         Raises:
             DataError: the sample has nothing of it, or the wrong shapes.
         """
+        name = f"sample {sample.id!r}"
         if not self.can_see(sample):
+            held = ", ".join(sample.sequences) or "no modality"
+            wanted = " or ".join(self.dims)
             raise DataError(
-                f"sample {sample.id!r} has {', '.join(sample.sequences) or 'no modality'}",
-                expected=f"at least one step of {' or '.join(self.dims)}, which the model "
-                "was trained on",
+                f"{name} has {held}",
+                expected=f"at least one step of {wanted}, which the model was trained on",
                 fix="leave it out, or use a model trained on what it has",
             )
 
+        # other modalities may have any shape: the model does not look at them
         known = {m: x for m, x in sample.sequences.items() if m in self.dims}
-        found = checker.check_sequences(f"sample {sample.id!r}", Sample(sample.id, known))
+        found = checker.check_sequences(name, Sample(sample.id, known))
+
         lengths = {m: len(x) for m, x in found.items()}
-        if self.card.aligned and len(set(lengths.values())) > 1:
+        distinct = set(lengths.values())
+        if self.card.aligned and len(distinct) > 1:
             steps = ", ".join(f"{m} {length}" for m, length in lengths.items())
             raise DataError(
-                f"sample {sample.id!r} is unaligned: each modality has its own number of "
-                f"steps ({steps})",
+                f"{name} is unaligned: each modality has its own number of steps ({steps})",
                 expected=ALIGNED,
                 fix=ALIGN,
             )
@@ -517,28 +558,83 @@ class Predictor:
             return
         self._check_widths(split)
 
-        lengths = {m: split.lengths(m) for m in self.dims}
-        longest = np.max(list(lengths.values()), axis=0)  # of each sample
-        uneven = [m for m, x in lengths.items() if ((x > 0) & (x != longest)).any()]
-        if self.card.aligned and uneven:
+        lengths = {m: split.lengths(m) for m in self.dims}  # each (n,)
+        if self.card.aligned and _uneven(lengths):
             raise ModelError(
                 f"split {split.name!r} is not aligned: modalities of a sample differ in length",
                 expected=ALIGNED,
                 fix=ALIGN,
             )
-        longest_of = {m: int(x.max()) for m, x in lengths.items()}
-        self.model.check_lengths(longest_of, aligned=self.card.aligned)
+
+        longest = {m: int(x.max()) for m, x in lengths.items()}
+        self.model.check_lengths(longest, aligned=self.card.aligned)
 
     def _check_widths(self, split: Split) -> None:
-        found = [f"no {m}" for m in self.dims if m not in split.modalities]
+        """Refuse a split that lacks a modality of the model, or has it in another width.
+
+        Raises:
+            ModelError: a modality is not there, or has another width.
+        """
+        missing = [m for m in self.dims if m not in split.modalities]
+        wrong = [f"no {m}" for m in missing]
+
+        features = split.shards[0].sequences
         for m in split.modalities:
-            width = split.shards[0].sequences[m].values.shape[1]
+            width = features[m].values.shape[1]
             if m in self.dims and width != self.dims[m]:
-                found.append(f"{m} of width {width}")
-        if found:
-            own = ", ".join(f"{m} of width {width}" for m, width in self.dims.items())
-            raise ModelError(
-                f"split {split.name!r} has {', '.join(found)}",
-                expected=f"the features the model was trained on: {own}",
-                fix="extract the same features, or use a model trained on these",
-            )
+                wrong.append(f"{m} of width {width}")
+
+        if not wrong:
+            return
+        found = ", ".join(wrong)
+        own = ", ".join(f"{m} of width {width}" for m, width in self.dims.items())
+        raise ModelError(
+            f"split {split.name!r} has {found}",
+            expected=f"the features the model was trained on: {own}",
+            fix="extract the same features, or use a model trained on these",
+        )
+
+
+def _as_numpy(x: Float[Tensor, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+    array: Float64[np.ndarray, "*shape"] = x.double().cpu().numpy()
+    return array
+
+
+def _by_modality(
+    rows: Float64[np.ndarray, "all_steps labels"], lengths: Mapping[Modality, int]
+) -> dict[Modality, Float64[np.ndarray, "_ labels"]]:
+    """Divide rows among modalities: first all steps of the first one, then those of the next."""
+    parts = {}
+    start = 0
+    for m, length in lengths.items():
+        end = start + length
+        parts[m] = rows[start:end]
+        start = end
+    return parts
+
+
+def _variants(batch: Batch, hidden: Sequence[_Hidden]) -> Batch:
+    """Return copies of the one sample of ``batch``, each without one of ``hidden``."""
+    count = len(hidden)
+    values = {}
+    masks = {}
+    for m, x in batch.values.items():
+        values[m] = x.repeat(count, 1, 1)  # (count, T, d)
+        masks[m] = batch.masks[m].repeat(count, 1)  # (count, T)
+
+    for row, span in enumerate(hidden):
+        steps = slice(span.first, span.end)
+        values[span.modality][row, steps] = 0
+        masks[span.modality][row, steps] = False
+
+    ids = [batch.ids[0]] * count
+    return Batch(values, masks, None, ids)
+
+
+def _uneven(lengths: Mapping[Modality, Int64[np.ndarray, "n"]]) -> bool:
+    """Whether the modalities that a sample has differ in length, for any sample."""
+    table = np.array(list(lengths.values()))  # (modalities, n)
+    longest = table.max(0)
+    missing = table == 0
+    same = table == longest
+    return bool((~missing & ~same).any())

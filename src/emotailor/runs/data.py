@@ -17,12 +17,15 @@ def trained_on(folder: Path) -> Path:
         DataError: the run does not say, as an imported model, or the data set is gone.
     """
     try:
-        path = Path(read_run_config(folder).config.data.path)
+        stored = read_run_config(folder)
     except ConfigError as error:
         raise DataError(
             f"{folder} does not say which data it was trained on",
             fix="name a data set with --data",
         ) from error
+
+    # a relative path is one from where the training was started
+    path = Path(stored.config.data.path)
     if not path.exists():
         raise DataError(
             f"the data set {path}, on which {folder} was trained, is not there",
@@ -39,11 +42,13 @@ def matching_labels(
     Raises:
         DataError: the data set has other labels.
     """
-    if set(dataset.label_names) != set(label_names):
+    found = dataset.label_names
+    if set(found) != set(label_names):
         raise DataError(
-            f"the data set {dataset.card.name!r} has the labels {', '.join(dataset.label_names)}",
+            f"the data set {dataset.card.name!r} has the labels {', '.join(found)}",
             expected=f"those of the model: {', '.join(label_names)}",
             fix="evaluate on data with the same labels, in any order",
         )
-    columns = [dataset.label_names.index(name) for name in label_names]
+
+    columns = [found.index(name) for name in label_names]
     return split.labels[:, columns]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -86,10 +87,14 @@ class RunEvaluation:
         """
         rows = []
         for name, value in self.metrics.overall().items():
+            # without an interval, its ends are empty
+            row: dict[str, Any] = {"metric": name, "value": value, "low": None, "high": None}
             interval = self.intervals.get(name)
-            low = None if interval is None else interval.low
-            high = None if interval is None else interval.high
-            rows.append({"metric": name, "value": value, "low": low, "high": high})
+            if interval is not None:
+                row["low"] = interval.low
+                row["high"] = interval.high
+            rows.append(row)
+
         return data_frame(rows, index="metric")
 
     def __repr__(self) -> str:
@@ -107,7 +112,7 @@ class RunEvaluation:
         return html_table(("metric", "value"), rows, caption=caption)
 
     def to_stored(self) -> tuple[StoredEvaluation, StoredPredictions]:
-        """Return what is written of it; the probabilities are rounded to six digits."""
+        """Return what the files hold; the probabilities are rounded to six digits."""
         evaluation = StoredEvaluation(
             version=VERSION,
             split=self.split,
@@ -117,7 +122,8 @@ class RunEvaluation:
             intervals=self.intervals,
             notes=self.notes,
         )
-        rounded = [[float(f"{p:.6f}") for p in row] for row in self.probabilities]
+
+        rounded = [_six_digits(row) for row in self.probabilities]
         predictions = StoredPredictions(
             ids=self.ids,
             label_names=tuple(self.metrics.labels),
@@ -138,19 +144,22 @@ def find_runs(path: Path) -> list[Path]:
     """
     found = [file.parent.parent for file in path.glob("*/model/model.json")]
     inside = sorted(found, key=lambda run: (len(run.name), run))  # seed9 before seed10
+
+    # a folder that is a run itself has a model folder
     try:
         find_model_folder(path)
     except ModelError:
         if not inside:
             raise
-        started = {file.parent for file in path.glob("*/config.json")}
-        waiting = sorted(run.name for run in started - set(inside))
-        if waiting:
-            warnings.warn(
-                f"{', '.join(waiting)} in {path}: no trained model yet, left out", stacklevel=2
-            )
-        return inside
-    return [path]
+    else:
+        return [path]
+
+    started = {file.parent for file in path.glob("*/config.json")}
+    waiting = sorted(run.name for run in started - set(inside))
+    if waiting:
+        names = ", ".join(waiting)
+        warnings.warn(f"{names} in {path}: no trained model yet, left out", stacklevel=2)
+    return inside
 
 
 def why_not_resampled(ids: Sequence[str]) -> str | None:
@@ -162,7 +171,10 @@ def why_not_resampled(ids: Sequence[str]) -> str | None:
     videos = {video_of(sample_id) for sample_id in ids}
     if len(videos) > 1:
         return None
-    what = "one sample" if len(ids) == 1 else f"{len(ids)} samples of one video"
+
+    what = "one sample"
+    if len(ids) > 1:
+        what = f"{len(ids)} samples of one video"
     return f"the split has {what}, so all resamples of videos are alike"
 
 
@@ -199,20 +211,23 @@ def evaluate_run(
     extra = resolve_metrics(metrics, taken=OVERALL)
     run = Path(run)
     predictor = Predictor.load(run, device=device, thresholds=thresholds)
-    path = Path(data) if data is not None else trained_on(run)
+    path = trained_on(run) if data is None else Path(data)
     dataset = open_dataset(path)
     part = dataset[split]
     if not len(part):
         raise DataError(f"split {split!r} of {path} is empty", expected="at least one sample")
 
     names = predictor.label_names
-    labels = matching_labels(dataset, part, names)
-    probabilities = predictor.predict_proba(part)
-    by_mode = {
-        mode: evaluate(labels, probabilities, names, chosen.array(names), metrics=extra)
-        for mode, chosen in predictor.card.thresholds.items()
-    }
+    labels = matching_labels(dataset, part, names)  # (n, L)
+    probabilities = predictor.predict_proba(part)  # (n, L)
 
+    # the metrics under every kind of threshold
+    by_mode = {}
+    for mode, chosen in predictor.card.thresholds.items():
+        cuts = chosen.array(names)
+        by_mode[mode] = evaluate(labels, probabilities, names, cuts, metrics=extra)
+
+    # the intervals under the one asked for; the segments of a video are drawn together
     intervals = {}
     if resamples:
         groups = np.array([video_of(sample_id) for sample_id in part.ids])
@@ -228,7 +243,8 @@ def evaluate_run(
     notes = _state(run) + _notes(predictor.card, path, dataset, part, resampled=resamples > 0)
     if intervals:
         undefined = [metric.name for metric in extra if metric.name not in intervals]
-        notes += [f"no interval of {name}: some resample leaves it undefined" for name in undefined]
+        for name in undefined:
+            notes.append(f"no interval of {name}: some resample leaves it undefined")
 
     card = dataset.card
     result = RunEvaluation(
@@ -286,7 +302,9 @@ def _stored(result: RunEvaluation) -> RunEvaluation:
         table = write_predictions(result.run, result.split, predictions)
     except PermissionError as error:  # the model of a colleague, whose folder is read-only
         note = f"nothing is stored in {result.run}: {error.strerror}"
-        return replace(result, notes=[*result.notes, note])
+        notes = [*result.notes, note]
+        return replace(result, notes=notes)
+
     return replace(result, stored=(summary, table))
 
 
@@ -351,19 +369,31 @@ def _tables_of_several(
     results: Sequence[RunEvaluation], published: Published | None
 ) -> list[RenderableType]:
     first = results[0]
+    metrics = [result.metrics for result in results]
+
+    # folders of different systems may have the same name: then the whole path tells them apart
     names = [result.run.name for result in results]
     if len(set(names)) < len(names):
         names = [str(result.run) for result in results]
-    each = {name: result.metrics for name, result in zip(names, results, strict=True)}
-    summary = summarise_seeds([result.metrics for result in results])
+
+    each = dict(zip(names, metrics, strict=True))
+    summary = summarise_seeds(metrics)
     return [
-        comparison_table(each, title=f"Split {first.split}, thresholds {_plain(first.mode)}"),
+        comparison_table(
+            each,
+            title=f"Split {first.split}, thresholds {_plain(first.mode)}",
+        ),
         seeds_table(
             {f"{len(results)} runs": summary},
             title="Mean and standard deviation",
             published=published,
         ),
     ]
+
+
+def _six_digits(values: Float[np.ndarray, "n"]) -> list[float]:
+    """Return numbers as they come back from the text of a file."""
+    return [float(f"{value:.6f}") for value in values]
 
 
 def _plain(mode: ThresholdMode) -> str:

@@ -4,6 +4,7 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -37,16 +38,23 @@ def read_samples(
     if source.suffix.lower() == ".npz":
         sample = read_sample(source)
         if ids and sample.id not in ids:
-            raise DataError(f"no sample {ids[0]!r} in {source}", expected=repr(sample.id))
+            raise DataError(
+                f"no sample {ids[0]!r} in {source}",
+                expected=repr(sample.id),
+            )
         return [sample]
 
-    part = open_dataset(source)[split]
+    dataset = open_dataset(source)
+    part = dataset[split]
     if not len(part):
         raise DataError(f"split {split!r} of {source} is empty", expected="at least one sample")
+
+    # all samples, or those named, in the order in which they are named
     positions = list(range(len(part)))
     if ids:
         positions = [part.index_of(sample_id) for sample_id in ids]
-    return [part.sample(position) for position in positions[:limit]]
+    wanted = positions[:limit]
+    return [part.sample(position) for position in wanted]
 
 
 def read_sample(path: Path) -> Sample:
@@ -75,7 +83,9 @@ def read_sample(path: Path) -> Sample:
         ) from error
 
     if not arrays:
-        raise DataError(f"{path} holds {', '.join(names) or 'no arrays'}", expected=expected)
+        held = ", ".join(names) or "no arrays"
+        raise DataError(f"{path} holds {held}", expected=expected)
+
     columns = [name for name in names if name in {"id", "ids", "split"}]
     if columns:
         raise DataError(
@@ -145,18 +155,24 @@ def predict(
         DataError: there is no such data set, split or sample.
     """
     predictor = Predictor.load(model, device=device, thresholds=thresholds)
+
+    # samples may come from a file, or as they are
     if isinstance(source, str | Path):
-        samples = read_samples(Path(source), split=split, ids=ids, limit=limit)
+        path = Path(source)
+        samples = read_samples(path, split=split, ids=ids, limit=limit)
     else:
         samples = list(source)[:limit]
+
     return predict_samples(predictor, samples, explain=explain)
 
 
 def render_predictions(predictions: Sequence[Prediction]) -> RenderableType:
     """Return one table per sample: label, probability, decision, and the evidence for it."""
     tables = [_render(prediction) for prediction in predictions]
-    if not any(prediction.explanation for prediction in predictions):
+    explained = any(prediction.explanation for prediction in predictions)
+    if not explained:
         return Group(*tables)
+
     note = Text(
         "no visual ...: change of the label's log-odds without that modality.\n"
         "evidence: the modality it misses most, and there the steps it misses most.\n"
@@ -171,10 +187,14 @@ def _render(prediction: Prediction) -> RenderableType:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column(header[0], overflow="fold")
     for title in header[1:]:
+        # probabilities, and changes without a modality, are numbers
         is_number = title == "p" or title.startswith("no ")
-        table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
+        side: Literal["left", "right"] = "right" if is_number else "left"
+        table.add_column(title, justify=side, no_wrap=True)
+
     for row in rows:
-        table.add_row(*map(Text, row))
+        cells = [Text(cell) for cell in row]
+        table.add_row(*cells)
 
     held = ", ".join(prediction.labels) or "none of the labels"
     heading = Text.assemble((prediction.id, "bold"), f": {held}")

@@ -61,7 +61,8 @@ class Run:
             ModelError: there is no trained model, or its card is damaged.
         """
         folder = Path(path)
-        return cls(folder, read_model_card(find_model_folder(folder)))
+        card = read_model_card(find_model_folder(folder))
+        return cls(folder, card)
 
     # ------------------------------------------------------------------ what it is
 
@@ -95,14 +96,20 @@ class Run:
         Raises:
             ConfigError: ``config.json`` is damaged.
         """
-        if not (self.folder / CONFIG_FILE).is_file():
+        # a bare model folder has no such file
+        file = self.folder / CONFIG_FILE
+        if not file.is_file():
             return None
-        return read_run_config(self.folder).config
+
+        stored = read_run_config(self.folder)
+        return stored.config
 
     @property
     def seed(self) -> int | None:
         """The seed of the training; None for a bare model folder."""
-        return None if self.config is None else self.config.training.seed
+        if self.config is None:
+            return None
+        return self.config.training.seed
 
     @property
     def finished(self) -> bool:
@@ -112,7 +119,9 @@ class Run:
             ModelError: the checkpoint is damaged.
         """
         progress = read_progress(self.folder / "checkpoint")
-        return progress is None or progress.finished
+        if progress is None:
+            return True
+        return progress.finished
 
     @cached_property
     def history(self) -> list[EpochRecord]:
@@ -137,7 +146,9 @@ class Run:
         key = (device, thresholds)
         if key not in self._predictors:
             self._predictors[key] = Predictor.load(
-                self.folder, device=device, thresholds=thresholds
+                self.folder,
+                device=device,
+                thresholds=thresholds,
             )
         return self._predictors[key]
 
@@ -232,25 +243,32 @@ class Run:
             return None
         if evaluation is None or predictions is None:
             return None
+
         if not self._fit_together(evaluation, predictions):
             return None
+
         if dataset is not None:
             part = dataset[split]
             same_data = evaluation.data.get("fingerprint") == dataset.card.fingerprint
-            if not same_data or predictions.ids != tuple(part.ids):
-                return None
-            if not self._predicts(part, predictions, device):
+            same_samples = predictions.ids == tuple(part.ids)
+            if not same_data or not same_samples or not self._predicts(part, predictions, device):
                 return None
         return evaluation, predictions
 
     def _has_thresholds_of(self, evaluation: StoredEvaluation) -> bool:
         """Whether an evaluation used this model's thresholds, which another model has not."""
-        used = {}
-        for mode, metrics in evaluation.metrics.items():
-            used[mode] = {name: label.threshold for name, label in metrics.labels.items()}
+        thresholds = self.model.thresholds
+        if evaluation.thresholds not in thresholds:
+            return False
+        if evaluation.metrics.keys() != thresholds.keys():
+            return False
 
-        own = {mode: thresholds.values for mode, thresholds in self.model.thresholds.items()}
-        return used == own and evaluation.thresholds in own
+        # every mode, label by label
+        for mode, metrics in evaluation.metrics.items():
+            used = {name: label.threshold for name, label in metrics.labels.items()}
+            if used != thresholds[mode].values:
+                return False
+        return True
 
     def _fit_together(self, evaluation: StoredEvaluation, predictions: StoredPredictions) -> bool:
         """Whether stored metrics are those of the stored predictions."""
@@ -271,6 +289,8 @@ class Run:
     def _predicts(self, part: Split, predictions: StoredPredictions, device: str) -> bool:
         """Whether the model predicts some samples as stored."""
         predictor = self.predictor(device=device)
+
+        # samples at equal distances, of which the model can see something
         step = max(1, len(part) // SPOT_CHECKS)
         rows = []
         samples = []
@@ -282,27 +302,36 @@ class Run:
         if not samples:
             return False
 
-        found = predictor.predict(samples)
-        values = [[one.probabilities[name] for name in self.label_names] for one in found]
-        difference = np.abs(np.array(values) - predictions.probabilities[rows])
+        predicted = []
+        for prediction in predictor.predict(samples):
+            own = [prediction.probabilities[name] for name in self.label_names]
+            predicted.append(own)
+
+        stored = predictions.probabilities[rows]  # (rows, L)
+        difference = np.abs(np.array(predicted) - stored)
         return bool(difference.max() < SAME)
 
     # ------------------------------------------------------------------ how it is shown
 
     def __repr__(self) -> str:
-        parts = [str(self.folder), *(value for name, value in self._facts() if name != "folder")]
-        return f"Run({', '.join(parts)})"
+        values = [value for _, value in self._facts()]
+        return f"Run({', '.join(values)})"
 
     def _repr_html_(self) -> str:
         return html_table((), self._facts(), caption="Run")
 
     def _facts(self) -> Sequence[tuple[str, str]]:
         """What is shown of the run; damaged files show as such."""
-        facts = [("folder", str(self.folder)), ("system", self.title), ("data", self.data_name)]
+        facts = [
+            ("folder", str(self.folder)),
+            ("system", self.title),
+            ("data", self.data_name),
+        ]
         try:
             if self.seed is not None:
                 facts.append(("seed", f"seed {self.seed}"))
-            facts.append(("training", "finished" if self.finished else "not finished"))
+            state = "finished" if self.finished else "not finished"
+            facts.append(("training", state))
         except EmotailorError as error:
             facts.append(("damaged", error.found))
         return facts

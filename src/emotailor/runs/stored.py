@@ -168,14 +168,16 @@ def _read(file: Path, kind: type[StoredT]) -> StoredT | None:
 
 def write_predictions(folder: Path, split: str, predictions: StoredPredictions) -> Path:
     """Write the predictions of a run on a split into its folder; return the file."""
+    header = _header(predictions.label_names)
+    decided = predictions.decisions.astype(int)  # 0 and 1 in the file
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_header(predictions.label_names))
-    all_decisions = predictions.decisions.astype(int)
+    writer.writerow(header)
     for row, sample_id in enumerate(predictions.ids):
         labels = predictions.labels[row].tolist()
         probabilities = [f"{p:.6f}" for p in predictions.probabilities[row]]
-        decisions = all_decisions[row].tolist()
+        decisions = decided[row].tolist()
         writer.writerow([sample_id, *labels, *probabilities, *decisions])
 
     file = predictions_file(folder, split)
@@ -222,24 +224,32 @@ def _parse(file: Path, rows: list[list[str]]) -> StoredPredictions:
     names = tuple(header[1 + 2 * count :])
     if not names or header != _header(names):
         raise _damaged(file, "its header is not that of a table of predictions")
-    for number, row in enumerate(rows[1:], 2):
+
+    # the header is line 1
+    samples = rows[1:]
+    for number, row in enumerate(samples, 2):
         if len(row) != len(header):
             raise _damaged(file, f"line {number} has {len(row)} cells instead of {len(header)}")
 
-    cells = np.array([row[1:] for row in rows[1:]])
+    ids = tuple(row[0] for row in samples)
+    cells = np.array([row[1:] for row in samples])  # (n, 3 L), text
     labels, probabilities, decisions = np.split(cells, 3, axis=1)
+
     for values in (labels, decisions):
-        if not np.isin(values, ("0", "1")).all():
+        known = np.isin(values, ("0", "1"))
+        if not known.all():
             raise _damaged(file, "a label or a decision is neither 0 nor 1")
+
     try:
         numbers = probabilities.astype(np.float64)
     except ValueError as error:
         raise _damaged(file, str(error)) from error
-    if not ((numbers >= 0) & (numbers <= 1)).all():
+    inside = (numbers >= 0) & (numbers <= 1)  # false for NaN as well
+    if not inside.all():
         raise _damaged(file, "a probability is not in [0, 1]")
 
     return StoredPredictions(
-        ids=tuple(row[0] for row in rows[1:]),
+        ids=ids,
         label_names=names,
         labels=labels.astype(np.uint8),
         probabilities=numbers,

@@ -36,13 +36,21 @@ def parse_modalities(names: Sequence[str]) -> list[Modality]:
         known[m] = m
         known[m[0]] = m
 
-    unknown = [name for name in names if name.strip().lower() not in known]
+    found = []
+    unknown = []
+    for name in names:
+        modality = known.get(name.strip().lower())
+        if modality is None:
+            unknown.append(repr(name))
+        else:
+            found.append(modality)
+
     if unknown:
         raise ConfigError(
-            f"unknown modality {', '.join(map(repr, unknown))}",
+            f"unknown modality {', '.join(unknown)}",
             expected=f"some of {', '.join(MODALITIES)}, separated by commas",
         )
-    return [known[name.strip().lower()] for name in names]
+    return found
 
 
 def fixed_settings(
@@ -58,9 +66,11 @@ def fixed_settings(
     Raises:
         ConfigError: a modality is unknown.
     """
-    fixed: dict[str, Any] = {"data": {"path": str(data)}}
+    of_data: dict[str, Any] = {"path": str(data)}
     if modalities is not None:
-        fixed["data"]["modalities"] = parse_modalities(modalities)
+        of_data["modalities"] = parse_modalities(modalities)
+
+    fixed: dict[str, Any] = {"data": of_data}
     if device is not None:
         fixed["training"] = {"device": device}
     return fixed
@@ -151,8 +161,11 @@ def _run_folder(out: Path | None, name: str, seed: int, seeds: int) -> Path:
     """Return where a run goes; several runs have a folder of their own in a common one."""
     if out is None and seeds == 1:
         return Path("runs") / f"{name}-seed{seed}"
+
     common = Path("runs") / name if out is None else out
-    return common if seeds == 1 else common / f"seed{seed}"
+    if seeds == 1:
+        return common
+    return common / f"seed{seed}"
 
 
 def train_runs(runs: Sequence[PlannedRun], console: Console) -> None:
@@ -163,8 +176,10 @@ def train_runs(runs: Sequence[PlannedRun], console: Console) -> None:
     for number, run in enumerate(runs, 1):
         trainer = start(run.config, run.folder, ConsoleReporter(console))
         data = trainer.data
-        head = f"run {number} of {len(runs)}: " if len(runs) > 1 else ""
         modalities = ", ".join(data.dims)
+        head = ""
+        if len(runs) > 1:
+            head = f"run {number} of {len(runs)}: "
         _say(
             console,
             f"{head}{run.config.system} on {data.dataset.card.name} "
@@ -172,7 +187,8 @@ def train_runs(runs: Sequence[PlannedRun], console: Console) -> None:
             f"seed {run.config.training.seed} -> {run.folder}",
         )
 
-        best = trainer.train().best
+        trained = trainer.train()
+        best = trained.best
         valid = best.valid
         _say(
             console,

@@ -22,7 +22,7 @@ class Batch:
         values: modality -> (B, T, d); zeros where masked.
         masks: modality -> (B, T), True at real steps; a row without any is a missing modality.
         labels: (B, L), 0 or 1, or None where they are unknown.
-        ids: one per sample.
+        ids: id of each sample.
     """
 
     values: Mapping[Modality, Float[Tensor, "batch _ _"]]
@@ -53,7 +53,6 @@ class Batch:
         labels = self.labels
         if labels is not None:
             labels = change(labels)
-
         return replace(self, values=values, masks=masks, labels=labels)
 
 
@@ -157,7 +156,6 @@ def _longest(samples: Sequence[Sample], dims: Mapping[Modality, int]) -> dict[Mo
     longest = {}
     for m in dims:
         lengths = [len(sample.sequences.get(m, ())) for sample in samples]
-
         # a modality that all samples lack still has one step, which is masked
         longest[m] = max([1, *lengths])
     return longest
@@ -187,8 +185,8 @@ def epoch_batches(
     Args:
         lengths: (n,), steps of each sample.
         batch_size: samples per batch; one batch of the epoch may be smaller.
-        seed: of the run.
-        epoch: from 0.
+        seed: seed of the run.
+        epoch: number of the epoch, from 0.
     """
     # another order every epoch, and the same one when a run is resumed
     rng = np.random.default_rng([seed, epoch])
@@ -198,7 +196,8 @@ def epoch_batches(
     pool = POOL_BATCHES * batch_size
     found = []
     for start in range(0, len(order), pool):
-        part = order[start : start + pool]
+        end = start + pool
+        part = order[start:end]
         by_length = np.argsort(lengths[part], kind="stable")
         ordered = part[by_length]
         found += _cut(ordered, batch_size)
@@ -222,8 +221,7 @@ def split_by_steps(
     Args:
         lengths: (n,), steps of each sample, at least 1.
         limit: about how many padded steps a part may have; a longer sample is a part by itself.
-        multiple: of how many the number of parts is to be a multiple, where there are samples
-            enough.
+        multiple: the number of parts is a multiple of this, where there are enough samples.
 
     Returns:
         Positions per part; together every position once.
@@ -272,7 +270,6 @@ def batches(
     """Yield batches of a split in ``order`` (default: as stored); the last may be smaller."""
     if order is None:
         order = np.arange(len(split))
-
     positions = np.asarray(order)
     for part in _cut(positions, batch_size):
         samples = [split.sample(int(index)) for index in part]

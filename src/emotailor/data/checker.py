@@ -22,8 +22,8 @@ class SampleChecker:
     """Checks samples against what a data set declares, and repairs non-finite values.
 
     Args:
-        name: of the data set, for messages.
-        label_names: of the label columns; distinct.
+        name: name of the data set, for messages.
+        label_names: names of the label columns; distinct.
         dims: feature width per modality.
         aligned: whether all modalities of a sample must have the same number of steps.
     """
@@ -135,12 +135,13 @@ class SampleChecker:
         return sequences
 
     def _sequence(self, where: str, modality: Modality, array: Any) -> Float32[np.ndarray, "_ _"]:
-        values = np.asarray(array)
         dim = self.dims[modality]
+        values = np.asarray(array)
         numeric = values.dtype.kind in "fiub"
         if not numeric or values.ndim != 2 or values.shape[1] != dim:
+            found = f"{values.dtype} of shape {values.shape}"
             raise DataError(
-                f"{where}: {modality} is {values.dtype} of shape {values.shape}",
+                f"{where}: {modality} is {found}",
                 expected=f"numbers of shape (steps, {dim})",
             )
 
@@ -148,10 +149,13 @@ class SampleChecker:
             values = values.astype(np.float32)
 
         # one such value would make a loss NaN
-        bad = ~np.isfinite(values)  # (steps, dim)
-        if bad.any():
-            self._count(modality, bad)
-            values[bad] = 0
+        finite = np.isfinite(values)  # (steps, dim)
+        if finite.all():
+            return values
+
+        bad = ~finite
+        self._count(modality, bad)
+        values[bad] = 0
         return values
 
     def _count(self, modality: Modality, bad: Bool[np.ndarray, "steps dim"]) -> None:
@@ -181,7 +185,8 @@ class SampleChecker:
 
             total = sum(counts.values())
             samples = self.nonfinite_samples[modality]
-            lines.append(
+            line = (
                 f"{modality}: {total} non-finite values in {samples} samples replaced by 0: {shown}"
             )
+            lines.append(line)
         return lines

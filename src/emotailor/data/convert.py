@@ -56,9 +56,9 @@ def convert(
         format: name of a format (see ``emotailor.data.readers``), a reader of one's own as
             ``package.module:name`` or ``path/to/file.py:name``, or the function itself; found out
             by default.
-        name: of the data set; by default that of the source.
+        name: name of the data set; by default that of the source.
         labels: file with emotion labels, for formats that lack them.
-        label_names: of the label columns, or which columns to take.
+        label_names: names of the label columns, or which columns to take.
         label_threshold: a label holds where its value is beyond this.
         label_rule: ``>`` or ``>=``: whether the threshold itself counts.
         folds: file that says which video is in which split (``.csd`` alone).

@@ -80,9 +80,9 @@ class Split:
 
     Attributes:
         name: ``train``, ``valid``, ``test`` or any other.
-        ids: one per sample.
+        ids: id of each sample.
         labels: (n, labels), 0 or 1.
-        shards: where the sequences lie.
+        shards: parts of the split, in which the sequences lie.
     """
 
     name: str

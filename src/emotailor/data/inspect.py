@@ -113,7 +113,6 @@ def inspect_dataset(dataset: EmotionDataset) -> DatasetReport:
 def _modality(dim: int, per_split: Sequence[Int64[np.ndarray, "_"]]) -> ModalityReport:
     empty = np.zeros(0, np.int64)
     lengths = np.concatenate([empty, *per_split])
-
     # the paper's lengths are of those that have the modality
     present = lengths[lengths > 0]
     absent = len(lengths) - len(present)

@@ -33,13 +33,14 @@ def _span_of_length(values: Float32[np.ndarray, "steps dim"], length: int) -> sl
     """Return where ``length`` real steps lie: in front, unless the padding is evidently there."""
     # a real step may be all zero, so the padding shows only by what lies beside it
     real = nonzero_steps(values)
-    first = len(values) - length
+    total = len(values)
+    first = total - length
     behind = real[length:]
     in_front = real[:first]
 
     padded_in_front = behind.any() and not in_front.any()
     if padded_in_front:
-        return slice(first, len(values))
+        return slice(first, total)
     return slice(0, length)
 
 

@@ -89,8 +89,8 @@ class DatasetWriter:
 
     Args:
         path: folder to create.
-        name: of the data set.
-        label_names: of the label columns.
+        name: name of the data set.
+        label_names: names of the label columns.
         dims: feature width per modality.
         aligned: whether all modalities of a sample have the same steps.
         provenance: where the data come from (any JSON).
@@ -134,7 +134,6 @@ class DatasetWriter:
         none = np.zeros(len(label_names), np.int64)
         self._shards: defaultdict[str, list[FileCard]] = defaultdict(list)
         self._label_sums: defaultdict[str, np.ndarray] = defaultdict(none.copy)
-
         self._moments = {m: _Moments(dim) for m, dim in self._checker.dims.items()}
         self._attachments: list[FileCard] = []
         self._notes: list[str] = []
@@ -190,7 +189,6 @@ class DatasetWriter:
         """Write what is pending of a split as its next shard."""
         samples = self._pending.pop(split, [])
         self._pending_bytes[split] = 0
-
         tensors = self._tensors(samples)
         labels = tensors["labels"]
         self._label_sums[split] += labels.sum(0, dtype=np.int64)
@@ -451,7 +449,6 @@ def _wrong_offsets(key: str, offsets: np.ndarray, total: int) -> str | None:
     """Say why offsets do not run from 0 to ``total``; None where they do."""
     if not len(offsets) or offsets[0] != 0:
         return f"{key} does not begin with 0"
-
     last = offsets[-1]
     if last != total:
         return f"{key} ends with {last}, expected {total}"

@@ -151,7 +151,9 @@ def mosei_statistics() -> MoseiStatistics:
     words = np.array(fitted["word_counts"], np.float64)
 
     # from counts to probabilities
-    return MoseiStatistics(label_sets / label_sets.sum(), words / words.sum())
+    label_sets /= label_sets.sum()
+    words /= words.sum()
+    return MoseiStatistics(label_sets, words)
 
 
 def _members(codes: Int64[np.ndarray, "n"]) -> UInt8[np.ndarray, "n 6"]:
@@ -214,7 +216,6 @@ def _plan(config: SyntheticConfig, split: str) -> _Plan:
     rows = np.arange(len(words))
     kept = of_missing.argmax(1)
     missing[rows, kept] = False
-
     windows = _windows(config.window, of_start, words, steps, delays)
     return _Plan(labels, words, steps, delays, missing, windows)
 
@@ -246,11 +247,11 @@ def _windows(
     """Place the window of each label, and translate it into the steps of each modality.
 
     Args:
-        share: of the utterance that a window takes.
+        share: share of the utterance that a window takes.
         uniform: draws in [0, 1) for the place of each window.
-        words: of each utterance.
-        steps: of each modality.
-        delays: of each modality, in words.
+        words: number of words of each utterance.
+        steps: number of steps of each modality.
+        delays: delay of each modality, in words.
     """
     # in words: a window lies anywhere in the utterance
     width = np.rint(share * words)
@@ -268,7 +269,6 @@ def _windows(
     length = np.maximum(1, length)  # (n, 1, modalities)
     begin = np.rint(begin * per_word)
     begin = np.clip(begin, 0, steps - length)
-
     end = begin + length
     windows = np.stack([begin, end], axis=-1)
     return windows.astype(np.int64)
@@ -283,7 +283,8 @@ def _mixing(config: SyntheticConfig) -> dict[Modality, Float32[np.ndarray, "_ _"
     rng = np.random.default_rng([config.seed, _WORLD])
     mixing = {}
     for m, dim in config.dims.items():
-        factors = SHARED_FACTORS + PRIVATE_FACTORS + carried[m]
+        factors = SHARED_FACTORS + PRIVATE_FACTORS
+        factors += carried[m]
 
         # rows of about length 1, whatever the width
         normal = rng.standard_normal((factors, dim))
@@ -405,7 +406,9 @@ def generate(config: SyntheticConfig) -> tuple[dict[str, SyntheticSplit], Plante
     readout = {}
     for column, m in enumerate(MODALITIES):
         readout[m] = _readout(mixing[m], column)
-    return splits, PlantedTruth(_CARRIED, readout, windows)
+
+    truth = PlantedTruth(_CARRIED, readout, windows)
+    return splits, truth
 
 
 def _readout(mixing: Float32[np.ndarray, "factors dim"], column: int) -> Float32[np.ndarray, "_ 6"]:
@@ -418,10 +421,13 @@ def _readout(mixing: Float32[np.ndarray, "factors dim"], column: int) -> Float32
     # what was mixed in is read out by the inverse of the map
     inverse = np.linalg.pinv(mixing.astype(np.float64))
     inverse = inverse.astype(np.float32)  # (dim, factors)
-    of_evidence = inverse[:, SHARED_FACTORS + PRIVATE_FACTORS :]  # (dim, labels carried)
+
+    # evidence comes behind the factors that say nothing of the labels
+    begin = SHARED_FACTORS + PRIVATE_FACTORS
+    of_evidence = inverse[:, begin:]  # (dim, labels carried)
 
     # zero for the labels that the modality does not carry
-    dim = mixing.shape[1]
+    dim = len(inverse)
     readout = np.zeros((dim, len(EMOTIONS)), np.float32)
     carried = _CARRIED[:, column]
     readout[:, carried] = of_evidence
@@ -545,5 +551,4 @@ def planted_evidence(split: Split, truth: PlantedTruth) -> Float[np.ndarray, "n 
                 window = projected[begin:end, label]
                 total[i, label] += window.mean()
                 count[i, label] += 1
-
     return total / np.maximum(count, 1)

@@ -207,7 +207,6 @@ class _Validator:
         known = {"labels", "ids.bytes", "ids.offsets"}
         for m in self.card.dims:
             known |= {f"{m}.values", f"{m}.offsets"}
-
         unknown = sorted(set(tensors) - known)
         if unknown:
             self.warn(f"arrays of no known use: {_some(unknown)}", where, "ignore them, or remake")
@@ -224,12 +223,15 @@ class _Validator:
 
         # the ids lie end to end
         data = raw.tobytes()
-        encoded = [data[begin:end] for begin, end in pairwise(offsets.tolist())]
-        try:
-            return [text.decode() for text in encoded]
-        except UnicodeDecodeError:
-            self.error("its sample ids are not UTF-8", where, REMAKE)
-            return None
+        ids = []
+        for begin, end in pairwise(offsets.tolist()):
+            text = data[begin:end]
+            try:
+                ids.append(text.decode())
+            except UnicodeDecodeError:
+                self.error("its sample ids are not UTF-8", where, REMAKE)
+                return None
+        return ids
 
     def _labels(self, tensors: Mapping[str, np.ndarray], where: str, split: str, size: int) -> None:
         labels = tensors.get("labels")
@@ -454,13 +456,15 @@ class _Validator:
         for m, seen in self.features.items():
             same = seen.low == seen.high  # (dim,)
             constant = np.nonzero(same)[0].tolist()
-            if constant:
-                found = f"{len(constant)} of {self.card.dims[m]} features are constant"
-                self.warn(
-                    f"{found}: {_some(constant)}",
-                    m,
-                    "harmless; check the extraction if you expected them to vary",
-                )
+            if not constant:
+                continue
+
+            total = self.card.dims[m]
+            self.warn(
+                f"{len(constant)} of {total} features are constant: {_some(constant)}",
+                m,
+                "harmless; check the extraction if you expected them to vary",
+            )
 
     def _statistics(self) -> None:
         if self.card.statistics is None:
@@ -495,14 +499,14 @@ class _Validator:
                 )
 
     def _unknown_files(self) -> None:
-        files = [*self.card.attachments]
-        if self.card.statistics is not None:
-            files.append(self.card.statistics)
-        for split in self.card.splits.values():
-            files += split.shards
-
         known = {CARD_FILE}
-        known.update(card.file for card in files)
+        for attachment in self.card.attachments:
+            known.add(attachment.file)
+        if self.card.statistics is not None:
+            known.add(self.card.statistics.file)
+        for split in self.card.splits.values():
+            known.update(shard.file for shard in split.shards)
+
         present = {path.name for path in self.folder.iterdir()}
         unknown = sorted(present - known)
         if unknown:
@@ -524,7 +528,6 @@ def _differing(
     off_mean = np.abs(mean - seen.mean)
     off_std = np.abs(std - seen.std)
     off = np.maximum(off_mean, off_std) / spread
-
     right = off <= TOLERANCE  # NaN is wrong too
     return np.nonzero(~right)[0].tolist()
 
@@ -543,7 +546,9 @@ def _which(rows: np.ndarray, ids: list[str] | None) -> str:
 
 
 def _offsets_fit(offsets: np.ndarray, total: int) -> bool:
-    if offsets.dtype != np.int64 or offsets.ndim != 1 or not len(offsets):
+    if offsets.dtype != np.int64 or offsets.ndim != 1:
+        return False
+    if not len(offsets):
         return False
     if offsets[0] != 0 or offsets[-1] != total:
         return False
@@ -582,6 +587,5 @@ def validate_dataset(path: str | Path, *, deep: bool = True) -> list[Problem]:
     except DataError as error:
         fix = error.fix or REMAKE
         return [Problem("error", error.found, CARD_FILE, fix)]
-
     validator = _Validator(folder, card, deep=deep)
     return validator.run()

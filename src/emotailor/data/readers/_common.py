@@ -91,7 +91,7 @@ class Reading:
     """An opened source.
 
     Attributes:
-        label_names: of the label columns of ``samples``, as the source names them.
+        label_names: names of the label columns of ``samples``, as the source names them.
         dims: feature width per modality.
         aligned: whether all modalities of a sample share their steps.
         samples: (split, sample) one by one; to be gone through once. A sample may turn out to have
@@ -451,7 +451,7 @@ def splits_of(content: Any, path: Path, keys: Sequence[str]) -> dict[str, dict[s
 
     Args:
         content: what was unpickled.
-        path: of the file, for messages.
+        path: path of the file, for messages.
         keys: what each split must have.
 
     Raises:

@@ -23,9 +23,9 @@ class Csd:
     """An opened ``.csd`` file; a context manager.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         root: name of its one top-level group, such as ``COVAREP``.
-        keys: of its entries: videos, or segments ``video[k]``.
+        keys: names of its entries: videos, or segments ``video[k]``.
 
     Raises:
         DataError: the file is missing or damaged, or not laid out as a .csd file.
@@ -162,6 +162,5 @@ class Csd:
         # not every file is in order of time
         in_time = np.argsort(start[rows], kind="stable")
         kept = rows[in_time]
-
         values = features[kept].astype(np.float64)  # (kept, dim)
         return values, spans[kept], kept

@@ -75,7 +75,6 @@ def _place(error: Exception, format_: Format) -> str:
     file = source_file(format_)
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == file]
-
     # the innermost of its lines
     return f" at line {lines[-1]} of {file}" if lines else ""
 
@@ -111,7 +110,6 @@ def _check(reading: Any, name: str) -> None:
     names = reading.label_names
     if isinstance(names, str) or not _all_text(names):
         raise _wrong(name, f"has the label names {names!r}", "strings, one a label")
-
     if not isinstance(reading.dims, Mapping):
         raise _wrong(name, f"has the dims {reading.dims!r}", "a width for each modality")
 

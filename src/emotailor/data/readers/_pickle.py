@@ -236,7 +236,7 @@ class _Unpickler(pickle._Unpickler):
 
     Args:
         file: positioned at a pickle.
-        path: of the file, for messages; nothing in it can be larger than it.
+        path: path of the file, for messages; nothing in it can be larger than it.
         unknown: collects the names of unknown globals; None to refuse them.
         read_storage: (key, dtype, count) -> the numbers of a torch storage.
     """
@@ -317,7 +317,6 @@ def load_pickle(path: Path) -> Any:
     with unreadable(path, _PICKLE), path.open("rb") as file:
         unpickler = _Unpickler(file, path)
         content = unpickler.load()
-
     refuse_deep_nesting(content, path)
     return content
 
@@ -346,7 +345,6 @@ def refuse_deep_nesting(content: Any, path: Path) -> None:
             # one that holds itself ends here too
             if level >= MAX_DEPTH:
                 raise _too_deep(path)
-
             children = value.values() if isinstance(value, dict) else value
             inner = [height(child, level + 1) for child in children]
             heights[key] = 1 + max(inner, default=0)
@@ -397,7 +395,6 @@ def _load_zip(path: Path, unknown: set[str]) -> Any:
             inside = info.filename.split("/", 1)[-1]
             if inside == "data.pkl":
                 pickles.append(info.filename)
-
         if not pickles or packed:
             raise DataError(
                 f"{path} is a zip file, but not one that torch.save writes",
@@ -456,7 +453,6 @@ def _fill(values: np.ndarray, file: BufferedIOBase, path: Path) -> None:
     with unreadable(path, _TORCH):
         head = file.read(8)
         data = file.read(values.nbytes)
-
     count = int.from_bytes(head, "little")
     wanted = len(values)
     if count != wanted or len(data) != values.nbytes:

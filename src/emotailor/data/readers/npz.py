@@ -79,7 +79,6 @@ def read_npz(path: Path, options: ConvertOptions) -> Reading:
 
     # padded together, whatever the split
     padded = Padded(path, {"all": blocks}, {"all": rows}, options.align)
-
     outside = splits.count(None)
     if outside:
         notes.append(f"{outside} samples are in no split and were dropped")

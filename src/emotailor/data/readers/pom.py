@@ -40,7 +40,6 @@ def read_pom(path: Path, options: ConvertOptions) -> Reading:
         raise DataError(
             f"{path} is not a folder", expected="the folder with video_train.h5, y_train.h5, ..."
         )
-
     ratings, rated_in = _ratings(path)
     counts = {split: len(rated) for split, rated in ratings.items()}
 

@@ -41,7 +41,6 @@ def read_tailor(path: Path, options: ConvertOptions) -> Reading:
     content, unknown = load_torch(path)
     splits = splits_of(content, path, (*_KEYS.values(), "tgt"))
     names = options.label_names or CLASSES
-
     labels = {}
     counts = {}
     for split, of_split in splits.items():

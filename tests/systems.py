@@ -28,7 +28,7 @@ def label_statistics(samples: list[Sample]) -> LabelStatistics:
 
 def tiny_model(
     name: str, dims: dict[Modality, int] | None = None, *, seed: int = 0, **changes: Any
-) -> EmotionModel:
+) -> Any:
     """A small model of a system, prepared with the labels of random samples, in evaluation mode."""
     torch.manual_seed(seed)
     config = find_system(name).config.parse({**TINY[name], **changes})

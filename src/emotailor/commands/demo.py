@@ -76,9 +76,12 @@ def regression_scores(dataset: EmotionDataset, strength: float) -> Scores:
     """Return probabilities of binary relevance on the validation and on the test split."""
     dims = dataset.dims
     aligned = dataset.aligned
-    config = BinaryRelevanceConfig(C=strength)
-    model = BinaryRelevance(config, dims, len(dataset.label_names))
-    model.fit(batches(dataset["train"], dims, batch_size=64, aligned=aligned))
+    labels = len(dataset.label_names)
+    model = BinaryRelevance(BinaryRelevanceConfig(C=strength), dims, labels)
+    training = batches(dataset["train"], dims, batch_size=64, aligned=aligned)
+    model.fit(training)
+
+    # the model standardizes by itself
     scores = [
         predict_probabilities(model, dataset[name], dims, aligned=aligned, standardizer=None)
         for name in ("valid", "test")
@@ -89,11 +92,14 @@ def regression_scores(dataset: EmotionDataset, strength: float) -> Scores:
 def baselines(data: Path, names: tuple[str, ...]) -> dict[str, Metrics]:
     """Return test metrics of trivial systems; strength and threshold are chosen on validation."""
     dataset = open_dataset(data)
+
+    # the same probabilities for every sample
     frequency = LabelFrequency().fit(dataset["train"], names)
     of_frequencies = (
         frequency.predict_proba(dataset["valid"]),
         frequency.predict_proba(dataset["test"]),
     )
+
     of_regressions = [regression_scores(dataset, strength) for strength in STRENGTHS]
     return {
         "label frequencies": _best_on_validation(dataset, [of_frequencies], names),
@@ -105,15 +111,20 @@ def _best_on_validation(
     dataset: EmotionDataset, candidates: Sequence[Scores], names: tuple[str, ...]
 ) -> Metrics:
     """Return the test metrics of the candidate that is best on validation."""
-    valid = dataset["valid"].labels
+    valid = dataset["valid"].labels  # (n, L)
     test = dataset["test"].labels
-    reached = []
+    best: Metrics | None = None
+    best_score = -1.0
     for on_valid, on_test in candidates:
-        tuned = Thresholds.choose("tuned", valid, on_valid, names).array(names)
-        score = evaluate(valid, on_valid, names, tuned).micro_f1
-        reached.append((score, evaluate(test, on_test, names, tuned)))
-    _, metrics = max(reached, key=lambda one: one[0])  # of equals the first
-    return metrics
+        tuned = Thresholds.choose("tuned", valid, on_valid, names)
+        cuts = tuned.array(names)
+        score = evaluate(valid, on_valid, names, cuts).micro_f1
+        if score > best_score:  # of equals the first
+            best_score = score
+            best = evaluate(test, on_test, names, cuts)
+
+    assert best is not None
+    return best
 
 
 @dataclass(frozen=True)
@@ -135,12 +146,20 @@ class _Plan:
 
 def _plan(folder: Path, *, quick: bool) -> _Plan:
     if not quick:
-        config = SyntheticConfig(train=2400, valid=400)
-        return _Plan(folder / "data", folder / "run", config, TRAINING)
-    config = SyntheticConfig(train=160, valid=60, test=60)
-    training = {**TRAINING, "epochs": 2}
+        return _Plan(
+            data=folder / "data",
+            run=folder / "run",
+            synthetic=SyntheticConfig(train=2400, valid=400),
+            training=TRAINING,
+        )
+
     # names of their own: both demos fit into one folder
-    return _Plan(folder / "quick-data", folder / "quick-run", config, training)
+    return _Plan(
+        data=folder / "quick-data",
+        run=folder / "quick-run",
+        synthetic=SyntheticConfig(train=160, valid=60, test=60),
+        training={**TRAINING, "epochs": 2},
+    )
 
 
 def run_demo(folder: Path, console: Console, *, quick: bool = False) -> None:
@@ -155,30 +174,34 @@ def run_demo(folder: Path, console: Console, *, quick: bool = False) -> None:
     console.rule("1. Data with CMU-MOSEI's label statistics and a planted truth")
     demo_data(plan.data, plan.synthetic)
     dataset = open_dataset(plan.data)
-    console.print(render(inspect_dataset(dataset)))
+    report = inspect_dataset(dataset)
+    console.print(render(report))
 
-    config = RunConfig.build(
-        {"data": {"path": str(plan.data)}, "model": MODEL, "training": plan.training}
-    )
+    data = {"path": str(plan.data)}
+    config = RunConfig.build({"data": data, "model": MODEL, "training": plan.training})
     title = find_system(config.system).title
     console.rule(f"2. Training a small {title}")
     train_runs([PlannedRun(config, plan.run)], console)
 
     console.rule("3. Test, beside trivial baselines")
     result = evaluate_run(plan.run)
-    systems = {**baselines(plan.data, dataset.label_names), title: result.metrics}
+    systems = baselines(plan.data, dataset.label_names)
+    systems[title] = result.metrics
     console.print(comparison_table(systems, title="Test split, thresholds tuned on validation"))
     console.print(metrics_table(result.metrics, result.intervals, title=title))
 
     console.rule("4. Three predictions, and the evidence for them")
     test = dataset["test"]
-    samples = [test.sample(i) for i in range(min(3, len(test)))]
-    predictions = Predictor.load(plan.run).predict(samples, explain=True)
+    count = min(3, len(test))
+    samples = [test.sample(i) for i in range(count)]
+    predictor = Predictor.load(plan.run)
+    predictions = predictor.predict(samples, explain=True)
     console.print(render_predictions(predictions))
     for sample in samples:
         truth = _true_labels(sample, dataset.label_names)
         console.print(f"truth of {sample.id}: {truth}", highlight=False, markup=False)
 
+    # commands to copy: not wrapped, not coloured
     console.rule("Done")
     console.print(_what_next(plan), highlight=False, soft_wrap=True, markup=False)
 

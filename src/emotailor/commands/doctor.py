@@ -23,11 +23,15 @@ def matmul_rate(dtype: torch.dtype, device: str, size: int = 1024, repeats: int 
     for _ in range(repeats + 1):
         started = time.perf_counter()
         product = matrix @ matrix
-        product.flatten()[0].item()  # waits for the device
-        seconds.append(time.perf_counter() - started)
+        product[0, 0].item()  # waits for the device
+        ended = time.perf_counter()
+        seconds.append(ended - started)
 
-    measured = sorted(seconds[1:])  # the first one includes the start of the library
+    # the first one includes the start of the library
+    measured = sorted(seconds[1:])
     median = measured[repeats // 2]
+
+    # each of size**2 numbers takes size products and sums
     operations = 2 * size**3
     return operations / median / 1e9
 
@@ -37,7 +41,8 @@ def examine() -> tuple[bool, Table]:
     table = Table(title=f"emotailor {__version__}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
-    table.add_row("Python", f"{platform.python_version()} on {platform.platform()}")
+    python = platform.python_version()
+    table.add_row("Python", f"{python} on {platform.platform()}")
 
     healthy = True
     for package in NEEDED:
@@ -47,25 +52,35 @@ def examine() -> tuple[bool, Table]:
             healthy = False
             table.add_row(package, "[red]missing[/red]: pip install emotailor")
 
-    table.add_row("CPU", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads for torch")
+    threads = torch.get_num_threads()
+    table.add_row("CPU", f"{os.cpu_count()} cores, {threads} threads for torch")
+
     accelerators = _accelerators()
     gpus = ", ".join(accelerators.values())
     table.add_row("GPU", gpus or "none; training runs on the CPU")
     for device in ("cpu", *accelerators):
         table.add_row(f"matrix product on {device}", _speed(device))
 
-    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    disk = shutil.disk_usage(Path.cwd())
+    free = disk.free / 2**30
     table.add_row("free disk here", f"{free:.1f} GiB")
-    has_pytest = importlib.util.find_spec("pytest") is not None
-    table.add_row("test tools", "installed" if has_pytest else "not installed (extra: dev)")
+
+    # tests need more than the package
+    tools = "installed"
+    if importlib.util.find_spec("pytest") is None:
+        tools = "not installed (extra: dev)"
+    table.add_row("test tools", tools)
     return healthy, table
 
 
 def _accelerators() -> dict[str, str]:
     """Return the devices beside the CPU, and what they are called."""
     if torch.cuda.is_available():
-        count = torch.cuda.device_count()
-        return {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(count)}
+        found = {}
+        for i in range(torch.cuda.device_count()):
+            found[f"cuda:{i}"] = torch.cuda.get_device_name(i)
+        return found
+
     if torch.backends.mps.is_available():
         return {"mps": "Apple (mps)"}
     return {}

@@ -95,12 +95,16 @@ def field_comments(config: type[Config]) -> dict[str, str]:
     one, or where the source is not there, it has the empty string.
     """
     found = dict.fromkeys(config.model_fields, "")
+
+    # the class itself comes last: its comment on a field replaces an inherited one
     for parent in reversed(config.__mro__):
         is_config = issubclass(parent, Config) and parent is not Config
         if not is_config:
             continue
-        own = _own_comments(parent)
-        found |= {field: text for field, text in own.items() if field in found}
+
+        for field, text in _own_comments(parent).items():
+            if field in found:
+                found[field] = text
     return found
 
 
@@ -108,32 +112,52 @@ def _own_comments(config: type) -> dict[str, str]:
     """Return the comments beside the fields that a class itself defines; none without source."""
     try:
         source = textwrap.dedent(inspect.getsource(config))
-        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+        beside, alone = _comments_by_line(source)
         (tree,) = ast.parse(source).body
     except (OSError, TypeError, ValueError, SyntaxError, tokenize.TokenError):
         return {}
     if not isinstance(tree, ast.ClassDef):
         return {}
 
-    by_line = {}
-    alone = set()  # lines that hold nothing but a comment
-    for token in tokens:
-        if token.type != tokenize.COMMENT or token.string in _FOR_TOOLS:
-            continue
-        by_line[token.start[0]] = token.string.lstrip("# ")
-        if token.line.lstrip().startswith("#"):
-            alone.add(token.start[0])
-
+    by_line = {**beside, **alone}
     found = {}
     for node in tree.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            first = node.lineno
-            while first - 1 in alone:
-                first -= 1
-            last = node.end_lineno or node.lineno
-            comments = [by_line[line] for line in range(first, last + 1) if line in by_line]
-            found[node.target.id] = " ".join(comments)
+        # a field: a name with a type
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+
+        # with the comments directly above it
+        first = node.lineno
+        while first - 1 in alone:
+            first -= 1
+        last = node.end_lineno or node.lineno
+
+        lines = range(first, last + 1)
+        comments = [by_line[line] for line in lines if line in by_line]
+        found[node.target.id] = " ".join(comments)
     return found
+
+
+def _comments_by_line(source: str) -> tuple[dict[int, str], dict[int, str]]:
+    """Return the comments beside code, and those on lines of their own; a syntax tree has none.
+
+    Raises:
+        SyntaxError, tokenize.TokenError: the source is not whole.
+    """
+    reader = io.StringIO(source)
+    beside = {}
+    alone = {}
+    for token in tokenize.generate_tokens(reader.readline):
+        if token.type != tokenize.COMMENT or token.string in _FOR_TOOLS:
+            continue
+
+        line, _ = token.start
+        text = token.string.lstrip("# ")
+        if token.line.lstrip().startswith("#"):
+            alone[line] = text
+        else:
+            beside[line] = text
+    return beside, alone
 
 
 # ---------------------------------------------------------------------- the list
@@ -158,6 +182,7 @@ def list_models() -> Table:
     table = Table(title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("name", "title", "published in", "modalities", "kind"):
         table.add_column(column, overflow="fold")
+
     for name in available_models():
         try:
             row = find_system(name)
@@ -165,8 +190,13 @@ def list_models() -> Table:
         except ConfigError as error:  # an installed package that is damaged: the others are shown
             table.add_row(Text(name), Text(error.found), "", "", "")
             continue
-        modalities = ", ".join(row.modalities)
-        table.add_row(Text(row.name), Text(row.title), Text(venue(row)), modalities, kind)
+        table.add_row(
+            Text(row.name),
+            Text(row.title),
+            Text(venue(row)),
+            ", ".join(row.modalities),
+            kind,
+        )
     return table
 
 
@@ -214,7 +244,17 @@ def describe(name: str, data: Path | None = None) -> Card:
     sizes = _sizes(data)
     dims = row.choose(sizes.dims, None)
     aligned = sizes.dataset is None or sizes.dataset.aligned
-    models = {preset: _untrained(row, preset, dims, sizes) for preset in PRESETS}
+
+    # what may differ between the presets
+    parameters = {}
+    losses = {}
+    training = {}
+    for preset in PRESETS:
+        model = _untrained(row, preset, dims, sizes)
+        parameters[preset] = _count(model)
+        losses[preset] = dict(model.loss_weights)
+        training[preset] = recipe(name, preset, aligned=aligned)
+
     return Card(
         row=row,
         kind=kind_of(row),
@@ -222,9 +262,9 @@ def describe(name: str, data: Path | None = None) -> Card:
         data=sizes.name,
         dims=dims,
         labels=sizes.labels,
-        parameters={preset: _count(model) for preset, model in models.items()},
-        losses={preset: dict(model.loss_weights) for preset, model in models.items()},
-        training={preset: recipe(name, preset, aligned=aligned) for preset in PRESETS},
+        parameters=parameters,
+        losses=losses,
+        training=training,
         settings=_settings_of(row),
     )
 
@@ -263,33 +303,46 @@ def _settings_of(row: System) -> tuple[Setting, ...]:
 
 def render_card(card: Card) -> RenderableType:
     """Return a card for the terminal."""
+    row = card.row
+    heading = Text(f"{row.title} ({card.kind})", style="bold")
+    lines: list[RenderableType] = [heading]
+    if row.paper:
+        lines.append(Text(row.paper))
+    lines.append(Text())
+
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, text in _facts(card).items():
         facts.add_row(name, Text(text))
 
-    row = card.row
-    lines: list[RenderableType] = [Text(f"{row.title} ({card.kind})", style="bold")]
-    if row.paper:
-        lines.append(Text(row.paper))
-    return Group(*lines, Text(), facts, _recipe(card), _settings(card))
+    lines.append(facts)
+    lines.append(_recipe(card))
+    lines.append(_settings(card))
+    return Group(*lines)
 
 
 def _facts(card: Card) -> dict[str, str]:
     row = card.row
+    facts = {"takes": _takes(card)}
+
+    # sizes depend on the widths of a data set
     widths = ", ".join(f"{m} {width}" for m, width in card.dims.items())
-    losses = {preset: shown(weights) for preset, weights in card.losses.items()}
-    facts = {
-        "takes": _takes(card),
-        "parameters": f"{_size(card)}\nfor {card.data}: {widths}; {card.labels} labels",
-        "losses": _both(losses["paper"], losses["authors"]),
-    }
+    sizes = f"for {card.data}: {widths}; {card.labels} labels"
+    facts["parameters"] = f"{_size(card)}\n{sizes}"
+
+    paper = shown(card.losses["paper"])
+    authors = shown(card.losses["authors"])
+    facts["losses"] = _both(paper, authors)
+
     if row.published:
         facts["published"] = "\n".join(_published(row))
     if row.variants:
         facts["variants"] = ", ".join(row.variants)
-    facts["train"] = f"emotailor train --model {row.code or row.name} --data DATA"
+
+    # a system of others is named by its code
+    system = row.code or row.name
+    facts["train"] = f"emotailor train --model {system} --data DATA"
     return facts
 
 
@@ -299,10 +352,12 @@ def _takes(card: Card) -> str:
     if row.at_least > 1:
         parts.append(f"at least {row.at_least} of them")
     if row.required:
-        parts.append(f"never without {', '.join(row.required)}")
+        required = ", ".join(row.required)
+        parts.append(f"never without {required}")
 
     is_fitted = card.kind == "fitted"
-    if row.reads_unaligned or (card.takes_unaligned and is_fitted):
+    fits_unaligned = is_fitted and card.takes_unaligned
+    if row.reads_unaligned or fits_unaligned:
         parts.append("word-aligned or unaligned data")
     elif is_fitted:
         parts.append("word-aligned data only")
@@ -343,14 +398,18 @@ def _table(*columns: str) -> Table:
 def _recipe(card: Card) -> RenderableType:
     if card.kind == "fitted":
         return Text("Of training.* it uses the seed, the batch_size of reading and the threshold.")
+
     table = _table("training.", "paper", "authors")
-    paper = card.training["paper"]
-    authors = card.training["authors"]
-    for name, value in dict(paper).items():
+    paper = dict(card.training["paper"])
+    authors = dict(card.training["authors"])
+    for name, value in paper.items():
         if name in _MACHINE:
             continue
-        other = getattr(authors, name)
-        differs = shown(other) if other != value else ""
+
+        # empty where the presets agree
+        differs = ""
+        if authors[name] != value:
+            differs = shown(authors[name])
         table.add_row(name, Text(shown(value)), Text(differs))
     return table
 
@@ -358,9 +417,12 @@ def _recipe(card: Card) -> RenderableType:
 def _settings(card: Card) -> RenderableType:
     if not card.settings:
         return Text("The model has no settings.")
+
     table = _table("model.", "value", "meaning and source")
     table.columns[1].max_width = 26  # what is left of 80 columns is for the meaning
     for setting in card.settings:
-        value = _both(shown(setting.paper), shown(setting.authors))
-        table.add_row(setting.name, Text(value), Text(setting.comment))
+        paper = shown(setting.paper)
+        authors = shown(setting.authors)
+        value = Text(_both(paper, authors))
+        table.add_row(setting.name, value, Text(setting.comment))
     return table

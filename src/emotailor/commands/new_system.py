@@ -35,16 +35,14 @@ def write_system(name: str, folder: str | Path = ".") -> NewSystem:
     Raises:
         ConfigError: the name cannot name a Python module, or a file is there already.
     """
-    module = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+", "_", name.strip()).lower()
-    if not module.isidentifier() or keyword.iskeyword(module) or not module.isascii():
-        raise ConfigError(
-            f"{name!r} cannot be the name of a system",
-            expected="letters, digits and _, with a letter first, such as my_model",
-        )
+    module = _module_name(name)
+    title = "".join(part[:1].upper() + part[1:] for part in module.split("_"))
 
     folder = Path(folder)
     target = folder / f"{module}.py"
     test = folder / f"test_{module}.py"
+
+    # both are free, or nothing is written
     for file in (target, test):
         if file.exists():
             raise ConfigError(
@@ -53,9 +51,28 @@ def write_system(name: str, folder: str | Path = ".") -> NewSystem:
                 fix="choose another name, or another folder with --out",
             )
 
-    title = "".join(part[:1].upper() + part[1:] for part in module.split("_"))
     templates = files("emotailor.commands") / "templates"
     for file, template in ((target, "model.py.txt"), (test, "test.py.txt")):
         text = (templates / template).read_text(encoding="utf-8")
-        write_text(file, text.format(title=title, file=target.name))
+        filled = text.format(title=title, file=target.name)
+        write_text(file, filled)
     return NewSystem(target, test, f"{target}:{title}")
+
+
+def _module_name(name: str) -> str:
+    """Return a name as modules have it: ``MyModel`` and ``my model`` are ``my_model``.
+
+    Raises:
+        ConfigError: the name cannot name a Python module.
+    """
+    # an underscore between words, and before a capital in one
+    between_words = r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+"
+    module = re.sub(between_words, "_", name.strip()).lower()
+
+    can_be_imported = module.isidentifier() and not keyword.iskeyword(module)
+    if not can_be_imported or not module.isascii():
+        raise ConfigError(
+            f"{name!r} cannot be the name of a system",
+            expected="letters, digits and _, with a letter first, such as my_model",
+        )
+    return module

@@ -49,11 +49,14 @@ def phi_coefficients(together: Float[np.ndarray, "labels labels"]) -> Float64[np
     Returns:
         The correlations, (L, L); NaN for a label that always or never holds.
     """
-    share = np.diag(together)
+    share = np.diag(together)  # (L,)
     deviation = np.sqrt(share * (1 - share))
     covariances = together - np.outer(share, share)
+    deviations = np.outer(deviation, deviation)
+
+    # a label that always or never holds has no deviation: 0 / 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        correlations = covariances / np.outer(deviation, deviation)
+        correlations = covariances / deviations
     return np.asarray(correlations, np.float64)
 
 
@@ -86,20 +89,27 @@ def rank_correlation(
         return None
 
     # ranks of the pairs around zero, so that products are covariances
-    a = _centred_ranks(x[np.ix_(keep, keep)])
-    b = _centred_ranks(y[np.ix_(keep, keep)])
-    scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    kept = np.ix_(keep, keep)
+    a = _centred_ranks(x[kept])
+    b = _centred_ranks(y[kept])
+    squares_of_a = (a**2).sum()
+    squares_of_b = (b**2).sum()
+    scale = float(np.sqrt(squares_of_a * squares_of_b))
     if scale == 0:
         return None
 
     found = []
     for order in _orders(count, seed):
         permuted = a[np.ix_(order, order)]  # rows and columns together: Mantel
-        found.append((permuted * b).sum())
+        covariance = (permuted * b).sum()
+        found.append(covariance)
     correlations = np.array(found) / scale
-    rho = float(correlations[0])  # the first order changes nothing
+
+    # the first order changes nothing; equal ones may differ in the last digits
+    rho = float(correlations[0])
     as_large = correlations >= rho - 1e-12
-    return {"rho": rho, "p": float(as_large.mean()), "labels": count}
+    p = float(as_large.mean())
+    return {"rho": rho, "p": p, "labels": count}
 
 
 def _off_diagonal(count: int) -> Bool[np.ndarray, "l l"]:
@@ -113,10 +123,12 @@ def _without_nan(
 
     A label that always or never holds has none with any; each other label lacks that one alone.
     """
-    off = _off_diagonal(len(x))
+    labels = len(x)
     unknown = np.isnan(x) | np.isnan(y)
-    known = ~(unknown & off)
-    return np.asarray(known.sum(1) > len(x) / 2)
+    unknown &= _off_diagonal(labels)  # the diagonal is not used
+
+    known = labels - unknown.sum(1)
+    return np.asarray(known > labels / 2)
 
 
 def _centred_ranks(values: Float[np.ndarray, "l l"]) -> Float64[np.ndarray, "l l"]:
@@ -134,8 +146,9 @@ def _orders(count: int, seed: int) -> Iterator[np.ndarray]:
         for order in permutations(range(count)):
             yield np.array(order)
         return
-    rng = np.random.default_rng(seed)
+
     yield np.arange(count)
+    rng = np.random.default_rng(seed)
     for _ in range(_PERMUTATIONS - 1):
         yield rng.permutation(count)
 
@@ -150,10 +163,15 @@ def planted_together(
     dataset: EmotionDataset, names: Sequence[str]
 ) -> Float64[np.ndarray, "l l"] | None:
     """Return the planted probabilities that two labels hold, or None for data of other sources."""
-    if not is_planted(dataset) or set(names) != set(EMOTIONS):
+    if not is_planted(dataset):
         return None
+    if set(names) != set(EMOTIONS):
+        return None
+
+    # the statistics are in the order of EMOTIONS
     order = [EMOTIONS.index(name) for name in names]
-    return mosei_statistics().cooccurrence[np.ix_(order, order)]
+    together = mosei_statistics().cooccurrence
+    return together[np.ix_(order, order)]
 
 
 # ---------------------------------------------------------------------- the claims
@@ -182,16 +200,20 @@ def check_claims(
         _discriminator_private(internals),
     ]
 
+    # what the correlations of the model are laid beside
     references: dict[str, np.ndarray] = {}
     if planted is not None and len(names) > 1:
         references["planted"] = phi_coefficients(planted)
     if len(training_labels):
-        references["training"] = phi_coefficients(empirical_together(training_labels))
+        together = empirical_together(training_labels)
+        references["training"] = phi_coefficients(together)
 
     for name, reference in references.items():
-        found.append(_attention_of_labels(internals, name, reference))
+        claim = _attention_of_labels(internals, name, reference)
+        found.append(claim)
     for name, reference in references.items():
-        found.append(_predictions(probabilities, name, reference))
+        claim = _predictions(probabilities, name, reference)
+        found.append(claim)
     return found
 
 
@@ -201,13 +223,18 @@ _NO_DISCRIMINATOR = "the model has no discriminator of them"
 def _discriminator_common(internals: Internals) -> Claim:
     chance = 1 / len(internals.modalities)
     right = _probability_of_right(internals, "common")
-    near_chance = [abs(p - chance) <= NEAR for p in right.values()]
+
+    # without a discriminator the claim is neither true nor false
+    holds = None
+    if right:
+        holds = all(abs(p - chance) <= NEAR for p in right.values())
+
     return Claim(
         "discriminator_common",
         "common: the discriminator cannot tell the modality",
         f"P(right) within {NEAR:g} of {chance:.3f}",
         found=_by_modality(right) or _NO_DISCRIMINATOR,
-        holds=all(near_chance) if right else None,
+        holds=holds,
         numbers=_verdict_numbers(internals, "common", right),
     )
 
@@ -216,24 +243,31 @@ def _discriminator_private(internals: Internals) -> Claim:
     chance = 1 / len(internals.modalities)
     clear = (1 + chance) / 2  # halfway from chance to certainty
     right = _probability_of_right(internals, "private")
-    are_clear = [p >= clear for p in right.values()]
+
+    holds = None
+    if right:
+        holds = all(p >= clear for p in right.values())
+
     return Claim(
         "discriminator_private",
         "private: the discriminator can tell it",
         f"P(right) at least {clear:.3f}",
         found=_by_modality(right) or _NO_DISCRIMINATOR,
-        holds=all(are_clear) if right else None,
+        holds=holds,
         numbers=_verdict_numbers(internals, "private", right),
     )
 
 
 def _probability_of_right(internals: Internals, kind: Kind) -> dict[Modality, float]:
     """Return the mean probability of the right modality; empty without a discriminator."""
-    if len(internals.modalities) < 2:
+    modalities = internals.modalities
+    if len(modalities) < 2:
         return {}
+
     found = {}
-    for m, verdict in internals.verdicts.get(kind, {}).items():
-        own = internals.modalities.index(m)
+    verdicts = internals.verdicts.get(kind, {})
+    for m, verdict in verdicts.items():
+        own = modalities.index(m)
         found[m] = float(verdict.mean[own])
     return found
 
@@ -247,12 +281,19 @@ def _verdict_numbers(
 ) -> dict[str, Any]:
     if not right:
         return {}
-    verdicts = internals.verdicts[kind]
+
+    accuracy = {}
+    steps = {}
+    for m, verdict in internals.verdicts[kind].items():
+        accuracy[m] = verdict.accuracy
+        steps[m] = verdict.steps
+
+    chance = 1 / len(internals.modalities)
     return {
-        "chance": 1 / len(internals.modalities),
+        "chance": chance,
         "right": right,
-        "accuracy": {m: verdict.accuracy for m, verdict in verdicts.items()},
-        "steps": {m: verdict.steps for m, verdict in verdicts.items()},
+        "accuracy": accuracy,
+        "steps": steps,
     }
 
 
@@ -295,24 +336,31 @@ _REFERENCES = {
 def _attention_of_labels(internals: Internals, reference: str, phi: np.ndarray) -> Claim:
     name = f"label_correlation_{reference}"
     statement = f"attention of labels ranks as {_REFERENCES[reference]}"
-    heads = internals.correlation
+    heads = internals.correlation  # (heads, L, L)
     if heads is None:
         return Claim(name, statement, _expected(), "the model has no label correlations", None)
-    numbers = {
-        "mean": rank_correlation(heads.mean(0), phi),
-        "heads": [rank_correlation(head, phi) for head in heads],
-    }
-    return _judge(name, statement, numbers)
+
+    # the claim is about the mean; the heads are told beside it
+    mean = rank_correlation(heads.mean(0), phi)
+    of_heads = [rank_correlation(head, phi) for head in heads]
+    return _judge(name, statement, {"mean": mean, "heads": of_heads})
 
 
 def _predictions(probabilities: np.ndarray, reference: str, phi: np.ndarray) -> Claim:
     name = f"prediction_correlation_{reference}"
     statement = f"correlations of predictions rank as {_REFERENCES[reference]}"
-    if probabilities.shape[1] < 2 or len(probabilities) < 2:
+    samples, labels = probabilities.shape
+    if labels < 2 or samples < 2:
         return Claim(name, statement, _expected(), "one label, or one sample", None)
+
+    by_label = probabilities.astype(np.float64).T  # (L, n)
+
+    # a label that is always as probable has no correlation: NaN
     with np.errstate(invalid="ignore", divide="ignore"):
-        predicted = np.asarray(np.corrcoef(probabilities.astype(np.float64).T))
-    return _judge(name, statement, {"mean": rank_correlation(predicted, phi)})
+        predicted = np.asarray(np.corrcoef(by_label))  # (L, L)
+
+    mean = rank_correlation(predicted, phi)
+    return _judge(name, statement, {"mean": mean})
 
 
 def _expected() -> str:
@@ -329,7 +377,10 @@ def _judge(name: str, statement: str, numbers: Mapping[str, Any]) -> Claim:
     rho = mean["rho"]
     p = mean["p"]
     text = f"rho {rho:.3f}, p {p:.3f}"
-    of_heads = [head["rho"] for head in numbers.get("heads", ()) if head is not None]
+
+    # a head may have none where the mean has one
+    heads = numbers.get("heads", ())
+    of_heads = [head["rho"] for head in heads if head is not None]
     if of_heads:
         lowest = min(of_heads)
         highest = max(of_heads)
@@ -341,13 +392,15 @@ def _judge(name: str, statement: str, numbers: Mapping[str, Any]) -> Claim:
 
 def render_claims(claims: Sequence[Claim], *, split: str, planted: bool) -> RenderableType:
     """Return the claims as a table."""
-    table = Table(title=Text(f"Claims, on split {split}"), title_justify="left")
+    title = Text(f"Claims, on split {split}")
+    table = Table(title=title, title_justify="left")
     for column in ("claim", "expected", "found", "holds"):
         table.add_column(column)
 
     looks = {True: ("yes", "green"), False: ("no", "red"), None: ("n/a", "dim")}
     for claim in claims:
-        holds = Text(*looks[claim.holds])
+        word, color = looks[claim.holds]
+        holds = Text(word, color)
         table.add_row(claim.statement, claim.expected, claim.found, holds)
 
     if planted:

@@ -104,6 +104,7 @@ def _figure(width: float, height: float, title: str, caption: str) -> Figure:
         title: what is seen.
         caption: which run and which samples.
     """
+    # a letter of the title is about 0.108 inches wide, one of the caption 0.076
     title_lines = textwrap.wrap(title, max(20, int(width / 0.108)))
     caption_lines = textwrap.wrap(caption, max(30, int(width / 0.076)))
     title_height = LINE_HEIGHT["title"] * len(title_lines)
@@ -125,6 +126,7 @@ def _figure(width: float, height: float, title: str, caption: str) -> Figure:
     place: dict[str, Any] = {"x": 0.09 / width, "ha": "left", "va": "top"}
     title_top = 1 - 0.08 / total
     figure.suptitle("\n".join(title_lines), y=title_top, weight="bold", **place)
+
     caption_top = 1 - (0.08 + LINE_HEIGHT["title"] / POINTS_PER_INCH * len(title_lines)) / total
     figure.text(
         y=caption_top,
@@ -180,9 +182,11 @@ def _array(values: Any) -> np.ndarray:
 def _decimal(value: float, digits: int = 2) -> str:
     """Return a share without the leading zero, as papers print it."""
     text = f"{abs(value):.{digits}f}"
-    rounds_to_zero = not float(text)
+    rounds_to_zero = float(text) == 0
     if text.startswith("0."):
         text = text.removeprefix("0")
+
+    # no minus before a zero; a true minus is as wide as a digit
     if value < 0 and not rounds_to_zero:
         return f"\u2212{text}"
     return text
@@ -207,11 +211,13 @@ def _heat(
 ) -> Any:
     """Draw a heat map with a number in each cell, if there are not too many; return its image."""
     if norm is None:
-        largest = max(float(np.nanmax(values, initial=0.0)), 1e-9)
-        norm = Normalize(0, largest)
+        largest = float(np.nanmax(values, initial=0.0))
+        norm = Normalize(0, max(largest, 1e-9))
     colors: Colormap = mpl.colormaps[cmap].with_extremes(bad="#eeeeee")
-    image = panel.imshow(np.ma.masked_invalid(values), cmap=colors, norm=norm, aspect="auto")
+    known = np.ma.masked_invalid(values)
+    image = panel.imshow(known, cmap=colors, norm=norm, aspect="auto")
 
+    # slanted names, their ends below the columns
     panel.set_xticks(
         range(len(columns)),
         _all_short(columns),
@@ -224,16 +230,23 @@ def _heat(
     for spine in panel.spines.values():
         spine.set_visible(False)
 
-    if max(values.shape) > FEW:
-        return image
+    if max(values.shape) <= FEW:
+        _numbers_in_cells(panel, values, colors, norm, digits)
+    return image
+
+
+def _numbers_in_cells(
+    panel: Axes, values: np.ndarray, colors: Colormap, norm: Normalize, digits: int
+) -> None:
     centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL}
     for (i, j), value in np.ndenumerate(values):
         if np.isnan(value):
             panel.text(j, i, "\u2013", color=GREY, **centred)
             continue
-        ink = _ink(colors(norm(value))[:3])
-        panel.text(j, i, _decimal(value, digits), color=ink, **centred)
-    return image
+
+        cell_color = colors(norm(value))[:3]
+        text = _decimal(value, digits)
+        panel.text(j, i, text, color=_ink(cell_color), **centred)
 
 
 def _color_bar(figure: Figure, image: Any, panels: Sequence[Axes], label: str) -> None:
@@ -248,11 +261,15 @@ def _color_bar(figure: Figure, image: Any, panels: Sequence[Axes], label: str) -
 def losses(numbers: Numbers) -> Figure:
     """Draw Figure 4: every loss per epoch, the objective first, and what validation says."""
     epochs = numbers["epochs"]
-    names = [name for name in numbers["train"] if name != "total"]
+    train = numbers["train"]
+    names = [name for name in train if name != "total"]
+
     count = 1 + len(names) + 1  # the objective, each loss, validation
     columns = _columns(count, 4)
     rows = _rows(count, columns)
-    figure = _figure(3.6 * columns, 0.2 + 2.6 * rows, "Losses per epoch", numbers["caption"])
+    width = 3.6 * columns
+    height = 0.2 + 2.6 * rows
+    figure = _figure(width, height, "Losses per epoch", numbers["caption"])
     panels = _grid(figure, count, columns)
 
     for panel in panels:
@@ -262,9 +279,12 @@ def losses(numbers: Numbers) -> Figure:
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         panel.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
 
-    line: dict[str, Any] = {"marker": "o" if len(epochs) <= 25 else "", "markersize": 3.5}
+    # marks of many epochs would run together
+    marker = "o" if len(epochs) <= 25 else ""
+    line: dict[str, Any] = {"marker": marker, "markersize": 3.5}
+
     objective, *of_parts, validation = panels
-    objective.plot(epochs, numbers["train"]["total"], color=BLACK, **line)
+    objective.plot(epochs, train["total"], color=BLACK, **line)
     objective.set_title("objective, the weighted sum")
     objective.set_ylabel("loss")
     for name, panel in zip(names, of_parts, strict=True):
@@ -276,13 +296,19 @@ def losses(numbers: Numbers) -> Figure:
 def _one_loss(panel: Axes, numbers: Numbers, name: str, line: Mapping[str, Any]) -> None:
     """Draw one part of the objective, and what it would be if the discriminator guessed."""
     color = ORANGE if name == "adversarial_common" else BLUE
-    panel.plot(numbers["epochs"], _array(numbers["train"][name]), color=color, **line)
-    panel.set_title(f"{name.replace('_', ' ')} (weight {numbers['weights'][name]:g})")
+    values = _array(numbers["train"][name])
+    panel.plot(numbers["epochs"], values, color=color, **line)
+
+    title = name.replace("_", " ")
+    weight = numbers["weights"][name]
+    panel.set_title(f"{title} (weight {weight:g})")
 
     chance = numbers["chance"].get(name)
     if chance is None:
         return
     panel.axhline(chance, color=GREY, linewidth=1.2, linestyle="--")
+
+    # on the line, at the right edge
     panel.annotate(
         "a guessing discriminator",
         (1, chance),
@@ -299,11 +325,14 @@ def _one_loss(panel: Axes, numbers: Numbers, name: str, line: Mapping[str, Any])
 
 def _validation(panel: Axes, numbers: Numbers, line: Mapping[str, Any]) -> None:
     epochs = numbers["epochs"]
-    loss = numbers["valid"]["loss"]
-    f1 = numbers["valid"]["micro_f1"]
+    valid = numbers["valid"]
+    loss = valid["loss"]
     panel.plot(epochs, loss, color=RED, label="cross-entropy", **line)
-    panel.plot(epochs, f1, color=GREEN, linestyle="--", label="micro-F1", **line)
-    panel.set_ylim(0, max(1.0, float(np.nanmax(_array(loss)))))
+    panel.plot(epochs, valid["micro_f1"], color=GREEN, linestyle="--", label="micro-F1", **line)
+
+    # the F1 is at most 1, the loss may be larger
+    largest = float(np.nanmax(_array(loss)))
+    panel.set_ylim(0, max(1.0, largest))
     panel.set_title("validation")
     panel.legend(loc="best")
 
@@ -312,28 +341,40 @@ def discriminator(numbers: Numbers) -> Figure:
     """Draw Figure 5: probabilities of the discriminator, as bars with the spread over steps."""
     modalities = numbers["modalities"]
     kinds = numbers["kinds"]
+    bars = len(modalities) * len(kinds)
     figure = _figure(
-        1.2 + 1.7 * len(modalities) * len(kinds),
+        1.2 + 1.7 * bars,
         3.3,
         "Which modality does the discriminator see behind a representation?",
         numbers["caption"],
     )
+
     panels = _grid(figure, len(kinds), len(kinds), sharey=True)
     for panel, (kind, found) in zip(panels, kinds.items(), strict=True):
-        for position in range(len(modalities)):
-            _bars_of_answer(panel, modalities, found, position)
-        chance = 1 / len(modalities)
-        panel.axhline(chance, color=GREY, linewidth=1.2, linestyle="--", zorder=0)
-        panel.set_xticks(range(len(modalities)), [f"of {m}" for m in modalities])
+        _answers(panel, modalities, found)
         symbol = "C" if kind == "common" else "P"  # of the paper
         panel.set_title(f"{kind} representations {symbol}")
-        panel.set_ylim(0, 1.12)
-        panel.set_yticks(np.linspace(0, 1, 6))
 
-    panels[0].set_ylabel("probability, mean over steps")
-    handles, names = panels[0].get_legend_handles_labels()
+    first = panels[0]
+    first.set_ylabel("probability, mean over steps")
+
+    # the bars are the same in all panels: one legend
+    handles, names = first.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(modalities))
     return figure
+
+
+def _answers(panel: Axes, modalities: Sequence[str], found: Mapping[str, Any]) -> None:
+    """Draw what the discriminator says of one kind of representation, beside chance."""
+    count = len(modalities)
+    for position in range(count):
+        _bars_of_answer(panel, modalities, found, position)
+    panel.axhline(1 / count, color=GREY, linewidth=1.2, linestyle="--", zorder=0)
+
+    names = [f"of {m}" for m in modalities]
+    panel.set_xticks(range(count), names)
+    panel.set_ylim(0, 1.12)  # room for the numbers above the bars
+    panel.set_yticks(np.linspace(0, 1, 6))
 
 
 def _bars_of_answer(
@@ -341,18 +382,30 @@ def _bars_of_answer(
 ) -> None:
     """Draw the probability of one modality, a bar for each modality that is judged."""
     answer = modalities[position]
-    judged = [i for i, m in enumerate(modalities) if m in found]
-    rows = [found[modalities[i]] for i in judged]
-    means = np.array([row["mean"][answer] for row in rows])
-    low = np.array([row["quantiles"]["0.1"][answer] for row in rows])
-    high = np.array([row["quantiles"]["0.9"][answer] for row in rows])
+    places = []
+    means = []
+    low = []
+    high = []
+    for i, modality in enumerate(modalities):
+        if modality not in found:  # the discriminator does not see it
+            continue
 
-    width = 0.8 / len(modalities)
-    beside_middle = position - (len(modalities) - 1) / 2
-    x = np.array(judged) + beside_middle * width
+        verdict = found[modality]
+        places.append(i)
+        means.append(verdict["mean"][answer])
+        low.append(verdict["quantiles"]["0.1"][answer])
+        high.append(verdict["quantiles"]["0.9"][answer])
+
+    # bars of one place stand side by side, the middle one at the place itself
+    count = len(modalities)
+    width = 0.8 / count
+    beside_middle = position - (count - 1) / 2
+    x = np.array(places) + beside_middle * width
     panel.bar(x, means, width * 0.92, color=COLORS[answer], label=f"probability of {answer}")
     panel.vlines(x, low, high, color="#333333", linewidth=1.4)
-    for place, mean, top in zip(x, means, np.maximum(means, high), strict=True):
+
+    tops = np.maximum(means, high)
+    for place, mean, top in zip(x, means, tops, strict=True):
         panel.annotate(
             _decimal(mean),
             (place, top),
@@ -367,55 +420,73 @@ def _bars_of_answer(
 def tsne(numbers: Numbers) -> Figure:
     """Draw Figure 6: t-SNE of the kinds of representation, one panel per run."""
     runs = numbers["runs"]
+    count = len(runs)
     figure = _figure(
-        0.4 + 4.9 * len(runs),
+        0.4 + 4.9 * count,
         5.5,
         "t-SNE of common and private representations",
         numbers["caption"],
     )
-    panels = _grid(figure, len(runs), len(runs))
+    panels = _grid(figure, count, count)
+
     for panel, run in zip(panels, runs, strict=True):
         for group in run["groups"]:
             _scatter(panel, group)
         panel.set_title(run["title"])
+
+        # places in the plane have no unit: a frame instead of axes
         panel.set_xticks([])
         panel.set_yticks([])
         for spine in panel.spines.values():
             spine.set_visible(True)
             spine.set_color("#bbbbbb")
+
         if run["note"]:
             panel.set_xlabel(run["note"], fontsize=SMALL)
+
     _legend_by_kind(figure, panels)
     return figure
 
 
 def _scatter(panel: Axes, group: Mapping[str, Any]) -> None:
     """Draw the steps of one kind and modality: filled circles if common, light triangles if not."""
-    x, y = _array(group["points"]).T
-    color = COLORS[group["modality"]]
+    kind = group["kind"]
+    modality = group["modality"]
+    color = COLORS[modality]
+
     look: dict[str, Any] = {
         "marker": "^",
         "linewidths": 0.6,
         "facecolors": _lighter(color),
         "edgecolors": color,
     }
-    if group["kind"] == "common":
-        look = {"marker": "o", "linewidths": 0.3, "facecolors": color, "edgecolors": "white"}
-    panel.scatter(x, y, s=13, label=f"{group['kind']}, {group['modality']}", **look)
+    if kind == "common":
+        look = {
+            "marker": "o",
+            "linewidths": 0.3,
+            "facecolors": color,
+            "edgecolors": "white",
+        }
+
+    points = _array(group["points"])  # (points, 2)
+    x, y = points.T
+    panel.scatter(x, y, s=13, label=f"{kind}, {modality}", **look)
 
 
 def _legend_by_kind(figure: Figure, panels: Sequence[Axes]) -> None:
     """Add a legend: a row for each kind under one panel, all in a row under several."""
     handles, names = panels[0].get_legend_handles_labels()
-    columns = len(names)
+    count = len(names)
+    columns = count
     if len(panels) == 1:
-        columns = max(1, _rows(len(names), 2))
+        columns = max(1, _rows(count, 2))
 
     # a legend is filled column by column
     order = []
     for column in range(columns):
         places = (column, column + columns)
-        order += [place for place in places if place < len(names)]
+        order += [place for place in places if place < count]
+
     figure.legend(
         [handles[i] for i in order],
         [names[i] for i in order],
@@ -429,27 +500,34 @@ def label_correlation(numbers: Numbers) -> Figure:
     """Draw Figure 7: the attention of labels to labels, per head and on average."""
     names = numbers["labels"]
     heads = _array(numbers["heads"])  # (heads, L, L)
-    shown = [(f"head {k + 1}", head) for k, head in enumerate(heads)]
+    shown = {f"head {k}": head for k, head in enumerate(heads, 1)}
     if len(heads) > 1:
-        shown.append(("mean of the heads", heads.mean(0)))
+        shown["mean of the heads"] = heads.mean(0)
 
-    columns = _columns(len(shown), 3)
-    rows = _rows(len(shown), columns)
+    count = len(shown)
+    columns = _columns(count, 3)
+    rows = _rows(count, columns)
     cell = 0.44 if len(names) <= FEW else 0.22
     side = max(cell * len(names), 1.8)
+
+    # beside the cells: names, and the gaps between panels
+    width = 1.0 + (side + 1.0) * columns
+    height = 0.1 + (side * 0.8 + 1.1) * rows
     figure = _figure(
-        1.0 + (side + 1.0) * columns,
-        0.1 + (side * 0.8 + 1.1) * rows,
+        width,
+        height,
         "Learned label correlations: how much each label (row) attends to each label (column)",
         numbers["caption"],
     )
-    panels = _grid(figure, len(shown), columns)
+    panels = _grid(figure, count, columns)
 
+    # one scale for all heads, so that their colours compare
     lowest = float(heads.min())
-    highest = max(float(heads.max()), lowest + 1e-9)
-    norm = Normalize(lowest, highest)
+    highest = float(heads.max())
+    norm = Normalize(lowest, max(highest, lowest + 1e-9))
     digits = 3 if np.ptp(heads) < 0.1 else 2
-    for panel, (title, head) in zip(panels, shown, strict=True):
+
+    for panel, (title, head) in zip(panels, shown.items(), strict=True):
         image = _heat(panel, head, names, names, norm=norm, digits=digits)
         panel.set_title(title)
     _color_bar(figure, image, panels, "attention, rows sum to 1")
@@ -462,43 +540,53 @@ def label_correlation(numbers: Numbers) -> Figure:
 def precision_recall(numbers: Numbers) -> Figure:
     """Draw a precision-recall curve per label, with what the thresholds make of it."""
     labels = numbers["labels"]
-    columns = _columns(len(labels), 4)
-    rows = _rows(len(labels), columns)
-    figure = _figure(
-        max(3.0 * columns, 6.5),
-        0.7 + 2.4 * rows,
-        "Precision and recall of each label",
-        numbers["caption"],
-    )
-    panels = _grid(figure, len(labels), columns, sharex=True, sharey=True)
-    for place, (panel, (name, label)) in enumerate(zip(panels, labels.items(), strict=True)):
-        panel.set(xlim=(0, 1.02), ylim=(0, 1.05))
-        panel.grid(visible=True)
-        if label["average_precision"] is None:
-            panel.set_title(short(name))
-            reason = "never true\nin this split"
-            panel.text(0.5, 0.5, reason, ha="center", va="center", fontsize=SMALL)
-        else:
-            panel.set_title(f"{short(name)}: AP {label['average_precision']:.2f}")
-            _curve(panel, label)
-            _threshold_marks(panel, label["thresholds"])
+    count = len(labels)
+    columns = _columns(count, 4)
+    rows = _rows(count, columns)
+    width = max(3.0 * columns, 6.5)  # room for the legend
+    height = 0.7 + 2.4 * rows
+    figure = _figure(width, height, "Precision and recall of each label", numbers["caption"])
+    panels = _grid(figure, count, columns, sharex=True, sharey=True)
 
-        first_of_row = place % columns == 0
-        if first_of_row:
-            panel.set_ylabel("precision")
-        lowest_of_column = place + columns >= len(labels)
-        if lowest_of_column:
-            panel.set_xlabel("recall")
-            panel.tick_params(labelbottom=True)
+    for panel, (name, label) in zip(panels, labels.items(), strict=True):
+        _one_label(panel, name, label)
+
+    # axes are named at the left and at the bottom alone
+    for panel in panels[::columns]:
+        panel.set_ylabel("precision")
+    for panel in panels[-columns:]:
+        panel.set_xlabel("recall")
+        panel.tick_params(labelbottom=True)  # also where the last row is not full
+
     _legend_of_all(figure, panels)
     return figure
 
 
+def _one_label(panel: Axes, name: str, label: Mapping[str, Any]) -> None:
+    """Draw the curve of a label; a label that is never true has none."""
+    panel.set(xlim=(0, 1.02), ylim=(0, 1.05))
+    panel.grid(visible=True)
+
+    average = label["average_precision"]
+    if average is None:
+        panel.set_title(short(name))
+        reason = "never true\nin this split"
+        panel.text(0.5, 0.5, reason, ha="center", va="center", fontsize=SMALL)
+        return
+
+    panel.set_title(f"{short(name)}: AP {average:.2f}")
+    _curve(panel, label)
+    _threshold_marks(panel, label["thresholds"])
+
+
 def _curve(panel: Axes, label: Mapping[str, Any]) -> None:
     # the first precision is held down to recall 0
+    first = label["precision"][0]
+    precision = [first, *label["precision"]]
     recall = [0, *label["recall"]]
-    precision = [label["precision"][0], *label["precision"]]
     panel.step(recall, precision, where="pre", color=BLUE, label="this model")
+
+    # who predicts a label at random is right as often as it is true
     panel.axhline(
         label["frequency"],
         color=GREY,
@@ -510,23 +598,28 @@ def _curve(panel: Axes, label: Mapping[str, Any]) -> None:
 
 def _threshold_marks(panel: Axes, by_mode: Mapping[str, Any]) -> None:
     """Mark the points that the thresholds reach, and name those at which nothing is predicted."""
+    never = []
     for (mode, point), (marker, color) in zip(by_mode.items(), MARKS, strict=False):
-        if point["predicted"]:
-            panel.plot(
-                point["recall"],
-                point["precision"],
-                marker=marker,
-                color=color,
-                markeredgecolor="white",
-                markersize=8,
-                linestyle="none",
-                clip_on=False,
-                label=f"{mode.replace('_', ' ')} threshold",
-            )
-    never = [mode for mode, point in by_mode.items() if not point["predicted"]]
+        plain_mode = mode.replace("_", " ")
+        if not point["predicted"]:
+            never.append(plain_mode)
+            continue
+
+        panel.plot(
+            point["recall"],
+            point["precision"],
+            marker=marker,
+            color=color,
+            markeredgecolor="white",
+            markersize=8,
+            linestyle="none",
+            clip_on=False,
+            label=f"{plain_mode} threshold",
+        )
+
     if not never:
         return
-    which = ", ".join(never).replace("_", " ")
+    which = ", ".join(never)
     if len(never) == len(by_mode) > 1:
         which = "any threshold"
     text = f"not predicted at {which}"
@@ -539,8 +632,9 @@ def _legend_of_all(figure: Figure, panels: Sequence[Axes]) -> None:
     for panel in panels:
         handles, names = panel.get_legend_handles_labels()
         shown.update(zip(names, handles, strict=True))
-    if not shown:
+    if not shown:  # no label is ever true
         return
+
     figure.legend(
         list(shown.values()),
         list(shown),
@@ -569,28 +663,39 @@ _CURVES = {
 def thresholds(numbers: Numbers) -> Figure:
     """Draw micro-F1, precision and recall against one threshold for all labels, per split."""
     splits = numbers["splits"]
-    figure = _figure(
-        0.6 + 5.0 * len(splits), 3.9, "The effect of the decision threshold", numbers["caption"]
-    )
-    panels = _grid(figure, len(splits), len(splits), sharey=True)
+    count = len(splits)
+    width = 0.6 + 5.0 * count
+    figure = _figure(width, 3.9, "The effect of the decision threshold", numbers["caption"])
+    panels = _grid(figure, count, count, sharey=True)
+
     for panel, (split, found) in zip(panels, splits.items(), strict=True):
         panel.grid(visible=True)
-        for name, look in _CURVES.items():
-            panel.plot(
-                numbers["threshold"],
-                _array(found["curves"][name]),
-                color=look.color,
-                linestyle=look.line,
-                linewidth=look.width,
-                label=look.title,
-            )
+        _scores(panel, numbers["threshold"], found["curves"])
         for (mode, point), (marker, color) in zip(found["modes"].items(), MARKS, strict=False):
-            _chosen_threshold(panel, mode.replace("_", " "), point, marker, color)
+            plain_mode = mode.replace("_", " ")
+            _chosen_threshold(panel, plain_mode, point, marker, color)
+
         panel.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="threshold")
-        panel.set_title(f"{split} split ({found['samples']:,} samples)")
+        samples = found["samples"]
+        panel.set_title(f"{split} split ({samples:,} samples)")
         panel.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2, columnspacing=1.2)
+
     panels[0].set_ylabel("score")
     return figure
+
+
+def _scores(panel: Axes, grid: Sequence[float], curves: Mapping[str, Any]) -> None:
+    """Draw each score against the threshold."""
+    for name, look in _CURVES.items():
+        values = _array(curves[name])
+        panel.plot(
+            grid,
+            values,
+            color=look.color,
+            linestyle=look.line,
+            linewidth=look.width,
+            label=look.title,
+        )
 
 
 def _chosen_threshold(
@@ -599,9 +704,13 @@ def _chosen_threshold(
     """Mark a chosen threshold and the micro-F1 it reaches."""
     threshold = point["threshold"]
     f1 = point["micro_f1"]
-    if threshold is None:  # each label has its own, so there is no place on the axis
-        panel.axhline(f1, color=color, linestyle=":", label=f"{mode}: micro-F1 {f1:.3f}")
+    reached = f"micro-F1 {f1:.3f}"
+
+    # each label has its own, so there is no place on the axis
+    if threshold is None:
+        panel.axhline(f1, color=color, linestyle=":", label=f"{mode}: {reached}")
         return
+
     panel.axvline(threshold, color=color, linewidth=1, zorder=0)
     panel.plot(
         threshold,
@@ -611,21 +720,15 @@ def _chosen_threshold(
         markeredgecolor="white",
         markersize=9,
         linestyle="none",
-        label=f"{mode} {threshold:.2f}: micro-F1 {f1:.3f}",
+        label=f"{mode} {threshold:.2f}: {reached}",
     )
 
 
 def co_occurrence(numbers: Numbers) -> Figure:
     """Draw what is predicted beside a true label, what is true beside it, and the difference."""
     names = numbers["labels"]
-    supports = zip(names, numbers["support"], strict=True)
-    rows = [f"{short(name)} ({support:,})" for name, support in supports]
-    rows.append(f"no label ({numbers['unlabelled']:,})")
-
-    few = len(names) <= FEW
-    cell = 0.46 if few else 0.22
-    side = max(cell * len(names), 2.0)
-    height = max(0.4 * len(rows), 1.5) if few else side
+    rows = _rows_with_counts(numbers)
+    side, height = _sides_of_map(len(names), len(rows))
     figure = _figure(
         2.6 + 3 * (side + 0.55),
         1.5 + height,
@@ -638,13 +741,17 @@ def co_occurrence(numbers: Numbers) -> Figure:
     predicted = _array(numbers["predicted"])
     true = _array(numbers["true"])
     difference = predicted - true
+
+    # one scale for what is predicted and what is true
     shares = Normalize(0, 1)
     image = _heat(panels[0], predicted, rows, names, norm=shares)
     _heat(panels[1], true, rows, names, norm=shares)
     _color_bar(figure, image, panels[:2], "share of samples")
 
-    largest = max(float(np.nanmax(np.abs(difference), initial=0.0)), 0.05)
-    around_zero = Normalize(-largest, largest)
+    # zero has the middle colour; 0.05 keeps noise pale
+    largest = float(np.nanmax(np.abs(difference), initial=0.0))
+    reach = max(largest, 0.05)
+    around_zero = Normalize(-reach, reach)
     image = _heat(panels[2], difference, rows, names, cmap=DIVERGING, norm=around_zero)
     _color_bar(figure, image, panels[2:], "difference")
 
@@ -656,15 +763,40 @@ def co_occurrence(numbers: Numbers) -> Figure:
     return figure
 
 
+def _rows_with_counts(numbers: Numbers) -> list[str]:
+    """Return the names of the rows, each with its number of samples."""
+    rows = []
+    for name, support in zip(numbers["labels"], numbers["support"], strict=True):
+        row = f"{short(name)} ({support:,})"
+        rows.append(row)
+
+    unlabelled = numbers["unlabelled"]
+    rows.append(f"no label ({unlabelled:,})")
+    return rows
+
+
+def _sides_of_map(columns: int, rows: int) -> tuple[float, float]:
+    """Return width and height of a heat map in inches; cells of many labels are small squares."""
+    if columns <= FEW:
+        width = max(0.46 * columns, 2.0)
+        height = max(0.4 * rows, 1.5)
+        return width, height
+
+    side = max(0.22 * columns, 2.0)
+    return side, side
+
+
 def attention(numbers: Numbers) -> Figure:
     """Draw where each label looks: shares of the blocks, and relative time."""
-    names = numbers["labels"]
-    blocks = numbers["blocks"]
+    labels = len(numbers["labels"])
     has_shares = numbers["shares"] is not None
-    count = len(blocks) + has_shares
+    count = len(numbers["blocks"])
+    if has_shares:
+        count += 1
+
     columns = min(count, 3)
     rows = _rows(count, columns)
-    height = max(0.3 * len(names), 1.7)
+    height = max(0.3 * labels, 1.7)
     figure = _figure(
         1.2 + 4.0 * columns,
         0.4 + (height + 0.85) * rows,
@@ -672,6 +804,7 @@ def attention(numbers: Numbers) -> Figure:
         numbers["caption"],
     )
     panels = _grid(figure, count, columns)
+
     if has_shares:
         _shares_of_blocks(panels[0], numbers)
         panels = panels[1:]
@@ -741,9 +874,12 @@ def _numbers_in_bars(panel: Axes, share: np.ndarray, left: np.ndarray, shade: An
 
 def _even_attention(panel: Axes, numbers: Numbers) -> None:
     """Draw the edges that the bars would have if every step got the same."""
-    not_padding = 1 - _array(numbers["shares"]["padding"]).mean()
-    widths = [numbers["even"][block] for block in numbers["blocks"]]
-    inner_edges = np.cumsum(widths)[:-1]
+    padding = _array(numbers["shares"]["padding"])
+    not_padding = 1 - padding.mean()
+
+    even = numbers["even"]
+    widths = [even[block] for block in numbers["blocks"]]
+    inner_edges = np.cumsum(widths)[:-1]  # the last is the end of the bars
     for edge in inner_edges:
         panel.axvline(edge * not_padding, color="black", linewidth=1, linestyle=(0, (3, 3)))
 
@@ -751,22 +887,30 @@ def _even_attention(panel: Axes, numbers: Numbers) -> None:
 def _attention_over_time(figure: Figure, panels: Sequence[Axes], numbers: Numbers) -> None:
     """Draw for each block the attention over relative time, 1 where it is even."""
     names = numbers["labels"]
-    densities = {block: _array(numbers["density"][block]) for block in numbers["blocks"]}
-    deviations = [np.nanmax(np.abs(x - 1), initial=0) for x in densities.values()]
-    spread = max(0.1, *map(float, deviations))
+    densities = {}
+    spread = 0.1
+    for block in numbers["blocks"]:
+        density = _array(numbers["density"][block])  # (L, bins)
+        densities[block] = density
+        deviation = np.nanmax(np.abs(density - 1), initial=0)
+        spread = max(spread, float(deviation))
+
+    # one scale for all blocks; even attention has the middle colour
     norm = Normalize(1 - spread, 1 + spread)
     colors = mpl.colormaps[DIVERGING].with_extremes(bad="#dddddd")
+
     for panel, (block, density) in zip(panels, densities.items(), strict=True):
         image = panel.imshow(
-            np.ma.masked_invalid(density),  # (L, bins)
+            np.ma.masked_invalid(density),
             cmap=colors,
             norm=norm,
             aspect="auto",
             extent=(0, 1, len(names) - 0.5, -0.5),
             interpolation="nearest",
         )
-        panel.set_yticks(range(len(names)), _all_short(names))
         panel.set_title(f"{block}: over time")
         panel.set_xticks([0, 0.5, 1], ["start", "middle", "end"])
+        panel.set_yticks(range(len(names)), _all_short(names))
         panel.tick_params(length=0)
+
     _color_bar(figure, image, panels, "times even attention")

@@ -159,11 +159,14 @@ def _draw_all(view: RunView, folder: FigureFolder) -> tuple[list[Path], dict[str
     skipped: dict[str, str] = {}
     for name, (compute, draw) in FIGURES.items():
         try:
-            numbers = plain(compute(view))
+            found = compute(view)
         except SkipFigure as reason:
             skipped[name] = str(reason)
-            folder.remove_figure(name)
+            folder.remove_figure(name)  # an earlier one, of another model
             continue
+
+        # drawn from what is stored, so that it can be drawn again from the file
+        numbers = plain(found)
         with drawing.style():
             figure = draw(numbers)
             images = {kind: drawing.render(figure, kind) for kind in IMAGES}
@@ -191,7 +194,10 @@ def _claims(view: RunView, planted: Any) -> list[Claim]:
 def _notes(view: RunView) -> list[str]:
     notes = []
     trained_with = view.run.model.fingerprint
-    if trained_with not in (None, view.dataset.card.fingerprint):
+    fingerprint = view.dataset.card.fingerprint
+
+    # not every model folder says what it was trained on
+    if trained_with is not None and trained_with != fingerprint:
         notes.append("the data are not those the model was trained on")
     if view.part.name == "train":
         notes.append("these samples were trained on")
@@ -202,14 +208,19 @@ def render_report(report: FigureReport) -> RenderableType:
     """Return what was written, what was not and why, and the claims."""
     lines: list[RenderableType] = []
     if report.claims:
-        lines.append(render_claims(report.claims, split=report.split, planted=report.planted))
+        claims = render_claims(report.claims, split=report.split, planted=report.planted)
+        lines.append(claims)
 
+    # a figure is several files: a line for each figure
     kinds_of: dict[str, list[str]] = {}
     for file in report.written:
-        kind = file.suffix.removeprefix(".")
-        kinds_of.setdefault(file.stem, []).append(kind)
+        kinds = kinds_of.setdefault(file.stem, [])
+        kinds.append(file.suffix.removeprefix("."))
+
     lines.append(Text(f"in {report.folder}:", style="bold"))
-    lines += [Text(f"  {name:26} {', '.join(kinds)}") for name, kinds in kinds_of.items()]
+    for name, kinds in kinds_of.items():
+        files = ", ".join(kinds)
+        lines.append(Text(f"  {name:26} {files}"))
 
     remarks = [f"skipped {name}: {why}" for name, why in report.skipped.items()]
     remarks += [f"note: {note}" for note in report.notes]

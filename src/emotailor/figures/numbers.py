@@ -84,11 +84,14 @@ class RunView:
         self.seed = seed
         self.against: RunView | None = None
         self.predictor = run.predictor(device=device)
+
         path = run.data_path if data is None else data
         self.dataset = run.dataset(path)
         self.part = self.dataset[split]
-        if not len(self.part):
+        if len(self.part) == 0:
             raise DataError(f"split {split!r} of {path} is empty", expected="at least one sample")
+
+        # in the model's order: a data set may have another
         self.names = run.label_names
         self.labels = self.labels_of(self.part)
         self.probabilities = self.predictor.predict_proba(self.part)
@@ -158,21 +161,32 @@ def loss_numbers(view: RunView) -> Numbers:
     """Figure 4: the losses of every epoch, from ``metrics.jsonl``."""
     history = _history(view)
     epochs = [epoch.epoch for epoch in history]
-    names = list(history[0].train)
-    parts = [name for name in names if name != "total"]
-    weights = view.predictor.model.loss_weights
+    valid_loss = [epoch.score("loss") for epoch in history]
+    valid_f1 = [epoch.score("micro_f1") for epoch in history]
+
+    first = history[0]
+    train = {}
+    for name in first.train:
+        train[name] = [epoch.train[name] for epoch in history]
+
+    # a part that has no weight counts once
+    loss_weights = view.predictor.model.loss_weights
+    weights = {}
+    for name in train:
+        if name != "total":
+            weights[name] = loss_weights.get(name, 1.0)
+
     best = view.run.model.selected_epoch
     if best is None:
         best = epochs[-1]
+
+    modalities = len(view.predictor.dims)
     return {
         "epochs": epochs,
-        "train": {name: [epoch.train[name] for epoch in history] for name in names},
-        "valid": {
-            "loss": [epoch.score("loss") for epoch in history],
-            "micro_f1": [epoch.score("micro_f1") for epoch in history],
-        },
-        "weights": {name: weights.get(name, 1.0) for name in parts},
-        "chance": _losses_by_chance(names, len(view.predictor.dims)),
+        "train": train,
+        "valid": {"loss": valid_loss, "micro_f1": valid_f1},
+        "weights": weights,
+        "chance": _losses_by_chance(list(train), modalities),
         "best_epoch": best,
         "caption": f"{view.title}; dotted: epoch {best}, whose model was kept",
     }
@@ -184,10 +198,12 @@ def _history(view: RunView) -> list[EpochRecord]:
         history = view.run.history
     except ModelError as error:
         raise SkipFigure(error.found) from error
+
+    run = view.run
     if not history:
-        raise SkipFigure(f"no {METRICS_FILE} in {view.run.folder}: it was not trained here")
+        raise SkipFigure(f"no {METRICS_FILE} in {run.folder}: it was not trained here")
     if not history[0].train:
-        raise SkipFigure(f"the model ({view.run.model.system}) is fitted at once")
+        raise SkipFigure(f"the model ({run.model.system}) is fitted at once")
     return history
 
 
@@ -204,11 +220,17 @@ def discriminator_numbers(view: RunView) -> Numbers:
     """Figure 5: what the discriminator says of each kind of representation."""
     internals = view.internals
     modalities = internals.modalities
+
+    # of one modality there is nothing to tell
     if not internals.verdicts or len(modalities) < 2:
         raise view.lacks("modality discriminator over steps")
+
     kinds: Numbers = {}
     for kind, verdicts in internals.verdicts.items():
-        kinds[kind] = {m: _verdict_numbers(v, modalities) for m, v in verdicts.items()}
+        kinds[kind] = {}
+        for m, verdict in verdicts.items():
+            kinds[kind][m] = _verdict_numbers(verdict, modalities)
+
     chance = 1 / len(modalities)
     return {
         "modalities": list(modalities),
@@ -221,7 +243,9 @@ def discriminator_numbers(view: RunView) -> Numbers:
 def _verdict_numbers(verdict: Verdict, modalities: Sequence[Modality]) -> Numbers:
     quantiles = {}
     for share, values in zip(QUANTILES, verdict.quantiles, strict=True):
-        quantiles[f"{share:g}"] = _by_name(modalities, values)
+        key = f"{share:g}"
+        quantiles[key] = _by_name(modalities, values)
+
     return {
         "steps": verdict.steps,
         "mean": _by_name(modalities, verdict.mean),
@@ -260,21 +284,27 @@ class _Group:
 
 def _embedded(view: RunView) -> Numbers:
     """Return places of drawn steps in the plane, and what probes tell of them."""
-    groups = [
-        _Group(kind, m, drawn)
-        for kind in KINDS
-        for m, drawn in view.internals.drawn.get(kind, {}).items()
-    ]
+    groups = _groups(view)
     if len(groups) < 2:
         raise view.lacks("common and private representations of each step")
-    values = np.concatenate([group.drawn.values for group in groups])  # (points, d)
-    if len(values) < 10:
-        raise SkipFigure(f"{len(values)} steps are too few for t-SNE")
 
-    perplexity = min(30.0, (len(values) - 1) / 3)
+    # one t-SNE of all: places of different groups compare
+    values = np.concatenate([group.drawn.values for group in groups])  # (points, d)
+    count = len(values)
+    if count < 10:
+        raise SkipFigure(f"{count} steps are too few for t-SNE")
+
+    # a perplexity must be less than the number of points
+    perplexity = min(30.0, (count - 1) / 3)
     places = _tsne(values, perplexity, view.seed)  # (points, 2)
-    sizes = [len(group.drawn.samples) for group in groups]
-    of_groups = np.split(places, np.cumsum(sizes)[:-1])
+
+    start = 0
+    drawn_groups = []
+    for group in groups:
+        end = start + len(group.drawn.samples)
+        numbers = _group_numbers(view, group, places[start:end])
+        drawn_groups.append(numbers)
+        start = end
 
     probes, lines = _probes(view.internals.drawn)
     return {
@@ -283,15 +313,30 @@ def _embedded(view: RunView) -> Numbers:
         "note": "\n".join(lines),
         "probe": probes,
         "perplexity": perplexity,
-        "groups": [
-            {
-                "kind": group.kind,
-                "modality": group.modality,
-                "samples": [view.part.ids[int(i)] for i in group.drawn.samples],
-                "points": points.tolist(),
-            }
-            for group, points in zip(groups, of_groups, strict=True)
-        ],
+        "groups": drawn_groups,
+    }
+
+
+def _groups(view: RunView) -> list[_Group]:
+    """Return the drawn steps, first those of common representations."""
+    groups = []
+    for kind in KINDS:
+        by_modality = view.internals.drawn.get(kind, {})
+        groups += [_Group(kind, m, drawn) for m, drawn in by_modality.items()]
+    return groups
+
+
+def _group_numbers(
+    view: RunView, group: _Group, places: Float64[np.ndarray, "points 2"]
+) -> Numbers:
+    """Return the steps of a group, and the samples that they are of."""
+    ids = view.part.ids
+    samples = [ids[position] for position in group.drawn.samples.tolist()]
+    return {
+        "kind": group.kind,
+        "modality": group.modality,
+        "samples": samples,
+        "points": places.tolist(),
     }
 
 
@@ -302,8 +347,11 @@ def _tsne(
 
     # a spread of one in both runs: the panels then look alike where the data do
     spread = max(float(values.std()), 1e-12)
+    scaled = values / spread
+
     embedding = TSNE(perplexity=perplexity, init="pca", random_state=seed)
-    return np.asarray(embedding.fit_transform(values / spread), np.float64)
+    places = embedding.fit_transform(scaled)
+    return np.asarray(places, np.float64)
 
 
 def _probes(
@@ -312,26 +360,34 @@ def _probes(
     """Return how well probes tell modalities, and common from private; and the same in words."""
     accuracies: dict[str, float | None] = {}
     joined = {}
+    told = []
+    most = 1  # modalities of a kind
     for kind in KINDS:
         if kind not in drawn:
             continue
+
         by_modality = drawn[kind]
         joined[kind] = _joined(list(by_modality.values()))
+        most = max(most, len(by_modality))
         if len(by_modality) > 1:
-            accuracies[kind] = probe_accuracy(by_modality)
+            accuracy = probe_accuracy(by_modality)
+            accuracies[kind] = accuracy
+            if accuracy is not None:
+                told.append(f"{kind} {accuracy:.2f}")
 
     lines = []
-    told = [f"{kind} {share:.2f}" for kind, share in accuracies.items() if share is not None]
     if told:
-        chance = 1 / max(len(by_modality) for by_modality in drawn.values())
-        lines.append(f"probe names the modality: {', '.join(told)} (chance {chance:.2f})")
+        lines.append(f"probe names the modality: {', '.join(told)} (chance {1 / most:.2f})")
 
+    # a model may have one kind of representation only
     between = None
     if len(joined) == 2:
         between = probe_accuracy(joined)
     if between is not None:
         lines.append(f"probe tells common from private: {between:.2f} (chance 0.50)")
-    return {**accuracies, "common_or_private": between}, lines
+
+    accuracies["common_or_private"] = between
+    return accuracies, lines
 
 
 def _joined(parts: Sequence[Drawn]) -> Drawn:
@@ -344,28 +400,42 @@ def _terms(view: RunView) -> str:
     """Say with which of the two terms of Eq. 17 a run was trained."""
     config = view.run.model.config
     losses = config.get("refinement_losses", ())
-    used = [name for name, weight in TERMS.items() if name in losses and config.get(weight)]
-    if used:
-        return f"{view.folder_name}: with {' and '.join(used)} terms"
-    return f"{view.folder_name}: without {' and '.join(TERMS)} terms"
+
+    # a term is used where it is listed and its weight is not zero
+    used = []
+    for name, weight in TERMS.items():
+        if name in losses and config.get(weight):
+            used.append(name)
+
+    how, terms = ("with", used) if used else ("without", TERMS)
+    names = " and ".join(terms)
+    return f"{view.folder_name}: {how} {names} terms"
 
 
 def correlation_numbers(view: RunView) -> Numbers:
     """Figure 7: softmax(r) of Eq. 11 per head."""
-    if len(view.names) < 2:
+    names = view.names
+    if len(names) < 2:
         raise SkipFigure("one label has no correlation with another")
-    heads = view.internals.correlation
+
+    heads = view.internals.correlation  # (heads, L, L)
     if heads is None:
         raise view.lacks("label correlations")
 
+    # with one decoder layer the correlations do not depend on the sample
     layers = int(view.run.model.config.get("decoder_layers", 1))
-    which = f"; decoder layer {layers}, mean of samples" if layers > 1 else ""
-    even = 1 / len(view.names)
+    which = ""
+    if layers > 1:
+        which = f"; decoder layer {layers}, mean of samples"
+
+    even = 1 / len(names)
+    lowest = heads.min()
+    highest = heads.max()
     return {
-        "labels": list(view.names),
+        "labels": list(names),
         "heads": heads.tolist(),
-        "caption": f"{view.title}; softmax(r) of Eq. 11{which}; between {heads.min():.3f} and "
-        f"{heads.max():.3f}, where even attention would be {even:.3f}",
+        "caption": f"{view.title}; softmax(r) of Eq. 11{which}; between {lowest:.3f} and "
+        f"{highest:.3f}, where even attention would be {even:.3f}",
     }
 
 
@@ -381,10 +451,16 @@ def precision_recall_curve(
     its area.
     """
     order = np.argsort(-probabilities, kind="stable")
+    sorted_labels = labels[order].astype(np.int64)
+    hits = sorted_labels.cumsum()
+
+    # samples of one probability are predicted together: the last of them counts
     changes = np.diff(probabilities[order]) != 0
-    last = np.nonzero(np.append(changes, True))[0]  # the last sample of each distinct probability
-    hits = labels[order].astype(np.int64).cumsum()[last]
+    is_last = np.append(changes, True)
+    last = np.flatnonzero(is_last)  # (points,)
+    hits = hits[last]
     predicted = last + 1
+
     found = hits > 0  # before the first hit there is no recall
     precision = ratio(hits, predicted)[found]
     recall = ratio(hits, labels.sum())[found]
@@ -399,19 +475,28 @@ def precision_recall_numbers(view: RunView) -> Numbers:
         by_mode[mode] = evaluate(view.labels, view.probabilities, view.names, cuts)
 
     found: Numbers = {}
+    samples = len(view.labels)
     for j, name in enumerate(view.names):
+        labels = view.labels[:, j]
+        probabilities = view.probabilities[:, j]
+        precision, recall = precision_recall_curve(labels, probabilities)
+
+        marks = {}
+        for mode, metrics in by_mode.items():
+            marks[mode] = _threshold_mark(metrics.labels[name])
+
         own = view.metrics.labels[name]
-        precision, recall = precision_recall_curve(view.labels[:, j], view.probabilities[:, j])
-        marks = {mode: _threshold_mark(metrics.labels[name]) for mode, metrics in by_mode.items()}
         found[name] = {
             "support": own.support,
-            "frequency": own.support / len(view.labels),
+            "frequency": own.support / samples,
             "average_precision": own.average_precision,
             "precision": precision.tolist(),
             "recall": recall.tolist(),
             "thresholds": marks,
         }
-    return {"labels": found, "caption": f"{view.of_split}; AP: average precision"}
+
+    caption = f"{view.of_split}; AP: average precision"
+    return {"labels": found, "caption": caption}
 
 
 def _threshold_mark(label: LabelMetrics) -> Numbers:
@@ -425,19 +510,26 @@ def _threshold_mark(label: LabelMetrics) -> Numbers:
 
 def threshold_numbers(view: RunView) -> Numbers:
     """Micro-averaged scores at thresholds from 0 to 1, on validation and on the split."""
-    names = view.names
-    chosen = {mode: x.array(names) for mode, x in view.run.model.thresholds.items()}
-    if "tuned" in chosen and np.array_equal(chosen["tuned"], chosen.get("per_label", ())):
-        del chosen["per_label"]  # every label kept the tuned one
+    chosen = {}
+    for mode, thresholds in view.run.model.thresholds.items():
+        chosen[mode] = thresholds.array(view.names)
+
+    # every label may have kept the tuned one
+    tuned = chosen.get("tuned")
+    per_label = chosen.get("per_label")
+    if tuned is not None and per_label is not None and np.array_equal(tuned, per_label):
+        del chosen["per_label"]
 
     grid = np.linspace(0, 1, 101).tolist()
     splits = {}
+    part = view.part
     valid = view.split_used_as("valid")
-    if valid is not None and valid.name != view.part.name:
+    if valid is not None and valid.name != part.name:
         labels = view.labels_of(valid)
-        scores = view.predictor.predict_proba(valid)
-        splits[valid.name] = _scores_at(grid, chosen, labels, scores)
-    splits[view.part.name] = _scores_at(grid, chosen, view.labels, view.probabilities)
+        probabilities = view.predictor.predict_proba(valid)
+        splits[valid.name] = _scores_at(grid, chosen, labels, probabilities)
+    splits[part.name] = _scores_at(grid, chosen, view.labels, view.probabilities)
+
     return {
         "threshold": grid,
         "splits": splits,
@@ -453,17 +545,24 @@ def _scores_at(
     probabilities: Shaped[np.ndarray, "n labels"],
 ) -> Numbers:
     """Return the scores of a split at each threshold of a grid, and at those that were chosen."""
-    at_each = [micro_scores(labels, probabilities, cut) for cut in grid]
+    curves: dict[str, list[float | None]] = {}
+    for cut in grid:
+        scores = micro_scores(labels, probabilities, cut)
+        for name, score in scores.items():
+            curves.setdefault(name, []).append(score)
+
     modes = {}
     for mode, cuts in chosen.items():
-        one_for_all = bool((cuts == cuts[0]).all())
-        modes[mode] = {
-            "threshold": float(cuts[0]) if one_for_all else None,
-            **micro_scores(labels, probabilities, cuts),
-        }
+        # where labels differ, no one threshold can be drawn
+        first = cuts[0]
+        one_for_all = bool((cuts == first).all())
+        threshold = float(first) if one_for_all else None
+        scores = micro_scores(labels, probabilities, cuts)
+        modes[mode] = {"threshold": threshold, **scores}
+
     return {
         "samples": len(labels),
-        "curves": {name: [scores[name] for scores in at_each] for name in at_each[0]},
+        "curves": curves,
         "modes": modes,
     }
 
@@ -472,14 +571,21 @@ def micro_scores(
     labels: np.ndarray, probabilities: np.ndarray, thresholds: float | np.ndarray
 ) -> dict[str, float | None]:
     """Return micro-averaged precision (None where nothing is predicted), recall and F1."""
-    decisions = decide(probabilities, thresholds)
-    hits = int((decisions & (labels == 1)).sum())
+    decisions = decide(probabilities, thresholds)  # (n, L)
+    correct = decisions & (labels == 1)
+    hits = int(correct.sum())
     predicted = int(decisions.sum())
     true = int(labels.sum())
+
+    precision = None
+    if predicted:
+        precision = hits / predicted
+    recall = ratio(hits, true)
+    f1 = ratio(2 * hits, predicted + true)
     return {
-        "micro_precision": hits / predicted if predicted else None,
-        "micro_recall": float(ratio(hits, true)),
-        "micro_f1": float(ratio(2 * hits, predicted + true)),
+        "micro_precision": precision,
+        "micro_recall": float(recall),
+        "micro_f1": float(f1),
     }
 
 
@@ -487,8 +593,12 @@ def co_occurrence_numbers(view: RunView) -> Numbers:
     """Share of the samples with label i in which label j is predicted, and in which it is true."""
     if len(view.names) < 2:
         raise SkipFigure("one label has no other to be confused with")
+
     truth = view.labels.astype(np.float64)  # (n, L)
-    decided = decide(view.probabilities, view.predictor.thresholds).astype(np.float64)
+    decisions = decide(view.probabilities, view.predictor.thresholds)
+    decided = decisions.astype(np.float64)  # (n, L)
+
+    # a row of the figure for each label, and one for samples without any
     unlabelled = truth.sum(1) == 0
     rows = np.column_stack([truth, unlabelled])  # (n, L + 1)
     support = rows.sum(0)
@@ -497,10 +607,11 @@ def co_occurrence_numbers(view: RunView) -> Numbers:
         true = rows.T @ truth / support[:, None]
 
     mode = view.predictor.mode.replace("_", " ")
+    *of_labels, without = support.astype(int).tolist()
     return {
         "labels": list(view.names),
-        "support": truth.sum(0).astype(int).tolist(),
-        "unlabelled": int(unlabelled.sum()),
+        "support": of_labels,
+        "unlabelled": without,
         "predicted": predicted.tolist(),
         "true": true.tolist(),
         "caption": f"{view.of_split}, {mode} thresholds; in brackets: samples of the row; "
@@ -513,17 +624,21 @@ def attention_numbers(view: RunView) -> Numbers:
     attention = view.internals.attention
     if attention is None:
         raise view.lacks("attention of each label to steps")
+
+    # shares compare only where a label divides one attention among the blocks
     blocks = attention.blocks
     shares = None
     if attention.joint:
         by_block = attention.mass.T.tolist()  # (blocks, L)
         shares = dict(zip(blocks, by_block, strict=True))
         shares["padding"] = attention.padding.tolist()
+
+    density = attention.density.tolist()  # (blocks, L, bins)
     return {
         "labels": list(view.names),
         "blocks": list(blocks),
         "shares": shares,
         "even": _by_name(blocks, attention.even),
-        "density": dict(zip(blocks, attention.density.tolist(), strict=True)),
+        "density": dict(zip(blocks, density, strict=True)),
         "caption": f"{view.of_split}, mean of heads and samples; dashed: every step alike",
     }

@@ -157,7 +157,8 @@ class _Discriminations:
         last = _HISTOGRAM - 1  # a probability of 1 is in the last bin
         bins = np.minimum(scaled.astype(np.int64), last)  # (steps, M)
         for k, column in enumerate(bins.T):
-            self.histogram[k] += np.bincount(column, minlength=_HISTOGRAM)
+            counts = np.bincount(column, minlength=_HISTOGRAM)
+            self.histogram[k] += counts
 
         squares = np.square(probabilities)
         self.total += probabilities.sum(0)
@@ -185,12 +186,16 @@ class _Discriminations:
 
     def _quantiles(self, steps: int) -> Float64[np.ndarray, "5 modalities"]:
         """Return the middles of the bins in which the quantiles lie."""
-        reached = self.histogram.cumsum(1)  # (M, bins)
-        bins = np.empty((len(QUANTILES), len(reached)))
-        for i, quantile in enumerate(QUANTILES):
-            for j, counts in enumerate(reached):
-                bins[i, j] = np.searchsorted(counts, quantile * steps)
-        return np.asarray((bins + 0.5) / _HISTOGRAM)
+        wanted = np.array(QUANTILES) * steps  # numbers of steps
+
+        bins = []
+        for counts in self.histogram:
+            reached = counts.cumsum()
+            bins.append(np.searchsorted(reached, wanted))
+
+        by_quantile = np.stack(bins, axis=1)  # (5, M)
+        middles = (by_quantile + 0.5) / _HISTOGRAM
+        return np.asarray(middles)
 
 
 class _AttentionSums:
@@ -207,11 +212,12 @@ class _AttentionSums:
         padding = attention[:, length:]
         self.padding += padding.sum(1)
         self.even += length / max(total, 1)
-        if not length:
+        if length == 0:
             return
 
-        # attention up to the end of each step, 0 before the first: (L, length + 1)
-        reached = np.zeros((len(attention), length + 1))
+        # attention up to the end of each step, 0 before the first
+        labels = len(attention)
+        reached = np.zeros((labels, length + 1))
         np.cumsum(real, 1, out=reached[:, 1:])
 
         # a step covers its part of the time: what was attended up to a moment is interpolated
@@ -265,11 +271,15 @@ def _real_steps(model: EmotionModel, batch: Batch, blocks: Iterable[str]) -> _Re
         by_block[f"common.{m}"] = steps
 
     # any other block is of all modalities: it has the steps of the longest
-    longest = torch.stack(list(inner.values())).amax(0)
-    return _RealSteps(
-        blocks={block: by_block.get(block, longest).cpu().numpy() for block in blocks},
-        representations={m: steps.cpu().numpy() for m, steps in inner.items()},
-    )
+    every = torch.stack(list(inner.values()))  # (M, B)
+    longest = every.amax(0)
+
+    of_blocks = {}
+    for block in blocks:
+        steps = by_block.get(block, longest)
+        of_blocks[block] = steps.cpu().numpy()
+    of_representations = {m: steps.cpu().numpy() for m, steps in inner.items()}
+    return _RealSteps(of_blocks, of_representations)
 
 
 class _Collector:
@@ -285,17 +295,21 @@ class _Collector:
     """
 
     def __init__(self, model: EmotionModel, count: int, points: int, seed: int, bins: int) -> None:
-        chosen, moments = draw_moments(count, points, seed)
-        self.moments = dict(zip(chosen.tolist(), moments, strict=True))
-        self.modalities = tuple(m for m in MODALITIES if m in model.dims)
         self.model = model
         self.bins = bins
+        self.samples = 0
+
+        # in the order of the discriminator's classes
+        self.modalities = tuple(m for m in MODALITIES if m in model.dims)
+
+        chosen, moments = draw_moments(count, points, seed)
+        positions = chosen.tolist()
+        self.moments = dict(zip(positions, moments, strict=True))
 
         self.steps: dict[tuple[Kind, Modality], dict[tuple[int, int], np.ndarray]] = {}
         self.judged: dict[tuple[Kind, Modality], _Discriminations] = {}
         self.attended: dict[str, _AttentionSums] = {}
         self.correlation: np.ndarray | None = None
-        self.samples = 0
 
     def add(self, chosen: Int64[np.ndarray, "batch"], batch: Batch) -> None:
         """Run the model over some samples and keep what is wanted.
@@ -313,24 +327,34 @@ class _Collector:
                 x = features.get(f"{kind}.{m}")  # (B, T, d)
                 if x is None or x.ndim != 3:  # of some systems, a vector per utterance
                     continue
+
+                key = (kind, m)
                 steps = lengths.representations[m]
                 said = features.get(f"discriminator.{kind}.{m}")  # (B, T, M)
-                self._add_steps((kind, m), chosen, x, steps)
-                self._add_verdicts((kind, m), said, steps)
+                self._add_steps(key, chosen, x, steps)
+                self._add_verdicts(key, said, steps)
 
         samples = len(chosen)
+        correlation = features.get("label_correlation")
         self._add_attention(attention, lengths, samples)
-        self._add_correlation(features.get("label_correlation"), samples)
+        self._add_correlation(correlation, samples)
         self.samples += samples
 
     def _attention_in(self, features: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """Return the attention of labels to each block, (B, L, T), mean of its heads."""
+        labels = self.model.num_labels
         found = {}
         for name, x in features.items():
-            block = name.removeprefix("attention.")
-            if block == name or x.ndim != 4 or x.shape[2] != self.model.num_labels:
+            if not name.startswith("attention."):
                 continue
-            found[block] = x.mean(1).double().cpu().numpy()  # (B, heads, L, T) before
+
+            # of labels: (B, heads, L, T)
+            if x.ndim != 4 or x.shape[2] != labels:
+                continue
+
+            block = name.removeprefix("attention.")
+            mean = x.mean(1).double()
+            found[block] = mean.cpu().numpy()
         return found
 
     def _add_steps(
@@ -343,8 +367,12 @@ class _Collector:
         """Keep the representations at the drawn moments."""
         kept = self.steps.setdefault(key, {})
         for row, position in enumerate(chosen.tolist()):
+            if position not in self.moments:
+                continue
+
+            # a sample may lack the modality: no steps, no places
             length = lengths[row]
-            if position not in self.moments or not length:
+            if not length:
                 continue
 
             places = self.moments[position] * length
@@ -366,7 +394,8 @@ class _Collector:
         if key not in self.judged:
             _, modality = key
             own = self.modalities.index(modality)
-            self.judged[key] = _Discriminations(len(self.modalities), own)
+            classes = len(self.modalities)
+            self.judged[key] = _Discriminations(classes, own)
 
         probabilities = said.double().cpu().numpy()
         steps = np.arange(said.shape[1])
@@ -377,55 +406,71 @@ class _Collector:
         self, attention: Mapping[str, np.ndarray], lengths: _RealSteps, samples: int
     ) -> None:
         total = lengths.in_all_blocks(samples)
+        labels = self.model.num_labels
         for block, x in attention.items():
             if block not in self.attended:
-                self.attended[block] = _AttentionSums(self.model.num_labels, self.bins)
+                self.attended[block] = _AttentionSums(labels, self.bins)
+
             sums = self.attended[block]
-            for row, length in enumerate(lengths.blocks[block].tolist()):
-                sums.add(x[row], length, int(total[row]))
+            steps = lengths.blocks[block]
+            for row in range(samples):
+                sums.add(x[row], int(steps[row]), int(total[row]))
 
     def _add_correlation(self, correlation: Tensor | None, samples: int) -> None:
         """Add softmax(r), which is a mean over the samples of the batch."""
         if correlation is None:
             return
-        summed = correlation.double().cpu().numpy() * samples
-        self.correlation = summed if self.correlation is None else self.correlation + summed
+
+        mean = correlation.double().cpu().numpy()
+        summed = mean * samples
+        if self.correlation is None:
+            self.correlation = summed
+        else:
+            self.correlation = self.correlation + summed
 
     def result(self) -> Internals:
         """Return what was collected, drawn steps in the order of the split."""
         drawn: dict[Kind, dict[Modality, Drawn]] = {}
         for (kind, m), kept in self.steps.items():
-            if not kept:
-                continue
-            places = sorted(kept)
-            values = np.stack([kept[place] for place in places])
-            samples = np.array([position for position, _ in places], np.int64)
-            of_kind = drawn.setdefault(kind, {})
-            of_kind[m] = Drawn(values.astype(np.float32), samples)
+            if kept:
+                of_kind = drawn.setdefault(kind, {})
+                of_kind[m] = _in_order(kept)
 
         verdicts: dict[Kind, dict[Modality, Verdict]] = {}
         for (kind, m), judged in self.judged.items():
             verdict = judged.verdict()
             if verdict is not None:
-                verdicts.setdefault(kind, {})[m] = verdict
+                by_modality = verdicts.setdefault(kind, {})
+                by_modality[m] = verdict
 
         correlation = None
         if self.correlation is not None:
             correlation = self.correlation / self.samples
-        return Internals(self.modalities, drawn, verdicts, correlation, self._attention())
+
+        return Internals(
+            modalities=self.modalities,
+            drawn=drawn,
+            verdicts=verdicts,
+            correlation=correlation,
+            attention=self._attention(),
+        )
 
     def _attention(self) -> LabelAttention | None:
         if not self.attended:
             return None
+
         sums = list(self.attended.values())
         time = np.stack([x.time for x in sums])  # (blocks, L, bins)
         mass = time.sum(2)  # (blocks, L)
-        padding = np.sum([x.padding for x in sums], axis=0)
-        even = np.array([x.even for x in sums])
+        padding = np.sum([x.padding for x in sums], axis=0)  # (L,)
+        even = np.array([x.even for x in sums])  # (blocks,)
 
+        # even attention gives each bin one part of the mass: a density of 1
         density = np.full_like(time, np.nan)
-        attended = mass[..., None] > 0
-        np.divide(time * self.bins, mass[..., None], out=density, where=attended)
+        mass_of_bins = mass[..., None]
+        there = mass_of_bins > 0
+        np.divide(time * self.bins, mass_of_bins, out=density, where=there)
+
         return LabelAttention(
             blocks=tuple(self.attended),
             mass=mass.T / self.samples,
@@ -433,6 +478,14 @@ class _Collector:
             even=even / self.samples,
             density=density,
         )
+
+
+def _in_order(kept: Mapping[tuple[int, int], np.ndarray]) -> Drawn:
+    """Return kept steps in the order of the split: sample and step -> representation."""
+    places = sorted(kept)
+    values = np.stack([kept[place] for place in places])  # (points, d)
+    samples = [position for position, _ in places]
+    return Drawn(values.astype(np.float32), np.array(samples, np.int64))
 
 
 @torch.inference_mode()
@@ -462,15 +515,21 @@ def collect(
         progress: is told how many samples are done.
     """
     model.eval()
-    longest = np.max([split.lengths(m) for m in model.dims], axis=0)
-    order = np.argsort(-longest, kind="stable")  # samples of like length share a batch
-    collector = _Collector(model, len(split), points, seed, bins)
-    for start in range(0, len(order), batch_size):
+    count = len(split)
+    collector = _Collector(model, count, points, seed, bins)
+
+    # samples of like length share a batch, the longest first
+    lengths = [split.lengths(m) for m in model.dims]
+    longest = np.max(lengths, axis=0)  # (n,)
+    order = np.argsort(-longest, kind="stable")
+
+    for start in range(0, count, batch_size):
         chosen = order[start : start + batch_size]
-        samples = [split.sample(int(i)) for i in chosen]
+        samples = [split.sample(position) for position in chosen.tolist()]
         batch = collate(samples, model.dims, aligned=aligned, standardize=standardizer)
-        unlabelled = replace(batch, labels=None).to(model.device)
-        collector.add(chosen, unlabelled)
+        unlabelled = replace(batch, labels=None)  # nothing here needs a loss
+        collector.add(chosen, unlabelled.to(model.device))
+
         if progress is not None:
             progress(start + len(chosen))
     return collector.result()
@@ -497,12 +556,14 @@ def probe_accuracy(groups: Mapping[Any, Drawn], *, seed: int = 0) -> float | Non
 
     if len(groups) < 2:
         return None
+
     drawn = list(groups.values())
     steps = np.concatenate([group.values for group in drawn])  # (points, d)
     samples = np.concatenate([group.samples for group in drawn])  # (points,)
     sizes = [len(group.samples) for group in drawn]
     target = np.repeat(list(groups), sizes)  # (points,), names of groups
 
+    # every group must be in both halves
     first = _half_of_samples(samples, seed)
     second = ~first
     for half in (first, second):
@@ -518,7 +579,11 @@ def probe_accuracy(groups: Mapping[Any, Drawn], *, seed: int = 0) -> float | Non
     answers = probe.predict(steps[second])
     truth = target[second]
     right = answers == truth
-    recalls = [right[truth == name].mean() for name in groups]
+
+    recalls = []
+    for name in groups:
+        of_group = truth == name
+        recalls.append(right[of_group].mean())
     return float(np.mean(recalls))
 
 

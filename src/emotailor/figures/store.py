@@ -278,7 +278,9 @@ class FigureFolder:
         if not values:
             file.unlink(missing_ok=True)
             return None
-        write_json(file, plain({"split": split, "planted": planted, "claims": values}))
+
+        stored = {"split": split, "planted": planted, "claims": values}
+        write_json(file, plain(stored))
         return file
 
     def write_index(self, index: FigureIndex) -> Path:
@@ -296,9 +298,12 @@ def plain(value: Any) -> Any:
         return [plain(x) for x in value]
     if not isinstance(value, float | np.floating):
         return value
+
+    # JSON knows neither NaN nor infinity
     if not math.isfinite(value):
         return None
-    return float(f"{value:.{SIGNIFICANT}g}")
+    rounded = f"{value:.{SIGNIFICANT}g}"
+    return float(rounded)
 
 
 def _read_json(file: Path) -> Any:

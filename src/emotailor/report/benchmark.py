@@ -75,9 +75,9 @@ def benchmark_page(folder: Path) -> tuple[Page, list[str]]:
     sections, missing = benchmark_sections(folder)
 
     warnings = list(missing)
-    failed = [run for system in found.systems.values() for run in system.runs if run.failed]
+    failed = _count_of_failed(found)
     if failed:
-        runs = "1 run" if len(failed) == 1 else f"{len(failed)} runs"
+        runs = "1 run" if failed == 1 else f"{failed} runs"
         warnings.append(f"{runs} failed; the numbers are of the others.")
 
     summary: list[Block] = []
@@ -85,10 +85,21 @@ def benchmark_page(folder: Path) -> tuple[Page, list[str]]:
         summary.append(Items(warnings, "warning"))
     summary.append(_headline(found))
 
-    title = f"{FILES[file.name]} on {found.data.name}"
+    kind = FILES[file.name]
+    title = f"{kind} on {found.data.name}"
     mode = plain_mode(found.thresholds)
-    subtitle = f"{found.split} split, thresholds {mode}, from {folder.resolve().name}"
-    return Page(title, subtitle, sections, summary), missing
+    name = folder.resolve().name  # a name also for the folder "."
+    subtitle = f"{found.split} split, thresholds {mode}, from {name}"
+
+    page = Page(title, subtitle, sections, summary)
+    return page, missing
+
+
+def _count_of_failed(found: StoredBenchmark) -> int:
+    failed = 0
+    for system in found.systems.values():
+        failed += sum(1 for run in system.runs if run.failed)
+    return failed
 
 
 def benchmark_sections(folder: Path) -> tuple[list[Section], list[str]]:
@@ -135,22 +146,34 @@ def _mean(system: StoredSystem, metric: str) -> float | None:
 
 def _headline(found: StoredBenchmark) -> Tiles:
     """Return the best score, that of the reference, and how much was tested."""
-    tested = _tested(found)
-    planned = sum(len(system.runs) for system in found.systems.values())
-    done = sum(system.done for system in found.systems.values())
-    tiles = [
-        Tile("systems", f"{len(tested)} of {len(found.systems)}", "tested"),
-        Tile("runs", f"{done} of {planned}", "tested"),
-    ]
-
+    tiles: list[Tile] = []
+    score = title_of(TESTED)
     best = _best(found)
-    if best is None:
-        return Tiles(tiles)
-    scores = [_score_tile(f"best {title_of(TESTED)}", best)]
-    reference = tested.get(found.test.reference) if found.test else None
+    if best is not None:
+        tiles.append(_score_tile(f"best {score}", best))
+
+    # a reference that is the best system has its tile already
+    reference = _reference(found)
     if reference is not None and reference is not best:
-        scores.append(_score_tile(f"{title_of(TESTED)} of the reference", reference))
-    return Tiles([*scores, *tiles])
+        tiles.append(_score_tile(f"{score} of the reference", reference))
+
+    planned = 0
+    done = 0
+    for system in found.systems.values():
+        planned += len(system.runs)
+        done += system.done
+
+    tested = len(_tested(found))
+    tiles.append(Tile("systems", f"{tested} of {len(found.systems)}", "tested"))
+    tiles.append(Tile("runs", f"{done} of {planned}", "tested"))
+    return Tiles(tiles)
+
+
+def _reference(found: StoredBenchmark) -> StoredSystem | None:
+    """Return the system that the others are compared with; None where it was not tested."""
+    if found.test is None:
+        return None
+    return _tested(found).get(found.test.reference)
 
 
 def _best(found: StoredBenchmark) -> StoredSystem | None:
@@ -178,24 +201,46 @@ def _score_tile(title: str, system: StoredSystem) -> Tile:
 def _results(found: StoredBenchmark) -> Section:
     columns = _columns(found)
     best = {metric: _best_in_column(found, metric) for metric in columns}
+
     rows = []
     for system in found.systems.values():
-        runs = f"{system.done}/{len(system.runs)}" if system.runs else ""
+        planned = len(system.runs)
+        runs = f"{system.done}/{planned}" if planned else ""
         row: Row = [system.title, runs]
         if system.summary is None:
-            empty = [""] * (len(columns) - 1)
-            rows.append([*row, Cell(system.status, quiet=True), *empty])
-            continue
-        for metric in columns:
-            value = system.summary.overall.get(metric)
-            is_best = value is not None and short(value.mean) == best[metric]
-            row.append(Cell(spread(value), strong=is_best))
+            row += _row_of_status(system, len(columns))
+        else:
+            row += _row_of_scores(system.summary.overall, best)
         rows.append(row)
 
-    header = ["system", "runs", *map(title_of, columns)]
+    titles = [title_of(metric) for metric in columns]
+    header = ["system", "runs", *titles]
     table = Table(header, rows, "All systems on the same samples")
+
     note = "Mean ± standard deviation (n - 1) over runs; the best of a column is bold."
     return Section("Results", [table, Text(note, "note")])
+
+
+def _row_of_status(system: StoredSystem, columns: int) -> Row:
+    """Return why a system has no scores, in the first of its columns."""
+    status = Cell(system.status, quiet=True)
+    empty = [""] * (columns - 1)
+    return [status, *empty]
+
+
+def _row_of_scores(overall: Mapping[str, Spread], best: Mapping[str, str]) -> Row:
+    """Return the scores of a system, in the order of ``best``: metric -> best mean."""
+    row: Row = []
+    for metric, best_mean in best.items():
+        value = overall.get(metric)
+        is_best = False
+        if value is not None:
+            # compared as printed: what prints alike is equally good
+            is_best = short(value.mean) == best_mean
+
+        cell = Cell(spread(value), strong=is_best)
+        row.append(cell)
+    return row
 
 
 def _columns(found: StoredBenchmark) -> list[str]:
@@ -210,21 +255,25 @@ def _best_in_column(found: StoredBenchmark, metric: str) -> str:
         mean = _mean(system, metric)
         if mean is not None:
             means.append(mean)
-    return short(max(means)) if means else ""
+
+    if not means:
+        return ""
+    return short(max(means))
 
 
 def _differences(found: StoredBenchmark) -> list[Section]:
     """Return the paired tests against the reference, one table for each metric."""
-    if found.test is None or found.test.reference not in found.systems:
+    test = found.test
+    if test is None or test.reference not in found.systems:
         return []
-    reference = found.systems[found.test.reference].title
+
+    reference = found.systems[test.reference].title
     tables: list[Block] = []
     for metric in (TESTED, "accuracy", "macro_f1"):
-        differences = {
-            system.title: system.minus_reference[metric]
-            for system in found.systems.values()
-            if metric in system.minus_reference
-        }
+        differences = {}
+        for system in found.systems.values():
+            if metric in system.minus_reference:
+                differences[system.title] = system.minus_reference[metric]
         if differences:
             title = f"{title_of(metric)} minus that of {reference}"
             tables.append(_difference_table(differences, title))
@@ -232,7 +281,7 @@ def _differences(found: StoredBenchmark) -> list[Section]:
         return []
 
     note = (
-        f"Paired bootstrap, {found.test.resamples:,} resamples of whole videos; p is two-sided, "
+        f"Paired bootstrap, {test.resamples:,} resamples of whole videos; p is two-sided, "
         "not corrected for the number of comparisons, and does not cover other seeds."
     )
     first, *others = tables
@@ -244,29 +293,33 @@ def _differences(found: StoredBenchmark) -> list[Section]:
 
 def _difference_table(differences: Mapping[str, PairedDifference], title: str) -> Table:
     # one axis for all rows, zero in its middle
-    ends = [end for found in differences.values() for end in (found.low, found.high)]
-    reach = max(abs(end) for end in ends)
+    reach = 0.0
+    for found in differences.values():
+        reach = max(reach, abs(found.low), abs(found.high))
+    axis = (-reach, reach)
 
     rows = []
-    level = 0.0
     for name, found in differences.items():
-        level = level or 100 * found.level
-        chart = Range(found.low, found.value, found.high, (-reach, reach), 0.0)
-        rows.append(
-            (
-                name,
-                Cell(signed(found.value), chart=chart),
-                f"{signed(found.low)} to {signed(found.high)}",
-                f"{found.p_value:.4f}",
-            )
-        )
-    return Table(("system", "difference", f"{level:g} % interval", "p"), rows, title)
+        chart = Range(found.low, found.value, found.high, axis, zero=0.0)
+        difference = Cell(signed(found.value), chart=chart)
+        low = signed(found.low)
+        high = signed(found.high)
+        p_value = f"{found.p_value:.4f}"
+        rows.append((name, difference, f"{low} to {high}", p_value))
+
+    # all intervals have one level
+    first = next(iter(differences.values()))
+    level = 100 * first.level
+    header = ("system", "difference", f"{level:g} % interval", "p")
+    return Table(header, rows, title)
 
 
 def _published(found: StoredBenchmark) -> list[Section]:
     """Return what was measured beside what was published; nothing where nothing was."""
-    systems = found.systems.values()
-    published = {metric for system in systems for metric in system.published}
+    published: set[str] = set()
+    for system in found.systems.values():
+        published.update(system.published)
+
     metrics = [metric for metric in COLUMNS if metric in published]
     if not metrics:
         return []
@@ -274,19 +327,24 @@ def _published(found: StoredBenchmark) -> list[Section]:
     header = ["system"]
     for metric in metrics:
         header += [title_of(metric), "paper"]
+
     rows = []
-    for system in systems:
+    for system in found.systems.values():
         row: Row = [system.title]
         for metric in metrics:
-            row += [_measured_cell(system, metric), _published_cell(system, metric)]
+            row.append(_measured_cell(system, metric))
+            row.append(_published_cell(system, metric))
         rows.append(row)
 
     title = "Measured, published"
     if found.paper:
         title = f"Measured here and published ({found.paper})"
+    blocks: list[Block] = [Table(header, rows, title)]
+
+    # of the notes, those on where the published numbers are from
     notes = [note for note in found.notes if note.startswith(("Paper:", "This is not the"))]
-    small = [Text(note, "note") for note in notes]
-    return [Section("Published numbers", [Table(header, rows, title), *small])]
+    blocks += [Text(note, "note") for note in notes]
+    return [Section("Published numbers", blocks)]
 
 
 def _measured_cell(system: StoredSystem, metric: str) -> str | Cell:
@@ -305,16 +363,26 @@ def _labels(found: StoredBenchmark) -> list[Section]:
     names = _label_names(tested)
     if not names:
         return []
+
     best = {name: _best_of_label(tested, name) for name in names}
     rows = []
     for system in tested.values():
         row: Row = [system.title]
         for name in names:
             value = _label_f1(system, name)
-            is_best = value is not None and value.mean > 0 and number(value.mean) == best[name]
-            row.append(Cell(spread(value), strong=is_best))
+            row.append(_f1_cell(value, best[name]))
         rows.append(row)
-    return [Section("Labels", [Table(("system", *names), rows, "F1 of each label")])]
+
+    table = Table(("system", *names), rows, "F1 of each label")
+    return [Section("Labels", [table])]
+
+
+def _f1_cell(value: Spread | None, best: str) -> Cell:
+    """Return the F1 of a label; bold where it prints like the best, unless all are zero."""
+    if value is None:
+        return Cell(spread(None))
+    is_best = value.mean > 0 and number(value.mean) == best
+    return Cell(spread(value), strong=is_best)
 
 
 def _label_names(tested: Mapping[str, StoredSystem]) -> list[str]:
@@ -339,20 +407,9 @@ def _best_of_label(tested: Mapping[str, StoredSystem], label: str) -> str:
 
 
 def _costs(found: StoredBenchmark) -> Section:
-    rows = []
-    for system in _tested(found).values():
-        epochs = [str(run.epochs) for run in system.runs if run.epochs is not None]
-        chosen = [run.selected_epoch for run in system.runs if run.selected_epoch is not None]
-        rows.append(
-            (
-                system.title,
-                "" if system.seconds is None else duration(system.seconds),
-                "" if system.parameters is None else f"{system.parameters:,}",
-                ", ".join(epochs),
-                ", ".join(map(str, chosen)),
-            )
-        )
+    rows = [_cost_row(system) for system in _tested(found).values()]
     header = ("system", "training", "parameters", "epochs", "epochs selected")
+    table = Table(header, rows, "What training took")
 
     note = "Training: mean of a run, validation included."
     at_once = found.jobs.get("at_once")
@@ -360,7 +417,29 @@ def _costs(found: StoredBenchmark) -> Section:
         threads = found.jobs.get("threads")
         each = "1 thread" if threads == 1 else f"{threads} threads"
         note += f" {at_once} at a time, {each} each: runs side by side share the machine."
-    return Section("Costs", [Table(header, rows, "What training took"), Text(note, "note")])
+
+    return Section("Costs", [table, Text(note, "note")])
+
+
+def _cost_row(system: StoredSystem) -> Row:
+    """Return what the runs of a system took; a cell is empty where nothing is known."""
+    time = ""
+    if system.seconds is not None:
+        time = duration(system.seconds)
+
+    parameters = ""
+    if system.parameters is not None:
+        parameters = f"{system.parameters:,}"
+
+    epochs = []
+    selected = []
+    for run in system.runs:
+        if run.epochs is not None:
+            epochs.append(str(run.epochs))
+        if run.selected_epoch is not None:
+            selected.append(str(run.selected_epoch))
+
+    return [system.title, time, parameters, ", ".join(epochs), ", ".join(selected)]
 
 
 def _problems(found: StoredBenchmark) -> list[Section]:
@@ -368,29 +447,41 @@ def _problems(found: StoredBenchmark) -> list[Section]:
     failed = []
     skipped = []
     for system in found.systems.values():
+        title = system.title
         if system.skipped:
-            skipped.append((system.title, "skipped", system.skipped, ""))
+            skipped.append((title, "skipped", system.skipped, ""))
+
         for run in system.runs:
             if run.failed:
+                what = f"seed {run.seed} failed"
                 why = " ".join(run.failed.split())  # in one line
-                failed.append((system.title, f"seed {run.seed} failed", why, run.log))
-    if not skipped and not failed:
+                failed.append((title, what, why, run.log))
+
+    rows = [*failed, *skipped]
+    if not rows:
         return []
-    header = ("system", "what", "why", "log")
-    return [Section("Failed and skipped", [Table(header, [*failed, *skipped])])]
+    table = Table(("system", "what", "why", "log"), rows)
+    return [Section("Failed and skipped", [table])]
 
 
 def _runs(found: StoredBenchmark) -> Section:
     columns = _columns(found)
+    titles = [title_of(metric) for metric in columns]
+    header = ["run", *titles, "training", "notes"]
+
     rows = []
     for system in found.systems.values():
         for run in system.runs:
-            title = f"{system.title}, seed {run.seed}"
+            name = f"{system.title}, seed {run.seed}"
+            scores = _scores_of(run, found.thresholds, columns)
             time = "" if run.seconds is None else duration(run.seconds)
             notes = "failed" if run.failed else "; ".join(run.notes)
-            rows.append([title, *_scores_of(run, found.thresholds, columns), time, notes])
-    header = ("run", *map(title_of, columns), "training", "notes")
-    return Section("Runs", [Folded(f"All {len(rows)} runs", [Table(header, rows)])])
+            rows.append([name, *scores, time, notes])
+
+    # folded: a benchmark may have hundreds of runs
+    table = Table(header, rows)
+    folded = Folded(f"All {len(rows)} runs", [table])
+    return Section("Runs", [folded])
 
 
 def _scores_of(run: StoredRun, thresholds: ThresholdMode, columns: Sequence[str]) -> list[str]:
@@ -398,8 +489,15 @@ def _scores_of(run: StoredRun, thresholds: ThresholdMode, columns: Sequence[str]
     metrics = run.metrics.get(thresholds)
     if metrics is None:
         return [""] * len(columns)
+
     values = metrics.overall()
-    return [number(values[metric]) if metric in values else "" for metric in columns]
+    scores = []
+    for metric in columns:
+        score = ""
+        if metric in values:
+            score = number(values[metric])
+        scores.append(score)
+    return scores
 
 
 # ---------------------------------------------------------------------- what stands behind them
@@ -407,25 +505,31 @@ def _scores_of(run: StoredRun, thresholds: ThresholdMode, columns: Sequence[str]
 
 def _data(found: StoredBenchmark) -> tuple[Section, list[str]]:
     """Return the card of the data set, short where the data are not there any more."""
-    path = found.data.path
+    stored = found.data
     try:
-        dataset = open_dataset(path)
-        if dataset.card.fingerprint != found.data.fingerprint:
-            raise DataError(f"{path} holds other data by now")
+        dataset = open_dataset(stored.path)
+        if dataset.card.fingerprint != stored.fingerprint:
+            raise DataError(f"{stored.path} holds other data by now")
+
     except DataError as error:
         missing = f"The card of the data set is short: {error.found}."
-        return _short_card(found.data), [missing]
-    return data_section(dataset, path), []
+        return _short_card(stored), [missing]
+    return data_section(dataset, stored.path), []
 
 
 def _short_card(data: StoredData) -> Section:
+    """Return what the benchmark itself says about its data."""
+    sequences = "word-aligned" if data.aligned else "unaligned"
     facts = [
         ("name", data.name),
         ("path", data.path),
         ("fingerprint", data.fingerprint),
-        ("sequences", "word-aligned" if data.aligned else "unaligned"),
+        ("sequences", sequences),
     ]
-    facts += [(f"samples, {split}", f"{count:,}") for split, count in data.samples.items()]
+
+    for split, count in data.samples.items():
+        name = f"samples, {split}"
+        facts.append((name, f"{count:,}"))
     return Section("Data set", [Facts(facts)])
 
 
@@ -441,40 +545,57 @@ def _config(system: StoredSystem) -> RunConfig | None:
 
 def _settings(found: StoredBenchmark) -> Section:
     blocks: list[Block] = []
+    aligned = found.data.aligned
     for name, system in found.systems.items():
-        config = _config(system)
         title = f"{system.title} ({name})"
+        config = _config(system)
         if config is not None:
-            blocks.append(_known_settings(title, system, config, aligned=found.data.aligned))
+            block = _known_settings(title, system, config, aligned=aligned)
+            blocks.append(block)
+
+        # a system of others: its settings as they are stored
         elif system.config is not None:
             text = json.dumps(system.config, indent=2, ensure_ascii=False)
             blocks.append(Folded(title, [Code(text)]))
-    return Section("Settings", blocks or [Text("No system was trained.")])
+
+    if not blocks:
+        blocks.append(Text("No system was trained."))
+    return Section("Settings", blocks)
 
 
 def _known_settings(
     title: str, system: StoredSystem, config: RunConfig, *, aligned: bool
 ) -> Folded:
-    changed = len(departures(config, aligned=aligned).values)
-    cited: list[Block] = []
+    from_preset = departures(config, aligned=aligned)
+    changed = len(from_preset.values)
+    title = f"{title}: {changed} settings depart from the preset"
+
+    blocks: list[Block] = []
     if system.paper:
-        cited.append(Text(system.paper, "note"))
-    inside = settings_blocks(config, aligned=aligned)
-    return Folded(f"{title}: {changed} settings depart from the preset", [*cited, *inside])
+        blocks.append(Text(system.paper, "note"))
+    blocks += settings_blocks(config, aligned=aligned)
+    return Folded(title, blocks)
 
 
 def _again(found: StoredBenchmark, folder: Path, file: Path) -> Section:
+    blocks: list[Block] = []
     command = benchmark_command(found, str(folder))
-    blocks: list[Block]
     if command is None:
         where = f"{folder.name}/SYSTEM/seedN.json"
-        blocks = [Text(f"The settings of each run are in {where}, for --config.")]
+        text = f"The settings of each run are in {where}, for --config."
+        blocks.append(Text(text))
     else:
-        blocks = [Text("To train and test all of it again:"), Code(command)]
+        blocks.append(Text("To train and test all of it again:"))
+        blocks.append(Code(command))
 
-    facts = [("benchmark made with", f"emotailor {found.emotailor}"), *machine_facts()]
+    # the benchmark may be of another version than the page
+    made_with = ("benchmark made with", f"emotailor {found.emotailor}")
+    facts = [made_with, *machine_facts()]
+    blocks.append(Facts(facts))
+
     note = f"Everything on this page is in {file.name} of the folder."
-    return Section("Versions and commands", [*blocks, Facts(facts), Text(note, "note")])
+    blocks.append(Text(note, "note"))
+    return Section("Versions and commands", blocks)
 
 
 def benchmark_command(found: StoredBenchmark, out: str) -> str | None:
@@ -486,6 +607,7 @@ def benchmark_command(found: StoredBenchmark, out: str) -> str | None:
             configs[name] = config
         elif system.config is not None:  # a system of others, whose settings are not known here
             return None
+
     if found.is_ablation:  # the variants switch what is theirs
         configs = {name: config for name, config in configs.items() if name == FULL}
     if not configs:
@@ -495,25 +617,43 @@ def benchmark_command(found: StoredBenchmark, out: str) -> str | None:
     options = settings_options(changes[FULL]) if found.is_ablation else _shared_options(changes)
     if options is None:
         return None
-    first = next(iter(configs.values()))
-    seeds = max(len(system.runs) for system in found.systems.values())
+
+    first = next(iter(configs.values()))  # the first seed is the same in all
     command = _ablate(found, first) if found.is_ablation else _benchmark(found)
-    command += ["--seeds", str(seeds), "--seed", str(first.training.seed)]
+    seeds = max(len(system.runs) for system in found.systems.values())
+    command += ["--seeds", str(seeds)]
+    command += ["--seed", str(first.training.seed)]
     command += ["--preset", preset]
-    command += ["--thresholds", found.thresholds, "--split", found.split]
-    return shell([*command, *options, "--out", f"{out}-again"])
+    command += ["--thresholds", found.thresholds]
+    command += ["--split", found.split]
+    command += options
+    command += ["--out", f"{out}-again"]
+    return shell(command)
 
 
 def _benchmark(found: StoredBenchmark) -> list[str]:
-    names = [system.code or name for name, system in found.systems.items()]
-    return ["emotailor", "benchmark", "--data", found.data.path, "--models", ",".join(names)]
+    names = []
+    for name, system in found.systems.items():
+        # a system of others is named by its code
+        names.append(system.code or name)
+
+    command = ["emotailor", "benchmark"]
+    command += ["--data", found.data.path]
+    command += ["--models", ",".join(names)]
+    return command
 
 
 def _ablate(found: StoredBenchmark, config: RunConfig) -> list[str]:
-    command = ["emotailor", "ablate", "--data", found.data.path]
+    command = ["emotailor", "ablate"]
+    command += ["--data", found.data.path]
+
     if config.system != REFERENCE:  # the default
-        command += ["--model", found.systems[FULL].code or config.system]
-    return [*command, "--variants", ",".join(found.systems)]
+        full = found.systems[FULL]
+        command += ["--model", full.code or config.system]
+
+    variants = ",".join(found.systems)
+    command += ["--variants", variants]
+    return command
 
 
 Changes = dict[str, dict[str, Any]]
@@ -525,9 +665,17 @@ def _nearest_preset(
     """Return the preset that needs the fewest changes, and the changes of each system."""
     candidates: list[tuple[Preset, Changes]] = []
     for preset in PRESETS:
-        changes = {name: _changes(config, preset, found) for name, config in configs.items()}
+        changes = {}
+        for name, config in configs.items():
+            changes[name] = _changes(config, preset, found)
         candidates.append((preset, changes))
-    return min(candidates, key=lambda one: sum(map(len, one[1].values())))
+
+    return min(candidates, key=_number_of_changes)
+
+
+def _number_of_changes(candidate: tuple[Preset, Changes]) -> int:
+    _, changes = candidate
+    return sum(len(values) for values in changes.values())
 
 
 def _changes(config: RunConfig, preset: Preset, found: StoredBenchmark) -> dict[str, Any]:
@@ -541,16 +689,16 @@ def _shared_options(given: Mapping[str, Mapping[str, Any]]) -> list[str] | None:
     None where a value cannot be given so.
     """
     shared = _shared(list(given.values()))
-    groups = [settings_options(shared)]
+    options = settings_options(shared)
+    if options is None:
+        return None
+
     for name, values in given.items():
         own = {key: value for key, value in values.items() if key not in shared}
-        groups.append(settings_options(own, f"{name}:"))
-
-    options: list[str] = []
-    for group in groups:
-        if group is None:
+        more = settings_options(own, f"{name}:")
+        if more is None:
             return None
-        options += group
+        options += more
     return options
 
 
@@ -559,18 +707,27 @@ def _shared(given: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first, *others = given
     shared = {}
     for key, value in first.items():
+        if key.startswith("model."):
+            continue
+
         everywhere = all(key in values and values[key] == value for values in others)
-        if everywhere and not key.startswith("model."):
+        if everywhere:
             shared[key] = value
     return shared
 
 
 def _notes(found: StoredBenchmark) -> Section:
-    titles = tuple(f"{system.title}: " for system in found.systems.values())
-    general = [note for note in found.notes if not note.startswith(titles)]
-    texts = [*general, SAME_EVERYWHERE]
+    systems = list(found.systems.values())
 
-    for system in found.systems.values():
-        notes = {note for run in system.runs for note in run.notes}
+    # notes on one system are listed below, from the runs
+    titles = tuple(f"{system.title}: " for system in systems)
+    texts = [note for note in found.notes if not note.startswith(titles)]
+    texts.append(SAME_EVERYWHERE)
+
+    for system in systems:
+        notes: set[str] = set()
+        for run in system.runs:
+            notes.update(run.notes)
+
         texts += [f"{system.title}: {note}" for note in sorted(notes)]
     return Section("How to read this page", [Items(texts)])

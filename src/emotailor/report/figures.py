@@ -80,15 +80,19 @@ def _stored_index(source: PageSource, folder: FigureFolder) -> FigureIndex | Non
         index = folder.read_index()
     except DataError:
         return None
+
+    # where the data are gone, those the model was trained on count
     fingerprint = source.run.model.fingerprint
     if source.dataset is not None:
         fingerprint = source.dataset.card.fingerprint
+
     drawn_of = (index.system, index.split, index.data.fingerprint)
     if drawn_of != (source.run.system, source.split, fingerprint):
         return None
     if not folder.is_whole(index):
         return None
 
+    # old figures are better than none
     trained_since = _trained_at(source) > folder.written_at
     can_draw_again = source.part is not None
     return None if trained_since and can_draw_again else index
@@ -104,10 +108,17 @@ def _sections(folder: FigureFolder, index: FigureIndex) -> tuple[list[Section], 
     """Return the figures of a folder, the claims, and the notes on them."""
     blocks: list[Block] = []
     for name in index.drawn:
+        # a figure of a later version has no caption here
         caption = FIGURES.get(name, f"{name}.")
         numbers = f"The numbers are in {folder.path.name}/{name}.json of the run folder."
-        content = embedded(folder.image(name, "svg"))
-        blocks.append(Image(content, f"Figure {name}: {caption}", f"{caption} {numbers}"))
+
+        file = folder.image(name, "svg")
+        image = Image(
+            content=embedded(file),
+            text=f"Figure {name}: {caption}",
+            caption=f"{caption} {numbers}",
+        )
+        blocks.append(image)
     blocks += not_drawn(index)
 
     sections = []
@@ -132,11 +143,14 @@ def embedded(file: Path) -> bytes:
     In the SVG text is text. Readers without its font have one as wide.
     """
     content = file.read_bytes()
-    png = file.with_suffix(".png")
-    is_large = len(content) > LARGE_SVG
-    if is_large and png.is_file() and png.stat().st_size < len(content):
-        return png.read_bytes()
-    return content.replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
+    if len(content) > LARGE_SVG:
+        png = file.with_suffix(".png")
+        if png.is_file() and png.stat().st_size < len(content):
+            return png.read_bytes()
+
+    font = b"'DejaVu Sans'"
+    fallback = b"'DejaVu Sans', Verdana, sans-serif"
+    return content.replace(font, fallback)
 
 
 def claims_sections(folder: FigureFolder) -> list[Section]:
@@ -147,9 +161,10 @@ def claims_sections(folder: FigureFolder) -> list[Section]:
         return []
     if stored is None:
         return []
-    rows = [
-        (claim.statement, HOLDS[claim.holds], claim.found, claim.expected)
-        for claim in stored.claims
-    ]
-    table = Table(("claim of the paper", "holds here", "found", "expected"), rows)
-    return [Section("Claims", [table])]
+
+    header = ("claim of the paper", "holds here", "found", "expected")
+    rows = []
+    for claim in stored.claims:
+        holds = HOLDS[claim.holds]
+        rows.append((claim.statement, holds, claim.found, claim.expected))
+    return [Section("Claims", [Table(header, rows)])]

@@ -1,6 +1,6 @@
 """The most confident errors of a run, with what spoke for and against them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -65,16 +65,28 @@ def confident_mistakes(
     by_label = _by_label(found, thresholds, kind)
     chosen: list[Mistake] = []
     shown: set[int] = set()
+
     while len(chosen) < count:
         turn = _one_of_each(by_label, shown)
         if not turn:
             break
-        for mistake in sorted(turn, key=lambda one: (-one.distance, one.label)):
+
+        # the most confident label first, in case the list is full before the turn ends
+        turn.sort(key=lambda one: (-one.distance, one.label))
+        for mistake in turn:
             by_label[mistake.label].pop(0)
-            if mistake.sample not in shown and len(chosen) < count:
+            is_new = mistake.sample not in shown
+            if is_new and len(chosen) < count:
                 shown.add(mistake.sample)
                 chosen.append(mistake)
-    return sorted(chosen, key=lambda one: (-one.distance, one.sample))
+
+    chosen.sort(key=_most_confident)
+    return chosen
+
+
+def _most_confident(mistake: Mistake) -> tuple[float, int]:
+    """Order mistakes: the most confident first, equal ones by sample."""
+    return -mistake.distance, mistake.sample
 
 
 def _by_label(
@@ -85,13 +97,21 @@ def _by_label(
     wrong = ~found.decisions & true
     if kind == "false positive":
         wrong = found.decisions & ~true
-    distance = np.abs(_log_odds(found.probabilities) - _log_odds(thresholds))
+
+    # in log-odds: from 0.98 to 0.99 is as far as from 0.5 to 0.67
+    probabilities = _log_odds(found.probabilities)
+    distances = np.abs(probabilities - _log_odds(thresholds))  # (n, L)
 
     by_label = []
-    for label in range(true.shape[1]):
-        samples = np.nonzero(wrong[:, label])[0].tolist()
-        mistakes = [Mistake(i, label, float(distance[i, label])) for i in samples]
-        by_label.append(sorted(mistakes, key=lambda one: (-one.distance, one.sample)))
+    labels = true.shape[1]
+    for label in range(labels):
+        mistakes = []
+        for sample in np.flatnonzero(wrong[:, label]).tolist():
+            distance = float(distances[sample, label])
+            mistakes.append(Mistake(sample, label, distance))
+
+        mistakes.sort(key=_most_confident)
+        by_label.append(mistakes)
     return by_label
 
 
@@ -186,25 +206,35 @@ class _Cards:
         self.source = source
         self.found = found
         self.names = source.run.label_names
+
         chosen = source.run.model.thresholds[evaluation.thresholds]
         self.thresholds = chosen.array(self.names)
         self._explanations: dict[int, Explanation | None] = {}
 
     def card(self, mistake: Mistake, look: _Look) -> Card:
         """Return the card of one mistake."""
-        i = mistake.sample
-        name = self.names[mistake.label]
-        probability = self.found.probabilities[i, mistake.label]
-        threshold = self.thresholds[mistake.label]
+        found = self.found
+        sample = mistake.sample
+        label = mistake.label
+        probability = found.probabilities[sample, label]
+        threshold = self.thresholds[label]
+        true = found.labels[sample].astype(bool)  # (L,)
+        predicted = found.decisions[sample]  # (L,)
+
         facts = [
-            ("sample", self.found.ids[i]),
+            ("sample", found.ids[sample]),
             ("probability", f"{probability:.3f}, threshold {threshold:.3f}"),
-            ("true", self._held(self.found.labels[i].astype(bool))),
-            ("predicted", self._held(self.found.decisions[i])),
+            ("true", self._held(true)),
+            ("predicted", self._held(predicted)),
         ]
         blocks: list[Block] = [Facts(facts)]
-        if self.source.part is not None:
-            blocks += _explained(self._explain(i, self.source.part), name, look)
+        name = self.names[label]
+
+        # without the sample itself nothing can be hidden from the model
+        part = self.source.part
+        if part is not None:
+            why = self._explain(sample, part)
+            blocks += _explained(why, name, look)
         return Card(f"{name}: {look.verb}", blocks)
 
     def _held(self, held: Bool[np.ndarray, "labels"]) -> str:
@@ -213,12 +243,18 @@ class _Cards:
 
     def _explain(self, position: int, part: Split) -> Explanation | None:
         """Return why a sample was judged so; None where the model can see nothing of it."""
-        if position not in self._explanations:
-            sample = part.sample(position)
-            predictor = self.source.predictor
-            explanation = predictor.explain(sample) if predictor.can_see(sample) else None
-            self._explanations[position] = explanation
-        return self._explanations[position]
+        # two kinds of mistakes may show one sample
+        if position in self._explanations:
+            return self._explanations[position]
+
+        sample = part.sample(position)
+        predictor = self.source.predictor
+        explanation = None
+        if predictor.can_see(sample):
+            explanation = predictor.explain(sample)
+
+        self._explanations[position] = explanation
+        return explanation
 
 
 def _explained(why: Explanation | None, label: str, look: _Look) -> list[Block]:
@@ -226,22 +262,47 @@ def _explained(why: Explanation | None, label: str, look: _Look) -> list[Block]:
     if why is None:
         return [Text("The sample has none of the modalities that the model takes.", "note")]
 
-    modality, first, last, evidence = _strongest(why, label, sign=look.sign)
-    text = look.none
-    if evidence >= MIN_EVIDENCE:
-        which = f"step {first + 1}" if first == last else f"steps {first + 1} to {last + 1}"
-        text = f"{look.evidence}: {modality}, there most of all {which}."
+    text = _sentence(why, label, look)
+    drops = why.modalities[label]
+    steps = why.steps[label]
+    scale = _scale(steps.values())
 
-    of_steps = why.steps[label]
-    largest = [float(np.abs(steps).max(initial=0)) for steps in of_steps.values()]
-    scale = max([FAINT, *largest])
     rows = []
-    for m, drop in why.modalities[label].items():
-        change = f"{-drop:+.2f}" if abs(drop) >= MIN_EVIDENCE else "0.00"
-        steps = of_steps[m]
-        strip = Strip(steps.tolist(), scale, f"evidence of each step of {m} for {label}")
-        rows.append((f"no {m}", change, Cell("", chart=strip), f"{len(steps)}"))
-    return [Text(text), Table(("hidden", "log-odds", "its steps", "steps"), rows)]
+    for m, drop in drops.items():
+        # hiding a modality takes its evidence away: hence the minus
+        change = "0.00"
+        if abs(drop) >= MIN_EVIDENCE:
+            change = f"{-drop:+.2f}"
+
+        values = steps[m].tolist()
+        strip = Strip(values, scale, f"evidence of each step of {m} for {label}")
+        cell = Cell("", chart=strip)
+        rows.append((f"no {m}", change, cell, str(len(values))))
+
+    header = ("hidden", "log-odds", "its steps", "steps")
+    return [Text(text), Table(header, rows)]
+
+
+def _sentence(why: Explanation, label: str, look: _Look) -> str:
+    """Return which modality has the most evidence, and at which steps."""
+    modality, first, last, evidence = _strongest(why, label, sign=look.sign)
+    if evidence < MIN_EVIDENCE:
+        return look.none
+
+    # steps are counted from 1 for a reader
+    which = f"steps {first + 1} to {last + 1}"
+    if first == last:
+        which = f"step {first + 1}"
+    return f"{look.evidence}: {modality}, there most of all {which}."
+
+
+def _scale(steps: Iterable[np.ndarray]) -> float:
+    """Return the evidence that has the full colour, the same for all modalities of a sample."""
+    scale = FAINT
+    for values in steps:
+        largest = np.abs(values).max(initial=0)
+        scale = max(scale, float(largest))
+    return scale
 
 
 def _strongest(why: Explanation, label: str, *, sign: int) -> tuple[Modality, int, int, float]:
@@ -252,8 +313,15 @@ def _strongest(why: Explanation, label: str, *, sign: int) -> tuple[Modality, in
         label: name of the label.
         sign: 1 for evidence for the label, -1 for evidence against it.
     """
+    # evidence against the label is evidence for it with the other sign
     modalities = {m: sign * x for m, x in why.modalities[label].items()}
     steps = {m: sign * x for m, x in why.steps[label].items()}
-    turned = replace(why, modalities={label: modalities}, steps={label: steps})
+    turned = replace(
+        why,
+        modalities={label: modalities},
+        steps={label: steps},
+    )
+
     modality, first, last = turned.strongest(label)
-    return modality, first, last, modalities[modality]
+    evidence = modalities[modality]
+    return modality, first, last, evidence

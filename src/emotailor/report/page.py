@@ -56,12 +56,18 @@ def element(name: str, /, *children: Content, **attributes: str) -> Markup:
     start = name
     for key, value in attributes.items():
         html_name = key.rstrip("_").replace("_", "-")
-        start += f' {html_name}="{escape(value).text}"'
+        escaped = escape(value).text
+        start += f' {html_name}="{escaped}"'
+
+    # void elements have no content and no end
     if name in _VOID:
         return Markup(f"<{start}>")
 
-    inside = [_as_markup(child).text for child in children if child is not None]
-    return Markup(f"<{start}>{''.join(inside)}</{name}>")
+    inside = ""
+    for child in children:
+        if child is not None:
+            inside += _as_markup(child).text
+    return Markup(f"<{start}>{inside}</{name}>")
 
 
 def _as_markup(content: str | Markup) -> Markup:
@@ -145,17 +151,25 @@ class Range:
 
     def markup(self) -> Markup:
         """Return its HTML."""
-        low = self._place(self.low)
-        value = self._place(self.value)
-        width = max(self._place(self.high) - low, 0.5)  # so that it can be seen
         line = None
         if self.zero is not None:
-            line = element("i", class_="zero", style=f"left:{self._place(self.zero):.1f}%")
+            zero = self._place(self.zero)
+            line = element("i", class_="zero", style=f"left:{zero:.1f}%")
+
+        low = self._place(self.low)
+        high = self._place(self.high)
+        width = max(high - low, 0.5)  # so that it can be seen
+        bar = element("i", class_="bar", style=f"left:{low:.1f}%;width:{width:.1f}%")
+
+        value = self._place(self.value)
+        dot = element("i", class_="dot", style=f"left:{value:.1f}%")
+
+        # the numbers stand beside it: a reader of the screen needs no chart
         return element(
             "span",
             line,
-            element("i", class_="bar", style=f"left:{low:.1f}%;width:{width:.1f}%"),
-            element("i", class_="dot", style=f"left:{value:.1f}%"),
+            bar,
+            dot,
             class_="range",
             aria_hidden="true",
         )
@@ -200,11 +214,15 @@ class Strip:
         """Return the value of each cell, a mean where a cell has several steps."""
         steps = len(self.values)
         cells = min(steps, STRIPES)
+
         means = []
         for i in range(cells):
+            # rounded ends: cells differ by one step at most
             first = round(i * steps / cells)
             end = round((i + 1) * steps / cells)
-            means.append(sum(self.values[first:end]) / (end - first))
+            inside = self.values[first:end]
+            mean = sum(inside) / len(inside)
+            means.append(mean)
         return means
 
     def _cell(self, place: int, mean: float) -> Markup | None:
@@ -271,17 +289,29 @@ class Table:
 
     def markup(self, level: int) -> Markup:
         """Return its HTML; columns of numbers are set to the right."""
-        numeric = [self._is_numeric(column) for column in range(len(self.header))]
-        caption = element("caption", self.title) if self.title else None
-        body = [self._row(position, numeric) for position in range(len(self.rows))]
-        table = element(
-            "table",
-            caption,
-            element("thead", self._head(numeric)),
-            element("tbody", *body),
-        )
+        columns = range(len(self.header))
+        numeric = [self._is_numeric(column) for column in columns]
+        head = element("thead", self._head(numeric))
+
+        positions = range(len(self.rows))
+        rows = [self._row(position, numeric) for position in positions]
+        body = element("tbody", *rows)
+
+        caption = None
+        if self.title:
+            caption = element("caption", self.title)
+        table = element("table", caption, head, body)
+
+        # what scrolls must have a name and be reached with the keyboard
         name = self.title or ", ".join(self.header)
-        return element("div", table, class_="scroll", tabindex="0", role="region", aria_label=name)
+        return element(
+            "div",
+            table,
+            class_="scroll",
+            tabindex="0",
+            role="region",
+            aria_label=name,
+        )
 
     def _is_numeric(self, column: int) -> bool:
         """Whether a column holds numbers; the first one names the rows."""
@@ -296,20 +326,31 @@ class Table:
 
     def _row(self, position: int, numeric: Sequence[bool]) -> Markup:
         row = self.rows[position]
-        cells = [
-            self._cell(row[column], column, is_numeric) for column, is_numeric in enumerate(numeric)
-        ]
-        kind = "marked" if position in self.marked else "plain"
+        cells = []
+        for column, is_numeric in enumerate(numeric):
+            given = row[column]
+            cell = self._cell(given, column, is_numeric)
+            cells.append(cell)
+
+        kind = "plain"
+        if position in self.marked:
+            kind = "marked"
         return element("tr", *cells, class_=kind)
 
     def _cell(self, given: str | Cell, column: int, is_numeric: bool) -> Markup:
         cell = given if isinstance(given, Cell) else Cell(given)
-        kind = "prose" if len(cell.text) > SENTENCE else "text"
+        content = cell.markup()
+
+        kind = "text"
         if is_numeric:
             kind = "number"
+        elif len(cell.text) > SENTENCE:
+            kind = "prose"
+
+        # the first cell names its row
         if column == 0:
-            return element("th", cell.markup(), scope="row", class_=kind)
-        return element("td", cell.markup(), class_=kind)
+            return element("th", content, scope="row", class_=kind)
+        return element("td", content, class_=kind)
 
 
 def _is_number(cell: str | Cell) -> bool:
@@ -328,7 +369,9 @@ class Facts:
         """Return its HTML."""
         pairs = []
         for name, text in self.rows:
-            pairs.append(element("div", element("dt", name), element("dd", text)))
+            term = element("dt", name)
+            description = element("dd", text)
+            pairs.append(element("div", term, description))
         return element("dl", *pairs)
 
 
@@ -350,12 +393,20 @@ class Tile:
 
     def markup(self) -> Markup:
         """Return its HTML."""
+        chart = None
+        if self.chart is not None:
+            chart = self.chart.markup()
+
+        detail = None
+        if self.detail:
+            detail = element("span", self.detail, class_="detail")
+
         return element(
             "div",
             element("span", self.title, class_="name"),
             element("strong", self.value),
-            self.chart.markup() if self.chart else None,
-            element("span", self.detail, class_="detail") if self.detail else None,
+            chart,
+            detail,
             class_="tile",
         )
 
@@ -390,14 +441,19 @@ class Image:
         """Return its HTML; as an image, an SVG can neither run nor style anything."""
         kind = "png" if self.content.startswith(PNG) else "svg+xml"
         encoded = base64.b64encode(self.content).decode("ascii")
+
         width, height = size_of(self.content)
+        shape = "wide" if width > 1.5 * height else "square"
+        style = f"max-width:{1.2 * width:.0f}px" if width else ""
         image = element(
             "img",
             src=f"data:image/{kind};base64,{encoded}",
             alt=self.text,
-            class_="wide" if width > 1.5 * height else "square",
-            style=f"max-width:{1.2 * width:.0f}px" if width else "",
+            class_=shape,
+            style=style,
         )
+
+        # what scrolls must have a name and be reached with the keyboard
         frame = element(
             "div",
             image,
@@ -406,7 +462,10 @@ class Image:
             role="group",
             aria_label=self.text,
         )
-        caption = element("figcaption", self.caption) if self.caption else None
+
+        caption = None
+        if self.caption:
+            caption = element("figcaption", self.caption)
         return element("figure", frame, caption)
 
 
@@ -416,11 +475,16 @@ def size_of(content: bytes) -> tuple[float, float]:
     A PNG has 150 dots an inch, an SVG says its size in points. Zeros for anything else.
     """
     if content.startswith(PNG) and len(content) >= 24:
+        # width and height are the first two numbers of the first chunk
         width, height = struct.unpack(">II", content[16:24])
         return width * 96 / 150, height * 96 / 150
-    sizes = dict(re.findall(rb'\b(width|height)="([\d.]+)pt"', content[:4096]))
+
+    start = content[:4096]
+    sizes = dict(re.findall(rb'\b(width|height)="([\d.]+)pt"', start))
     width = float(sizes.get(b"width", 0))
     height = float(sizes.get(b"height", 0))
+
+    # an inch has 72 points
     return width * 96 / 72, height * 96 / 72
 
 
@@ -522,23 +586,26 @@ class Page:
         )
 
     def _body(self) -> Markup:
+        title = element("h1", self.title)
+        subtitle = element("p", self.subtitle)
+        header = element("header", title, subtitle)
+
         links = []
         sections = []
         for number, section in enumerate(self.sections, 1):
             name = f"s{number}"
-            links.append(element("a", section.title, href=f"#{name}"))
+            link = element("a", section.title, href=f"#{name}")
+            links.append(link)
             sections.append(section.markup(2, name))
 
+        # one section needs no contents
         contents = None
         if len(links) > 1:
             contents = element("nav", *links, aria_label="contents")
+
         summary = [block.markup(2) for block in self.summary]
-        return element(
-            "body",
-            element("header", element("h1", self.title), element("p", self.subtitle)),
-            contents,
-            element("main", *summary, *sections),
-        )
+        main = element("main", *summary, *sections)
+        return element("body", header, contents, main)
 
     def write(self, path: Path) -> Path:
         """Write the page to ``path`` at once; return it."""

@@ -24,6 +24,7 @@ from emotailor.training.run_config import RunConfig
 SHOWN_PAIRS = 8  # labels up to which their co-occurrence is a matrix on a page
 LINE = 88  # characters of a command on one line
 OPTIONS = ("data.path", "training.seed")  # settings that have options of their own
+LIBRARIES = ("torch", "numpy", "scikit-learn")  # whose versions can change a number
 PRESETS: tuple[Preset, ...] = ("paper", "authors")
 _TOML_WORDS = ("true", "false", "inf", "nan")  # not strings in TOML
 _WORD = re.compile(r"[A-Za-z_][A-Za-z_-]*")
@@ -59,10 +60,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings by their names with dots."""
     found: dict[str, Any] = {}
     for key, value in values.items():
+        name = prefix + key
         if isinstance(value, Mapping) and value:
-            found |= flatten(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
+            found |= flatten(value, f"{name}.")
+        else:  # an empty group is a value
+            found[name] = value
     return found
 
 
@@ -75,9 +77,13 @@ def departures_from(config: RunConfig, preset: Preset, *, aligned: bool) -> Depa
 
     different = {}
     for key in {**given, **usual}:  # in order, for a page that is the same every time
+        if key in OPTIONS:
+            continue
+
         value = given.get(key)
-        if key not in OPTIONS and value != usual.get(key):
-            different[key] = (value, usual.get(key))
+        usual_value = usual.get(key)
+        if value != usual_value:
+            different[key] = (value, usual_value)
     return Departures(preset, different)
 
 
@@ -97,23 +103,32 @@ def settings_blocks(config: RunConfig, *, aligned: bool) -> list[Block]:
 
 
 def _departures_block(found: Departures) -> Block:
+    preset = f"the preset “{found.preset}”"
     if not found.values:
-        return Text(f"Everything is as in the preset “{found.preset}”.")
+        return Text(f"Everything is as in {preset}.")
+
+    header = ("setting", "value", "preset")
     rows = []
     for key, (value, usual) in found.values.items():
-        rows.append((key, shown(value), shown(usual)))
-    title = f"Where it departs from the preset “{found.preset}”"
-    return Table(("setting", "value", "preset"), rows, title)
+        row = (key, shown(value), shown(usual))
+        rows.append(row)
+
+    title = f"Where it departs from {preset}"
+    return Table(header, rows, title)
 
 
 def toml_value(value: Any) -> str | None:
     """Return a value as ``--set`` takes it; None where it cannot."""
+    # TOML has no null, and its tables do not fit on a command line
     if value is None or isinstance(value, Mapping):
         return None
     if isinstance(value, list) and None in value:
         return None
-    if isinstance(value, str) and _WORD.fullmatch(value) and value not in _TOML_WORDS:
-        return value  # what is not TOML is a string
+
+    # what is not TOML is a string: a plain word needs no quotes
+    is_word = isinstance(value, str) and _WORD.fullmatch(value) is not None
+    if is_word and value not in _TOML_WORDS:
+        return str(value)
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -130,16 +145,21 @@ def settings_options(values: Mapping[str, Any], prefix: str = "") -> list[str] |
 
 def training_command(config: RunConfig, run: str, *, aligned: bool) -> str:
     """Return the command that trains the same again."""
-    command = ["emotailor", "train", "--data", config.data.path]
     from_preset = departures(config, aligned=aligned)
     changes = {key: value for key, (value, _) in from_preset.values.items()}
     options = settings_options(changes)
+
+    command = ["emotailor", "train"]
+    command += ["--data", config.data.path]
     if options is None:
         command += ["--config", f"{run}/config.json"]
     else:
         system = find_system(config.system)
         command += ["--model", system.code or system.name]
-        command += ["--preset", from_preset.preset, *options]
+        command += ["--preset", from_preset.preset]
+        command += options
+
+    # not settings of the preset: they have options of their own
     command += ["--seed", str(config.training.seed)]
     command += ["--out", f"{run}-again"]
     return shell(command)
@@ -150,8 +170,9 @@ def shell(command: Sequence[str]) -> str:
     pieces: list[str] = []
     for word in command:
         quoted = shlex.quote(word)
-        is_value = bool(pieces) and pieces[-1].startswith("--") and not word.startswith("--")
-        if is_value:
+        is_option = word.startswith("--")
+        after_option = bool(pieces) and pieces[-1].startswith("--")
+        if after_option and not is_option:
             pieces[-1] += f" {quoted}"  # an option and its value stay together
         else:
             pieces.append(quoted)
@@ -159,10 +180,13 @@ def shell(command: Sequence[str]) -> str:
     first, *others = pieces
     lines = [first]
     for piece in others:
-        if len(lines[-1]) + len(piece) < LINE:
-            lines[-1] += f" {piece}"
+        line = lines[-1]
+        if len(line) + len(piece) < LINE:
+            lines[-1] = f"{line} {piece}"
         else:
             lines.append(f"    {piece}")
+
+    # a backslash at the end of a line continues the command
     return " \\\n".join(lines)
 
 
@@ -172,46 +196,56 @@ def shell(command: Sequence[str]) -> str:
 def data_section(dataset: EmotionDataset, path: str) -> Section:
     """Return the card of a data set: counts, labels, lengths, where it comes from."""
     report = inspect_dataset(dataset)
+    card = dataset.card
+
     facts = [
         ("name", report.name),
         ("path", path),
-        ("fingerprint", dataset.card.fingerprint),
+        ("fingerprint", card.fingerprint),
         ("samples", f"{report.samples:,}"),
         ("sequences", "word-aligned" if report.aligned else "unaligned"),
         ("labels", ", ".join(report.label_names)),
     ]
-    blocks: list[Block] = [Facts(facts), _splits(report), _labels(report), _lengths(report)]
+    blocks: list[Block] = [Facts(facts)]
+    blocks += [_splits(report), _labels(report), _lengths(report)]
     if report.notes:
         blocks.append(Items(report.notes))
 
     more: list[Block] = [_labels_per_sample(report)]
-    if 1 < len(report.label_names) <= SHOWN_PAIRS:
+    labels = len(report.label_names)
+    if 1 < labels <= SHOWN_PAIRS:
         more.append(_pairs(report))
     blocks.append(Folded("Labels of a sample, and labels together", more))
 
-    if dataset.card.provenance:
-        text = json.dumps(dataset.card.provenance, indent=2, ensure_ascii=False)
+    if card.provenance:
+        text = json.dumps(card.provenance, indent=2, ensure_ascii=False)
         blocks.append(Folded("Where the data come from", [Code(text)]))
     return Section("Data set", blocks)
 
 
 def _splits(report: DatasetReport) -> Table:
-    rows = []
-    for name, split in report.splits.items():
-        row = [
-            name,
-            f"{split.samples:,}",
-            f"{split.cardinality:.2f}",
-            f"{split.unlabelled:,}",
-        ]
-        row += [f"{split.missing[m]:.1%}" for m in report.modalities]
-        rows.append(row)
     header = ["split", "samples", "labels a sample", "without label"]
     header += [f"no {m}" for m in report.modalities]
+
+    rows = []
+    for name, split in report.splits.items():
+        samples = f"{split.samples:,}"
+        cardinality = f"{split.cardinality:.2f}"
+        unlabelled = f"{split.unlabelled:,}"
+        row = [name, samples, cardinality, unlabelled]
+
+        # share of the samples that have nothing of a modality
+        for m in report.modalities:
+            missing = split.missing[m]
+            row.append(f"{missing:.1%}")
+        rows.append(row)
+
     return Table(header, rows, "Splits")
 
 
 def _labels(report: DatasetReport) -> Table:
+    header = ["label", *report.splits]
+
     rows = []
     for label in report.label_names:
         row = [label]
@@ -220,42 +254,60 @@ def _labels(report: DatasetReport) -> Table:
             share = split.label_frequencies[label]
             row.append(f"{count:,} ({share:.1%})")
         rows.append(row)
-    return Table(("label", *report.splits), rows, "Samples where each label holds")
+
+    title = "Samples where each label holds"
+    return Table(header, rows, title)
 
 
 def _lengths(report: DatasetReport) -> Table:
+    header = ("modality", "features", "mean steps", "median", "longest", "missing")
+
     rows = []
     for name, modality in report.modalities.items():
-        rows.append(
-            (
-                name,
-                str(modality.dim),
-                f"{modality.mean_length:.1f}",
-                f"{modality.median_length:g}",
-                str(modality.max_length),
-                f"{modality.missing:.1%}",
-            )
+        row = (
+            name,
+            str(modality.dim),
+            f"{modality.mean_length:.1f}",
+            f"{modality.median_length:g}",
+            str(modality.max_length),
+            f"{modality.missing:.1%}",
         )
-    header = ("modality", "features", "mean steps", "median", "longest", "missing")
+        rows.append(row)
+
     return Table(header, rows, "Modalities")
 
 
 def _labels_per_sample(report: DatasetReport) -> Table:
-    found = [held for held, samples in enumerate(report.labels_per_sample) if samples]
+    # rows up to the most labels that any sample has
+    most = 0
+    for held, samples in enumerate(report.labels_per_sample):
+        if samples:
+            most = held
+
     rows = []
-    for held in range(max(found, default=0) + 1):
-        samples = [split.labels_per_sample[held] for split in report.splits.values()]
-        cells = [f"{count:,}" for count in samples]
-        rows.append([str(held), *cells])
-    return Table(("labels of a sample", *report.splits), rows, "Samples by number of labels")
+    for held in range(most + 1):
+        row = [str(held)]
+        for split in report.splits.values():
+            count = split.labels_per_sample[held]
+            row.append(f"{count:,}")
+        rows.append(row)
+
+    header = ("labels of a sample", *report.splits)
+    return Table(header, rows, "Samples by number of labels")
 
 
 def _pairs(report: DatasetReport) -> Table:
-    rows = []
-    for name, counts in zip(report.label_names, report.cooccurrence, strict=True):
-        rows.append([name, *(f"{count:,}" for count in counts)])
+    """Return how often two labels hold together; on the diagonal, how often one holds."""
     header = ("", *report.label_names)
-    return Table(header, rows, "Samples where both labels hold, over all splits")
+    table = zip(report.label_names, report.cooccurrence, strict=True)
+
+    rows = []
+    for name, counts in table:
+        cells = [f"{count:,}" for count in counts]
+        rows.append([name, *cells])
+
+    title = "Samples where both labels hold, over all splits"
+    return Table(header, rows, title)
 
 
 # ---------------------------------------------------------------------- versions
@@ -265,10 +317,18 @@ def machine_facts() -> list[tuple[str, str]]:
     """Return what this page was made with, and on."""
     import torch
 
-    software = [f"emotailor {__version__}", f"Python {platform.python_version()}"]
-    software += [f"{name} {version(name)}" for name in ("torch", "numpy", "scikit-learn")]
+    python = platform.python_version()
+    software = [f"emotailor {__version__}", f"Python {python}"]
+    software += [f"{name} {version(name)}" for name in LIBRARIES]
 
-    machine = [f"{platform.system()} {platform.machine()}", f"{os.cpu_count()} CPU cores"]
+    system = platform.system()
+    processor = platform.machine()
+    machine = [f"{system} {processor}", f"{os.cpu_count()} CPU cores"]
+
     if torch.cuda.is_available():
-        machine += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return [("page made with", ", ".join(software)), ("page made on", ", ".join(machine))]
+        devices = torch.cuda.device_count()
+        machine += [torch.cuda.get_device_name(i) for i in range(devices)]
+
+    made_with = ("page made with", ", ".join(software))
+    made_on = ("page made on", ", ".join(machine))
+    return [made_with, made_on]

@@ -1,7 +1,8 @@
 """The report of one trained run: how good, where wrong and why, on what, with which settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from emotailor.comparison.published import published_numbers, published_setting
 from emotailor.errors import ModelError
@@ -38,6 +39,7 @@ from emotailor.report.parts import (
 from emotailor.report.source import PageSource, open_source, results_of, sentence
 from emotailor.runs.stored import StoredEvaluation
 from emotailor.training.history import METRICS_FILE, EpochRecord
+from emotailor.training.run_config import RunConfig
 
 HEADLINE = ("micro_f1", "accuracy", "macro_f1", "mean_average_precision")
 LONG_HISTORY = 12  # epochs from which their table is folded
@@ -74,25 +76,35 @@ def run_page(
     sections: list[Section] = []
     notes: list[str] = []
 
+    # how good
     if evaluation is not None:
         notes += evaluation.notes
         summary.append(_headline(evaluation))
-        sections += [_metrics(source, evaluation), _labels(evaluation)]
+        sections.append(_metrics(source, evaluation))
+        sections.append(_labels(evaluation))
 
+    # how it was trained, and what the model is like inside
     sections += _history(source)
     figures, notes_on_figures = figure_sections(source)
     sections += figures
     notes += [note for note in notes_on_figures if note not in notes]
 
+    # where wrong, and on what
     if results is not None:
         sections.append(mistakes_section(source, *results))
     if source.dataset is not None:
         sections.append(data_section(source.dataset, str(source.data_path)))
-    sections += [_settings(source), _versions(source), _reading(evaluation)]
 
+    # how to make it again
+    sections.append(_settings(source))
+    sections.append(_versions(source))
+    sections.append(_reading(evaluation))
+
+    # last, because every part may leave something out
     warnings = [*source.missing, *map(sentence, notes)]
     if warnings:
         summary.insert(0, Items(warnings, "warning"))
+
     page = Page(_title(source), _subtitle(source), sections, summary)
     return page, source.missing
 
@@ -118,19 +130,44 @@ def _headline(evaluation: StoredEvaluation) -> Tiles:
 
 
 def _tile(evaluation: StoredEvaluation, name: str, value: float | None) -> Tile:
+    title = title_of(name)
+    printed = number(value)
     found = evaluation.intervals.get(name)
     if found is None:
-        return Tile(title_of(name), number(value))
-    detail = f"{100 * found.level:g} % interval {interval(found)}"
-    chart = Range(found.low, found.value, found.high, (0.0, 1.0))
-    return Tile(title_of(name), number(value), detail, chart)
+        return Tile(title, printed)
+
+    level = f"{100 * found.level:g} %"
+    ends = interval(found)
+    chart = Range(found.low, found.value, found.high, axis=(0.0, 1.0))
+    return Tile(title, printed, f"{level} interval {ends}", chart)
 
 
 def _metrics(source: PageSource, evaluation: StoredEvaluation) -> Section:
     """Return all metrics under every kind of threshold, beside what was published."""
-    own = evaluation.thresholds
-    level = _level(evaluation)
     published = _published(source)
+    level = _level(evaluation)
+    table = _metrics_table(evaluation, level, published)
+    blocks: list[Block] = [table]
+
+    note = "Thresholds were chosen on validation data. "
+    if level is not None:
+        note += INTERVALS
+    note += "Of the Hamming loss, less is better."
+    blocks.append(Text(note, "note"))
+
+    if published is not None:
+        blocks.append(Text(published.note, "note"))
+
+    own = evaluation.metrics[evaluation.thresholds]
+    blocks += _labels_left_out(own)
+    return Section("Metrics", blocks)
+
+
+def _metrics_table(
+    evaluation: StoredEvaluation, level: float | None, published: Published | None
+) -> Table:
+    """Return a row for each metric; columns that would be empty are left out."""
+    own = evaluation.thresholds
     others = [mode for mode in evaluation.metrics if mode != own]
 
     header = ["metric", plain_mode(own)]
@@ -140,29 +177,28 @@ def _metrics(source: PageSource, evaluation: StoredEvaluation) -> Section:
     if published is not None:
         header.append(published.title)
 
+    values = {}
+    for mode, metrics in evaluation.metrics.items():
+        values[mode] = metrics.overall()
+
     rows = []
-    values = {mode: metrics.overall() for mode, metrics in evaluation.metrics.items()}
     for name, value in values[own].items():
-        row: list[str | Cell] = [title_of(name), Cell(number(value), strong=True)]
+        cell = Cell(number(value), strong=True)
+        row: list[str | Cell] = [title_of(name), cell]
         if level is not None:
-            row.append(interval(evaluation.intervals.get(name)))
-        row += [number(values[mode].get(name)) for mode in others]
+            found = evaluation.intervals.get(name)
+            row.append(interval(found))
+
+        for mode in others:
+            other = values[mode].get(name)
+            row.append(number(other))
         if published is not None:
             row.append(published.cell(name))
         rows.append(row)
 
-    metrics = evaluation.metrics[own]
-    title = f"{metrics.samples:,} samples, by kind of threshold"
-    blocks: list[Block] = [Table(header, rows, title)]
-    note = "Thresholds were chosen on validation data. "
-    if level is not None:
-        note += INTERVALS
-    note += "Of the Hamming loss, less is better."
-    blocks.append(Text(note, "note"))
-    if published is not None:
-        blocks.append(Text(published.note, "note"))
-    blocks += _labels_left_out(metrics)
-    return Section("Metrics", blocks)
+    samples = evaluation.metrics[own].samples
+    title = f"{samples:,} samples, by kind of threshold"
+    return Table(header, rows, title)
 
 
 def _level(evaluation: StoredEvaluation) -> float | None:
@@ -174,12 +210,15 @@ def _level(evaluation: StoredEvaluation) -> float | None:
 
 def _published(source: PageSource) -> Published | None:
     """Return what was published of this system on these data; None where nothing was."""
+    # papers report the test split
     if source.dataset is None or source.split != "test":
         return None
     setting = published_setting(source.dataset.card)
     if setting is None:
         return None
-    published = published_numbers(setting, source.run.system)
+
+    system = source.run.system
+    published = published_numbers(setting, system)
     return published if published.values else None
 
 
@@ -189,36 +228,44 @@ def _labels_left_out(metrics: Metrics) -> list[Block]:
         "mean_average_precision": (metrics.without_average_precision, "positives"),
         "mean_roc_auc": (metrics.without_roc_auc, "positives or no negatives"),
     }
+
     notes: list[Block] = []
     for name, (labels, need) in left_out.items():
-        if labels:
-            names = ", ".join(labels)
-            why = f"{title_of(name)} leaves out {names}: no {need} among these samples."
-            notes.append(Text(why, "note"))
+        if not labels:
+            continue
+
+        title = title_of(name)
+        names = ", ".join(labels)
+        why = f"{title} leaves out {names}: no {need} among these samples."
+        notes.append(Text(why, "note"))
     return notes
 
 
 def _labels(evaluation: StoredEvaluation) -> Section:
     header = ("label", "threshold", "true", "predicted", "P", "R", "F1", "AP", "AUC")
+    metrics = evaluation.metrics[evaluation.thresholds]
+
     rows = []
-    for name, label in evaluation.metrics[evaluation.thresholds].labels.items():
+    for name, label in metrics.labels.items():
+        # a bar from zero: a range whose value is at its end
         bar = Range(0.0, label.f1, label.f1, (0.0, 1.0))
-        rows.append(
-            (
-                name,
-                number(label.threshold),
-                f"{label.support:,}",
-                f"{label.predicted:,}",
-                number(label.precision),
-                number(label.recall),
-                Cell(number(label.f1), chart=bar),
-                number(label.average_precision),
-                number(label.roc_auc),
-            )
+        row = (
+            name,
+            number(label.threshold),
+            f"{label.support:,}",
+            f"{label.predicted:,}",
+            number(label.precision),
+            number(label.recall),
+            Cell(number(label.f1), chart=bar),
+            number(label.average_precision),
+            number(label.roc_auc),
         )
-    title = f"Thresholds {plain_mode(evaluation.thresholds)}"
+        rows.append(row)
+
+    mode = plain_mode(evaluation.thresholds)
+    table = Table(header, rows, f"Thresholds {mode}")
     note = "true, predicted: samples. AP: average precision. Both AP and AUC need no threshold."
-    return Section("Labels", [Table(header, rows, title), Text(note, "note")])
+    return Section("Labels", [table, Text(note, "note")])
 
 
 # ---------------------------------------------------------------------- how it was trained
@@ -226,30 +273,35 @@ def _labels(evaluation: StoredEvaluation) -> Section:
 
 def _history(source: PageSource) -> list[Section]:
     """Return the losses and validation scores of every epoch; none for a bare model folder."""
+    run = source.run
     try:
-        history = source.run.history
+        history = run.history
     except ModelError:
-        file = source.run.folder / METRICS_FILE
+        file = run.folder / METRICS_FILE
         source.missing.append(f"{file} is damaged: the history of the training is left out.")
         return []
+
     if not history:
         return []
-    return [_training(history, best=source.run.model.selected_epoch)]
+    return [_training(history, best=run.model.selected_epoch)]
 
 
 def _training(history: Sequence[EpochRecord], *, best: int | None) -> Section:
     """Return what the records of the epochs say; ``best`` is the epoch whose model was kept."""
-    losses = list(history[0].train)
-    rows = [_epoch(record, losses, best) for record in history]
-    time = duration(history[-1].seconds)
+    first = history[0]
+    last = history[-1]
+    losses = list(first.train)
+    time = duration(last.seconds)
+
+    # a system that is fitted at once has no losses
     if not losses:
-        f1 = number(history[0].score("micro_f1"))
-        accuracy = number(history[0].score("accuracy"))
-        text = f"Fitted at once in {time}; on validation data micro-F1 {f1}, accuracy {accuracy}."
+        text = _fitted(first, time)
         return Section("Training", [Text(text)])
 
+    rows = [_epoch(record, losses, best) for record in history]
     marked = [i for i, record in enumerate(history) if record.epoch == best]
-    count = "1 epoch" if len(rows) == 1 else f"{len(rows)} epochs"
+    epochs = len(rows)
+    count = "1 epoch" if epochs == 1 else f"{epochs} epochs"
     text = f"{count} in {time}. "
     if marked:
         text += f"The model is that of epoch {best}, which is marked."
@@ -258,20 +310,30 @@ def _training(history: Sequence[EpochRecord], *, best: int | None) -> Section:
     header = ("epoch", "micro-F1", "Acc", "cross-entropy", *names, "time so far")
     title = "Micro-F1, Acc and cross-entropy on validation data; losses of training"
     shown: Block = Table(header, rows, title, marked)
-    if len(rows) > LONG_HISTORY:
-        shown = Folded(f"All {len(rows)} epochs", [shown])
+    if epochs > LONG_HISTORY:
+        shown = Folded(f"All {epochs} epochs", [shown])
     return Section("Training", [Text(text), shown])
 
 
+def _fitted(epoch: EpochRecord, time: str) -> str:
+    f1 = number(epoch.score("micro_f1"))
+    accuracy = number(epoch.score("accuracy"))
+    return f"Fitted at once in {time}; on validation data micro-F1 {f1}, accuracy {accuracy}."
+
+
 def _epoch(record: EpochRecord, losses: Sequence[str], best: int | None) -> Sequence[str | Cell]:
-    return (
-        Cell(str(record.epoch), strong=record.epoch == best),
-        number(record.score("micro_f1")),
-        number(record.score("accuracy")),
-        _loss(record.score("loss")),
-        *(_loss(record.train[name]) for name in losses),
-        duration(record.seconds),
-    )
+    """Return the row of an epoch."""
+    is_best = record.epoch == best
+    row: list[str | Cell] = [Cell(str(record.epoch), strong=is_best)]
+    row.append(number(record.score("micro_f1")))
+    row.append(number(record.score("accuracy")))
+
+    # losses have no common scale: four digits, whatever their size
+    row.append(_loss(record.score("loss")))
+    row += [_loss(record.train[name]) for name in losses]
+
+    row.append(duration(record.seconds))
+    return row
 
 
 def _loss(value: float) -> str:
@@ -282,29 +344,49 @@ def _loss(value: float) -> str:
 
 
 def _settings(source: PageSource) -> Section:
-    model = source.run.model
-    blocks: list[Block]
     if source.config is None:
-        rows = [(key, str(value)) for key, value in model.config.items()]
-        table = Table(("setting", "value"), rows)
-        blocks = [
-            Text("The folder does not say how it was trained; these are the model's settings."),
-            Folded(f"All {len(rows)} settings", [table]),
-        ]
+        blocks = _settings_of_model(source.run.model.config)
     else:
-        command = training_command(source.config, str(source.run.folder), aligned=model.aligned)
-        blocks = settings_blocks(source.config, aligned=model.aligned)
-        blocks += [Text("To train it again:"), Code(command)]
-    blocks += [Text("To make this page again:"), Code(_page_command(source))]
+        blocks = _settings_of_training(source, source.config)
+
+    blocks.append(Text("To make this page again:"))
+    blocks.append(Code(_page_command(source)))
     return Section("Settings", blocks)
+
+
+def _settings_of_model(config: Mapping[str, Any]) -> list[Block]:
+    """Return the settings of a model whose training is not known."""
+    rows = [(key, str(value)) for key, value in config.items()]
+    table = Table(("setting", "value"), rows)
+    text = "The folder does not say how it was trained; these are the model's settings."
+    return [Text(text), Folded(f"All {len(rows)} settings", [table])]
+
+
+def _settings_of_training(source: PageSource, config: RunConfig) -> list[Block]:
+    """Return the settings of a training, and the command that does it again."""
+    aligned = source.run.model.aligned
+    blocks = settings_blocks(config, aligned=aligned)
+
+    folder = str(source.run.folder)
+    command = training_command(config, folder, aligned=aligned)
+    blocks.append(Text("To train it again:"))
+    blocks.append(Code(command))
+    return blocks
 
 
 def _page_command(source: PageSource) -> str:
     """Return the command that makes this page."""
     command = ["emotailor", "report", str(source.run.folder)]
-    path_by_default = None if source.config is None else source.config.data.path
-    if source.data_path is not None and str(source.data_path) != path_by_default:
-        command += ["--data", str(source.data_path)]
+
+    # options only where they are not the default
+    by_default = None
+    if source.config is not None:
+        by_default = source.config.data.path
+    if source.data_path is not None:
+        path = str(source.data_path)
+        if path != by_default:
+            command += ["--data", path]
+
     if source.split != "test":
         command += ["--split", source.split]
     return shell(command)
@@ -312,20 +394,29 @@ def _page_command(source: PageSource) -> str:
 
 def _versions(source: PageSource) -> Section:
     card = source.run.model
+    paper = find_system(card.system).paper
     takes = [f"{m} ({width} features)" for m, width in card.dims.items()]
     versions = [f"{name} {text}" for name, text in card.versions.items()]
+
     facts = [
-        ("system", f"{source.run.title}: {find_system(card.system).paper}"),
+        ("system", f"{source.run.title}: {paper}"),
         ("takes", ", ".join(takes)),
         ("parameters", f"{_size(source):,}"),
         ("trained with", ", ".join(versions)),
     ]
+
+    # not every model folder says these
     if card.device is not None:
         facts.append(("trained on", card.device))
     if card.weights is not None:
         facts.append(("weights, SHA-256", card.weights.sha256))
-    facts += [(f"data, {key}", str(value)) for key, value in card.data.items()]
-    return Section("Model and versions", [Facts([*facts, *machine_facts()])])
+
+    for key, value in card.data.items():
+        name = f"data, {key}"
+        facts.append((name, str(value)))
+
+    facts += machine_facts()
+    return Section("Model and versions", [Facts(facts)])
 
 
 def _size(source: PageSource) -> int:

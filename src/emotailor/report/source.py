@@ -100,12 +100,14 @@ def _open_data(source: PageSource, data: Path | None) -> None:
         DataError: there is no data set or split, it is empty, or it has other labels.
         ModelError: the features do not fit the model.
     """
-    source.data_path = data or source.run.data_path
-    source.dataset = source.run.dataset(source.data_path)
+    run = source.run
+    source.data_path = data or run.data_path
+    source.dataset = run.dataset(source.data_path)
+
     part = source.dataset[source.split]
-    if not len(part):
+    if len(part) == 0:
         raise DataError(f"split {source.split!r} of {source.data_path} is empty")
-    matching_labels(source.dataset, part, source.run.label_names)
+    matching_labels(source.dataset, part, run.label_names)
 
     # the model says itself whether the features fit, on one sample
     predictor = source.predictor
@@ -113,6 +115,8 @@ def _open_data(source: PageSource, data: Path | None) -> None:
         if predictor.can_see(sample):
             predictor.predict([sample])
             break
+
+    # set last: a part that is there can be used
     source.part = part
 
 
@@ -122,19 +126,23 @@ def results_of(source: PageSource) -> Results | None:
     None where neither can be, which is noted in ``source.missing``.
     """
     run = source.run
+    split = source.split
+    device = source.device
     if source.part is None:
-        stored = run.stored_results(source.split, device=source.device)
+        stored = run.stored_results(split, device=device)
         if stored is None:
             source.missing.append(
-                f"No evaluation of this model on split {source.split!r} is stored: metrics and "
+                f"No evaluation of this model on split {split!r} is stored: metrics and "
                 "mistakes are left out."
             )
         return stored
 
-    stored = run.stored_results(source.split, dataset=source.dataset, device=source.device)
+    # a page shows intervals: an evaluation without them is made again
+    stored = run.stored_results(split, dataset=source.dataset, device=device)
     if stored is not None:
         evaluation, _ = stored
         if evaluation.intervals:
             return stored
-    made = evaluate_run(run.folder, split=source.split, data=source.data_path, device=source.device)
+
+    made = evaluate_run(run.folder, split=split, data=source.data_path, device=device)
     return made.to_stored()

@@ -60,7 +60,8 @@ def write_report(
     """
     path = Path(path)
     file = path / FILE if out is None else Path(out)
-    check_file(file, "HTML page", b"<!doctype html>")
+    check_file(file, "HTML page", b"<!doctype html>")  # before minutes of work
+
     if find_benchmark(path) is not None:
         page, missing = benchmark_page(path)
     else:
@@ -69,7 +70,9 @@ def write_report(
 
         given = None if data is None else Path(data)
         page, missing = run_page(path, data=given, split=split, device=device)
-    return Report(page.write(file), tuple(missing))
+
+    page.write(file)
+    return Report(file, tuple(missing))
 
 
 def _check_run(path: Path) -> None:
@@ -79,17 +82,23 @@ def _check_run(path: Path) -> None:
     try:
         find_model_folder(path)
     except ModelError as error:
+        # other folders that this program writes are told apart, to say what to name instead
         if (path / "reproduction.json").is_file():
             raise _is_reproduction(path) from error
-        runs = sorted(file.parent.parent.name for file in path.glob("*/model/model.json"))
+
+        models = path.glob("*/model/model.json")
+        runs = sorted(file.parent.parent.name for file in models)
         if runs:
             raise ModelError(
                 f"{path} is a folder of runs: {', '.join(runs)}",
                 expected="one run, or a benchmark",
                 fix=f"name one of them, as {path / runs[0]}",
             ) from error
+
         raise ModelError(
-            error.found, expected="a run folder, a model folder or a benchmark", fix=error.fix
+            error.found,
+            expected="a run folder, a model folder or a benchmark",
+            fix=error.fix,
         ) from error
 
 
@@ -97,6 +106,7 @@ def _is_reproduction(path: Path) -> ModelError:
     """Return the error for the folder of a reproduction, which names a table in it."""
     folders = sorted(place for place in path.iterdir() if place.is_dir())
     tables = [folder for folder in folders if find_benchmark(folder) is not None]
+
     fix = f"open {path / FILE}"
     if tables:
         fix += f", or name a table in it, as {tables[0]}"

@@ -7,7 +7,7 @@ imported.
 import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -34,11 +34,13 @@ class Config(BaseModel):
         """Put None where a word stands for it."""
         if not isinstance(values, Mapping):
             return values
-        fields = cls.model_fields
-        return {
-            key: None if key in fields and _is_none(value, fields[key].annotation) else value
-            for key, value in values.items()
-        }
+
+        found = dict(values)
+        for key, value in values.items():
+            field = cls.model_fields.get(key)
+            if field is not None and _is_none(value, field.annotation):
+                found[key] = None
+        return found
 
     @classmethod
     def parse(
@@ -53,20 +55,19 @@ class Config(BaseModel):
         Args:
             values: a table of settings.
             source: where they come from, for messages.
-            prefix: of their keys in messages, such as ``model.``.
+            prefix: what stands before their keys in messages, such as ``model.``.
 
         Raises:
             ConfigError: naming every wrong key, its value and what would be right.
         """
         if not isinstance(values, Mapping):
-            raise ConfigError(
-                f"{source}: {prefix.rstrip('.') or 'everything'} = {values!r}",
-                expected="a table of settings",
-            )
+            name = prefix.rstrip(".") or "everything"
+            raise ConfigError(f"{source}: {name} = {values!r}", expected="a table of settings")
+
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise _explain(cls, error, source, prefix) from None
+            raise _explain(cls, error, source, prefix) from error
 
     def replace(self: ConfigT, **changes: Any) -> ConfigT:
         """Return a copy with ``changes``, validated."""
@@ -79,67 +80,129 @@ class Config(BaseModel):
 
 def _is_none(value: Any, annotation: Any) -> bool:
     """Whether a value is a word for None, and not one of the words that a setting may be."""
-    if not isinstance(value, str) or value.strip().lower() not in NONE:
+    if not isinstance(value, str):
         return False
-    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
-    words = {word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)}
+    if value.strip().lower() not in NONE:
+        return False
+
+    # only a union such as ``int | None`` can have None
+    if get_origin(annotation) not in (Union, UnionType):
+        return False
+    kinds = get_args(annotation)
+
+    words: set[Any] = set()
+    for kind in kinds:
+        if get_origin(kind) is Literal:
+            words.update(get_args(kind))
     return NoneType in kinds and value not in words
 
 
 def _explain(cls: type[Config], error: ValidationError, source: str, prefix: str) -> ConfigError:
-    found, expected = [], []
-    if systems := _tables_of_systems(cls, error):
-        one = len(systems) == 1
-        return ConfigError(
-            f"{source}: {', '.join(systems)} {'is no table' if one else 'are no tables'} of a run",
-            expected="one of " + ", ".join(_known_keys(cls, ())),
-            fix="give a file with a table per system to `emotailor benchmark` or `emotailor "
-            "reproduce`, or take one system's tables out of it, [tailor.model] as [model]",
-        )
+    """Return the message for everything that pydantic found wrong."""
+    systems = _tables_of_systems(cls, error)
+    if systems:
+        return _for_several_systems(cls, systems, source)
+
+    found = []
+    expected = []
     for problem in error.errors():
-        *table, last = (str(part) for part in problem["loc"] or (prefix.rstrip("."),))
-        key = prefix * bool(problem["loc"]) + ".".join([*table, last])
-        if problem["type"] == "extra_forbidden":
-            known = _known_keys(cls, problem["loc"][:-1])
-            close = difflib.get_close_matches(last, known, n=1)
-            found.append(f"{key} = {problem['input']!r} is not a setting")
-            meant = key.removesuffix(last) + close[0] if close else ""
-            expected.append(f"did you mean {meant}?" if close else "one of " + ", ".join(known))
-        elif problem["type"] == "value_error":  # settings that do not go together
-            what = problem["msg"].removeprefix("Value error, ")
-            found.append(f"{key}: {what}" if key else what)
-        elif problem["type"] == "missing":
-            found.append(f"{key} is not given")
-        else:
-            found.append(f"{key} = {problem['input']!r}")
-            expected.append(f"{key}: {problem['msg']}")
+        wrong, wanted = _problem(cls, problem, prefix)
+        found.append(wrong)
+        if wanted:
+            expected.append(wanted)
+
+    # several wrong keys may expect the same
+    unique = dict.fromkeys(expected)
+    return ConfigError(f"{source}: {'; '.join(found)}", expected="; ".join(unique))
+
+
+def _for_several_systems(cls: type[Config], systems: list[str], source: str) -> ConfigError:
+    """Return the message where a run is given a file with tables of several systems."""
+    are_no_tables = "is no table" if len(systems) == 1 else "are no tables"
+    known = ", ".join(_known_keys(cls, ()))
     return ConfigError(
-        f"{source}: " + "; ".join(found), expected="; ".join(dict.fromkeys(expected))
+        f"{source}: {', '.join(systems)} {are_no_tables} of a run",
+        expected=f"one of {known}",
+        fix="give a file with a table per system to `emotailor benchmark` or `emotailor "
+        "reproduce`, or take one system's tables out of it, [tailor.model] as [model]",
     )
 
 
+def _problem(cls: type[Config], problem: Mapping[str, Any], prefix: str) -> tuple[str, str]:
+    """Return what is wrong with one key, and what would be right, or the empty string."""
+    key = _key(problem["loc"], prefix)
+    value = problem["input"]
+    message = problem["msg"]
+
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        meant = _meant(cls, problem["loc"], key)
+        return f"{key} = {value!r} is not a setting", meant
+
+    if kind == "value_error":  # settings that do not go together
+        what = message.removeprefix("Value error, ")
+        return f"{key}: {what}" if key else what, ""
+
+    if kind == "missing":
+        return f"{key} is not given", ""
+
+    return f"{key} = {value!r}", f"{key}: {message}"
+
+
+def _key(loc: tuple[int | str, ...], prefix: str) -> str:
+    """Return a key as a user writes it; that of a whole table has no dot at its end."""
+    if not loc:
+        return prefix.rstrip(".")
+    return prefix + ".".join(str(part) for part in loc)
+
+
+def _meant(cls: type[Config], loc: tuple[int | str, ...], key: str) -> str:
+    """Return a question for the key that may be meant, or all keys of its table."""
+    *table, last = loc
+    name = str(last)
+    known = _known_keys(cls, table)
+
+    close = difflib.get_close_matches(name, known, n=1)
+    if not close:
+        return "one of " + ", ".join(known)
+
+    path = key.removesuffix(name)
+    return f"did you mean {path}{close[0]}?"
+
+
 def _tables_of_systems(cls: type[Config], error: ValidationError) -> list[str]:
-    """Unknown tables that hold tables of a run, as in a file for several systems."""
-    kinds = {name: field.annotation for name, field in cls.model_fields.items()}
-    tables = {n for n, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Config)}
-    return [
-        str(problem["loc"][0])
-        for problem in error.errors()
-        if problem["type"] == "extra_forbidden"
-        and len(problem["loc"]) == 1
-        and isinstance(problem["input"], Mapping)
-        and tables & set(problem["input"])
-    ]
+    """Return unknown tables that hold tables of a run, as in a file for several systems."""
+    tables = set()
+    for name, field in cls.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Config):
+            tables.add(name)
+
+    found = []
+    for problem in error.errors():
+        loc = problem["loc"]
+        values = problem["input"]
+        is_unknown = problem["type"] == "extra_forbidden" and len(loc) == 1
+        if not is_unknown or not isinstance(values, Mapping):
+            continue
+
+        if tables & set(values):
+            found.append(str(loc[0]))
+    return found
 
 
-def _known_keys(cls: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+def _known_keys(cls: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """Return the keys of a table inside a configuration; none where it is no table."""
     for part in loc:
         inner = cls.model_fields.get(str(part))
-        if inner is None or not isinstance(inner.annotation, type):
+        if inner is None:
             return []
-        if not issubclass(inner.annotation, BaseModel):
+
+        # a setting that may be one of several tables has no keys of its own
+        kind = inner.annotation
+        if not isinstance(kind, type) or not issubclass(kind, BaseModel):
             return []
-        cls = inner.annotation
+        cls = kind
     return sorted(cls.model_fields)
 
 
@@ -151,22 +214,27 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors put a mark before the text
-        values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(
             f"cannot read the configuration file {path}: {error.strerror}",
             fix="check the path given with --config",
-        ) from None
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # covers UnicodeDecodeError, TOMLDecodeError, JSONDecodeError
-        raise ConfigError(
-            f"{path} is not valid: {error}", expected="TOML, or JSON in *.json"
-        ) from None
+        ) from error
+    except ValueError as error:  # it is no UTF-8
+        raise _not_valid(path, error) from error
+
+    is_json = path.suffix.lower() == ".json"
+    try:
+        values = json.loads(text) if is_json else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _not_valid(path, error) from error
+
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}", expected="a table of settings")
     return values
+
+
+def _not_valid(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"{path} is not valid: {error}", expected="TOML, or JSON in *.json")
 
 
 def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
@@ -180,22 +248,28 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for item in items:
         key, separator, raw = item.partition("=")
-        parts = [part.strip() for part in key.split(".")]
-        if not separator or not all(parts):
+        *tables, last = [part.strip() for part in key.split(".")]
+        if not separator or not all([*tables, last]):
             raise ConfigError(
                 f"--set {item!r}", expected="KEY=VALUE, such as --set model.hidden_size=128"
             )
-        try:
-            value = tomllib.loads(f"value = {raw}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = raw.strip()
+
+        # walk down to the table that has the last key
         table = result
-        for part in parts[:-1]:
+        for part in tables:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 raise ConfigError(f"--set {item!r}: {part} is already set to a value")
-        table[parts[-1]] = value
+        table[last] = _value(raw)
     return result
+
+
+def _value(raw: str) -> Any:
+    """Return the value after ``KEY=``: that of TOML, or the words themselves."""
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:  # most strings are given without quotes
+        return raw.strip()
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,17 +278,25 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     for layer in layers:
         for key, value in layer.items():
             old = result.get(key)
-            both = isinstance(value, Mapping) and isinstance(old, Mapping)
-            result[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+            if isinstance(value, Mapping) and isinstance(old, Mapping):
+                result[key] = merge(old, value)
+            else:
+                result[key] = value
     return result
 
 
 def shown(value: Any) -> str:
     """Return a setting as one writes it after ``--set``."""
-    if isinstance(value, bool | None):
-        return "none" if value is None else str(value).lower()
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+
     if isinstance(value, tuple | list):
         return ", ".join(map(shown, value))
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {shown(inner)}" for key, inner in value.items())
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        pairs = [f"{key} {shown(inner)}" for key, inner in value.items()]
+        return ", ".join(pairs)
+    return str(value)

@@ -18,7 +18,11 @@ class EmotailorError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, found: str, *, expected: str | None = None, fix: str | None = None) -> None:
-        self.found, self.expected, self.fix = found, expected, fix
+        self.found = found
+        self.expected = expected
+        self.fix = fix
+
+        # the command line prints these lines as they are
         parts = [found]
         if expected:
             parts.append(f"  expected: {expected}")

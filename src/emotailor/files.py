@@ -20,7 +20,8 @@ _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{6}\.tmp")
 
 def _temporary_name(path: Path) -> Path:
     path = path.absolute()  # "." has no name of its own
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
+    unique = f"{os.getpid()}-{secrets.token_hex(3)}"
+    return path.with_name(f".{path.name}.{unique}.tmp")
 
 
 @contextmanager
@@ -28,8 +29,10 @@ def replacing_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes the place of ``path`` at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
+
     try:
         yield temporary
+        # the content must be on the disk before the name is
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -50,32 +53,42 @@ def replacing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             expected="a path that is free",
             fix="choose another output path, or pass --overwrite to replace it",
         )
+
     # what a link points to is replaced, not the link
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
     temporary.mkdir()
+
     try:
         yield temporary
         if overwrite and path.exists():
-            # rename cannot replace a folder that holds files: set the old one aside first
-            old = _temporary_name(path)
-            path.rename(old)
-            try:
-                temporary.rename(path)
-            except BaseException:
-                old.rename(path)
-                raise
-            _remove(old)
+            _exchange(temporary, path)
         else:
             temporary.rename(path)
     finally:
         _remove(temporary)
 
 
+def _exchange(new: Path, path: Path) -> None:
+    """Put a new folder in the place of an old one; where that fails, the old one is back."""
+    # rename cannot replace a folder that holds files: set the old one aside first
+    old = _temporary_name(path)
+    path.rename(old)
+    try:
+        new.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    _remove(old)
+
+
 def _remove(path: Path) -> None:
     """Remove a file or a whole folder, if it is there."""
-    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -86,7 +99,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON to ``path`` atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def sha256_of(path: Path) -> str:
@@ -106,12 +120,13 @@ def write_shared(path: Path, write: Callable[[Path], None]) -> None:
             full disk.
     """
     path.touch()
-    mode = path.stat().st_mode
+    usual_mode = path.stat().st_mode
     try:
         write(path)
     except SafetensorError as error:
-        raise OSError(f"cannot write {path}: {error}") from None
-    path.chmod(mode)
+        raise OSError(f"cannot write {path}: {error}") from error
+
+    path.chmod(usual_mode)
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
@@ -125,9 +140,9 @@ def write_hashed(
     the old pair or the new one.
 
     Args:
-        folder: of the file; created if need be.
-        stem: start of its name.
-        suffix: end of its name, with the dot.
+        folder: folder of the file; created if need be.
+        stem: start of the file's name.
+        suffix: end of the file's name, with the dot.
         write: writes the content to the path it is given.
 
     Returns:
@@ -135,14 +150,15 @@ def write_hashed(
     """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(folder / f"{stem}{suffix}")
+
     try:
         write_shared(temporary, write)
-        digest = sha256_of(temporary)
-        final = folder / f"{stem}-{digest[:12]}{suffix}"
-        temporary.replace(final)
+        digest = sha256_of(temporary)  # of what the disk has, not of what was meant
+        name = f"{stem}-{digest[:12]}{suffix}"
+        temporary.replace(folder / name)
     finally:
         temporary.unlink(missing_ok=True)
-    return final.name, digest
+    return name, digest
 
 
 def remove_others(folder: Path, stem: str, suffix: str, keep: str) -> None:
@@ -168,7 +184,10 @@ def written_at(path: Path) -> Path:
     """Return the place that a temporary name was to take; other paths as they are."""
     if not is_temporary(path.name):
         return path
-    return path.with_name(path.name[1:].rsplit(".", 2)[0])
+
+    # .NAME.UNIQUE.tmp
+    name, _, _ = path.name[1:].rsplit(".", 2)
+    return path.with_name(name)
 
 
 def remove_temporaries(folder: Path) -> None:

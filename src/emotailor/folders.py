@@ -67,10 +67,10 @@ class FolderKind:
                 cannot be written to.
         """
         _check_place(folder, self.error)
-
         if folder.exists() and not folder.is_dir():
             raise self.error(f"{folder} is a file", expected="a folder", fix=FIX)
 
+        # a call that wrote nothing leaves a lock alone
         there = names_in(folder) - {LOCK_FILE}
         if there and not self.owns(folder):
             raise self.error(
@@ -174,7 +174,8 @@ def _matches(folder: Path, patterns: Sequence[str]) -> Iterator[str]:
 
 def _check_place(path: Path, error: type[EmotailorError]) -> None:
     """Refuse a path that cannot be created, or in which nothing can be written."""
-    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    places = (path, *path.absolute().parents)
+    existing = next(place for place in places if place.exists())
     if existing == path and not path.is_dir():
         existing = path.absolute().parent  # a file is replaced, so its folder is written to
 

@@ -5,7 +5,6 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from functools import reduce
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -47,10 +46,14 @@ def load_object(reference: str, kind: str) -> Any:
     else:
         module = _import_module(place, reference, kind)
 
+    # ``Outer.Inner`` is looked up step by step
+    found: Any = module
     try:
-        return reduce(getattr, name.split("."), module)
+        for part in name.split("."):
+            found = getattr(found, part)
     except AttributeError as error:
         raise _without_name(module, name, reference, kind) from error
+    return found
 
 
 def installed(group: str) -> dict[str, str]:
@@ -83,13 +86,16 @@ def _make_importable(folder: Path) -> None:
 
 
 def _import_module(name: str, reference: str, kind: str) -> ModuleType:
+    """Import an installed module, or one in the current directory."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         # a module that is there may itself import one that is not
         missing = error.name or ""
-        if name != missing and not name.startswith(f"{missing}."):
+        is_the_named_one = name == missing or name.startswith(f"{missing}.")
+        if not is_the_named_one:
             raise _broken(name, error, reference, kind) from error
+
         raise ConfigError(
             f"the {kind} {reference!r} cannot be found: there is no module {missing!r}",
             expected=f"a module that is installed or lies in {Path.cwd()}",
@@ -100,6 +106,7 @@ def _import_module(name: str, reference: str, kind: str) -> ModuleType:
 
 
 def _load_file(path: Path, reference: str, kind: str) -> ModuleType:
+    """Load a file as a module of its own."""
     if not path.is_file():
         raise ConfigError(
             f"the {kind} {reference!r} cannot be found: there is no file {path}",
@@ -109,7 +116,10 @@ def _load_file(path: Path, reference: str, kind: str) -> ModuleType:
 
     path = path.resolve()
     _make_importable(path.parent)  # for the modules beside it
-    key = hashlib.sha256(f"{path} {sha256_of(path)}".encode()).hexdigest()
+
+    # a name of its own for every path and content
+    identity = f"{path} {sha256_of(path)}"
+    key = hashlib.sha256(identity.encode()).hexdigest()
     name = f"{path.stem}_{key[:12]}"
     if name in sys.modules:
         return sys.modules[name]
@@ -128,6 +138,7 @@ def _load_file(path: Path, reference: str, kind: str) -> ModuleType:
 
 
 def _broken(where: str, error: BaseException, reference: str, kind: str) -> ConfigError:
+    # some errors say nothing beside their class
     reason = f"{type(error).__name__}: {error}".removesuffix(": ")
     return ConfigError(
         f"the {kind} {reference!r} cannot be loaded: {where} fails when it is imported: {reason}",
@@ -137,11 +148,14 @@ def _broken(where: str, error: BaseException, reference: str, kind: str) -> Conf
 
 
 def _without_name(module: ModuleType, name: str, reference: str, kind: str) -> ConfigError:
-    where = getattr(module, "__file__", None) or module.__name__
     public = [key for key in vars(module) if not key.startswith("_")]
     close = difflib.get_close_matches(name, public, n=1)
+    fix = f"did you mean {close[0]!r}?" if close else "check the spelling"
+
+    # a built-in module has no file
+    where = getattr(module, "__file__", None) or module.__name__
     return ConfigError(
         f"the {kind} {reference!r} cannot be found: {where} has no {name!r}",
         expected="the name of something in that module",
-        fix=f"did you mean {close[0]!r}?" if close else "check the spelling",
+        fix=fix,
     )

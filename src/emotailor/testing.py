@@ -33,13 +33,17 @@ def random_samples(count: int, *, longest: int = 9, seed: int = 0) -> list[Sampl
     samples = []
     for number in range(count):
         steps = int(rng.integers(1, longest + 1))
-        labels = rng.integers(0, 2, len(LABELS)).astype(np.uint8)
+        labels = rng.integers(0, 2, len(LABELS))
+
+        # each modality shows one label: its first feature is 2 higher where the label is there
         sequences: dict[Modality, np.ndarray] = {}
-        for label, (modality, width) in enumerate(DIMS.items()):
-            values = rng.normal(size=(steps, width)).astype(np.float32)
-            values[:, 0] += 2.0 * labels[label]
+        for label, (modality, width) in zip(labels, DIMS.items(), strict=True):
+            values = rng.normal(size=(steps, width)).astype(np.float32)  # (T, d)
+            values[:, 0] += 2.0 * label
             sequences[modality] = values
-        samples.append(Sample(f"video{number}[0]", sequences, labels))
+
+        sample_id = f"video{number}[0]"
+        samples.append(Sample(sample_id, sequences, labels.astype(np.uint8)))
     return samples
 
 
@@ -86,8 +90,13 @@ def check_system(
 def _build(row: System, dims: Mapping[Modality, int], settings: Mapping[str, Any]) -> EmotionModel:
     """Return a fresh model that knows the labels of some samples."""
     torch.manual_seed(0)
-    model = build_model(row.name, row.config.parse(settings, prefix="model."), dims, len(LABELS))
-    labels = [sample.labels.tolist() for sample in random_samples(60) if sample.labels is not None]
+    config = row.config.parse(settings, prefix="model.")
+    model = build_model(row.name, config, dims, len(LABELS))
+
+    labels = []
+    for sample in random_samples(60):
+        assert sample.labels is not None
+        labels.append(sample.labels.tolist())
     model.prepare(LabelStatistics.of(LABELS, torch.tensor(labels)))
     return model
 
@@ -101,41 +110,58 @@ def _largest(difference: Tensor) -> float:
 
 
 def _check_losses(model: EmotionModel, batch: Batch) -> None:
+    """Check that every loss has a weight, and that a loss needs labels."""
     losses = model(batch).losses
     assert losses, "a batch with labels gives no loss"
-    assert set(losses) == set(model.loss_weights), (
-        f"the losses are {sorted(losses)}, but loss_weights has {sorted(model.loss_weights)}"
-    )
-    unlabelled = model(_unlabelled(batch)).losses
-    assert not unlabelled, f"a batch without labels gives the losses {sorted(unlabelled)}"
+
+    named = sorted(losses)
+    weighted = sorted(model.loss_weights)
+    assert named == weighted, f"the losses are {named}, but loss_weights has {weighted}"
+
+    # prediction has no labels
+    unlabelled = sorted(model(_unlabelled(batch)).losses)
+    assert not unlabelled, f"a batch without labels gives the losses {unlabelled}"
 
 
 def _check_gradients(model: EmotionModel, batch: Batch) -> None:
+    """Check that the total loss reaches every parameter that can be trained."""
     model.train()
     model.zero_grad()
-    torch.autograd.backward(model.total_loss(model(batch)))
+    loss = model.total_loss(model(batch))
+    torch.autograd.backward(loss)
+
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        reached = parameter.grad is not None and bool(parameter.grad.abs().max() > 0)
+
+        # a gradient of zeros trains nothing either
+        gradient = parameter.grad
+        reached = gradient is not None and bool(gradient.abs().max() > 0)
         assert reached, f"no gradient reaches the parameter {name}"
 
 
 def _check_shape(model: EmotionModel, batch: Batch) -> None:
+    """Check that there is one finite logit for each sample and label."""
     logits = model(_unlabelled(batch)).logits
+    shape = tuple(logits.shape)
     wanted = (SAMPLES, len(LABELS))
-    assert tuple(logits.shape) == wanted, (
-        f"logits have the shape {tuple(logits.shape)}, not {wanted}"
-    )
+    assert shape == wanted, f"logits have the shape {shape}, not {wanted}"
     assert torch.isfinite(logits).all(), "some logits are not finite"
 
 
 def _check_padding(model: EmotionModel, batch: Batch) -> None:
+    """Check that steps behind the mask change nothing, whatever they hold."""
     plain = model(_unlabelled(batch)).logits
-    values = {m: F.pad(x, (0, 0, 0, 4), value=3.0) for m, x in batch.values.items()}
-    masks = {m: F.pad(mask, (0, 4)) for m, mask in batch.masks.items()}
 
-    padded = model(Batch(values, masks, None, batch.ids)).logits
+    # four more steps: (B, T, d) -> (B, T + 4, d)
+    values = {}
+    masks = {}
+    for modality, sequence in batch.values.items():
+        values[modality] = F.pad(sequence, (0, 0, 0, 4), value=3.0)
+        masks[modality] = F.pad(batch.masks[modality], (0, 4))
+
+    longer = Batch(values, masks, None, batch.ids)
+    padded = model(longer).logits
     difference = _largest(plain - padded)
     assert difference < TOLERANCE, (
         f"four more steps of padding change a logit by {difference:.2g}: a mask is not honoured"
@@ -145,20 +171,31 @@ def _check_padding(model: EmotionModel, batch: Batch) -> None:
 def _check_independence(
     model: EmotionModel, samples: list[Sample], dims: Mapping[Modality, int]
 ) -> None:
-    together = model(_unlabelled(collate(samples, dims, aligned=True))).logits
-    alone = [model(_unlabelled(collate([sample], dims, aligned=True))).logits for sample in samples]
-    difference = _largest(together - torch.cat(alone))
+    """Check that the logits of a sample do not depend on the others in its batch."""
+
+    def logits(part: list[Sample]) -> Tensor:
+        batch = collate(part, dims, aligned=True)
+        return model(_unlabelled(batch)).logits
+
+    together = logits(samples)
+    alone = torch.cat([logits([sample]) for sample in samples])
+    difference = _largest(together - alone)
     assert difference < TOLERANCE, (
         f"a logit of a sample changes by {difference:.2g} with the other samples of its batch"
     )
 
 
 def _check_saving(
-    row: System, model: EmotionModel, settings: Mapping[str, Any], batch: Batch
+    row: System,
+    model: EmotionModel,
+    settings: Mapping[str, Any],
+    batch: Batch,
 ) -> None:
+    """Check that a saved model, loaded again, gives the same numbers."""
+    config = row.config.parse(settings)
     card = ModelCard(
         system=row.name,
-        config=row.config.parse(settings).to_json(),
+        config=config.to_json(),
         label_names=LABELS,
         dims=dict(model.dims),
         aligned=True,
@@ -166,29 +203,43 @@ def _check_saving(
         thresholds={"fixed": Thresholds.fixed(LABELS)},
     )
     with tempfile.TemporaryDirectory() as folder:
-        save_model(Path(folder) / "model", card, model, None)
-        loaded = load_model(Path(folder) / "model").model
+        path = Path(folder) / "model"
+        save_model(path, card, model, None)
+        loaded = load_model(path).model
 
-    same = torch.equal(loaded(_unlabelled(batch)).logits, model(_unlabelled(batch)).logits)
-    assert same, "a saved model gives other numbers: keep what it learns in parameters or buffers"
+    unlabelled = _unlabelled(batch)
+    before = model(unlabelled).logits
+    after = loaded(unlabelled).logits
+    assert torch.equal(before, after), (
+        "a saved model gives other numbers: keep what it learns in parameters or buffers"
+    )
 
 
 def _check_learning(model: EmotionModel, dims: Mapping[Modality, int]) -> None:
+    """Check that eight samples can be learned by heart."""
     model.train()
-    for module in model.modules():
-        for rate in ("p", "rate", "dropout"):
-            if isinstance(getattr(module, rate, None), float):
-                setattr(module, rate, 0.0)  # what is dropped out cannot be learned by heart
+    _without_dropout(model)
 
     batch = collate(random_samples(8, seed=3), dims, aligned=True)
     assert batch.labels is not None
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(300):
         optimizer.zero_grad()
-        torch.autograd.backward(model.total_loss(model(batch)))
+        loss = model.total_loss(model(batch))
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
 
-    decided = model.eval()(_unlabelled(batch)).logits > 0
+    model.eval()
+    decided = model(_unlabelled(batch)).logits > 0
     wrong = int((decided != batch.labels.bool()).sum())
-    assert not wrong, f"after 300 steps on eight samples, {wrong} of 24 labels are still wrong"
+    assert wrong == 0, f"after 300 steps on eight samples, {wrong} of 24 labels are still wrong"
+
+
+def _without_dropout(model: EmotionModel) -> None:
+    """Switch dropout off: what is dropped out cannot be learned by heart."""
+    for module in model.modules():
+        # torch calls the rate ``p``; modules of others have names of their own
+        for name in ("p", "rate", "dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)

@@ -60,6 +60,9 @@ mean over time. What the others switch has nothing to do with where the evidence
 
 _NAME = re.compile(r"\w[\w.-]*")
 
+RESERVED = (("data", "path", "--data"), ("training", "seed", "--seed"))
+"""Table and key of settings that all variants share, and the option that gives them."""
+
 
 def ablate(
     data: str | Path,
@@ -136,6 +139,7 @@ def plan_ablation(
     (row,) = use_systems([system])
     chosen = chosen_variants(row, variants)
 
+    # a wrong setting is found before the data are read
     from_file = read_toml(config_file) if config_file else {}
     _check_layer(from_file, str(config_file), row)
     from_settings = parse_overrides(settings)
@@ -170,6 +174,8 @@ def plan_variants(
 ) -> Plan:
     """Plan variants of given full models, whose runs may lie anywhere.
 
+    A variant that would be the full model on these data is skipped.
+
     Args:
         data: path of the data set.
         dataset: that data set.
@@ -179,24 +185,24 @@ def plan_variants(
         split: split on which they are tested.
         jobs: runs at a time; by default one per core, and one on a GPU.
 
-    A variant that would be the full model on these data is skipped.
-
     Raises:
         ConfigError: the full model has switched what a variant switches, or as ``complete_plan``.
         DataError: a split is missing.
     """
     config = full[0].config
     system = find_system(config.system)
-
-    built = []
-    for variant in rows:
-        row = replace(system, name=variant.name, title=variant.title)
-        built.append((row, [_switch(run, variant, out) for run in full]))
-
     chosen = config.data.modalities
     there = [m for m in dataset.dims if chosen is None or m in chosen]
-    skip = {variant.name: variant.why_full(config.model, there) for variant in rows}
 
+    built = []
+    skip = {}
+    for variant in rows:
+        row = replace(system, name=variant.name, title=variant.title)
+        runs = [_switch(run, variant, out) for run in full]
+        built.append((row, runs))
+        skip[variant.name] = variant.why_full(config.model, there)
+
+    # Table 3 is of aligned data alone
     same_data = published_setting(dataset.card) == "aligned" and split == "test"
     kind = _kind(system, rows, same_data=same_data, planted=is_planted(dataset))
     return complete_plan(data, dataset, out, built, kind, split=split, jobs=jobs, skip=skip)
@@ -206,13 +212,17 @@ def _kind(system: System, rows: Sequence[Variant], *, same_data: bool, planted: 
     """Return what sets the ablations of a system apart from another comparison."""
     published = {row.name: row.published for row in rows if row.published}
     kind = Kind(name="ablation", reference=FULL, published=published)
+
     if system.name != REFERENCE:
         where = f"ablations of {system.title}" if published else None
         return replace(kind, paper=where)
 
     # what is known of TAILOR alone: its Table 3, and what planted data let its variants cost
-    kind = replace(kind, paper="Table 3", notes=(NOTE,) if same_data else (NOTE, OTHER_DATA))
-    return replace(kind, read=against_the_plant) if planted else kind
+    notes = (NOTE,) if same_data else (NOTE, OTHER_DATA)
+    kind = replace(kind, paper="Table 3", notes=notes)
+    if planted:
+        kind = replace(kind, read=against_the_plant)
+    return kind
 
 
 def chosen_variants(system: System, names: Sequence[str] = ("all",)) -> list[Variant]:
@@ -222,12 +232,7 @@ def chosen_variants(system: System, names: Sequence[str] = ("all",)) -> list[Var
         ConfigError: the system has no variants, there is no such variant, or it cannot be one.
     """
     if not system.variants:
-        able = [name for name, row in SYSTEMS.items() if row.variants]
-        raise ConfigError(
-            f"{system.title} has no variants",
-            expected=f"a system that declares some, such as {', '.join(able)}",
-            fix="give the class an attribute `variants`: name -> emotailor.Variant",
-        )
+        raise _without_variants(system)
 
     known = {variant.name: variant for variant in system.variants.values()}
     known.setdefault(FULL, Variant(FULL, system.title))
@@ -235,16 +240,34 @@ def chosen_variants(system: System, names: Sequence[str] = ("all",)) -> list[Var
 
     wanted = {name.strip() for name in names}
     if "all" in wanted:
-        wanted = wanted - {"all"} | set(known)
-    for name in sorted(wanted - set(known)):
-        close = difflib.get_close_matches(name, known, n=1)
-        raise ConfigError(
-            f"unknown variant {name!r}",
-            expected=f"one of {', '.join(known)}",
-            fix=f"did you mean {close[0]}?" if close else None,
-        )
+        wanted.remove("all")
+        wanted.update(known)
+
+    for name in sorted(wanted):
+        if name not in known:
+            raise _unknown_variant(name, list(known))
+
+    # the others are compared with it
     wanted.add(FULL)
     return [variant for name, variant in known.items() if name in wanted]
+
+
+def _without_variants(system: System) -> ConfigError:
+    able = [name for name, row in SYSTEMS.items() if row.variants]
+    return ConfigError(
+        f"{system.title} has no variants",
+        expected=f"a system that declares some, such as {', '.join(able)}",
+        fix="give the class an attribute `variants`: name -> emotailor.Variant",
+    )
+
+
+def _unknown_variant(name: str, known: Sequence[str]) -> ConfigError:
+    close = difflib.get_close_matches(name, known, n=1)
+    return ConfigError(
+        f"unknown variant {name!r}",
+        expected=f"one of {', '.join(known)}",
+        fix=f"did you mean {close[0]}?" if close else None,
+    )
 
 
 def _check_variants(system: System, variants: Mapping[str, Variant]) -> None:
@@ -268,12 +291,15 @@ def _check_variants(system: System, variants: Mapping[str, Variant]) -> None:
 def _switch(run: PlannedRun, variant: Variant, out: Path) -> PlannedRun:
     """Return the run of a variant; that of the full model is left as it is."""
     config = run.config
+
+    # the full model, too, must be without what a variant switches
     model = variant.apply(config.model)
     if variant.name == FULL:
         return run
 
     switched = config.replace(model=model.to_json())
-    return PlannedRun(switched, out / variant.name / f"seed{config.training.seed}")
+    folder = out / variant.name / f"seed{config.training.seed}"
+    return PlannedRun(switched, folder)
 
 
 def against_the_plant(differences: Differences) -> list[str]:
@@ -287,24 +313,33 @@ def against_the_plant(differences: Differences) -> list[str]:
         differences: variant -> metric -> variant minus full model.
     """
     variants = find_system(REFERENCE).variants
-    found = {name: each["micro_f1"] for name, each in differences.items() if "micro_f1" in each}
-    if not found:
+    tested = 0
+    should = []  # titles of variants that should cost something
+    off = []  # variants that do otherwise
+    for name, by_metric in differences.items():
+        difference = by_metric.get("micro_f1")
+        if difference is None:
+            continue
+
+        tested += 1
+        title = variants[name].title
+        is_planted_cost = name in PLANTED_COSTS
+        if is_planted_cost:
+            should.append(title)
+
+        costs = difference.high < 0
+        if costs != is_planted_cost:
+            off.append(f"{title} {_interval(difference)}")
+    if tested == 0:
         return []
 
-    should = [variants[name].title for name in found if name in PLANTED_COSTS]
-    off = []
-    for name, difference in found.items():
-        costs = difference.high < 0
-        if costs != (name in PLANTED_COSTS):
-            off.append(f"{variants[name].title} {_interval(difference)}")
-
-    as_planted = len(found) - len(off)
-    verdict = f"{as_planted} of {len(found)} do as planted"
+    titles = ", ".join(should) or "none of these rows"
+    verdict = f"{tested - len(off)} of {tested} do as planted"
     if off:
         verdict += f"; not so: {'; '.join(off)}"
     return [
-        f"The data are planted: {', '.join(should) or 'none of these rows'} should cost micro-F1 "
-        f"(interval below 0), other rows nothing. {verdict}."
+        f"The data are planted: {titles} should cost micro-F1 (interval below 0), "
+        f"other rows nothing. {verdict}."
     ]
 
 
@@ -320,11 +355,12 @@ def _check_layer(values: Mapping[str, Any], where: str, system: System) -> None:
             f"{where}: system = {named!r}", expected=f"{system.name}, which is taken apart"
         )
 
-    reserved = {("data", "path"): "--data", ("training", "seed"): "--seed"}
-    for (table, key), option in reserved.items():
+    # what an option gives to all variants
+    for table, key, option in RESERVED:
         given = values.get(table, {})
         if not isinstance(given, Mapping):
             raise ConfigError(f"{where}: {table} = {given!r}", expected="a table of settings")
+
         if key in given:
             raise ConfigError(
                 f"{where}: {table}.{key}",

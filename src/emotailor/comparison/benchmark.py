@@ -11,7 +11,7 @@ and a stopped benchmark is resumed by the same command::
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from emotailor.comparison import published
 from emotailor.comparison.plan import FIRST_SEED, Kind, Plan, complete_plan, numbers, use_systems
 from emotailor.comparison.runner import PlanResult, run_plan
 from emotailor.config import parse_overrides, read_toml
+from emotailor.data.dataset import EmotionDataset
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError
 from emotailor.evaluation.custom import MetricLike
@@ -111,18 +112,26 @@ def plan_benchmark(
 
     built = []
     for row in rows:
+        given = [*layers(row), fixed]
         runs = []
         for number in numbers(seed, seeds, jobs):
-            given = [*layers(row), fixed]
             config = _build(row.name, preset, given, number, aligned=dataset.aligned)
-            runs.append(PlannedRun(config, out / row.folder / f"seed{number}"))
+            folder = out / row.folder / f"seed{number}"
+            runs.append(PlannedRun(config, folder))
         built.append((row, runs))
 
-    setting = published.published_setting(dataset.card) if split == "test" else None
-    kind = Kind()
-    if setting:
-        kind = Kind(paper=setting, published=published.TABLE_2[setting], notes=(published.NOTE,))
+    kind = _kind(dataset, split)
     return complete_plan(data, dataset, out, built, kind, split=split, jobs=jobs)
+
+
+def _kind(dataset: EmotionDataset, split: str) -> Kind:
+    """Return the kind of comparison: with published numbers where the data are the paper's."""
+    setting = published.published_setting(dataset.card)
+    if setting is None or split != "test":  # the paper tests on no other split
+        return Kind()
+
+    table = published.TABLE_2[setting]
+    return Kind(paper=setting, published=table, notes=(published.NOTE,))
 
 
 def _chosen(models: Sequence[str | type[Any] | System]) -> list[System]:
@@ -130,10 +139,16 @@ def _chosen(models: Sequence[str | type[Any] | System]) -> list[System]:
     wanted: list[str | type[Any] | System] = []
     for model in models:
         name = model.strip() if isinstance(model, str) else model
-        wanted += list(SYSTEMS) if name == "all" else [name]
-    if not wanted:
-        raise ConfigError("no systems to compare", expected=f"some of {', '.join(SYSTEMS)}, or all")
+        if name == "all":
+            wanted += SYSTEMS
+        else:
+            wanted.append(name)
 
+    if not wanted:
+        ours = ", ".join(SYSTEMS)
+        raise ConfigError("no systems to compare", expected=f"some of {ours}, or all")
+
+    # a system that is named twice is compared once
     chosen = {row.name: row for row in use_systems(wanted)}
     own = [chosen[name] for name in SYSTEMS if name in chosen]
     others = [row for name, row in chosen.items() if name not in SYSTEMS]
@@ -141,6 +156,7 @@ def _chosen(models: Sequence[str | type[Any] | System]) -> list[System]:
 
 
 Layers = Callable[[System], list[Mapping[str, Any]]]
+"""System -> its tables of settings; later ones win."""
 
 
 def _layers(config_file: Path | None, settings: Sequence[str], rows: Sequence[System]) -> Layers:
@@ -152,13 +168,18 @@ def _layers(config_file: Path | None, settings: Sequence[str], rows: Sequence[Sy
         owners[row.name] = row.name
 
     from_file = read_toml(config_file) if config_file else {}
+    from_settings = _read_settings(settings)
     tables = [
         _by_owner(from_file, str(config_file), owners),
-        _by_owner(_read_settings(settings), "--set", owners),
+        _by_owner(from_settings, "--set", owners),
     ]
 
     def layers(row: System) -> list[Mapping[str, Any]]:
-        return [table.get(owner, {}) for table in tables for owner in ("all", row.name)]
+        found = []
+        for table in tables:
+            found.append(table.get("all", {}))
+            found.append(table.get(row.name, {}))
+        return found
 
     return layers
 
@@ -168,11 +189,14 @@ def _read_settings(settings: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     given: dict[str, list[str]] = {}
     for item in settings:
         key, equals, value = item.partition("=")
+
         # the name of a system of others has a colon of its own
         system, colon, inner = key.rpartition(":")
         owner = system.strip() if colon else "all"
-        given.setdefault(owner, []).append(inner + equals + value)
-    return {owner: parse_overrides(items) for owner, items in given.items()}
+        override = f"{inner}{equals}{value}"
+        given.setdefault(owner, []).append(override)
+
+    return {owner: parse_overrides(overrides) for owner, overrides in given.items()}
 
 
 def _by_owner(
@@ -182,22 +206,23 @@ def _by_owner(
     found: dict[str, Mapping[str, Any]] = {}
     for owner, values in tables.items():
         _check_layer(owner, values, where, owners)
-        found[owners[owner]] = values
+        name = owners[owner]
+        found[name] = values
     return found
 
 
 def _check_layer(owner: str, values: Any, where: str, owners: Mapping[str, str]) -> None:
     """Refuse settings of nobody, and those that would make the runs no comparison."""
     if owner not in owners:
-        close = difflib.get_close_matches(owner, owners, n=1)
         raise ConfigError(
             f"{where}: settings for {owner!r}, which is no system here",
-            expected=f"did you mean {close[0]}?" if close else ", ".join(owners),
+            expected=_nearest(owner, owners),
             fix="in a file one table per system, with --set SYSTEM:model.KEY=VALUE",
         )
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: {owner} = {values!r}", expected="a table of settings")
 
+    # a key of one model means nothing to the others
     strange = sorted(set(values) - {"training", "data", "alignment"})
     if owner == "all" and strange:
         raise ConfigError(
@@ -215,19 +240,29 @@ def _check_layer(owner: str, values: Any, where: str, owners: Mapping[str, str])
     _check_reserved(owner, values, where)
 
 
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return a question for the name that may be meant, or all names."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return ", ".join(names)
+
+
 def _check_reserved(owner: str, values: Mapping[str, Any], where: str) -> None:
     """Refuse what an option gives to all systems."""
-    reserved = {
-        "system": ("system" in values, "--models"),
-        "data.path": ("path" in values.get("data", {}), "--data"),
-        "training.seed": ("seed" in values.get("training", {}), "--seed"),
+    given = {
+        "system": "system" in values,
+        "data.path": "path" in values.get("data", {}),
+        "training.seed": "seed" in values.get("training", {}),
     }
-    for key, (given, option) in reserved.items():
-        if given:
+    options = {"system": "--models", "data.path": "--data", "training.seed": "--seed"}
+    for key, is_given in given.items():
+        if is_given:
             raise ConfigError(
                 f"{where}: {key} of {owner}",
                 expected="the same for all systems",
-                fix=f"give it with {option}",
+                fix=f"give it with {options[key]}",
             )
 
 
@@ -240,6 +275,7 @@ def _build(
     aligned: bool,
 ) -> RunConfig:
     """Return the settings of one run; an error names the system."""
+    # the last layer wins: no file can change these
     own = {"system": name, "training": {"seed": seed}}
     try:
         return RunConfig.build(*layers, own, system=name, preset=preset, aligned=aligned)

@@ -34,6 +34,9 @@ TABLES = ("table.md", "table.csv", "table.tex")
 RUNS = ("*/seed*/config.json", "*/seed*.json", "*/seed*.log")
 """What a folder of a comparison holds of a run: its folder, its settings, and what it printed."""
 
+COLUMNS = ("system", "modalities", "seeds", "done", "go on", "to do")
+"""Columns of the table of a plan."""
+
 State = Literal["done", "started", "new"]
 RunKey = tuple[str, int]  # system and seed
 Differences = Mapping[str, Mapping[str, PairedDifference]]  # row -> metric -> row minus reference
@@ -44,7 +47,7 @@ class Kind:
     """What sets one comparison of several runs apart from another.
 
     Attributes:
-        name: of its folders and of the file with everything.
+        name: name in messages, and of the file with everything.
         reference: name of the row that the others are compared with.
         paper: which published numbers there are, or None.
         published: name of a row -> metric -> what was published.
@@ -86,9 +89,9 @@ class PlannedSystem:
     """What is to be done for one system, or for one variant of a system.
 
     Attributes:
-        row: of the table of systems.
-        runs: one per seed; empty where it is skipped.
-        skipped: why it is, or the empty string.
+        row: row of the table of systems.
+        runs: runs, one per seed; empty where the system is skipped.
+        skipped: why it is skipped, or the empty string.
     """
 
     row: System
@@ -109,12 +112,12 @@ class Plan:
         data: path of the data set.
         dataset: that data set.
         out: folder of everything the benchmark writes.
-        split: on which the systems are tested.
-        systems: in the order of the table of systems.
+        split: split on which the systems are tested.
+        systems: systems in the order of the table of systems.
         states: how far each run is.
-        jobs: how many runs at a time.
-        threads: of each run, on a CPU.
-        kind: of comparison.
+        jobs: number of runs at a time.
+        threads: number of threads of each run, on a CPU.
+        kind: kind of comparison.
     """
 
     data: Path
@@ -128,12 +131,18 @@ class Plan:
     kind: Kind = Kind()
 
     @property
+    def threads_in_words(self) -> str:
+        """Threads of each run, as a sentence has them: ``1 thread``, ``4 threads``."""
+        return "1 thread" if self.threads == 1 else f"{self.threads} threads"
+
+    @property
     def runs(self) -> dict[RunKey, PlannedRun]:
         """All runs, the first seed of every system first."""
         found: dict[RunKey, PlannedRun] = {}
         for system in self.systems:
             found |= system.by_key
 
+        # so every system has a result early
         def seed(item: tuple[RunKey, PlannedRun]) -> int:
             return item[0][1]
 
@@ -146,8 +155,10 @@ def numbers(seed: int, seeds: int, jobs: int | None) -> range:
     Raises:
         ConfigError: there are none, or nothing would run.
     """
-    if seeds < 1 or (jobs is not None and jobs < 1):
-        raise ConfigError(f"{seeds} seeds, {jobs} jobs", expected="at least 1 of each")
+    too_few_jobs = jobs is not None and jobs < 1
+    if seeds < 1 or too_few_jobs:
+        found = f"{seeds} seeds, {jobs} jobs"
+        raise ConfigError(found, expected="at least 1 of each")
     return range(seed, seed + seeds)
 
 
@@ -187,8 +198,8 @@ def complete_plan(
         dataset: that data set.
         out: folder of everything that is written.
         built: row of the table -> its runs, one per seed.
-        kind: of comparison.
-        split: to test on.
+        kind: kind of comparison.
+        split: split to test on.
         jobs: runs at a time; None for as many as the machine has cores.
         skip: name of a row that is not to be run -> why.
 
@@ -196,15 +207,19 @@ def complete_plan(
         ConfigError: no row can be trained, or the folder holds something else or more.
         DataError: a split is missing or empty.
     """
-    splits = {split} | _splits(runs[0].config for _, runs in built)
-    for name in sorted(splits):
-        if not len(dataset[name]):
+    for name in sorted(_splits(built, split)):
+        if len(dataset[name]) == 0:
             raise DataError(f"split {name!r} of {data} is empty", expected="at least one sample")
 
-    systems = [_planned(row, runs, dataset, skip.get(row.name)) for row, runs in built]
-    if all(system.skipped for system in systems):
-        reasons = "; ".join(system.skipped for system in systems)
-        raise ConfigError(f"none of the systems can work with {data}: {reasons}")
+    systems = []
+    for row, runs in built:
+        system = _planned(row, runs, dataset, skip.get(row.name))
+        systems.append(system)
+
+    # one system that cannot be trained is no reason to stop
+    reasons = [system.skipped for system in systems]
+    if all(reasons):
+        raise ConfigError(f"none of the systems can work with {data}: {'; '.join(reasons)}")
 
     _check_folders(systems)
     kind.folder.check(out)
@@ -216,11 +231,24 @@ def complete_plan(
             states[key] = _state(run, dataset.card.fingerprint)
 
     _check_rows(out, kind, systems)
-    return Plan(data, dataset, out, split, tuple(systems), states, at_once, threads, kind)
+    return Plan(
+        data=data,
+        dataset=dataset,
+        out=out,
+        split=split,
+        systems=tuple(systems),
+        states=states,
+        jobs=at_once,
+        threads=threads,
+        kind=kind,
+    )
 
 
 def _planned(
-    row: System, runs: Sequence[PlannedRun], dataset: EmotionDataset, skipped: str | None
+    row: System,
+    runs: Sequence[PlannedRun],
+    dataset: EmotionDataset,
+    skipped: str | None,
 ) -> PlannedSystem:
     """Return what is to be done for one row."""
     why_not = skipped or _why_not(dataset, runs[0].config)
@@ -231,6 +259,7 @@ def _planned(
 
 def _check_folders(systems: Sequence[PlannedSystem]) -> None:
     """Refuse two rows whose runs would lie in one folder."""
+    # systems of others may have classes of the same name
     owners: dict[str, str] = {}
     for system in systems:
         name = system.row.name
@@ -243,8 +272,13 @@ def _check_folders(systems: Sequence[PlannedSystem]) -> None:
             )
 
 
-def _splits(configs: Iterable[RunConfig]) -> set[str]:
-    return {name for c in configs for name in (c.data.train_split, c.data.valid_split)}
+def _splits(built: Sequence[tuple[System, Sequence[PlannedRun]]], tested: str) -> set[str]:
+    """Return the splits that the runs need; all seeds of a row need the same ones."""
+    found = {tested}
+    for _, runs in built:
+        data = runs[0].config.data
+        found |= {data.train_split, data.valid_split}
+    return found
 
 
 def _why_not(dataset: EmotionDataset, config: RunConfig) -> str:
@@ -260,6 +294,7 @@ def _why_not(dataset: EmotionDataset, config: RunConfig) -> str:
     except ConfigError as error:
         return f"{error.found}; expected {error.expected}"
 
+    # one modality alone has nothing to be aligned with
     several = len(dims) > 1
     unaligned = not dataset.aligned and alignment.kind == "none"
     by_class = model_class(row.name).takes_unaligned
@@ -277,6 +312,7 @@ def _check_rows(out: Path, kind: Kind, systems: Sequence[PlannedSystem]) -> None
     if not lost:
         return
 
+    # whole rows are missing, or some seeds of rows that are planned
     lost_names = sorted({name for name, _ in lost} - names)
     if lost_names:
         what = ", ".join(lost_names)
@@ -309,15 +345,19 @@ def _trained_before(out: Path, systems: Sequence[PlannedSystem]) -> set[RunKey]:
     found = set()
     for card in out.glob("*/seed*/model/model.json"):
         run = card.parents[1]
-        folder = run.parent.name
         seed = run.name.removeprefix("seed")
-        if seed.isdecimal():
-            found.add((names.get(folder, folder), int(seed)))
+        if not seed.isdecimal():
+            continue
+
+        # the folder of a system that is not planned now has no other name
+        folder = run.parent.name
+        name = names.get(folder, folder)
+        found.add((name, int(seed)))
     return found
 
 
 def _share(systems: Sequence[PlannedSystem], jobs: int | None) -> tuple[int, int]:
-    """Return how many runs go on at once, and the threads of each.
+    """Return how many runs are trained at once, and the threads of each.
 
     It depends on the plan alone, not on what is done already: on a CPU the number of threads may
     change the last bits of a result.
@@ -337,7 +377,8 @@ def _share(systems: Sequence[PlannedSystem], jobs: int | None) -> tuple[int, int
     else:
         at_once = max(1, min(cores, len(runs)))
 
-    chosen = os.environ.get("OMP_NUM_THREADS", "")  # by the user
+    # the user's choice wins
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
     if chosen.isdigit() and int(chosen) > 0:
         return at_once, int(chosen)
     return at_once, max(1, cores // at_once)
@@ -362,7 +403,8 @@ def _state(run: PlannedRun, fingerprint: str) -> State:
     if progress is None and not folder.model.exists():
         return "new"
 
-    folder.claim(run.config, fingerprint)  # of a folder with a run in it, this only reads
+    # in a folder that has a run, this only reads
+    folder.claim(run.config, fingerprint)
     if progress is None or not progress.finished:
         return "started"
 
@@ -376,53 +418,77 @@ def _state(run: PlannedRun, fingerprint: str) -> State:
 def render_plan(plan: Plan) -> Table:
     """Return the table of what is to be done."""
     table = Table(title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("system", "modalities", "seeds", "done", "go on", "to do"):
+    for column in COLUMNS:
         table.add_column(column, overflow="fold")
+
     for system in plan.systems:
         if system.skipped:
             table.add_row(system.row.name, Text(f"skipped: {system.skipped}"))
-            continue
-        chosen = system.row.choose(plan.dataset.dims, system.runs[0].config.data.modalities)
-        numbers = [run.config.training.seed for run in system.runs]
-        states = [plan.states[key] for key in system.by_key]
-        table.add_row(
-            system.row.name,
-            ", ".join(chosen),
-            str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}",
-            *(str(states.count(state)) for state in ("done", "started", "new")),
-        )
+        else:
+            table.add_row(*_cells(plan, system))
     return table
+
+
+def _cells(plan: Plan, system: PlannedSystem) -> list[str]:
+    """Return the row of a system that is to be run, a cell for every column."""
+    chosen = system.runs[0].config.data.modalities
+    modalities = system.row.choose(plan.dataset.dims, chosen)
+
+    # seeds count up from the first
+    first = system.runs[0].config.training.seed
+    last = system.runs[-1].config.training.seed
+    seeds = str(first) if first == last else f"{first} to {last}"
+
+    states = [plan.states[key] for key in system.by_key]
+    return [
+        system.row.name,
+        ", ".join(modalities),
+        seeds,
+        str(states.count("done")),
+        str(states.count("started")),
+        str(states.count("new")),
+    ]
 
 
 def describe_plan(plan: Plan) -> str:
     """Return the plan in a line."""
     states = list(plan.states.values())
-    threads = f"{plan.threads} thread{'s' * (plan.threads > 1)}"
+    done = states.count("done")
+    started = states.count("started")
+    new = states.count("new")
+
+    name = plan.dataset.card.name
+    total = len(states)
     return (
-        f"{len(states)} runs on {plan.dataset.card.name}: {states.count('done')} done, "
-        f"{states.count('started')} go on, {states.count('new')} to do; {plan.jobs} at a time, "
-        f"{threads} each -> {plan.out}"
+        f"{total} runs on {name}: {done} done, {started} go on, {new} to do; "
+        f"{plan.jobs} at a time, {plan.threads_in_words} each -> {plan.out}"
     )
 
 
-# ---------------------------------------------------------------------- trainings that go on alone
+# ---------------------------------------------------------------------- earlier trainings
 
 
 def wait_for_others(runs: Iterable[PlannedRun], console: Console) -> None:
-    """Wait for trainings that go on alone since an earlier call was killed.
+    """Wait for trainings that are still running since an earlier call was killed.
 
     Args:
-        runs: that are not done.
+        runs: the runs that are not done.
         console: where to say that it waits.
     """
-    folders = {run.folder for run in runs}
+    folders = sorted({run.folder for run in runs})
     told = False
-    while busy := [folder for folder in sorted(folders) if is_held(folder)]:
+    while True:
+        busy = [folder for folder in folders if is_held(folder)]
+        if not busy:
+            return
+
         if not told:
-            names = ", ".join(map(str, busy))
+            names = ", ".join(str(folder) for folder in busy)
             console.print(
                 f"waiting for trainings of an earlier call: {names}",
-                soft_wrap=True, highlight=False, markup=False,
-            )  # fmt: skip
+                soft_wrap=True,
+                highlight=False,
+                markup=False,
+            )
             told = True
         time.sleep(POLL_SECONDS)

@@ -63,25 +63,39 @@ def usable_cores() -> int:
 def failure_message(output: str, code: int) -> str:
     """Return why a command failed: its own error message, or its last line."""
     if code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        return _killed_by(-code)
+
     # an error is one line, and indented ones that say what was expected and how to fix it
     messages = re.findall(r"^error: (.*(?:\n +.*)*)", output, re.MULTILINE)
+    if messages:
+        return str(messages[-1])
+
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return str(messages[-1]) if messages else (lines[-1] if lines else "it said nothing")
+    return lines[-1] if lines else "it said nothing"
+
+
+def _killed_by(number: int) -> str:
+    """Return which signal ended a command, and what SIGKILL often means."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+
+    if name == "SIGKILL":
+        return f"killed by {name} (out of memory?)"
+    return f"killed by {name}"
 
 
 class _Child:
     """A running command."""
 
     def __init__(self, job: Job, environment: Mapping[str, str]) -> None:
-        self.job, self.started = job, time.monotonic()
+        self.job = job
+        self.started = time.monotonic()
+
         job.log.parent.mkdir(parents=True, exist_ok=True)
         with job.log.open("ab") as log:
-            self._offset = log.tell()
+            self._offset = log.tell()  # before it is what earlier calls printed
             self.process = subprocess.Popen(
                 job.command,
                 stdin=subprocess.DEVNULL,
@@ -92,14 +106,20 @@ class _Child:
             )
 
     def result(self) -> Ended:
+        """Wait for the end of the command; return how it ended."""
         code = self.process.wait()
         seconds = time.monotonic() - self.started
-        if not code:
+        if code == 0:
             return Ended(self.job, code, seconds)
+
+        why = failure_message(self._output(), code)
+        return Ended(self.job, code, seconds, why)
+
+    def _output(self) -> str:
+        """Return what this command printed."""
         with self.job.log.open("rb") as log:
             log.seek(self._offset)
-            output = log.read().decode("utf-8", "replace")
-        return Ended(self.job, code, seconds, failure_message(output, code))
+            return log.read().decode("utf-8", "replace")
 
 
 def run_jobs(
@@ -119,7 +139,7 @@ def run_jobs(
     Args:
         jobs: the commands, in the order in which they are started.
         at_once: how many run at the same time.
-        environment: of all of them.
+        environment: environment of all commands.
         on_start: called when one is started.
         on_end: called when one has ended, unless it was asked to stop.
         on_stop: called with the number of running commands when they are asked to stop.
@@ -127,8 +147,9 @@ def run_jobs(
     Returns:
         The signal that stopped it, or None where all commands have ended.
     """
-    waiting, running = deque(jobs), list[_Child]()
-    asked = 0
+    waiting = deque(jobs)
+    running: list[_Child] = []
+    asked = 0  # signals that have been passed on
     try:
         with stop_requests() as stop:
             while running or (waiting and not stop):
@@ -137,15 +158,20 @@ def run_jobs(
                     running.append(_Child(job, environment))
                     on_start(job)
                 time.sleep(POLL_SECONDS)
-                if (signals := len(stop)) > asked:
-                    _end(running, kill=bool(asked))
-                    if not asked:
+
+                # the first signal asks them to stop, the next ones kill them
+                signals = len(stop)
+                if signals > asked:
+                    _end(running, kill=asked > 0)
+                    if asked == 0:
                         on_stop(len(running))
                     asked = signals
-                for child in [c for c in running if c.process.poll() is not None]:
+
+                for child in _ended(running):
                     running.remove(child)
                     ended = child.result()
-                    if not asked or not ended.code:
+                    # one that was asked to stop has not failed
+                    if asked == 0 or ended.code == 0:
                         on_end(ended)
             return stop[0] if stop else None
     finally:  # whatever went wrong here, nothing goes on behind the user's back
@@ -154,7 +180,13 @@ def run_jobs(
             child.process.wait()
 
 
+def _ended(children: Sequence[_Child]) -> list[_Child]:
+    """Return the commands that have ended."""
+    return [child for child in children if child.process.poll() is not None]
+
+
 def _end(children: Sequence[_Child], *, kill: bool = False) -> None:
+    """Ask the running commands to stop, or kill them."""
     for child in children:
         if child.process.poll() is not None:
             continue

@@ -36,9 +36,15 @@ def published_setting(card: DatasetCard) -> Setting | None:
     It is CMU-MOSEI where the labels are its six and the splits have the paper's sizes, unless the
     data were drawn (``emotailor data synthesize`` can draw as many).
     """
-    sizes = {name: card.splits[name].samples for name in MOSEI_SPLITS if name in card.splits}
-    if card.synthetic or set(card.label_names) != set(EMOTIONS) or sizes != MOSEI_SPLITS:
+    if card.synthetic:
         return None
+    if set(card.label_names) != set(EMOTIONS):
+        return None
+
+    for name, size in MOSEI_SPLITS.items():
+        split = card.splits.get(name)
+        if split is None or split.samples != size:
+            return None
     return "aligned" if card.aligned else "unaligned"
 
 
@@ -49,4 +55,6 @@ def published_numbers(setting: Setting, system: str = "tailor") -> Published:
         setting: half of the table.
         system: name of the system; without numbers in the table, there are none to show.
     """
-    return Published(f"paper, {setting}", TABLE_2[setting].get(system, {}), NOTE)
+    numbers = TABLE_2[setting].get(system, {})
+    name = f"paper, {setting}"
+    return Published(name, numbers, NOTE)

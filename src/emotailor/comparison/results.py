@@ -159,12 +159,12 @@ class StoredBenchmark(BaseModel):
 
     def tested(self) -> set[tuple[str, int]]:
         """Return name and seed of every run that was tested."""
-        return {
-            (name, run.seed)
-            for name, system in self.systems.items()
-            for run in system.runs
-            if run.metrics
-        }
+        found = set()
+        for name, system in self.systems.items():
+            for run in system.runs:
+                if run.metrics:
+                    found.add((name, run.seed))
+        return found
 
 
 def find_benchmark(folder: Path) -> Path | None:
@@ -202,8 +202,9 @@ def read_ended(file: Path) -> StoredBenchmark | None:
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(file, str(error).splitlines()[0]) from error
 
-    started = isinstance(values, dict) and "format" in values
-    if started and "systems" not in values:
+    # a first call marks the folder as its own before it has found anything
+    is_marked = isinstance(values, dict) and "format" in values
+    if is_marked and "systems" not in values:
         return None
 
     try:

@@ -143,10 +143,13 @@ def run_plan(
         InterruptedRunError: SIGINT or SIGTERM arrived; every run under way has been stopped.
         ConfigError: another process works in the folder, or a metric cannot be found.
     """
+    # a metric that cannot be found must be known before days of training
     judge = _Judge(thresholds, resamples, resolve_metrics(metrics, taken=OVERALL))
+    marker = {"format": plan.kind.format, "data": _data(plan)}
+    records = {key: RunRecord(run) for key, run in plan.runs.items()}
+
     with held(plan.out):
-        plan.kind.folder.mark(plan.out, {"format": plan.kind.format, "data": _data(plan)})
-        records = {key: RunRecord(run) for key, run in plan.runs.items()}
+        plan.kind.folder.mark(plan.out, marker)
         _train(plan, records, console)
         _evaluate(plan, records, console, judge)
         results, content = _summarise(plan, records, judge)
@@ -159,8 +162,8 @@ def run_plan(
 
 def _write(plan: Plan, results: Results, content: StoredBenchmark) -> tuple[Path, ...]:
     """Write everything that was found; return the files."""
-    file = plan.out / plan.kind.file
-    write_benchmark(file, content)
+    files = [plan.out / plan.kind.file]
+    write_benchmark(files[0], content)
 
     tables = {
         "table.md": to_markdown(results),
@@ -168,8 +171,10 @@ def _write(plan: Plan, results: Results, content: StoredBenchmark) -> tuple[Path
         "table.tex": to_latex(results),
     }
     for name, text in tables.items():
-        write_text(plan.out / name, text)
-    return (file, *(plan.out / name for name in tables))
+        file = plan.out / name
+        write_text(file, text)
+        files.append(file)
+    return tuple(files)
 
 
 # ---------------------------------------------------------------------- training
@@ -177,13 +182,14 @@ def _write(plan: Plan, results: Results, content: StoredBenchmark) -> tuple[Path
 
 def training_command(run: PlannedRun) -> list[str]:
     """Return the command that trains a run; its settings are in the file beside its folder."""
-    command = [
-        sys.executable, "-m", "emotailor", "train", f"--data={run.config.data.path}",
-        f"--out={run.folder}", f"--config={_settings_file(run)}",
-    ]  # fmt: skip
+    data = run.config.data.path
+    settings = _settings_file(run)
+    command = [sys.executable, "-m", "emotailor", "train"]
+    command += [f"--data={data}", f"--out={run.folder}", f"--config={settings}"]
 
+    # a new process loads no code from outside unless it is told to
     code = find_system(run.config.system).code
-    if code is not None:  # a new process loads no code from outside unless it is told to
+    if code is not None:
         command.append(f"--model={code}")
     return command
 
@@ -220,17 +226,21 @@ class _Progress:
         self._line(f"started   {job.name}")
 
     def ended(self, end: "Ended") -> None:
-        record = self.records[end.job.name]
+        """Note how a training has ended, and print it."""
+        name = end.job.name
+        record = self.records[name]
         record.exit_code = end.code
-        if not end.code:
+
+        if end.code == 0:
             self.done += 1
-            self._line(f"finished  {end.job.name} in {duration(end.seconds)}")
+            self._line(f"finished  {name} in {duration(end.seconds)}")
             return
 
         self.failed += 1
         record.failed = f"exit code {end.code}: {end.message}"
+        # the first line says what is wrong, the others what was expected
         why = end.message.splitlines()[0]
-        self._line(f"failed    {end.job.name}: {why} (exit code {end.code}; {end.job.log})")
+        self._line(f"failed    {name}: {why} (exit code {end.code}; {end.job.log})")
 
     def stopping(self, running: int) -> None:
         self._line(f"stopping: {running} runs save their checkpoints (once more to kill them)")
@@ -254,19 +264,26 @@ def _train(plan: Plan, records: Mapping[RunKey, RunRecord], console: Console) ->
     for key, record in records.items():
         if plan.states[key] == "done":
             continue
-        write_json(_settings_file(record.run), record.run.config.to_json())
-        name = f"{key[0]} seed {key[1]}"
-        jobs.append(Job(name, training_command(record.run), log_of(record.run)))
+
+        run = record.run
+        write_json(_settings_file(run), run.config.to_json())
+        system, seed = key
+        name = f"{system} seed {seed}"
+        jobs.append(Job(name, training_command(run), log_of(run)))
         todo[name] = record
     if not jobs:
         return
 
     wait_for_others([record.run for record in todo.values()], console)
     progress = _Progress(todo, console)
+
+    # runs side by side must not fight for the cores
+    environment = _plain_environment()
+    environment["OMP_NUM_THREADS"] = str(plan.threads)
     signal_number = run_jobs(
         jobs,
         at_once=plan.jobs,
-        environment={**_plain_environment(), "OMP_NUM_THREADS": str(plan.threads)},
+        environment=environment,
         on_start=progress.started,
         on_end=progress.ended,
         on_stop=progress.stopping,
@@ -274,7 +291,9 @@ def _train(plan: Plan, records: Mapping[RunKey, RunRecord], console: Console) ->
     if signal_number is None:
         return
 
-    finished = len(records) - len(jobs) + progress.done
+    # those that were done before this call count, too
+    done_before = len(records) - len(jobs)
+    finished = done_before + progress.done
     failed = f" ({progress.failed} failed)" if progress.failed else ""
     raise InterruptedRunError(
         f"stopped after {finished} of {len(records)} runs{failed}; all of it is kept in {plan.out}",
@@ -299,14 +318,17 @@ def _evaluate(
 ) -> None:
     """Test every trained run on the split of the plan."""
     for system in plan.systems:
-        own = [records[key] for key in system.by_key]
-        for record in own:
+        tested = []
+        for key in system.by_key:
+            record = records[key]
             if not record.failed:
                 _test(plan, record, judge)
+            if record.evaluated is not None:
+                tested.append(record.evaluated.metrics)
 
-        tested = [record.evaluated.metrics for record in own if record.evaluated is not None]
         if tested:
-            found = spread(summarise_seeds(tested).overall["micro_f1"])
+            summary = summarise_seeds(tested)
+            found = spread(summary.overall["micro_f1"])
             _say(console, f"tested {system.row.title}: {len(tested)} runs, micro-F1 {found}")
 
 
@@ -333,7 +355,8 @@ def _test(plan: Plan, record: RunRecord, judge: _Judge) -> None:
 
     assert progress is not None
     record.evaluated = result
-    record.seconds = progress.history[-1].seconds  # counts all epochs before, too
+    # the seconds of an epoch count all epochs before, too
+    record.seconds = progress.history[-1].seconds
     record.epochs = len(progress.history)
     if progress.best:
         record.selected_epoch = progress.best.epoch
@@ -346,10 +369,13 @@ def _size(folder: Path) -> int:
     from emotailor.training.model_folder import find_model_folder, load_model
 
     model = load_model(find_model_folder(folder), torch.device("cpu")).model
-    parameters = sum(p.numel() for p in model.parameters())
+    parameters = sum(tensor.numel() for tensor in model.parameters())
     if parameters:
         return parameters
-    return sum(b.numel() for b in model.buffers() if b.is_floating_point())
+
+    # a fitted model keeps what it learned in buffers; masks and counts are no numbers of a fit
+    fitted = [tensor for tensor in model.buffers() if tensor.is_floating_point()]
+    return sum(tensor.numel() for tensor in fitted)
 
 
 def _compare(
@@ -364,6 +390,7 @@ def _compare(
     for name, found in evaluations.items():
         runs[name] = [(one.probabilities, _cuts(one.metrics)) for one in found]
 
+    # segments of one video are alike: the test draws whole videos
     videos = [video_of(sample_id) for sample_id in plan.dataset[plan.split].ids]
     return compare_systems(
         evaluations[reference][0].labels,
@@ -402,21 +429,26 @@ def _summarise(
         own = [records[key] for key in system.by_key]
         found = [one.metrics for one in evaluations.get(name, [])]
         summary = summarise_seeds(found) if found else None
+
         row = _row(plan, system, own, summary, differences.get(name, {}))
         rows.append(row)
         stored[name] = _entry(row, summary, system, own)
 
+    # without a difference no test was made, and no row is the reference
+    reference = None
+    test = None
+    if differences:
+        reference = _reference_title(plan)
+        test = StoredTest(reference=plan.kind.reference, resamples=judge.resamples)
+
     findings = list(plan.kind.read(differences))
     reading = _reading(plan, bool(evaluations), differences, judge.resamples)
-    decided = judge.thresholds.replace("_", " ")
     results = Results(
         rows=rows,
-        title=f"{plan.dataset.card.name}, split {plan.split}, thresholds {decided} on "
-        f"{_validation(plan)}",
-        reference=_reference_title(plan) if differences else None,
+        title=_title(plan, judge),
+        reference=reference,
         notes=[*reading, *findings],
     )
-    test = StoredTest(reference=plan.kind.reference, resamples=judge.resamples)
     content = StoredBenchmark(
         format=plan.kind.format,
         emotailor=__version__,
@@ -425,7 +457,7 @@ def _summarise(
         thresholds=judge.thresholds,
         paper=plan.kind.paper,
         jobs={"at_once": plan.jobs, "threads": plan.threads},
-        test=test if differences else None,
+        test=test,
         notes=results.all_notes(),
         findings=findings,
         metrics=[metric.name for metric in judge.metrics],
@@ -443,19 +475,38 @@ def _row(
 ) -> Row:
     """Return the row of one system in the table."""
     tested = [record for record in records if record.evaluated is not None]
-    seconds = [record.seconds for record in tested if record.seconds is not None]
+    times = [record.seconds for record in tested if record.seconds is not None]
+    seconds = float(np.mean(times)) if times else None
+
+    # the seeds of a system have one size
+    parameters = _size(tested[0].run.folder) if tested else None
+
+    name = system.row.name
     return Row(
-        name=system.row.name,
+        name=name,
         title=system.row.title,
         done=len(tested),
         planned=len(records),
         spreads=summary.overall if summary else {},
         differences=differences,
-        published=plan.kind.published.get(system.row.name, {}),
-        seconds=float(np.mean(seconds)) if seconds else None,
-        parameters=_size(tested[0].run.folder) if tested else None,
+        published=plan.kind.published.get(name, {}),
+        seconds=seconds,
+        parameters=parameters,
         notes=tuple(_notes(system, records)),
     )
+
+
+def _title(plan: Plan, judge: _Judge) -> str:
+    """Return the title of the table: data set, tested split, and how it was decided."""
+    # runs may tune their thresholds on splits of different names
+    used = set()
+    for run in plan.runs.values():
+        used.add(run.config.data.valid_split)
+    validation = "/".join(sorted(used))
+
+    name = plan.dataset.card.name
+    decided = judge.thresholds.replace("_", " ")
+    return f"{name}, split {plan.split}, thresholds {decided} on {validation}"
 
 
 def _data(plan: Plan) -> dict[str, Any]:
@@ -479,15 +530,15 @@ def _notes(system: PlannedSystem, records: Sequence[RunRecord]) -> list[str]:
     if system.skipped:
         return [f"skipped: {system.skipped}"]
 
-    lines = []
+    failures = []
+    notes: set[str] = set()  # most runs of a system say the same
     for record in records:
+        notes.update(record.notes)
         if record.failed:
             why = record.failed.splitlines()[0]
             seed = record.run.config.training.seed
-            lines.append(f"seed {seed} failed, {why} (log: {log_of(record.run)})")
-
-    notes = {note for record in records for note in record.notes}
-    return lines + sorted(notes)
+            failures.append(f"seed {seed} failed, {why} (log: {log_of(record.run)})")
+    return failures + sorted(notes)
 
 
 def _entry(
@@ -546,21 +597,30 @@ def _reading(plan: Plan, tested: bool, differences: Differences, resamples: int)
             f"for {len(differences)} comparisons, and says nothing of other seeds."
         )
 
-    threads = f"{plan.threads} thread{'s' * (plan.threads > 1)}"
-    lines.append(f"Training time is the mean of a run, {plan.jobs} at a time with {threads} each.")
+    lines.append(
+        f"Training time is the mean of a run, {plan.jobs} at a time "
+        f"with {plan.threads_in_words} each."
+    )
 
-    why = why_not_resampled(plan.dataset[plan.split].ids) if resamples else None
-    if why:
-        lines.append(f"No test: {why}.")
+    # where a test was asked for and the data allow none, the table says so
+    if resamples:
+        why = why_not_resampled(plan.dataset[plan.split].ids)
+        if why:
+            lines.append(f"No test: {why}.")
     return [*lines, *plan.kind.notes]
 
 
 def next_command(plan: Plan, result: PlanResult) -> str | None:
     """Return a command that shows more of the results; None where there are none."""
-    for row, system in zip(result.results.rows, plan.systems, strict=True):
-        if row.done:
-            command = ["emotailor", "evaluate", str(system.runs[0].folder.parent)]
-            if system.row.code is not None:
-                command += ["--model", system.row.code]
-            return shlex.join(command)
+    rows = result.results.rows
+    for row, system in zip(rows, plan.systems, strict=True):
+        if row.done == 0:
+            continue
+
+        folder = system.runs[0].folder.parent
+        command = ["emotailor", "evaluate", str(folder)]
+        code = system.row.code
+        if code is not None:
+            command += ["--model", code]
+        return shlex.join(command)
     return None

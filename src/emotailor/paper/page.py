@@ -2,7 +2,9 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from emotailor.comparison.published import TABLE_2
 from emotailor.comparison.results import (
@@ -73,7 +75,7 @@ OPTIONS = {
     "device": "--device",
     "jobs": "--jobs",
 }
-"""Option of the plan -> option of the command."""
+"""Option of ``plan_paper`` -> option of the command line."""
 
 
 def paper_page(out: Path, found: StoredReproduction) -> Page:
@@ -83,20 +85,18 @@ def paper_page(out: Path, found: StoredReproduction) -> Page:
         out: folder of the reproduction.
         found: what is known of it.
     """
-    stages = found.stages
-    sections = [_stage(out / name, stage) for name, stage in stages.items()]
+    sections = []
+    for name, stage in found.stages.items():
+        sections.append(_stage(out / name, stage))
     sections += _figures(out / "figures")
     sections.append(Section("What cannot be compared", [Items(CANNOT_COMPARE)]))
     sections.append(_time(found))
     sections.append(_again(found))
-
-    done = sum(stage.done for stage in stages.values())
-    runs = sum(stage.runs for stage in stages.values())
     return Page(
-        "TAILOR (AAAI 2022): Table 2, Table 3 and figures",
-        f"{done} of {runs} runs, on {found.device}",
-        sections,
-        _summary(found),
+        title="TAILOR (AAAI 2022): Table 2, Table 3 and figures",
+        subtitle=f"{found.done} of {found.runs} runs, on {found.device}",
+        sections=sections,
+        summary=_summary(found),
     )
 
 
@@ -112,6 +112,7 @@ def _summary(found: StoredReproduction) -> list[Block]:
     if problems:
         blocks.append(Text("This is not all of it. What is missing:", "warning"))
         blocks.append(Items(problems, "warning"))
+
     if found.left_out:
         blocks.append(Text("Left out:"))
         blocks.append(Items(found.left_out))
@@ -127,80 +128,113 @@ def _stage(folder: Path, stage: StoredStage) -> Section:
     if file is None:
         return Section(stage.title, [Text("nothing has been run yet", "warning")])
 
+    # a damaged table costs its own section, not the page
     try:
         found = read_benchmark(file)
         inside, _ = benchmark_sections(folder)
     except DataError as error:
         return Section(stage.title, [Text(error.found, "warning")])
 
-    blocks: list[Block] = [_beside(found), *_reading(found, stage)]
+    blocks: list[Block] = [_beside(found)]
+    blocks += _reading(found, stage)
     blocks.append(Folded("Everything behind this table", inside))
     return Section(stage.title, blocks)
 
 
 def _beside(found: StoredBenchmark) -> Table:
     """Return our numbers beside the published ones, where there are any."""
-    paper = any(system.published for system in found.systems.values())
+    systems = found.systems
+    paper = any(system.published for system in systems.values())
+
+    rows = []
+    marked = []
+    for number, (name, system) in enumerate(systems.items()):
+        rows.append(_row(name, system, paper=paper))
+        if found.test is not None and name == found.test.reference:
+            marked.append(number)
+
+    return Table(
+        header=_header(paper=paper),
+        rows=rows,
+        title=f"{found.data.name}, split {found.split}: mean ± standard deviation over runs",
+        marked=marked,
+    )
+
+
+def _header(*, paper: bool) -> list[str]:
+    """Return the header of the table; a published number stands right of ours."""
     header = ["system", "runs"]
     for metric in PUBLISHED_METRICS:
         header.append(TITLES[metric])
         if paper:
             header.append("paper")
+
     if paper:
         header.append(f"{TITLES[TESTED]} - paper's")
-
-    rows = [_row(name, system, paper=paper) for name, system in found.systems.items()]
-    reference = found.test.reference if found.test else None
-    marked = [row for row, name in enumerate(found.systems) if name == reference]
-    title = f"{found.data.name}, split {found.split}: mean ± standard deviation over runs"
-    return Table(header, rows, title, marked)
+    return header
 
 
 def _row(name: str, system: StoredSystem, *, paper: bool) -> list[str | Cell]:
     """Return the row of one system; ``paper`` says whether the table has published numbers."""
-    row: list[str | Cell] = [_title(name, system), f"{system.done}/{len(system.runs)}"]
+    runs = f"{system.done}/{len(system.runs)}"
+    row: list[str | Cell] = [_title(name, system), runs]
     ours = system.summary.overall if system.summary else {}
     published = system.published
 
     for metric in PUBLISHED_METRICS:
         if metric in ours:
             row.append(spread(ours[metric]))
+        elif metric == PUBLISHED_METRICS[0]:
+            row.append(system.status)  # once in a row is enough
         else:
-            # once in a row is enough
-            row.append(system.status if metric == PUBLISHED_METRICS[0] else "")
+            row.append("")
+
         if paper:
             row.append(short(published[metric]) if metric in published else "n/a")
 
-    if paper:
-        both = TESTED in ours and TESTED in published
-        row.append(signed(ours[TESTED].mean - published[TESTED]) if both else "n/a")
+    if not paper:
+        return row
+
+    if TESTED in ours and TESTED in published:
+        difference = ours[TESTED].mean - published[TESTED]
+        row.append(signed(difference))
+    else:
+        row.append("n/a")
     return row
 
 
 def _title(name: str, system: StoredSystem) -> str:
     """Return the title of a row; a system that the paper's table has not says so."""
+    title = system.title
     known = SYSTEMS.get(name)
     if known is None or known.published:  # a variant, or a row of Table 2
-        return system.title
+        return title
 
+    # a citation names its year
     year = re.search(r"\b(?:19|20)\d\d\b", known.paper)
-    when = f"{year[0]}, " if year else ""
-    return f"{system.title} ({when}not in the paper)"
+    if year is None:
+        return f"{title} (not in the paper)"
+    return f"{title} ({year[0]}, not in the paper)"
 
 
 def _reading(found: StoredBenchmark, stage: StoredStage) -> list[Block]:
     """Return what a reader of this table must know."""
-    blocks: list[Block] = []
-    if not stage.paper and stage.title != "Figure 6":
-        blocks.append(Text("The data are not the paper's: its numbers are left out.", "note"))
-    if found.test is not None:
-        reference = found.systems[found.test.reference].title
-        text = f"{TITLES[TESTED]} minus that of {reference}, where the 95 % interval excludes 0: "
-        certain = ", ".join(_certain(found)) or "nowhere"
-        blocks.append(Text(f"{text}{certain}.", "note"))
+    lines = []
 
-    blocks += [Text(line, "note") for line in found.findings]
-    return blocks
+    # Figure 6 is a picture: it has no published numbers to leave out
+    if not stage.paper and stage.title != "Figure 6":
+        lines.append("The data are not the paper's: its numbers are left out.")
+
+    if found.test is not None:
+        reference = found.systems[found.test.reference]
+        certain = ", ".join(_certain(found)) or "nowhere"
+        lines.append(
+            f"{TITLES[TESTED]} minus that of {reference.title}, "
+            f"where the 95 % interval excludes 0: {certain}."
+        )
+
+    lines += found.findings
+    return [Text(line, "note") for line in lines]
 
 
 def _certain(found: StoredBenchmark) -> list[str]:
@@ -208,10 +242,15 @@ def _certain(found: StoredBenchmark) -> list[str]:
     lines = []
     for system in found.systems.values():
         difference = system.minus_reference.get(TESTED)
-        if difference is None or difference.low <= 0 <= difference.high:
+        if difference is None:
             continue
-        interval = f"{signed(difference.low)} to {signed(difference.high)}"
-        lines.append(f"{system.title} ({signed(difference.value)}, {interval})")
+        if difference.low <= 0 <= difference.high:
+            continue
+
+        value = signed(difference.value)
+        low = signed(difference.low)
+        high = signed(difference.high)
+        lines.append(f"{system.title} ({value}, {low} to {high})")
     return lines
 
 
@@ -219,15 +258,19 @@ def _certain(found: StoredBenchmark) -> list[str]:
 
 
 def _figures(path: Path) -> list[Section]:
+    """Return the sections of the figures and of what they show; one line where there are none."""
     folder = FigureFolder(path)
+    blocks: list[Block] = []
+    # figures that are lost or damaged must not cost the tables
     try:
         index = folder.read_index()
-        blocks: list[Block] = []
         for name in index.drawn:
+            picture = embedded(folder.image(name, "svg"))
             caption = FIGURES.get(name, name)
-            blocks.append(Image(embedded(folder.image(name, "svg")), caption, caption))
+            blocks.append(Image(picture, caption, caption))
     except (DataError, OSError):
         return [Section("Figures", [Text("There are none.", "warning")])]
+
     blocks += not_drawn(index)
     return [Section("Figures", blocks), *claims_sections(folder)]
 
@@ -240,14 +283,22 @@ def _time(found: StoredReproduction) -> Section:
     if not found.calls:
         return Section("Time", [Text("Nothing was trained in a call that ended.")])
 
+    last = found.calls[-1]
+    blocks: list[Block] = [Text(last.summary)]
+
+    # an earlier call may have done other stages
     rows = []
     for number, call in enumerate(found.calls, 1):
-        for name, seconds in call.expected.items():
-            title = found.stages[name].title if name in found.stages else name
-            taken = duration(call.taken[name]) if name in call.taken else ""
-            rows.append((f"call {number}, {title}", duration(seconds), taken))
-
-    blocks: list[Block] = [Text(found.calls[-1].summary)]
+        for name, expected in call.expected.items():
+            title = _title_of_stage(found, name)
+            taken = call.taken.get(name)
+            rows.append(
+                (
+                    f"call {number}, {title}",
+                    duration(expected),
+                    "" if taken is None else duration(taken),
+                )
+            )
     if rows:
         table = Table(("stage", "expected", "taken"), rows)
         note = Text("Calls that were stopped are not listed.", "note")
@@ -255,23 +306,38 @@ def _time(found: StoredReproduction) -> Section:
     return Section("Time", blocks)
 
 
+def _title_of_stage(found: StoredReproduction, name: str) -> str:
+    """Return the title of a stage; its name where only an earlier call had that stage."""
+    stage = found.stages.get(name)
+    return name if stage is None else stage.title
+
+
 def _again(found: StoredReproduction) -> Section:
     """Return the command that resumes the reproduction, and what it was made with."""
-    options = found.options
-    command = ["emotailor", "reproduce", "paper", "--data", options["data"]]
-    for key, option in OPTIONS.items():
-        if options.get(key) is not None:
-            command += [option, str(options[key])]
-    for setting in options.get("settings", ()):
-        command += ["--set", setting]
-    command += ["--out", options["out"]]
-
-    facts = [("reproduced with", f"emotailor {found.emotailor}"), *machine_facts()]
+    command = _command(found.options)
+    program = f"emotailor {found.emotailor}"
+    facts = [("reproduced with", program), *machine_facts()]
     systems = ", ".join(TABLE_2["aligned"])
+
     blocks: list[Block] = [
         Text("The same command resumes it, and repeats nothing:"),
-        Code(shlex.join(command)),
+        Code(command),
         Facts(facts),
         Text(f"Systems of Table 2: {systems}.", "note"),
     ]
     return Section("Versions and command", blocks)
+
+
+def _command(options: Mapping[str, Any]) -> str:
+    """Return the command that has these options, as one types it."""
+    words = ["emotailor", "reproduce", "paper", "--data", options["data"]]
+    for key, option in OPTIONS.items():
+        value = options.get(key)
+        if value is not None:
+            words += [option, str(value)]
+
+    for setting in options.get("settings", ()):
+        words += ["--set", setting]
+
+    words += ["--out", options["out"]]
+    return shlex.join(words)

@@ -13,6 +13,7 @@ from emotailor.comparison.plan import (
     Kind,
     Plan,
     RunKey,
+    State,
     complete_plan,
 )
 from emotailor.comparison.published import TABLE_2, published_setting
@@ -39,6 +40,7 @@ SYSTEMS = (*TABLE_2["aligned"], "carat")
 """The systems of Table 2, and one that is newer than it."""
 
 WITHOUT_TERMS = "without_terms"
+"""Name of the run of Figure 6 without the adversarial and the orthogonality terms."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ class Stage:
     """One comparison of runs.
 
     Attributes:
-        name: of its folder.
+        name: name of its folder.
         title: what it is of the paper.
-        plan: of its runs.
+        plan: plan of its runs.
         own: runs that no earlier stage has.
     """
 
@@ -62,8 +64,8 @@ class Stage:
         """Whether all runs are done."""
         return all(state == "done" for state in self.plan.states.values())
 
-    def count(self, state: str) -> int:
-        """How many of its own runs are in a state."""
+    def count(self, state: State) -> int:
+        """Return how many of the stage's own runs are in a state."""
         return sum(self.plan.states[key] == state for key in self.own)
 
 
@@ -73,9 +75,9 @@ class Reproduction:
 
     Attributes:
         out: folder of everything.
-        stages: in order.
+        stages: stages in the order in which they are done.
         left_out: what of the paper cannot be done, and why.
-        options: of :func:`plan_paper`, to plan again.
+        options: options of :func:`plan_paper`, to plan again.
     """
 
     out: Path
@@ -86,12 +88,16 @@ class Reproduction:
     @property
     def left(self) -> list[PlannedRun]:
         """The runs that are not done."""
-        return [
-            run
-            for stage in self.stages
-            for key, run in stage.plan.runs.items()
-            if stage.plan.states[key] != "done"
-        ]
+        found = []
+        for stage in self.stages:
+            for key, run in stage.plan.runs.items():
+                if stage.plan.states[key] != "done":
+                    found.append(run)
+        return found
+
+    def count(self, state: State) -> int:
+        """Return how many runs of all stages are in a state; a shared run counts once."""
+        return sum(stage.count(state) for stage in self.stages)
 
     def again(self) -> "Reproduction":
         """Plan anew, with what has been done by now."""
@@ -114,11 +120,11 @@ def plan_paper(
     """Put all runs together, checked, before anything heavy starts.
 
     Args:
-        data: stored data set; unaligned, it is all there is.
+        data: stored data set; where it is unaligned, there is no other.
         out: folder of everything.
         unaligned: the same samples unaligned, for the second half of Table 2.
-        seeds: runs of each system and variant.
-        seed: of the first; the others count up.
+        seeds: number of runs of each system and variant.
+        seed: seed of the first run; the others count up.
         preset: where settings that nobody gives come from.
         config_file: TOML as for ``emotailor benchmark``; TAILOR's are those of its variants, too.
         settings: ``KEY=VALUE`` for all systems, ``SYSTEM:KEY=VALUE`` for one.
@@ -133,8 +139,9 @@ def plan_paper(
     sets = _data_sets(data, unaligned)
     FOLDER.check(out)
     _check_stages(out, sets)
+
     stages: list[Stage] = []
-    full: dict[str, tuple[PlannedRun, ...]] = {}
+    full: dict[str, tuple[PlannedRun, ...]] = {}  # setting -> runs of the full TAILOR
     for setting, (path, _) in sets.items():
         plan = plan_benchmark(
             path,
@@ -149,48 +156,74 @@ def plan_paper(
             jobs=jobs,
         )
         stages.append(_stage(f"table2-{setting}", f"Table 2, {setting}", plan, stages))
-        full[setting] = next(s.runs for s in plan.systems if s.row.name == REFERENCE)
+        full[setting] = _runs_of(plan, REFERENCE)
+
     if full.get("aligned"):
         path, dataset = sets["aligned"]
-        plan = plan_variants(
-            path, dataset, out / "table3", full["aligned"], list(ABLATIONS.values()), jobs=jobs
-        )
-        if published_setting(dataset.card) != "aligned":
-            kind = replace(plan.kind, paper=None, published={}, notes=())
-            plan = replace(plan, kind=kind)
+        plan = _plan_table3(path, dataset, out / "table3", full["aligned"], jobs)
         stages.append(_stage("table3", "Table 3", plan, stages))
-    for setting in [name for name, runs in full.items() if runs][:1]:
-        path, dataset = sets[setting]
-        plan = _plan_figure6(path, dataset, out / "figure6", full[setting][0], jobs)
+
+    # Figure 6 is drawn once, of aligned data where there are some
+    trained = [setting for setting, runs in full.items() if runs]
+    if trained:
+        first = trained[0]
+        path, dataset = sets[first]
+        plan = _plan_figure6(path, dataset, out / "figure6", full[first][0], jobs)
         stages.append(_stage("figure6", "Figure 6", plan, stages))
-    return Reproduction(out, tuple(stages), tuple(_left_out(sets, full)), options)
+
+    left_out = _left_out(sets, full)
+    return Reproduction(out, tuple(stages), tuple(left_out), options)
+
+
+def _runs_of(plan: Plan, name: str) -> tuple[PlannedRun, ...]:
+    """Return the runs of one row; none where it is skipped."""
+    by_name = {system.row.name: system for system in plan.systems}
+    return by_name[name].runs
 
 
 def _data_sets(data: Path, unaligned: Path | None) -> dict[str, tuple[Path, EmotionDataset]]:
-    """Setting -> data set, as the paper has them."""
+    """Return setting -> data set, as the paper has them.
+
+    Raises:
+        ConfigError: one of the two data sets is not what its option says.
+        DataError: their labels differ.
+    """
     first = open_dataset(data)
-    found = {"aligned" if first.aligned else "unaligned": (data, first)}
     if unaligned is None:
-        return found
+        setting = "aligned" if first.aligned else "unaligned"
+        return {setting: (data, first)}
+
     second = open_dataset(unaligned)
-    if not first.aligned or second.aligned:
-        wrong, kind = (unaligned, "aligned") if first.aligned else (data, "unaligned")
-        raise ConfigError(
-            f"{wrong} is {kind}",
-            expected="word-aligned data as --data, the same unaligned as --unaligned",
-        )
+    if not first.aligned:
+        raise _swapped(data, "unaligned")
+    if second.aligned:
+        raise _swapped(unaligned, "aligned")
+
+    # the order of the labels may differ
     if set(first.label_names) != set(second.label_names):
         raise DataError(
             f"{unaligned} has the labels {', '.join(second.label_names)}",
             expected=f"those of {data}: {', '.join(first.label_names)}",
         )
-    return {**found, "unaligned": (unaligned, second)}
+    return {"aligned": (data, first), "unaligned": (unaligned, second)}
+
+
+def _swapped(wrong: Path, kind: str) -> ConfigError:
+    return ConfigError(
+        f"{wrong} is {kind}",
+        expected="word-aligned data as --data, the same unaligned as --unaligned",
+    )
 
 
 def _check_stages(out: Path, sets: Mapping[str, tuple[Path, EmotionDataset]]) -> None:
     """Refuse to replace a page by a part of it."""
-    for setting, option in (("aligned", "--data"), ("unaligned", "--unaligned")):
-        if setting not in sets and find_benchmark(out / f"table2-{setting}") is not None:
+    options = {"aligned": "--data", "unaligned": "--unaligned"}
+    for setting, option in options.items():
+        if setting in sets:
+            continue
+
+        earlier = find_benchmark(out / f"table2-{setting}")
+        if earlier is not None:
             raise ConfigError(
                 f"{out} has Table 2, {setting}, too, and its page would lose it",
                 expected="all data sets of the earlier call; what is trained is not trained again",
@@ -199,13 +232,43 @@ def _check_stages(out: Path, sets: Mapping[str, tuple[Path, EmotionDataset]]) ->
 
 
 def _stage(name: str, title: str, plan: Plan, before: Sequence[Stage]) -> Stage:
-    known = {run.folder for stage in before for run in stage.plan.runs.values()}
-    own = frozenset(key for key, run in plan.runs.items() if run.folder not in known)
-    return Stage(name, title, plan, own)
+    """Return a stage; its own runs are those whose folder no earlier stage has."""
+    trained_before: set[Path] = set()
+    for stage in before:
+        for run in stage.plan.runs.values():
+            trained_before.add(run.folder)
+
+    own = set()
+    for key, run in plan.runs.items():
+        if run.folder not in trained_before:
+            own.add(key)
+    return Stage(name, title, plan, frozenset(own))
+
+
+def _plan_table3(
+    data: Path,
+    dataset: EmotionDataset,
+    out: Path,
+    full: Sequence[PlannedRun],
+    jobs: int | None,
+) -> Plan:
+    """Plan the variants of TAILOR; the full models are there already."""
+    variants = list(ABLATIONS.values())
+    plan = plan_variants(data, dataset, out, full, variants, jobs=jobs)
+    if published_setting(dataset.card) == "aligned":
+        return plan
+
+    # the published numbers are of other data
+    kind = replace(plan.kind, paper=None, published={}, notes=())
+    return replace(plan, kind=kind)
 
 
 def _plan_figure6(
-    data: Path, dataset: EmotionDataset, out: Path, full: PlannedRun, jobs: int | None
+    data: Path,
+    dataset: EmotionDataset,
+    out: Path,
+    full: PlannedRun,
+    jobs: int | None,
 ) -> Plan:
     """Plan the two runs that Figure 6 lays side by side; the full one is there already."""
     model = full.config.model
@@ -220,24 +283,30 @@ def _plan_figure6(
     row = find_system(REFERENCE)
     without_row = replace(row, name=WITHOUT_TERMS, title="w/o L_adv, L_diff")
     full_row = replace(row, name=FULL)
+
     built = [(without_row, [run]), (full_row, [full])]
     kind = Kind(name="ablation", reference=FULL)
     return complete_plan(data, dataset, out, built, kind, split="test", jobs=jobs)
 
 
 def _left_out(
-    sets: Mapping[str, tuple[Path, EmotionDataset]], full: Mapping[str, Sequence[PlannedRun]]
+    sets: Mapping[str, tuple[Path, EmotionDataset]],
+    full: Mapping[str, Sequence[PlannedRun]],
 ) -> list[str]:
+    """Return what of the paper cannot be done with these data, and why."""
     lines = []
     if "unaligned" not in sets:
         lines.append("Table 2, unaligned: no unaligned data set was given (--unaligned).")
+
     if "aligned" not in sets:
         lines.append("Table 2, aligned: the data are unaligned.")
-    if not full.get("aligned"):
-        why = "TAILOR is skipped" if "aligned" in sets else "it is of aligned data"
-        lines.append(f"Table 3: {why}.")
+        lines.append("Table 3: it is of aligned data.")
+    elif not full["aligned"]:
+        lines.append("Table 3: TAILOR is skipped.")
+
     if not any(full.values()):
         lines.append("Figures: TAILOR is skipped.")
+
     for setting, (path, dataset) in sets.items():
         if published_setting(dataset.card) is None:
             lines.append(

@@ -1,7 +1,7 @@
 """The paper's results as one job: Table 2 in both settings, Table 3, the figures, and a report.
 
 Every stage is a comparison of runs as ``emotailor benchmark`` makes it, so a failed run costs
-nothing but itself and a stopped job goes on where it was. Runs that two stages need lie in the
+nothing but itself and a stopped job is resumed where it was. Runs that two stages need lie in the
 folder of the first of them and are trained once::
 
     OUT/report.html           our numbers beside the published ones
@@ -46,8 +46,10 @@ from emotailor.paper.results import (
     write_reproduction,
 )
 from emotailor.paper.time import Expected, early_stopping, expect, trained_with
+from emotailor.runs.train import PlannedRun
 
 THRESHOLDS: ThresholdMode = "tuned"
+"""Kind of thresholds that all tables are made with."""
 
 
 @dataclass
@@ -55,7 +57,7 @@ class Outcome:
     """How a reproduction ended.
 
     Attributes:
-        report: the page.
+        report: file of the page.
         missing: what failed, and why.
         time: sentence on the expected and the taken time, if anything was trained.
     """
@@ -73,23 +75,22 @@ def reproduce_paper(
     resamples: int = 2000,
     **options: Any,
 ) -> Outcome:
-    """Train, test and report everything, or go on where an earlier call was stopped.
+    """Train, test and report everything, or resume where an earlier call was stopped.
 
     Args:
         data: stored data set.
         out: folder of everything.
         console: where to print what happens; by default nowhere.
-        resamples: of the paired tests; 0 for none.
-        options: of :func:`plan_paper`.
+        resamples: number of resamples of the paired tests; 0 for no tests.
+        options: options of :func:`plan_paper`.
 
     Raises:
         EmotailorError: as :func:`plan_paper` and :func:`run_paper`.
     """
-    return run_paper(
-        plan_paper(Path(data), Path(out), **options),
-        console or Console(quiet=True),
-        resamples=resamples,
-    )
+    reproduction = plan_paper(Path(data), Path(out), **options)
+    if console is None:
+        console = Console(quiet=True)
+    return run_paper(reproduction, console, resamples=resamples)
 
 
 def run_paper(
@@ -102,10 +103,10 @@ def run_paper(
     """Train what is not trained yet, test it, draw the figures and write the report.
 
     Args:
-        reproduction: of :func:`plan_paper`.
+        reproduction: plan of :func:`plan_paper`.
         console: where to print what happens.
-        resamples: of the paired tests; 0 for none.
-        expected: of :func:`expect`; by default it is asked.
+        resamples: number of resamples of the paired tests; 0 for no tests.
+        expected: result of :func:`expect`; where it is not given, that is called here.
 
     Raises:
         InterruptedRunError: SIGINT or SIGTERM arrived; every run under way has been stopped.
@@ -115,30 +116,48 @@ def run_paper(
     check_free(out)
     wait_for_others(reproduction.left, console)
     expected = expected or expect(reproduction, console)
+
     missing: list[str] = []
     spent: dict[str, float] = {}
     with held(out):
         for number, stage in enumerate(reproduction.stages):
             if _is_stored(stage, resamples):
                 continue
-            console.print(Text(stage.title, "bold"))
-            plan = reproduction.again().stages[number].plan  # what is done by now
+
+            # runs that an earlier stage has trained meanwhile are done
+            current = reproduction.again().stages[number]
             began = time.monotonic()
-            try:
-                result = run_plan(plan, console, thresholds=THRESHOLDS, resamples=resamples)
-                missing += [
-                    f"{stage.title}: {name} seed {seed} failed, {why.splitlines()[0]}"
-                    for (name, seed), why in result.failed.items()
-                ]
-            except InterruptedRunError:
-                raise
-            except EmotailorError as error:
-                missing.append(f"{stage.title}: {error.found}")
+            missing += _run_stage(current, console, resamples)
             spent[stage.name] = time.monotonic() - began
-            _report(reproduction.again(), missing, expected, spent)  # a job of days has one soon
+
+            # a job of days has a report after its first stage
+            _report(reproduction.again(), missing, expected, spent)
+
         reproduction = reproduction.again()
         missing += _figures(reproduction, console)
         return _report(reproduction, missing, expected, spent, ended=True)
+
+
+def _run_stage(stage: Stage, console: Console, resamples: int) -> list[str]:
+    """Train and test the runs of one stage; return what failed, and why.
+
+    Raises:
+        InterruptedRunError: SIGINT or SIGTERM arrived.
+    """
+    console.print(Text(stage.title, "bold"))
+    try:
+        result = run_plan(stage.plan, console, thresholds=THRESHOLDS, resamples=resamples)
+    except InterruptedRunError:
+        raise
+    except EmotailorError as error:
+        # the other stages do not need this one
+        return [f"{stage.title}: {error.found}"]
+
+    lines = []
+    for (name, seed), why in result.failed.items():
+        reason = why.splitlines()[0]
+        lines.append(f"{stage.title}: {name} seed {seed} failed, {reason}")
+    return lines
 
 
 def _report(
@@ -152,11 +171,17 @@ def _report(
     """Store everything, and write the page."""
     out = reproduction.out
     before = len(_earlier_calls(out))
-    outcome = Outcome(out / "report.html", missing, _how_wrong(expected, spent))
+
+    outcome = Outcome(
+        report=out / "report.html",
+        missing=missing,
+        time=_how_wrong(expected, spent),
+    )
     content = _content(reproduction, outcome, expected, spent)
     paper_page(out, content).write(outcome.report)
 
-    if not ended:  # what is stored of calls is of those that ended
+    if not ended:
+        # the page shows the call under way, but only calls that ended are stored
         content = content.model_copy(update={"calls": content.calls[:before]})
     write_reproduction(out, content)
     return outcome
@@ -164,53 +189,98 @@ def _report(
 
 def _is_stored(stage: Stage, resamples: int) -> bool:
     """Whether all runs of a stage are trained, and tested as it is asked now."""
+    if not stage.complete:
+        return False
     try:
         found = read_benchmark(stage.plan.out / stage.plan.kind.file)
     except DataError:
         return False
-    tested = {(run.folder, run.failed) for system in found.systems.values() for run in system.runs}
-    return (
-        stage.complete
-        and found.emotailor == __version__
-        and found.thresholds == THRESHOLDS
-        and (found.test.resamples if found.test else 0) == resamples
-        and tested == {(str(run.folder), None) for run in stage.plan.runs.values()}
-    )
+
+    # another version may test otherwise
+    if found.emotailor != __version__ or found.thresholds != THRESHOLDS:
+        return False
+
+    resampled = found.test.resamples if found.test is not None else 0
+    if resampled != resamples:
+        return False
+
+    tested = set()
+    for system in found.systems.values():
+        for run in system.runs:
+            tested.add((run.folder, run.failed))
+    wanted = {(str(run.folder), None) for run in stage.plan.runs.values()}
+    return tested == wanted
 
 
 def _figures(reproduction: Reproduction, console: Console) -> list[str]:
     """Draw the figures, unless they are there; return what is missing."""
     from emotailor.figures.make import make_figures
 
-    stage = next((s for s in reproduction.stages if s.name == "figure6"), None)
+    stage = _stage_of_figure6(reproduction)
     if stage is None:
         return []
-    runs = {key[0]: run for key, run in stage.plan.runs.items()}
-    full = [run for s in reproduction.stages[0].plan.systems if s.row.name == REFERENCE
-            for run in s.runs]  # fmt: skip
-    trained = [run for run in full if (run.folder / "model" / "model.json").exists()]
-    if not trained:
+
+    full = _first_trained(reproduction)
+    if full is None:
         return ["Figures: no TAILOR could be trained"]
-    other = runs[WITHOUT_TERMS].folder
-    against = other if (other / "model" / "model.json").exists() else None
-    missing = [] if against else ["Figure 6: TAILOR without the two terms could not be trained"]
-    folder, run = reproduction.out / "figures", trained[0].folder
-    made_of = [x / "model" / "model.json" for x in (run, against) if x is not None]
-    if _is_newer(FigureFolder(folder), made_of):
+
+    missing = []
+    models = [_model_card(full)]
+    against = _without_terms(stage)
+    if against is None:
+        missing.append("Figure 6: TAILOR without the two terms could not be trained")
+    else:
+        models.append(_model_card(against))
+
+    folder = reproduction.out / "figures"
+    if _is_newer(FigureFolder(folder), models):
         return missing
+
     console.print(Text("Figures", "bold"))
     try:
         make_figures(
-            run,
+            full.folder,
             out=folder,
-            against=against,
+            against=None if against is None else against.folder,
             data=stage.plan.data,
             split=stage.plan.split,
-            device=trained[0].config.training.device,
+            device=full.config.training.device,
         )
     except Exception as error:  # the tables are not lost for a figure
         missing.append(f"Figures: {type(error).__name__}: {error}")
     return missing
+
+
+def _stage_of_figure6(reproduction: Reproduction) -> Stage | None:
+    """Return the stage of Figure 6; None where no full TAILOR could be planned."""
+    for stage in reproduction.stages:
+        if stage.name == "figure6":
+            return stage
+    return None
+
+
+def _first_trained(reproduction: Reproduction) -> PlannedRun | None:
+    """Return the first full TAILOR of Table 2 that has a model."""
+    table2 = reproduction.stages[0]
+    for system in table2.plan.systems:
+        if system.row.name != REFERENCE:
+            continue
+        for run in system.runs:
+            if _model_card(run).exists():
+                return run
+    return None
+
+
+def _without_terms(stage: Stage) -> PlannedRun | None:
+    """Return the run of Figure 6 without the two terms; None where it has no model."""
+    for (name, _), run in stage.plan.runs.items():
+        if name == WITHOUT_TERMS and _model_card(run).exists():
+            return run
+    return None
+
+
+def _model_card(run: PlannedRun) -> Path:
+    return run.folder / "model" / "model.json"
 
 
 def _is_newer(figures: FigureFolder, models: Sequence[Path]) -> bool:
@@ -219,21 +289,31 @@ def _is_newer(figures: FigureFolder, models: Sequence[Path]) -> bool:
         index = figures.read_index()
     except DataError:
         return False
+
     has_second_run = index.against is not None
-    if has_second_run != (len(models) > 1) or not figures.is_whole(index):
+    wants_second_run = len(models) > 1
+    if has_second_run != wants_second_run:
         return False
-    return all(model.stat().st_mtime < figures.written_at for model in models)
+    if not figures.is_whole(index):
+        return False
+
+    newest = max(model.stat().st_mtime for model in models)
+    return newest < figures.written_at
 
 
 def _how_wrong(expected: Expected, spent: Mapping[str, float]) -> str:
-    """Say how the expected time and the taken one differ."""
+    """Say how the expected time and the taken one differ; nothing where nothing was trained."""
     both = _both(expected)
-    known = [name for name, seconds in expected.training.items() if name in spent and seconds > 0]
-    if not known:
+    wanted = 0.0
+    taken = 0.0
+    for name, seconds in expected.training.items():
+        # a stage that needed tests alone was not expected to take time
+        if name in spent and seconds > 0:
+            wanted += both[name]
+            taken += spent[name]
+    if not wanted:
         return ""
 
-    wanted = sum(both[name] for name in known)
-    taken = sum(spent[name] for name in known)
     off = abs(taken / wanted - 1)
     side = "more" if taken > wanted else "less"
     return (
@@ -283,7 +363,9 @@ def _plain(value: Any) -> Any:
     """Return an option as JSON has it."""
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return list(value)
+    return value
 
 
 def _earlier_calls(out: Path) -> list[StoredCall]:

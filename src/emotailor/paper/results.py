@@ -78,6 +78,16 @@ class StoredReproduction(BaseModel):
     missing: list[str]
     calls: list[StoredCall]
 
+    @property
+    def runs(self) -> int:
+        """Number of runs of all stages; a run that two stages need counts once."""
+        return sum(stage.runs for stage in self.stages.values())
+
+    @property
+    def done(self) -> int:
+        """Number of these runs that are done."""
+        return sum(stage.done for stage in self.stages.values())
+
 
 def read_reproduction(out: Path) -> StoredReproduction | None:
     """Read what is stored of a reproduction; None where its first stage has not ended.
@@ -94,8 +104,10 @@ def read_reproduction(out: Path) -> StoredReproduction | None:
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(file, str(error).splitlines()[0]) from error
 
+    # whose the folder is, as a first call says before its first stage has ended
     if values == {"format": FORMAT}:
         return None
+
     try:
         return StoredReproduction.model_validate(values)
     except ValidationError as error:

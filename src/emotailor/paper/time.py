@@ -4,9 +4,10 @@ import hashlib
 import json
 import platform
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -14,7 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from emotailor.comparison.plan import Plan, wait_for_others
+from emotailor.comparison.plan import Plan, PlannedSystem, RunKey, wait_for_others
 from emotailor.errors import EmotailorError, InterruptedRunError
 from emotailor.evaluation.tables import duration
 from emotailor.files import write_json
@@ -24,15 +25,21 @@ from emotailor.paper.results import FORMAT
 from emotailor.runs.train import PlannedRun
 from emotailor.training.run_config import RunConfig
 
+if TYPE_CHECKING:
+    from emotailor.training.timing import Speed
+
+COLUMNS = ("stage", "rows", "runs", "done", "go on", "to do", "expected")
+"""Columns of the table of stages."""
+
 
 @dataclass(frozen=True)
 class Expected:
     """The time that what is left is expected to take.
 
     Attributes:
-        training: stage -> seconds, with so many runs at a time as planned.
-        testing: stage -> seconds.
-        rows: stage -> system -> seconds of one run.
+        training: stage -> seconds of its trainings, with as many runs at a time as planned.
+        testing: stage -> seconds of its tests.
+        rows: stage -> system -> seconds of one training.
         unknown: kinds of runs that could not be timed, and why.
         may_stop: whether early stopping may make it less.
     """
@@ -45,7 +52,7 @@ class Expected:
 
     @property
     def seconds(self) -> float:
-        """All of it."""
+        """Seconds of all trainings and tests."""
         return sum(self.training.values()) + sum(self.testing.values())
 
 
@@ -83,11 +90,19 @@ def expect(reproduction: Reproduction, console: Console) -> Expected:
             FOLDER.mark(reproduction.out, {"format": FORMAT})
             speeds.measure(todo)
 
+    timed: list[PlannedRun] = []
     for stage in open_stages:
         _expect_stage(stage, speeds, expected)
-    timed = [run for stage in open_stages for run in _left(stage, expected.rows[stage.name])]
+        # a system that could not be timed has no row
+        timed += _left(stage, expected.rows[stage.name])
+
     may_stop = any(run.config.training.patience is not None for run in timed)
     return replace(expected, may_stop=may_stop)
+
+
+def _is_left(stage: Stage, key: RunKey) -> bool:
+    """Whether a run of a stage is not done, and is not one of an earlier stage."""
+    return key in stage.own and stage.plan.states[key] != "done"
 
 
 def _kinds(stages: Sequence[Stage]) -> list[tuple[Plan, RunConfig]]:
@@ -100,11 +115,11 @@ def _kinds(stages: Sequence[Stage]) -> list[tuple[Plan, RunConfig]]:
 
 
 def _left(stage: Stage, rows: Collection[str]) -> list[PlannedRun]:
-    """Return the runs of some rows that are not done, but for those of an earlier stage."""
+    """Return the runs of some rows that are left to this stage."""
     left = []
     for key, run in stage.plan.runs.items():
         name, _ = key
-        if name in rows and key in stage.own and stage.plan.states[key] != "done":
+        if name in rows and _is_left(stage, key):
             left.append(run)
     return left
 
@@ -112,6 +127,7 @@ def _left(stage: Stage, rows: Collection[str]) -> list[PlannedRun]:
 def _expect_stage(stage: Stage, speeds: "_Speeds", expected: Expected) -> None:
     """Add what one stage is expected to take."""
     plan = stage.plan
+    samples = len(plan.dataset[plan.split])
     left: list[float] = []  # seconds of each run that is not done
     testing = 0.0
     rows = expected.rows.setdefault(stage.name, {})
@@ -119,130 +135,209 @@ def _expect_stage(stage: Stage, speeds: "_Speeds", expected: Expected) -> None:
     for system in plan.systems:
         if not system.runs:
             continue
-        found = speeds.of(plan, system.runs[0].config)
-        if isinstance(found, str):
-            expected.unknown[f"{stage.title}, {system.row.title}"] = found
+
+        speed = speeds.of(plan, system.runs[0].config)
+        if isinstance(speed, str):
+            row_title = f"{stage.title}, {system.row.title}"
+            expected.unknown[row_title] = speed
             continue
 
-        by_key = system.by_key
-        done = [_history(run)[1] for key, run in by_key.items() if plan.states[key] == "done"]
-        seconds = float(np.mean(done)) if done else found.seconds
+        seconds = _seconds_of_one(plan, system, speed)
         rows[system.row.name] = seconds
-        testing += len(system.runs) * len(plan.dataset[plan.split]) * found.sample
+        testing += len(system.runs) * samples * speed.sample
 
-        for key, run in by_key.items():
-            if key in stage.own and plan.states[key] != "done":
-                rest = 1 - _history(run)[0] / found.epochs
+        for key, run in system.by_key.items():
+            if _is_left(stage, key):
+                epochs_done, _ = _history(run)
+                rest = 1 - epochs_done / speed.epochs
                 left.append(speeds.start + max(rest, 0) * seconds)
 
-    # runs side by side take no less than the longest of them
-    expected.training[stage.name] = max([sum(left) / plan.jobs, *left]) if left else 0.0
+    training = 0.0
+    if left:
+        # runs side by side take no less than the longest of them
+        training = max(sum(left) / plan.jobs, *left)
+    expected.training[stage.name] = training
     expected.testing[stage.name] = testing
 
 
+def _seconds_of_one(plan: Plan, system: PlannedSystem, speed: "Speed") -> float:
+    """Return how long one training takes: as the finished ones took, or else as it was timed."""
+    taken = []
+    for key, run in system.by_key.items():
+        if plan.states[key] == "done":
+            _, seconds = _history(run)
+            taken.append(seconds)
+
+    if not taken:
+        return speed.seconds
+    return float(np.mean(taken))
+
+
 def _history(run: PlannedRun) -> tuple[int, float]:
-    """Epochs a run has done, and seconds it took for them."""
+    """Return how many epochs a run has done, and the seconds that it took for them."""
     from emotailor.training.checkpoint import read_progress
 
     try:
         progress = read_progress(run.folder / "checkpoint")
-    except EmotailorError:
+    except EmotailorError:  # damaged: the training itself says so
         return 0, 0.0
+
     if progress is None or not progress.history:
         return 0, 0.0
-    return len(progress.history), float(progress.history[-1].seconds)
+
+    last = progress.history[-1]
+    return len(progress.history), float(last.seconds)
 
 
 class _Speeds:
     """What has been timed on this machine, kept in a file.
 
     Args:
-        file: of them.
+        file: the file that keeps it.
         console: where to say what happens.
     """
 
     def __init__(self, file: Path, console: Console) -> None:
-        self.file, self.console = file, console
-        try:
-            self.known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self.known = {}
-        self.known = {"start": {}, "runs": {}, **self.known}
+        self.file = file
+        self.console = console
+
+        known: dict[str, Any] = {}
+        with suppress(OSError, ValueError):  # no file, or a damaged one: all is timed anew
+            known = json.loads(file.read_text(encoding="utf-8"))
+        self.known = {"start": {}, "runs": {}, **known}
 
     @property
     def start(self) -> float:
         """Seconds until a process can begin to train."""
         return float(self.known["start"].get(platform.node(), 0.0))
 
-    def of(self, plan: Plan, config: RunConfig) -> Any:
+    def of(self, plan: Plan, config: RunConfig) -> "Speed | str":
         """Return the speed of a run, or why it has none."""
         from emotailor.training.timing import Speed
 
-        found = self.known["runs"].get(_identity(plan, config), {"failed": "it was not timed"})
-        return found["failed"] if "failed" in found else Speed(**found["speed"])
+        entry = self.known["runs"].get(_identity(plan, config))
+        if entry is None:
+            return "it was not timed"
+        if "failed" in entry:
+            return str(entry["failed"])
+        return Speed(**entry["speed"])
 
     def unknown(self, kinds: Sequence[tuple[Plan, RunConfig]]) -> dict[str, tuple[Plan, RunConfig]]:
-        """Return those of some kinds of runs that have not been timed, by identity."""
-        found = {_identity(plan, config): (plan, config) for plan, config in kinds}
-        return {key: kind for key, kind in found.items() if key not in self.known["runs"]}
+        """Return the kinds of runs that have not been timed, by identity."""
+        found = {}
+        for plan, config in kinds:
+            key = _identity(plan, config)
+            if key not in self.known["runs"]:
+                found[key] = (plan, config)
+        return found
 
     def measure(self, todo: Mapping[str, tuple[Plan, RunConfig]]) -> None:
         """Time some kinds of runs, and keep each at once."""
-        from emotailor.training.timing import load_everything, time_start, time_training
+        from emotailor.training.timing import load_everything, time_start
 
-        self.console.print(
-            f"timing a few steps of {len(todo)} kinds of runs, some seconds each", highlight=False
-        )
+        message = f"timing a few steps of {len(todo)} kinds of runs, some seconds each"
+        self.console.print(message, highlight=False)
         if not self.start:
             self.known["start"][platform.node()] = time_start()
+
+        # the first kind must not pay for the imports of all
         load_everything()
         for key, (plan, config) in todo.items():
-            entry: dict[str, Any] = {"device": trained_with(config), "system": config.system}
-            try:
-                entry["speed"] = asdict(time_training(config, plan.threads))
-            except InterruptedRunError:
-                raise
-            except (EmotailorError, RuntimeError, MemoryError) as error:
-                entry["failed"] = (str(error).splitlines() or [type(error).__name__])[0]
-            self.known["runs"][key] = entry
+            self.known["runs"][key] = _timed(plan, config)
             write_json(self.file, self.known)
+
+
+def _timed(plan: Plan, config: RunConfig) -> dict[str, Any]:
+    """Time a kind of run; return what the file keeps of it: its speed, or why it has none.
+
+    Raises:
+        InterruptedRunError: SIGINT or SIGTERM arrived.
+    """
+    from emotailor.training.timing import time_training
+
+    entry: dict[str, Any] = {"device": trained_with(config), "system": config.system}
+    try:
+        speed = time_training(config, plan.threads)
+    except InterruptedRunError:
+        raise
+    except (EmotailorError, RuntimeError, MemoryError) as error:
+        # one kind that cannot be timed must not stop the job: its training will say more
+        lines = str(error).splitlines()
+        entry["failed"] = lines[0] if lines else type(error).__name__
+        return entry
+
+    entry["speed"] = asdict(speed)
+    return entry
 
 
 def _identity(plan: Plan, config: RunConfig) -> str:
     """Everything that decides how long a run takes, in a few letters."""
     values = config.to_json()
     values["data"]["path"] = plan.dataset.card.fingerprint
-    values["training"] |= {"seed": None, "device": trained_with(config)}
+
+    # all seeds take the same time; another machine does not
+    training = values["training"]
+    training["seed"] = None
+    training["device"] = trained_with(config)
+
     text = json.dumps([values, plan.threads], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return digest[:16]
 
 
 def render_plan(reproduction: Reproduction, expected: Expected) -> RenderableType:
     """Return the stages, their runs, and the time they are expected to take."""
     table = Table(title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("stage", "rows", "runs", "done", "go on", "to do", "expected"):
-        table.add_column(column, justify="left" if column == "stage" else "right", overflow="fold")
+    table.add_column(COLUMNS[0], overflow="fold")
+    for column in COLUMNS[1:]:  # numbers
+        table.add_column(column, justify="right", overflow="fold")
+
     lines: list[RenderableType] = []
     for stage in reproduction.stages:
-        seconds = expected.training.get(stage.name, 0.0) + expected.testing.get(stage.name, 0.0)
-        rows = [system for system in stage.plan.systems if system.runs]
-        table.add_row(
-            stage.title,
-            str(len(rows)),
-            str(len(stage.own)),
-            *(str(stage.count(state)) for state in ("done", "started", "new")),
-            duration(seconds) if seconds else "",
-        )
-        if shared := len(stage.plan.runs) - len(stage.own):
-            lines.append(Text(f"{stage.title}: {shared} more of an earlier stage, trained once"))
-        lines += [
-            Text(f"{stage.title}, {system.row.title} skipped: {system.skipped}", "yellow")
-            for system in stage.plan.systems
-            if system.skipped
-        ]
-    lines += [Text(f"left out: {line}", "yellow") for line in reproduction.left_out]
-    lines += [Text(f"not timed: {k}: {why}", "yellow") for k, why in expected.unknown.items()]
+        table.add_row(*_stage_cells(stage, expected))
+        lines += _stage_lines(stage)
+
+    for line in reproduction.left_out:
+        lines.append(Text(f"left out: {line}", "yellow"))
+    for kind, why in expected.unknown.items():
+        lines.append(Text(f"not timed: {kind}: {why}", "yellow"))
     return Group(table, *lines)
+
+
+def _stage_cells(stage: Stage, expected: Expected) -> list[str]:
+    """Return the row of one stage, a cell for every column."""
+    rows = sum(bool(system.runs) for system in stage.plan.systems)
+    training = expected.training.get(stage.name, 0.0)
+    testing = expected.testing.get(stage.name, 0.0)
+
+    # nothing is expected of a stage that is done, or that could not be timed
+    seconds = training + testing
+    time = duration(seconds) if seconds else ""
+    return [
+        stage.title,
+        str(rows),
+        str(len(stage.own)),
+        str(stage.count("done")),
+        str(stage.count("started")),
+        str(stage.count("new")),
+        time,
+    ]
+
+
+def _stage_lines(stage: Stage) -> list[RenderableType]:
+    """Return what is to be said below the table of one stage."""
+    lines: list[RenderableType] = []
+    title = stage.title
+
+    shared = len(stage.plan.runs) - len(stage.own)
+    if shared:
+        lines.append(Text(f"{title}: {shared} more of an earlier stage, trained once"))
+
+    for system in stage.plan.systems:
+        if system.skipped:
+            row = f"{title}, {system.row.title}"
+            lines.append(Text(f"{row} skipped: {system.skipped}", "yellow"))
+    return lines
 
 
 def early_stopping(expected: Expected) -> str:
@@ -252,17 +347,29 @@ def early_stopping(expected: Expected) -> str:
 
 def describe_plan(reproduction: Reproduction, expected: Expected) -> str:
     """Return the plan in a line."""
-    stages = reproduction.stages
-    done, started, new = (
-        sum(stage.count(state) for stage in stages) for state in ("done", "started", "new")
-    )
-    line = f"{done + started + new} runs: {done} done, {started} go on, {new} to do"
-    if started + new:
-        plan = next(stage.plan for stage in stages if not stage.complete)
-        device = trained_with(next(iter(plan.runs.values())).config)
-        threads = f"{plan.threads} thread{'s' * (plan.threads > 1)}"
-        line += (
-            f"; expected {duration(expected.seconds)}{early_stopping(expected)} on {device}, "
-            f"{plan.jobs} at a time, {threads} each, and some minutes for figures and report"
-        )
+    done = reproduction.count("done")
+    started = reproduction.count("started")
+    new = reproduction.count("new")
+    runs = done + started + new
+
+    line = f"{runs} runs: {done} done, {started} go on, {new} to do"
+    if done < runs:
+        line += _describe_time(reproduction, expected)
     return f"{line} -> {reproduction.out}"
+
+
+def _describe_time(reproduction: Reproduction, expected: Expected) -> str:
+    """Return the end of that line: the time that is expected, and on what."""
+    plan = next(stage.plan for stage in reproduction.stages if not stage.complete)
+
+    # all runs of a reproduction are trained on one device
+    first_run = next(iter(plan.runs.values()))
+    device = trained_with(first_run.config)
+
+    time = duration(expected.seconds)
+    unless_stopped = early_stopping(expected)
+    threads = plan.threads_in_words
+    return (
+        f"; expected {time}{unless_stopped} on {device}, {plan.jobs} at a time, "
+        f"{threads} each, and some minutes for figures and report"
+    )

@@ -148,6 +148,11 @@ class Plan:
 
         return dict(sorted(found.items(), key=seed))
 
+    @property
+    def left(self) -> dict[RunKey, PlannedRun]:
+        """The runs that are not done."""
+        return {key: run for key, run in self.runs.items() if self.states[key] != "done"}
+
 
 def numbers(seed: int, seeds: int, jobs: int | None) -> range:
     """Return the seeds.

@@ -64,6 +64,11 @@ class Stage:
         """Whether all runs are done."""
         return all(state == "done" for state in self.plan.states.values())
 
+    @property
+    def left(self) -> dict[RunKey, PlannedRun]:
+        """The stage's own runs that are not done."""
+        return {key: run for key, run in self.plan.left.items() if key in self.own}
+
     def count(self, state: State) -> int:
         """Return how many of the stage's own runs are in a state."""
         return sum(self.plan.states[key] == state for key in self.own)
@@ -88,11 +93,9 @@ class Reproduction:
     @property
     def left(self) -> list[PlannedRun]:
         """The runs that are not done."""
-        found = []
+        found: list[PlannedRun] = []
         for stage in self.stages:
-            for key, run in stage.plan.runs.items():
-                if stage.plan.states[key] != "done":
-                    found.append(run)
+            found += stage.plan.left.values()
         return found
 
     def count(self, state: State) -> int:

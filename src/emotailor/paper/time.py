@@ -15,7 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from emotailor.comparison.plan import Plan, PlannedSystem, RunKey, wait_for_others
+from emotailor.comparison.plan import Plan, PlannedSystem, wait_for_others
 from emotailor.errors import EmotailorError, InterruptedRunError
 from emotailor.evaluation.tables import duration
 from emotailor.files import write_json
@@ -100,35 +100,31 @@ def expect(reproduction: Reproduction, console: Console) -> Expected:
     return replace(expected, may_stop=may_stop)
 
 
-def _is_left(stage: Stage, key: RunKey) -> bool:
-    """Whether a run of a stage is not done, and is not one of an earlier stage."""
-    return key in stage.own and stage.plan.states[key] != "done"
-
-
 def _kinds(stages: Sequence[Stage]) -> list[tuple[Plan, RunConfig]]:
     """Return every kind of run of some stages: a plan, and the settings of a system in it."""
     kinds: list[tuple[Plan, RunConfig]] = []
     for stage in stages:
-        systems = [system for system in stage.plan.systems if system.runs]
-        kinds += [(stage.plan, system.runs[0].config) for system in systems]
+        for system in stage.plan.systems:
+            if not system.runs:
+                continue
+
+            # the seeds of a system take the same time
+            first = system.runs[0]
+            kinds.append((stage.plan, first.config))
     return kinds
 
 
 def _left(stage: Stage, rows: Collection[str]) -> list[PlannedRun]:
     """Return the runs of some rows that are left to this stage."""
-    left = []
-    for key, run in stage.plan.runs.items():
-        name, _ = key
-        if name in rows and _is_left(stage, key):
-            left.append(run)
-    return left
+    return [run for (name, _), run in stage.left.items() if name in rows]
 
 
 def _expect_stage(stage: Stage, speeds: "_Speeds", expected: Expected) -> None:
     """Add what one stage is expected to take."""
     plan = stage.plan
     samples = len(plan.dataset[plan.split])
-    left: list[float] = []  # seconds of each run that is not done
+    left = stage.left
+    trainings: list[float] = []  # seconds of each run that is left
     testing = 0.0
     rows = expected.rows.setdefault(stage.name, {})
 
@@ -147,15 +143,15 @@ def _expect_stage(stage: Stage, speeds: "_Speeds", expected: Expected) -> None:
         testing += len(system.runs) * samples * speed.sample
 
         for key, run in system.by_key.items():
-            if _is_left(stage, key):
+            if key in left:
                 epochs_done, _ = _history(run)
                 rest = 1 - epochs_done / speed.epochs
-                left.append(speeds.start + max(rest, 0) * seconds)
+                trainings.append(speeds.start + max(rest, 0) * seconds)
 
     training = 0.0
-    if left:
+    if trainings:
         # runs side by side take no less than the longest of them
-        training = max(sum(left) / plan.jobs, *left)
+        training = max(sum(trainings) / plan.jobs, *trainings)
     expected.training[stage.name] = training
     expected.testing[stage.name] = testing
 

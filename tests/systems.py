@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from emotailor.data.batching import Batch, collate
 from emotailor.data.sample import MODALITIES, Modality, Sample
-from emotailor.models.base import EmotionModel, LabelStatistics
+from emotailor.models.base import LabelStatistics
 from emotailor.models.factory import build_model
 from emotailor.models.table import SYSTEMS, find_system
 from tests.helpers import DIMS, LABELS, random_samples

@@ -6,7 +6,7 @@ Every trial of a system draws settings from its row of the table of systems (``s
 ``TRAINING``, and trains
 them with a few seeds; the test split is never read. Trials are ranked by the mean of validation
 micro-F1 (threshold tuned on the same split) and mAP. Finished trials are kept in the output folder,
-so the search goes on where it stopped. It ends by writing ``best.toml`` for `emotailor benchmark
+so the search resumes where it stopped. It ends by writing ``best.toml`` for `emotailor benchmark
 --config`.
 """
 

@@ -127,7 +127,7 @@ class Reference(ABC):
         self.model.train()
         self.optimizer.zero_grad()
         loss = self.loss(inputs)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.clip()
         self.optimizer.step()
         return float(loss.detach())

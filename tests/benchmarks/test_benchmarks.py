@@ -24,7 +24,7 @@ from benchmarks.flops import forward_flops, training_flops
 from benchmarks.reference_systems import REFERENCES
 from benchmarks.reference_tailor import CHECKOUT
 from benchmarks.report import best_rates, check_json, product_rates, spread
-from benchmarks.specification import Specification, draw_lengths
+from benchmarks.specification import Lengths, Specification, draw_lengths
 from benchmarks.subjects import OurFit, OurSystem, build
 from benchmarks.worker import Worker, WorkerError, random_batch
 from emotailor.errors import ConfigError
@@ -100,7 +100,10 @@ def test_programs() -> None:
         ("ours (program) bf16", "bf16"),
         ("ours (paper) bf16", "bf16"),
     ]
-    assert all(p.spec.threads == 3 and not p.spec.model.pad_to_max_steps for p in found)
+    for program in found:
+        assert isinstance(program.spec.model, TailorConfig)
+        assert program.spec.threads == 3
+        assert not program.spec.model.pad_to_max_steps
     args.faces = ["program"]
     assert [p.name for p in comparison.programs(args, "full")][::2] == ["ours (program)"]
     assert comparison.programs(args, "full")[0].spec.model == TailorConfig.authors()
@@ -338,15 +341,18 @@ def test_programs_of_systems(tmp_path: Path) -> None:
     folder = fake_mult(tmp_path)
     args = systems.parse(["--mult", str(folder), "--threads", "3"])
     assert args.systems == ["mult"]
-    for kind, attends in (("full", True), ("mosei", False)):
+    mult: Any = find_system("mult").config
+    misa: Any = find_system("misa").config
+    kinds: dict[Lengths, bool] = {"full": True, "mosei": False}
+    for kind, attends in kinds.items():
         ours, theirs = (p.spec for p in systems.programs(args, "mult", kind))
-        changed = find_system("mult").config.authors().replace(attend_to_padding=attends)
+        changed = mult.authors().replace(attend_to_padding=attends)
         assert ours.model == theirs.model == changed
         assert (ours.reference, theirs.reference) == (None, folder.resolve())
         assert ours.threads == theirs.threads == 3
         assert Specification.parse(json.loads(json.dumps(ours.to_json()))) == ours
     (alone,) = systems.programs(args, "misa", "full")
-    assert alone.spec.model == find_system("misa").config.paper()
+    assert alone.spec.model == misa.paper()
     assert systems.parse([]).systems == [name for name in SYSTEMS if name != "tailor"]
     assert systems.parse(["--systems", "br", "lp", "br"]).systems == ["br", "lp"]
 

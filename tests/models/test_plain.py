@@ -152,6 +152,7 @@ def test_the_plain_way_takes_no_short_cut(
 
 
 def test_mult_computes_all_steps_of_its_memories() -> None:
+    model: Any
     model, batch = build("mult")
     lengths: list[int] = []
 

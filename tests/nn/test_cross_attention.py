@@ -1,6 +1,7 @@
 """Directional cross-modal Transformers: positions, masks, attention, residuals."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -143,7 +144,7 @@ def test_every_ordered_pair_has_a_transformer_and_every_target_a_memory() -> Non
 
 
 def test_a_missing_source_sends_every_step_the_same_learned_message() -> None:
-    model = network()
+    model: Any = network()
     attention = model.cross["text_from_audio"].layers[0].attention
     torch.nn.init.normal_(attention.in_proj.bias)
     seen: list[torch.Tensor] = []

@@ -48,8 +48,8 @@ def row_by_row(rnn: nn.Module, x: Tensor, mask: Tensor, start: tuple[Tensor, ...
             out, final = rnn(x[i : i + 1, real], final if len(final) > 1 else final[0])
             states = states.index_copy(1, real.nonzero()[:, 0], out)
         rows.append((states, *(final if isinstance(final, tuple) else (final,))))
-    states, *finals = zip(*rows, strict=True)
-    return [torch.cat(states), *(torch.cat(part, 1) for part in finals)]
+    outputs, *finals = zip(*rows, strict=True)
+    return [torch.cat(outputs), *(torch.cat(part, 1) for part in finals)]
 
 
 @pytest.mark.parametrize("mask", [MASK, MASK[:2]], ids=["holes", "prefixes"])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emotailor.data.batching import Batch
-from emotailor.data.sample import MODALITIES
+from emotailor.data.sample import MODALITIES, Modality
 from emotailor.models.tailor.model import Tailor
 from tests.models.alignment.parity import PREFIX
 from tests.models.dfg import parity as dfg
@@ -120,8 +120,11 @@ def test_unaligned_tailor_masks_what_it_aligned() -> None:
 
     plain, _ = tailor.build(recorded("tailor", "aligned_default_depth"))
     assert isinstance(plain, Tailor)
-    values = {m: pseudo_aligned(case, m) for m in ("visual", "audio")}
-    values["text"] = case.io["input/text"]
+    values: dict[Modality, Tensor] = {
+        "visual": pseudo_aligned(case, "visual"),
+        "audio": pseudo_aligned(case, "audio"),
+        "text": case.io["input/text"],
+    }
     for m in ("visual", "audio"):  # what is aligned is normalised already
         plain.input_norms[m] = nn.Identity()
     expected = plain(Batch(values, padded, case.io["input/labels"], ["a", "b", "c"]), features=True)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,7 +245,7 @@ def test_gradients_are_finite_and_reach_the_modules(name: str) -> None:
     # the module also learns from what it is for
     model.zero_grad()
     model(batch).losses["classification"].backward()
-    grad = model.aligners["visual"].lstm.ahead[0].weight_ih_l0.grad
+    grad = model.get_parameter("aligners.visual.lstm.ahead.0.weight_ih_l0").grad
     assert grad is not None
     assert grad.abs().max() > 0
     assert model(unlabelled(batch)).losses == {}
@@ -340,7 +341,8 @@ def test_the_program_aligns_what_is_normalised() -> None:
     model = wrapped("tailor", ALIGNMENT.replace(norm_first=True), config)
     assert isinstance(model.model, Tailor)
     assert set(model.norms) == {"visual", "audio"}
-    assert list(model.norms["visual"].normalized_shape) == [DIMS["visual"]]
+    norm: Any = model.norms["visual"]
+    assert list(norm.normalized_shape) == [DIMS["visual"]]
     # decayed as ever, under their names here
     expected = {"norms.visual.weight", "norms.audio.weight", "model.input_norms.text.weight"}
     assert model.always_decayed == expected
@@ -434,7 +436,7 @@ def stored(
 def kind_for(name: str, dataset: EmotionDataset, **wanted: str) -> AlignmentConfig:
     row = find_system(name)
     dims = row.choose(dataset.dims, None)
-    alignment = AlignmentConfig(**wanted)  # type: ignore[arg-type]
+    alignment = AlignmentConfig(**wanted)
     return resolve_alignment(alignment, row, dims, dataset, dataset["train"])
 
 

@@ -289,7 +289,8 @@ def compare(case: Case) -> Comparison:
     output, seen, given = train(model, batch, case.io)
     found |= gather(output, seen)
     found |= loss_terms(model, output)
-    found |= contrast_terms(*given, order)
+    rows, classes, queue_rows, queue_classes = given
+    found |= contrast_terms(rows, classes, queue_rows, queue_classes, order)
     found["probabilities"] = output.logits.sigmoid()
     for prefix in ("", "eval/"):
         found[f"{prefix}predictions"] = (found[f"{prefix}probabilities"] > threshold).float()

@@ -1,6 +1,7 @@
 """The contrastive loss by its definition, and its queue."""
 
 import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,8 @@ def test_gradient_of_the_sums_in_double_precision(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(contrastive, "CHUNK", 2)
     torch.manual_seed(0)
     features = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: contrastive._LogSumExp.apply(x, 0.7, 5), features)
+    apply: Any = contrastive._LogSumExp.apply
+    assert torch.autograd.gradcheck(lambda x: apply(x, 0.7, 5), features)
 
 
 def test_no_more_than_a_part_of_the_pairs_exists_at_a_time(

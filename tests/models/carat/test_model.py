@@ -44,7 +44,7 @@ def state(model: CARAT) -> dict[str, Tensor]:
 
 
 def test_sizes_of_the_shipped_script() -> None:
-    model = CARAT(CARATConfig.paper(), {"visual": 35, "audio": 74, "text": 300}, 6)
+    model: Any = CARAT(CARATConfig.paper(), {"visual": 35, "audio": 74, "text": 300}, 6)
     assert {m: len(model.encoders[m].layers) for m in DIMS} == {"visual": 4, "audio": 4, "text": 6}
     assert model.label_queries.shape == model.classifiers.shape == (3, 6, 256)
     assert model.rebuilders["audio"].weight.shape == (256, 768)
@@ -146,6 +146,7 @@ def test_rebuilding_and_logits_by_hand() -> None:
 
 def test_losses_by_hand() -> None:
     model, b = build(), batch(7)
+    assert b.labels is not None
     output = model(b, features=True)
     found, losses = output.features, output.losses
     names = {"classification": "second", "label_classification": "label"}
@@ -171,6 +172,7 @@ def test_classes_and_rows_of_the_contrast(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(carat, "supervised_contrast", keep)
     model, b = build(), batch(2)
+    assert b.labels is not None
     found = model(b, features=True).features
     rows, classes = given[0].view(2, 3, 3, L, P), given[1].view(2, 3, 3, L)
     for k, m in enumerate(model.modalities):
@@ -183,6 +185,7 @@ def test_classes_and_rows_of_the_contrast(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_prototypes_follow_one_sample_after_the_other() -> None:
     model, b = build(dropout=0.0, prototype_momentum=0.7).train(), batch(7, missing=0.5)
+    assert b.labels is not None
     expected = model.prototypes.clone()
     found = model(b, features=True).features
     for k, m in enumerate(model.modalities):
@@ -227,6 +230,7 @@ def test_a_seeded_training_is_repeated_and_resumed_exactly() -> None:
             loss.backward()
             with torch.no_grad():
                 for p in model.parameters():
+                    assert p.grad is not None
                     p.sub_(p.grad, alpha=0.01)
             losses.append(loss.item())
         return losses
@@ -309,7 +313,9 @@ def test_a_missing_modality_is_stood_for_by_its_prototypes() -> None:
     model = build()
     samples = random_samples(3)
     whole = batch_of(samples, DIMS)
-    del samples[1].sequences["audio"]
+    heard = samples[1].sequences
+    silent: dict[Modality, Any] = {m: x for m, x in heard.items() if m != "audio"}
+    samples[1] = Sample(samples[1].id, silent, samples[1].labels)
     b = batch_of(samples, DIMS)
     output = model(b, features=True)
     found = output.features

@@ -1,5 +1,7 @@
 """BR, LP and CC beside scikit-learn: refitted, and with the recorded coefficients."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -69,7 +71,7 @@ def load_weights(case: Case, models: dict[str, PooledModel]) -> None:
         models[name].intercept.data = weights[f"{name}.intercept"]
     models["lp"].sets = case.io["lp.label_sets"].to(torch.uint8)
     for name in ("cc", "soft"):
-        chain = models[name]
+        chain: Any = models[name]
         for k, label in enumerate(order):
             # of the features, then of the labels before it in the chain
             coef = weights[f"cc.link{k}.coef"]
@@ -81,11 +83,12 @@ def load_weights(case: Case, models: dict[str, PooledModel]) -> None:
 def coefficients(case: Case, models: dict[str, PooledModel]) -> dict[str, Tensor]:
     """What our models learned, under the recorded names."""
     order = case.options.take("chain_order")
-    chain = models["cc"]
+    chain: Any = models["cc"]
     found: dict[str, Tensor] = {}
     for name in ("br", "lp"):
-        found[f"{name}.coef"] = models[name].coef
-        found[f"{name}.intercept"] = models[name].intercept
+        model: Any = models[name]
+        found[f"{name}.coef"] = model.coef
+        found[f"{name}.intercept"] = model.intercept
     for k, label in enumerate(order):
         weights = (chain.coef[0, label], chain.label_coef[0, label, order[:k]])
         found[f"cc.link{k}.coef"] = torch.cat(weights)

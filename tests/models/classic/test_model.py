@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from emotailor.data.batching import Batch, batches
 from emotailor.data.dataset import EmotionDataset
-from emotailor.data.sample import MODALITIES, Sample, canonical_label
+from emotailor.data.sample import MODALITIES, Modality, Sample, canonical_label
 from emotailor.errors import ConfigError, ModelError
 from emotailor.evaluation.metrics import Metrics, evaluate
 from emotailor.evaluation.thresholds import Thresholds, tune_threshold
@@ -26,7 +26,6 @@ from emotailor.models.classic.model import (
     BinaryRelevance,
     ClassifierChain,
     LabelPowerset,
-    PooledModel,
 )
 from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
@@ -47,6 +46,12 @@ def fitted(name: str, samples: list[Sample] | None = None, **changes: Any) -> An
     model = built(name, **changes)
     model.fit([batch_of(samples or random_samples(41, seed=2, missing=0.2), DIMS)])
     return model
+
+
+def labels_of(sample: Sample) -> np.ndarray:
+    """The labels of a sample that has them."""
+    assert sample.labels is not None
+    return sample.labels
 
 
 def text(values: Any, labels: Any = None) -> Batch:
@@ -79,12 +84,13 @@ def test_features_are_mean_and_deviation_over_real_steps() -> None:
     model = built("br", {"visual": 2, "text": 1})
     visual = torch.tensor([[[1, 10], [3, 10], [9, 9]], [[5, 40], [0, 0], [0, 0]], [[7.0, 7]] * 3])
     words = torch.tensor([[[2.0], [99], [6]], [[4], [0], [0]], [[1], [2], [3]]])
-    masks = {
+    masks: dict[Modality, torch.Tensor] = {
         "visual": torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0]]).bool(),
         "text": torch.tensor([[1, 0, 1], [1, 0, 0], [1, 1, 1]]).bool(),  # a hole in the first
     }
     labels = torch.tensor([[1.0, 0, 0], [0, 1, 0], [1, 1, 0]])
-    batch = Batch({"visual": visual, "text": words}, masks, labels, ["a", "b", "c"])
+    values: dict[Modality, torch.Tensor] = {"visual": visual, "text": words}
+    batch = Batch(values, masks, labels, ["a", "b", "c"])
     pooled, present = model.pool(batch)
     third = np.sqrt(2 / 3)
     expected = [[2, 10, 1, 0, 4, 2], [5, 40, 0, 0, 4, 0], [0, 0, 0, 0, 2, third]]
@@ -168,7 +174,7 @@ def test_whole_systems_against_scikit_learn() -> None:
     x, z = pooled(train), pooled(test)
     mean, std = x.mean(0), x.std(0)
     x, z = (x - mean) / std, (z - mean) / std
-    y = np.stack([s.labels for s in train])
+    y = np.stack([labels_of(s) for s in train])
     expected = {}
 
     def regression(features: np.ndarray, target: np.ndarray) -> LogisticRegression:
@@ -214,10 +220,10 @@ def test_label_powerset_by_hand() -> None:
 def test_label_powerset_knows_the_sets_of_training_alone() -> None:
     samples = random_samples(30)
     seen = {(0, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0)}
-    kept = [s for s in random_samples(90, seed=1) if tuple(s.labels.tolist()) in seen]
-    assert [tuple(s.labels.tolist()) for s in kept].count((1, 0, 1)) > 1
-    once = next(i for i, s in enumerate(kept) if s.labels.tolist() == [1, 1, 0])
-    kept = [s for i, s in enumerate(kept) if i <= once or s.labels.tolist() != [1, 1, 0]]
+    kept = [s for s in random_samples(90, seed=1) if tuple(labels_of(s).tolist()) in seen]
+    assert [tuple(labels_of(s).tolist()) for s in kept].count((1, 0, 1)) > 1
+    once = next(i for i, s in enumerate(kept) if labels_of(s).tolist() == [1, 1, 0])
+    kept = [s for i, s in enumerate(kept) if i <= once or labels_of(s).tolist() != [1, 1, 0]]
     model = fitted("lp", kept, scores="best_set")
     assert model.sets.tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 1], [1, 1, 0]]
     decided = (model(batch_of(samples, DIMS)).logits > 0).int().tolist()
@@ -306,7 +312,7 @@ def test_labels_that_exclude_each_other() -> None:
     y = torch.tensor([[0, 1], [1, 0]] * 100, dtype=torch.uint8)
     x = 0.01 * torch.randn(200, 1, generator=torch.Generator().manual_seed(0)).double()
     at = torch.zeros(1, 1).double()
-    own = {"dims": {"text": 1}, "labels": 2, "deviation": False, "C": 100.0}
+    own: dict[str, Any] = {"dims": {"text": 1}, "labels": 2, "deviation": False, "C": 100.0}
     models = {name: built(name, **own) for name in NAMES}
     for model in models.values():
         model.learn(x, y)
@@ -410,14 +416,13 @@ def test_wrong_input_is_one_clear_error() -> None:
 
 def test_defaults() -> None:
     assert (BinaryRelevanceConfig.paper().C, LabelPowersetConfig.paper().C) == (3e-3, 3e-3)
-    for name, config in zip(
-        NAMES, (BinaryRelevanceConfig, LabelPowersetConfig, ClassifierChainConfig), strict=True
-    ):
+    configs: list[Any] = [BinaryRelevanceConfig, LabelPowersetConfig, ClassifierChainConfig]
+    for name, config in zip(NAMES, configs, strict=True):
         assert config.paper() == config.authors()
         assert recipe(name).threshold == recipe(name, "authors").threshold == 0.5
         dims = {"visual": 35, "audio": 74, "text": 300}
         assert built(name, dims, 6).width == 818
-    model: PooledModel = ClassifierChain(ClassifierChainConfig(), {"text": 300}, 6)
+    model: Any = ClassifierChain(ClassifierChainConfig(), {"text": 300}, 6)
     assert (model.takes_unaligned, tuple(model.coef.shape)) == (True, (1, 6, 600))
     assert tuple(LabelPowerset(LabelPowersetConfig(), {"text": 2}, 6).sets.shape) == (0, 6)
 

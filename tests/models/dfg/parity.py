@@ -96,11 +96,9 @@ def compare_graph(case: Case) -> Comparison:
     """The fusion graph alone, of two modalities or more."""
     options = case.options
     dims = options.take("in_dimensions")
-    names = (
-        list(VERTEX_ORDER)
-        if len(dims) == len(VERTEX_ORDER)
-        else [f"m{k}" for k in range(len(dims))]
-    )
+    names: list[str] = [f"m{k}" for k in range(len(dims))]
+    if len(dims) == len(VERTEX_ORDER):
+        names = list(VERTEX_ORDER)
     graph = DynamicFusionGraph(
         dict(zip(names, dims, strict=True)),
         options.take("out_dimension"),
@@ -190,6 +188,8 @@ def compare(case: Case) -> Comparison:
     output = model(batch, features=True)
 
     scalar = (output.logits * case.io["aux.R"]).sum()
-    wanted = {theirs: model.get_parameter(ours) for theirs, ours in model_names().items()}
+    wanted: dict[str, Tensor] = {
+        theirs: model.get_parameter(ours) for theirs, ours in model_names().items()
+    }
     wanted |= {INPUTS[m]: x for m, x in values.items()}
     return compare_found(case, gather(case, output), scalar, wanted)

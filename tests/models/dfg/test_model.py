@@ -1,5 +1,7 @@
 """DFG: the fusion graph and the gated memory by hand, masks, and its switches."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -81,7 +83,8 @@ def sum_graph(efficacy: str, bias: Tensor, activation: str = "none") -> DynamicF
     with torch.no_grad():
         for name, parameter in graph.named_parameters():
             parameter.fill_(float("networks" in name and "weight" in name))
-        graph.efficacy_network[-1].bias.copy_(bias)
+        last: Any = graph.efficacy_network[-1]
+        last.bias.copy_(bias)
     return graph
 
 
@@ -109,7 +112,7 @@ def test_graph_by_hand_with_the_number_of_each_edge_as_efficacy() -> None:
 
 def test_activation_acts_inside_the_networks() -> None:
     for activation, expected in (("none", -3.0), ("relu", 0.0)):
-        graph = sum_graph("linear", torch.ones(19), activation)
+        graph: Any = sum_graph("linear", torch.ones(19), activation)
         with torch.no_grad():
             graph.networks["text_audio"][0].weight.fill_(-1)
         assert graph(UNIMODAL).vertices["text_audio"].item() == expected
@@ -117,7 +120,8 @@ def test_activation_acts_inside_the_networks() -> None:
 
 def test_memory_by_hand() -> None:
     sizes = {"vertex_size": 1, "memory_size": 1, "candidate_hidden": 1}
-    memory = GatedMemory(DFGConfig.parse({**sizes, "retain_hidden": 1, "update_hidden": 1})).eval()
+    config = DFGConfig.parse({**sizes, "retain_hidden": 1, "update_hidden": 1})
+    memory: Any = GatedMemory(config).eval()
     with torch.no_grad():
         for parameter in memory.parameters():
             parameter.zero_()

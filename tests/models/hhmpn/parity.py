@@ -1,6 +1,7 @@
 """HHMPN beside the authors' program (MANLP-suda/HHMPN): outputs, intermediates and gradients."""
 
 import re
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +156,8 @@ def gather(case: Case, model: HHMPN, output: ModelOutput, seen: Recorder) -> dic
         for source in (x for x in ORDER if x != m):
             x, _ = seen.outputs[f"network.cross.{m}_from_{source}"]
             found[f"enc/cross/{m}_from_{source}"] = x.transpose(0, 1)
-        for i in range(len(model.decoders[m])):
+        decoder: Any = model.decoders[m]
+        for i in range(len(decoder)):
             states, attention, _ = seen.outputs[f"decoders.{m}.{i}"]
             found[f"dec/{m}/layer/{i}"] = states
             found[f"dec/{m}/attention/{i}"] = attention.transpose(0, 1).flatten(0, 1)

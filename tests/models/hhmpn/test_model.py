@@ -38,7 +38,7 @@ def batch_of(count: int = 5, missing: float = 0.0) -> Batch:
 
 def test_sizes_of_the_program_are_the_default() -> None:
     with torch.device("meta"):
-        model = HHMPN(HHMPNConfig.paper(), {"visual": 35, "audio": 74, "text": 300}, 6)
+        model: Any = HHMPN(HHMPNConfig.paper(), {"visual": 35, "audio": 74, "text": 300}, 6)
     assert [len(x.layers) for x in model.network.cross.values()] == [6] * 6
     assert [(x.shape.size, len(x.layers)) for x in model.network.memories.values()] == [
         (1024, 6)
@@ -87,7 +87,8 @@ def test_labels_talk_only_where_switched_on() -> None:
 
 
 def test_messages_from_features_by_hand() -> None:
-    model, batch = build(decoder_heads=1, decoder_layers=1), batch_of()
+    model: Any = build(decoder_heads=1, decoder_layers=1)
+    batch = batch_of()
     message = model.decoders["audio"][0].from_features
     assert isinstance(message.merge, torch.nn.Identity)  # one head needs no merging
     features = model(batch, features=True).features

@@ -66,7 +66,7 @@ REAL = torch.tensor([[True, True, False]])
 
 
 def test_sizes_and_training_of_the_paper() -> None:
-    model = LSAN(LSANConfig.paper(), {"text": 300}, 6)
+    model: Any = LSAN(LSANConfig.paper(), {"text": 300}, 6)
     for (rnn,) in (model.encoder.ahead, model.encoder.back):
         assert (rnn.input_size, rnn.hidden_size) == (300, 300)
     assert model.attention_inner.weight.shape == (200, 600)

@@ -213,7 +213,8 @@ def gather_text(case: Case, model: MISA, seen: Recorder) -> dict[str, Tensor]:
     states = seen.outputs["encoders.text.first"][0]
     normed = seen.outputs["encoders.text.norm"]
     # where the program has zeros after its first layer, it has the norm's bias after the norm
-    normed = torch.where(real, normed, model.encoders["text"].norm.bias)
+    bias = model.get_parameter("encoders.text.norm.bias")
+    normed = torch.where(real, normed, bias)
     return {
         "mid.text_rnn1_out": (states * real).transpose(0, 1),
         "mid.text_rnn1_normed": normed.transpose(0, 1),
@@ -267,7 +268,7 @@ def gradient(
     """The gradient of a scalar with respect to one of the program's parameters or inputs."""
     if is_slope(theirs):
         each = torch.autograd.grad(scalar, slopes(model), retain_graph=True, allow_unused=True)
-        return sum(x for x in each if x is not None)
+        return sum((x for x in each if x is not None), torch.zeros(()))
     if theirs in inputs:
         wanted = inputs[theirs]
     elif theirs in names:

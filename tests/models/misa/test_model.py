@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ def test_the_two_faces() -> None:
     changed = {n for n in MISAConfig.model_fields if getattr(paper, n) != getattr(authors, n)}
     assert changed == switches
     assert recipe("misa") == recipe("misa", "authors")
-    model = build(**{name: getattr(authors, name) for name in switches})
+    model: Any = build(**{name: getattr(authors, name) for name in switches})
     assert len(model.decoders) == 3
     assert [type(x) for x in model.head[1:]][1:] == [nn.ReLU, nn.Linear]
     assert (model.head[0].in_features, model.head[0].out_features) == (6 * DIM, 3 * DIM)
@@ -88,7 +88,7 @@ def test_every_activation_of_the_settings_has_numbers() -> None:
 
 @pytest.mark.parametrize("name", sorted(ACTIVATED))
 def test_activation_by_hand_in_all_three_places(name: str) -> None:
-    model = build(activation=name, similarity="adversarial", head="mlp")
+    model: Any = build(activation=name, similarity="adversarial", head="mlp")
     layers = [x.activation for x in model.encoders.values()]
     layers += [model.discriminator[1], model.head[2]]
     for layer in layers:
@@ -113,7 +113,10 @@ def test_prelu_learns_one_slope_in_each_place() -> None:
     stored = model.state_dict()
     assert all(stored[place].tolist() == [0.25] for place in places)
     model.total_loss(model(batch())).backward()
-    assert all(model.get_parameter(place).grad.abs() > 1e-8 for place in places)
+    for place in places:
+        gradient = model.get_parameter(place).grad
+        assert gradient is not None, place
+        assert gradient.abs() > 1e-8, place
 
 
 def test_rrelu_draws_slopes_in_training_alone() -> None:
@@ -129,14 +132,14 @@ def test_rrelu_draws_slopes_in_training_alone() -> None:
 
 
 def test_recurrent_weights_start_orthogonal() -> None:
-    weight = build().encoders["audio"].second.back[0].weight_hh_l0
+    weight = build().get_parameter("encoders.audio.second.back.0.weight_hh_l0")
     assert weight.shape == (28, 7)
     torch.testing.assert_close(weight.T @ weight, torch.eye(7), atol=1e-5, rtol=0)
 
 
 def test_order_of_the_states_in_the_utterance_vector() -> None:
     """First forward, second forward, first backward, second backward."""
-    encoder = build().encoders["visual"]
+    encoder: Any = build().encoders["visual"]
     with torch.no_grad():
         first, second = encoder.first, encoder.second
         for k, (rnn,) in enumerate([first.ahead, second.ahead, first.back, second.back]):
@@ -219,7 +222,7 @@ def test_adversarial_similarity() -> None:
     """Cross-entropy; the discriminator minimises it, what comes before is reversed and scaled."""
     gradients = {}
     for weight in (1.0, 0.25):
-        model = build(similarity="adversarial", reversal_weight=weight)
+        model: Any = build(similarity="adversarial", reversal_weight=weight)
         output = model(batch(), features=True)
         right = [output.features[f"discriminator.{m}"][:, k] for k, m in enumerate(DIMS)]
         torch.testing.assert_close(output.losses["similarity"], -torch.stack(right).log().mean())
@@ -238,7 +241,7 @@ def test_adversarial_similarity() -> None:
 
 
 def test_reconstruction_by_hand() -> None:
-    model = build(decoder="per_modality")
+    model: Any = build(decoder="per_modality")
     with torch.no_grad():
         for decoder in model.decoders:
             decoder.weight.zero_()

@@ -205,10 +205,11 @@ def compare(case: Case) -> Comparison:
         return compare_alignment(case)
     model = build(case)
     batch = read_batch(case.io)
-    found: dict[str, Tensor | None] = {**gather(model, batch)}
+    forward = gather(model, batch)
+    found: dict[str, Tensor | None] = {**forward}
     scalars = {
-        "bce": found["loss.bce_mean"],
-        "linear": (found["out.logits"] * case.io["aux.R"]).sum(),
+        "bce": forward["loss.bce_mean"],
+        "linear": (forward["out.logits"] * case.io["aux.R"]).sum(),
     }
     by_scalar = {name: gradients(model, batch, scalar) for name, scalar in scalars.items()}
     for name in case.io:

@@ -39,7 +39,7 @@ def unaligned(count: int = 3, lengths: dict[Modality, list[int]] | None = None) 
 
 
 def test_sizes_of_the_paper_and_of_the_program() -> None:
-    model = MulT(MulTConfig.paper(), REAL, 6)
+    model: Any = MulT(MulTConfig.paper(), REAL, 6)
     assert len(model.network.cross) == 6
     assert [len(x.layers) for x in model.network.cross.values()] == [4] * 6
     assert [x.shape.size for x in model.network.memories.values()] == [80] * 3
@@ -53,7 +53,7 @@ def test_sizes_of_the_paper_and_of_the_program() -> None:
 
 
 def test_dropout_of_attention_depends_on_the_source() -> None:
-    network = MulT(MulTConfig.authors(), REAL, 6).network
+    network: Any = MulT(MulTConfig.authors(), REAL, 6).network
     rates = {name: x.layers[0].attention.dropout for name, x in network.cross.items()}
     assert {n: r for n, r in rates.items() if r} == {
         "audio_from_text": 0.1,
@@ -83,7 +83,7 @@ def test_logits_and_loss_by_hand() -> None:
 def test_convolutions_see_their_neighbours_and_zeros_beyond_the_ends() -> None:
     model, batch = build(), unaligned()
     before = model(batch, features=True).features["projected.visual"]
-    weight = model.projections["visual"].conv.weight
+    weight = model.get_parameter("projections.visual.conv.weight")
     x = batch.values["visual"]
     by_hand = x[:, 0] @ weight[..., 1].T + x[:, 1] @ weight[..., 2].T
     torch.testing.assert_close(before[:, 0], by_hand)

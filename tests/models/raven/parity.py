@@ -122,7 +122,9 @@ def run(case: Case, *, detach_shift: bool) -> tuple[dict[str, Tensor], dict[str,
     found = gather(model, case.io, words)
 
     names = parameter_names(model.config.layers)
-    wanted = {theirs: model.get_parameter(ours) for theirs, ours in names.items()}
+    wanted: dict[str, Tensor] = {
+        theirs: model.get_parameter(ours) for theirs, ours in names.items()
+    }
     wanted["in.words"] = words
     scalar = (found["out.logits"] * case.io["aux.R"]).sum()
     computed = torch.autograd.grad(scalar, list(wanted.values()), allow_unused=True)

@@ -1,5 +1,7 @@
 """RAVEN: gates and shifts by hand, words of several frames, masks, and its switches."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -58,7 +60,8 @@ def shifted(model: RAVEN, shift: tuple[float, float]) -> Tensor:
         model.mixing.weight.zero_()
         model.mixing.bias.copy_(torch.tensor(shift))
     words, mask = torch.tensor([[[3.0, 4.0], [7.0, 7.0]]]), torch.tensor([[True, False]])
-    frames, counts = {"audio": torch.randn(1, 2, 1, 7)}, {"audio": torch.tensor([[1, 0]])}
+    frames: dict[Modality, Tensor] = {"audio": torch.randn(1, 2, 1, 7)}
+    counts: dict[Modality, Tensor] = {"audio": torch.tensor([[1, 0]])}
     found = model.classify(words, mask, frames, counts)[1].words
     assert found[0, 1].abs().max() == 0  # padding stays the zero vector
     return found[0, 0]
@@ -85,7 +88,8 @@ def test_zero_words_and_zero_shifts_have_finite_gradients(limit: str) -> None:
         model.mixing.weight.zero_()
         model.mixing.bias.zero_()
     words = torch.tensor([[[0.0, 0.0], [1.0, 2.0]]], requires_grad=True)
-    mask, counts = torch.tensor([[True, True]]), {"audio": torch.tensor([[1, 1]])}
+    mask = torch.tensor([[True, True]])
+    counts: dict[Modality, Tensor] = {"audio": torch.tensor([[1, 1]])}
     model.classify(words, mask, {"audio": torch.randn(1, 2, 1, 7)}, counts)[0].sum().backward()
     for x in (words, *model.parameters()):
         assert x.grad is None or torch.isfinite(x.grad).all()
@@ -93,7 +97,8 @@ def test_zero_words_and_zero_shifts_have_finite_gradients(limit: str) -> None:
 
 @pytest.mark.parametrize("gate", ["sigmoid", "linear"])
 def test_gates_read_state_and_word(gate: str) -> None:
-    model, batch = build(gate=gate), batch_of(random_samples(4), DIMS)
+    model: Any = build(gate=gate)
+    batch = batch_of(random_samples(4), DIMS)
     features = model(batch, features=True).features
     for m in ("visual", "audio"):
         both = torch.cat([features[f"state.{m}"], batch.values["text"]], -1)
@@ -120,7 +125,7 @@ def test_one_step_of_an_lstm() -> None:
     whole, one, x = RecurrentEncoder(5, 3), OneStepLSTM(5, 3), torch.randn(11, 5)
     rows = [*range(3), *range(6, 12)]  # input, candidate and output gate
     with torch.no_grad():
-        lstm = whole.ahead[0]
+        lstm: Any = whole.ahead[0]
         one.gates.weight.copy_(lstm.weight_ih_l0[rows])
         one.gates.bias.copy_((lstm.bias_ih_l0 + lstm.bias_hh_l0)[rows])
     expected = whole(x[:, None], torch.ones(11, 1, dtype=torch.bool))[1][0, 0]
@@ -136,14 +141,15 @@ def test_recurrent_weights_exist_only_for_words_of_several_frames() -> None:
 
 def several_frames(model: RAVEN, frames: Tensor, count: int) -> Tensor:
     """The state of the only word, of which ``count`` audio frames are real."""
-    counts = {"audio": torch.tensor([[count]])}
+    counts: dict[Modality, Tensor] = {"audio": torch.tensor([[count]])}
     mask = torch.ones(1, 1, dtype=torch.bool)
     shift = model.classify(torch.ones(1, 1, 2), mask, {"audio": frames}, counts)[1]
     return shift.states["audio"][0, 0]
 
 
 def test_states_are_read_at_the_frame_count_of_each_word() -> None:
-    model, frames = build(WORDS, max_frames=4), torch.randn(1, 1, 4, 7)
+    model: Any = build(WORDS, max_frames=4)
+    frames = torch.randn(1, 1, 4, 7)
     lstm = model.networks["audio"].lstm.ahead[0]
     assert several_frames(model, frames, 0).abs().max() == 0
     for count in (1, 3, 4):

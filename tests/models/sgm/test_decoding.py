@@ -12,6 +12,8 @@ from emotailor.models.sgm.decoding import (
     repeats_trigram,
 )
 
+Odds = dict[tuple[int, ...], list[float]]
+
 
 class Written:
     """What was written so far."""
@@ -26,7 +28,7 @@ class Written:
 class Table:
     """A decoder with the odds of the next token, by the sample and what was written."""
 
-    def __init__(self, *odds: dict[tuple[int, ...], list[float]]) -> None:
+    def __init__(self, *odds: Odds) -> None:
         self.odds, self.calls = odds, 0
 
     def __call__(
@@ -48,8 +50,13 @@ def begin(samples: int) -> tuple[Written, Tensor]:
 
 
 # greedy takes label 0 and then ends with .3; the best is label 1 alone with .4
-TRAP = {(): [0.1, 0.5, 0.4], (1,): [0.6, 0.0, 0.4], (2,): [1.0, 0.0, 0.0], (1, 2): [1.0, 0.0, 0.0]}
-SURE = {(): [0.9, 0.1, 0.0]}
+TRAP: Odds = {
+    (): [0.1, 0.5, 0.4],
+    (1,): [0.6, 0.0, 0.4],
+    (2,): [1.0, 0.0, 0.0],
+    (1, 2): [1.0, 0.0, 0.0],
+}
+SURE: Odds = {(): [0.9, 0.1, 0.0]}
 
 
 def test_rows_of_samples() -> None:
@@ -115,7 +122,7 @@ def test_probabilities_of_labels() -> None:
 
 def test_what_is_left_out_counts_as_ended() -> None:
     for options in ({"least": 0.45}, {"width": 1}):
-        levels = list(label_sequences(Table(TRAP), *begin(1), 2, **options))  # type: ignore[arg-type]
+        levels = list(label_sequences(Table(TRAP), *begin(1), 2, **options))
         assert levels[0].continued.tolist() == [[True, False]]
         held, mass, attention = label_probabilities(levels, 1)
         torch.testing.assert_close(held, torch.tensor([[0.5, 0.6]]))

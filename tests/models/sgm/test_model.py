@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from emotailor.config import ConfigError
 from emotailor.data.batching import Batch
+from emotailor.errors import ConfigError
 from emotailor.models.base import LabelStatistics
 from emotailor.models.sgm.config import SGMConfig
 from emotailor.models.sgm.decoding import IGNORED, label_targets
@@ -57,7 +57,7 @@ def of_sequences(model: SGM, batch: Batch) -> dict[tuple[int, ...], Tensor]:
 
 
 def test_sizes_are_the_papers() -> None:
-    model = SGM(SGMConfig.paper(), {"text": 300}, 6)
+    model: Any = SGM(SGMConfig.paper(), {"text": 300}, 6)
     for layers in (model.encoder.ahead, model.encoder.back):
         assert [(x.input_size, x.hidden_size) for x in layers] == [(300, 256), (512, 256)]
     assert (model.decoder.rnn.input_size, model.decoder.rnn.hidden_size) == (256, 512)

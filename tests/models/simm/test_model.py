@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -131,7 +132,7 @@ TWO: dict[Modality, int] = {"audio": 2, "text": 3}
 
 def two_views(**changes: object) -> tuple[SIMM, Batch]:
     """A model of two views of width 2, with weights by hand, and two samples of one step each."""
-    model = SIMM(SIMMConfig().replace(hidden_size=2, **changes), TWO, 1).eval()
+    model: Any = SIMM(SIMMConfig().replace(hidden_size=2, **changes), TWO, 1).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()

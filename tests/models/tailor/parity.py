@@ -172,13 +172,14 @@ def gather_alignment(
     return found
 
 
-def gather_encoders(model: Tailor, output: ModelOutput, seen: Recorder) -> dict[str, Tensor]:
+def gather_encoders(model: Tailor, output: ModelOutput, seen: Recorder) -> dict[str, Tensor | None]:
     """What is recorded of the encoders and of the representations they are refined into."""
-    found: dict[str, Tensor] = {}
+    found: dict[str, Tensor | None] = {}
     for m in MODALITIES:
         found[f"norm/{m}"] = seen.outputs.get(f"input_norms.{m}")
         found[f"embed/{m}"] = seen.outputs[f"encoders.{m}.embedding"]
-        for i in range(len(model.encoders[m].layers)):
+        encoder: Any = model.encoders[m]
+        for i in range(len(encoder.layers)):
             found[f"encoder_layer/{m}/{i}"] = seen.outputs[f"encoders.{m}.layers.{i}"]
         found[f"encoder_out/{m}"] = output.features[f"encoder.{m}"]
         for kind in ("private", "common"):
@@ -199,7 +200,8 @@ def gather_fusion(model: Tailor, seen: Recorder, samples: int) -> dict[str, Tens
         found[f"cross_in/{name}"] = x
         found[f"cross_type/{name}"] = types.expand(samples, -1)
         found[f"cross_embed/{name}"] = seen.outputs[f"{place}.embedding"]
-        for i in range(len(model.fusion[stage].layers)):
+        encoder: Any = model.fusion[stage]
+        for i in range(len(encoder.layers)):
             found[f"cross_layer/{name}/{i}"] = seen.outputs[f"{place}.layers.{i}"]
         found[f"cross_out/{name}"] = seen.outputs[place].values
         found[f"cross_mask/{name}"] = seen.outputs[place].mask
@@ -225,7 +227,9 @@ def gather_decoder(
     return found
 
 
-def gather(case: Case, model: Tailor, output: ModelOutput, seen: Recorder) -> dict[str, Tensor]:
+def gather(
+    case: Case, model: Tailor, output: ModelOutput, seen: Recorder
+) -> dict[str, Tensor | None]:
     """Every recorded intermediate and output, under the name it has in the case."""
     samples = len(output.logits)
     case.options.only("threshold_rule", "strictly greater", default="strictly greater")

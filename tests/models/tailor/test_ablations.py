@@ -1,6 +1,7 @@
 """Table 3's variants: each switches one thing, and nothing is left that it does not need."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ REFINEMENT = {"adversarial_common", "adversarial_private", "orthogonality", "com
 def build(name: str, base: TailorConfig = SMALL, dims: dict[Modality, int] = DIMS) -> Tailor:
     torch.manual_seed(0)
     config = ABLATIONS[name].apply(base).replace(initial_std=0.2)
+    assert isinstance(config, TailorConfig)
     return Tailor(config, dims, len(LABELS)).eval()
 
 
@@ -242,8 +244,10 @@ def test_an_identical_representation_is_a_mean_through_a_dense_layer() -> None:
 
 @pytest.mark.parametrize("name", ["label_embedding", "label_correlation"])
 def test_without_dependence_every_label_is_given_the_mean(name: str) -> None:
-    model, samples = build(name), random_samples(4)
-    mean, (layer,) = memory_mean(model, samples), model.decoder.layers
+    model: Any = build(name)
+    samples = random_samples(4)
+    mean = memory_mean(model, samples)
+    (layer,) = model.decoder.layers
     labels = model.decoder.embedding.weight
     if name == "label_correlation":  # Eq. 9-12
         labels = layer.self_attention(labels[None])[0][0]

@@ -1,5 +1,7 @@
 """TAILOR: the paper's equations, masks, gradients, and its switches."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -111,7 +113,9 @@ def test_overfits_eight_samples() -> None:
 def test_a_missing_modality_is_not_zeros() -> None:
     model = build()
     sample = random_samples(1)[0]
-    without = {m: x for m, x in sample.sequences.items() if m != "audio"}
+    without: dict[Modality, np.ndarray] = {
+        m: x for m, x in sample.sequences.items() if m != "audio"
+    }
     zeros = {**sample.sequences, "audio": np.zeros_like(sample.sequences["audio"])}
     missing = model(batch_of([Sample("a", without)])).logits
     zeroed = model(batch_of([Sample("a", zeros)])).logits
@@ -335,7 +339,7 @@ def test_unaligned_samples_do_not_depend_on_their_batch_mates() -> None:
 def test_unaligned_parts_of_c_have_places_of_their_own() -> None:
     """Whatever is padded, a part starts where the longest of those before it would end."""
     seen: list[list[int]] = []
-    model = build(UNALIGNED)
+    model: Any = build(UNALIGNED)
     model.fusion[-1].embedding.register_forward_hook(
         lambda _module, given, _out: seen.append(given[1].tolist())
     )

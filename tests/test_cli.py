@@ -57,7 +57,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(home: Path, *more: str | Path, out: str = "run") -> Outcome:
-    given = ["--data", home / "my data", "--out", home / out, "--config", home / "tiny.toml"]
+    given: list[str | Path] = ["--data", home / "my data", "--out", home / out]
+    given += ["--config", home / "tiny.toml"]
     return run_cli("train", *given, *more)
 
 
@@ -317,7 +318,7 @@ def test_convert_what_cannot_be_converted(tmp_path: Path, kind: str, suffix: str
 
 def test_convert_with_wrong_options(tmp_path: Path) -> None:
     source, out = vectors(tmp_path / "a.npz"), tmp_path / "out"
-    convert = ["data", "convert", source, "-o", out]
+    convert: list[str | Path] = ["data", "convert", source, "-o", out]
     run_cli(*convert, "--format", "excel").failed(3, "format 'excel'", "mult")
     run_cli(*convert, "--folds", "x").failed(3, "no use for folds")
     assert run_cli(*convert, "--limit", "0").code == 2
@@ -408,8 +409,8 @@ def test_trainings_that_cannot_start(
     broken = tmp_path / "broken.toml"
     broken.write_text("[model\n")
     arguments = [str(broken) if a == "BROKEN" else a for a in arguments]
-    base = ["train", "-d", home / "my data", "-o", tmp_path / "run"]
-    config = [] if "--config" in arguments else ["-c", home / "tiny.toml"]
+    base: list[str | Path] = ["train", "-d", home / "my data", "-o", tmp_path / "run"]
+    config: list[str | Path] = [] if "--config" in arguments else ["-c", home / "tiny.toml"]
     run_cli(*base, *config, *arguments).failed(code, *parts)
     assert not (tmp_path / "run" / "model").exists()
 
@@ -481,7 +482,7 @@ def test_predict_as_a_table(home: Path) -> None:
 
 
 def test_predict_as_json_lines(home: Path) -> None:
-    predict = ["predict", home / "run", home / "my data", "--json"]
+    predict: list[str | Path] = ["predict", home / "run", home / "my data", "--json"]
     done = run_cli(*predict, "--limit", "3")
     assert (done.code, done.err) == (0, "")
     found = [json.loads(line) for line in done.out.splitlines()]
@@ -497,7 +498,8 @@ def test_predict_as_json_lines(home: Path) -> None:
 def test_predict_one_sample_of_arrays(home: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     file = tmp_path / "ein clip é.npz"
-    np.savez(file, **{m: rng.normal(size=(4, d)) for m, d in DIMS.items()})
+    arrays: dict[str, Any] = {m: rng.normal(size=(4, d)) for m, d in DIMS.items()}
+    np.savez(file, **arrays)
     done = run_cli("predict", home / "run", file, "--json")
     assert (done.code, done.err) == (0, "")
     assert json.loads(done.out)["id"] == "ein clip é"
@@ -763,8 +765,8 @@ def wait_until(child: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
 
 
 def test_an_interrupted_training_says_how_to_go_on_and_goes_on(home: Path) -> None:
-    arguments = ["train", "-d", home / "my data", "-o", home / "long", "-c", home / "tiny.toml",
-                 "--set", "training.epochs=25"]  # fmt: skip
+    arguments: list[str | Path] = ["train", "-d", home / "my data", "-o", home / "long"]
+    arguments += ["-c", home / "tiny.toml", "--set", "training.epochs=25"]
     child = start(*arguments)
     wait_until(child, (home / "long" / "metrics.jsonl").exists)
     child.send_signal(signal.SIGINT)

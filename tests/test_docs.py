@@ -331,7 +331,7 @@ def test_a_table_that_is_out_of_date_would_be_found() -> None:
 
 @pytest.mark.parametrize("name", [*settings_tables.SHARED, *SYSTEMS])
 def test_every_setting_is_on_its_page_with_its_values(name: str) -> None:
-    rows = {}
+    rows: dict[str, tuple[str, str, str]] = {}
     for header, *body in tables(page_of(name)):
         if "default" in header and "meaning" in header:
             at = header.index("default")
@@ -393,5 +393,6 @@ def test_formats_metrics_and_exit_codes_are_all_there() -> None:
     evaluation = {cell for table in pages["evaluation"] for row in table for cell in row}
     assert {f"`{name}`" for name in OVERALL} <= evaluation
     first = {row[0] for table in pages["commands"] for row in table}
-    codes = {str(kind.exit_code) for kind in (EmotailorError, *EmotailorError.__subclasses__())}
+    kinds: list[type[EmotailorError]] = [EmotailorError, *EmotailorError.__subclasses__()]
+    codes = {str(kind.exit_code) for kind in kinds}
     assert codes | {"0", "2", "141"} <= first

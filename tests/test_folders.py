@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +153,13 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.M
     may = os.access
     # root may write anywhere
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and may(path, mode))
-    for ask in (
+    asks: list[Callable[[], object]] = [
         lambda: BENCHMARK.check(tmp_path / "deep" / "out"),
         lambda: BENCHMARK.check(tmp_path),
         lambda: folders.check_file(tmp_path / "page.html", "page", b"<"),
         lambda: folders.held(tmp_path / "deep" / "out").__enter__(),
-    ):
+    ]
+    for ask in asks:
         with pytest.raises(ConfigError, match=f"{tmp_path} cannot be written to"):
             ask()
     with pytest.raises(DataError, match=f"{tmp_path} cannot be written to"):

@@ -7,9 +7,9 @@ import pytest
 from pydantic import Field
 
 from emotailor.commands import models
-from emotailor.commands.models import MOSEI_DIMS, describe, field_comments, shown, venue
+from emotailor.commands.models import MOSEI_DIMS, describe, field_comments, venue
 from emotailor.commands.new_system import write_system
-from emotailor.config import Config
+from emotailor.config import Config, shown
 from emotailor.errors import ConfigError
 from emotailor.models.factory import build_model
 from emotailor.models.system import System
@@ -105,7 +105,7 @@ def test_the_card_of_tailor(data: Path) -> None:
     model = build_model("tailor", TailorConfig(), MOSEI_DIMS, 6)
     assert card.parameters["paper"] == sum(p.numel() for p in model.parameters()) == 10_371_343
     assert card.losses["paper"] == dict(model.loss_weights)
-    assert card.training == {p: recipe("tailor", p) for p in ("paper", "authors")}  # type: ignore[arg-type]
+    assert card.training == {p: recipe("tailor", p) for p in ("paper", "authors")}
     settings = {s.name: s for s in card.settings}
     assert list(settings) == list(TailorConfig.model_fields)
     assert settings["discriminator"].authors == "mlp"

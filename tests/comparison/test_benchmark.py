@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -199,7 +200,7 @@ def test_systems_that_cannot_use_the_data_are_skipped(
         tmp_path / "text", splits, name="text", label_names=LABELS, dims=dims, aligned=True
     )
     twin = find_system("twin")
-    monkeypatch.setitem(SYSTEMS, "twin", replace(twin, at_least=2))  # type: ignore[arg-type]
+    monkeypatch.setitem(SYSTEMS, "twin", replace(twin, at_least=2))
     found = plan(tmp_path / "text", tmp_path / "o", settings)
     tailor, skipped = found.systems
     assert (len(tailor.runs), tailor.skipped) == (2, "")
@@ -289,11 +290,16 @@ def test_trainings_that_go_on_alone_are_waited_for(
     fake(monkeypatch, "pass")
     found = plan(data, tmp_path / "o", settings, seeds=1)
     folder = found.runs["twin", 5].folder
-    waited = []
+    waited: list[int] = []
     monkeypatch.setattr(plans, "POLL_SECONDS", 0.0)
     with contextlib.ExitStack() as held:
         held.enter_context(RunFolder(folder).held())
-        monkeypatch.setattr(plans.time, "sleep", lambda _: (waited.append(1), held.close()))
+
+        def let_go(_: float) -> None:
+            waited.append(1)
+            held.close()
+
+        monkeypatch.setattr(time, "sleep", let_go)
         console = Console(record=True, quiet=False, file=io.StringIO())
         plans.wait_for_others(found.runs.values(), console)
     assert waited == [1]

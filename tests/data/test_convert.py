@@ -3,6 +3,7 @@ import pickle
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from emotailor.data.convert import convert, stored_labels
 from emotailor.data.readers import FORMATS, detect
+from emotailor.data.sample import Modality
 from emotailor.errors import ConfigError, DataError, EmotailorError
 from tests.data.readers.sources import (
     COUNTS,
@@ -202,7 +204,7 @@ def test_limit_and_name(tmp_path: Path) -> None:
         ({"folds": "f.csv", "split_by_hash": True}, "both folds and split_by_hash"),
     ],
 )
-def test_options_that_are_wrong(tmp_path: Path, options: dict, message: str) -> None:
+def test_options_that_are_wrong(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     source = MAKERS["tailor"](tmp_path)
     with pytest.raises(ConfigError, match=message):
         convert(source.path, tmp_path / "out", **options)
@@ -252,12 +254,14 @@ def test_a_video_in_two_splits_is_noted(tmp_path: Path) -> None:
 @settings(max_examples=10, deadline=None)
 def test_what_goes_in_comes_out_of_a_padded_pickle(data: st.DataObject) -> None:
     """Random lengths and values, padded in front or behind, come back without the padding."""
-    content, wanted = mmsa_content(), {}
+    content = mmsa_content()
+    wanted: dict[tuple[str, int, Modality], Any] = {}
+    keys: dict[str, Modality] = {"vision": "visual", "audio": "audio", "text": "text"}
     for split, count in COUNTS.items():
         for i in range(count):
             first = data.draw(st.integers(0, 4))
             last = data.draw(st.integers(5, 10))
-            for key, m in (("vision", "visual"), ("audio", "audio"), ("text", "text")):
+            for key, m in keys.items():
                 array = content[split][key][i]
                 array[:first], array[last + 1 :] = 0, 0
                 wanted[split, i, m] = features(m, count)[i, first : last + 1]

@@ -26,7 +26,7 @@ def build(samples: list[Sample], *, aligned: bool = False) -> EmotionDataset:
 
 
 def sample(name: str = "a", labels: Any = (0, 1, 0), **sequences: Any) -> Sample:
-    given_sequences = sequences or {"text": sequence(7, 5)}
+    given_sequences: dict[Any, Any] = sequences or {"text": sequence(7, 5)}
     return Sample(name, given_sequences, np.array(labels, np.uint8))
 
 

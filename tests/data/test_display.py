@@ -147,7 +147,9 @@ def test_any_difference_makes_data_sets_differ(tmp_path: Path, stored: bool, cha
         changed["text"][-1, -1] += 1
         other[2] = Sample(samples[2].id, changed, samples[2].labels)
     elif change == "label":
-        other[2] = Sample(samples[2].id, samples[2].sequences, 1 - samples[2].labels)
+        labels = samples[2].labels
+        assert labels is not None
+        other[2] = Sample(samples[2].id, samples[2].sequences, 1 - labels)
     elif change == "id":
         other[2] = Sample("else", samples[2].sequences, samples[2].labels)
     elif change == "order":

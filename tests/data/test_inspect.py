@@ -43,9 +43,9 @@ def dataset() -> EmotionDataset:
 
 
 def text(report: DatasetReport, width: int = 100) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(render(report))
-    return console.file.getvalue()
+    out = io.StringIO()
+    Console(file=out, width=width).print(render(report))
+    return out.getvalue()
 
 
 def test_lengths_are_over_the_samples_that_have_the_modality(dataset: EmotionDataset) -> None:

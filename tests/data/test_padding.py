@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from emotailor.data.padding import nonzero_steps, real_span, strip_padding
+from emotailor.data.sample import Modality
 
 
 def steps(*values: float, dim: int = 2) -> np.ndarray:
@@ -56,7 +57,7 @@ def test_nan_and_infinity_are_real_but_negative_zero_is_not() -> None:
 
 
 def test_given_lengths_win_over_detection() -> None:
-    given_lengths = {"audio": 3, "visual": 0}
+    given_lengths: dict[Modality, int] = {"audio": 3, "visual": 0}
     cut = strip_padding(
         {"visual": steps(1, 1), "audio": steps(5, 0, 0, 0), "text": steps(1, 0, 0)},
         aligned=False,

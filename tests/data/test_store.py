@@ -141,6 +141,7 @@ def test_opening_maps_the_values_and_does_not_read_them(tmp_path: Path) -> None:
         while not isinstance(base, np.memmap):
             base = base.base
             assert base is not None
+        assert base.filename is not None
         assert Path(base.filename) == tmp_path / "set" / "train-00000.safetensors"
     with pytest.raises(ValueError, match="read-only"):
         shard.sequences["text"][0][0, 0] = 1
@@ -309,7 +310,10 @@ def test_provenance_and_notes(tmp_path: Path) -> None:
 
 
 def test_arrays_beside_the_data(tmp_path: Path) -> None:
-    arrays = {"a": np.arange(6).reshape(2, 3).T, "b": np.zeros((0, 5), np.float32)}
+    arrays: dict[str, np.ndarray] = {
+        "a": np.arange(6).reshape(2, 3).T,
+        "b": np.zeros((0, 5), np.float32),
+    }
     with DatasetWriter(tmp_path / "set", **DECLARED) as writer:
         writer.add("train", sample("a"))
         writer.attach("extra", arrays)

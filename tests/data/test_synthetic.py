@@ -5,6 +5,7 @@ import json
 import runpy
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,9 @@ from emotailor.errors import ConfigError, DataError
 
 SMALL = {"visual_dim": 19, "audio_dim": 23, "text_dim": 29}  # more than the 11 factors of each
 
+Pooled = dict[str, tuple[dict[Modality, np.ndarray], np.ndarray]]
+Drawn = tuple[dict[str, SyntheticSplit], PlantedTruth]
+
 
 def pool(split: Iterable[Sample]) -> dict[Modality, np.ndarray]:
     """Mean over steps, per modality (n, dim)."""
@@ -39,13 +43,13 @@ def pool(split: Iterable[Sample]) -> dict[Modality, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def pooled() -> dict[str, tuple[dict[Modality, np.ndarray], np.ndarray]]:
+def pooled() -> Pooled:
     splits, _ = generate(SyntheticConfig(train=2000, valid=0, test=4000, noise=0.4, **SMALL))
     return {name: (pool(split), split.plan.labels) for name, split in splits.items()}
 
 
 @pytest.fixture(scope="module")
-def drawn() -> tuple[dict[str, SyntheticSplit], PlantedTruth]:
+def drawn() -> Drawn:
     return generate(SyntheticConfig(train=503, valid=0, test=0, **SMALL))
 
 
@@ -105,7 +109,9 @@ def test_lengths_are_those_of_mosei() -> None:
 
 
 @pytest.mark.parametrize("label", EMOTIONS)
-def test_a_modality_predicts_a_label_if_and_only_if_it_carries_it(label: str, pooled: dict) -> None:
+def test_a_modality_predicts_a_label_if_and_only_if_it_carries_it(
+    label: str, pooled: Pooled
+) -> None:
     column = EMOTIONS.index(label)
     for m in MODALITIES:
         (train, labels), (test, test_labels) = pooled["train"], pooled["test"]
@@ -121,7 +127,7 @@ def test_a_modality_predicts_a_label_if_and_only_if_it_carries_it(label: str, po
             assert auc == pytest.approx(0.5, abs=0.06)
 
 
-def test_no_single_feature_is_a_label(pooled: dict) -> None:
+def test_no_single_feature_is_a_label(pooled: Pooled) -> None:
     table, test = (
         np.concatenate([pooled[name][0][m] for m in MODALITIES], axis=1)
         for name in ("train", "test")
@@ -134,12 +140,13 @@ def test_no_single_feature_is_a_label(pooled: dict) -> None:
         assert correlation[:-1].max() < correlation[-1] - 0.1
 
 
-def test_evidence_lies_inside_the_window(drawn: tuple) -> None:
+def test_evidence_lies_inside_the_window(drawn: Drawn) -> None:
     splits, truth = drawn
     split = splits["train"]
     inside: dict[bool, list[float]] = {True: [], False: []}
     outside = []
     for i, sample in enumerate(split):
+        assert sample.labels is not None
         for j, m in enumerate(MODALITIES):
             projected = sample.sequences[m] @ truth.readout[m]
             for label in np.nonzero(truth.carriers[:, j])[0]:
@@ -182,7 +189,7 @@ def test_windows_lie_in_their_sequences_and_only_where_a_modality_carries_the_la
         assert ((begin >= 0) & (begin < end) & (end <= steps))[has].all()
 
 
-def test_aligned_windows_are_the_same_words_in_all_modalities_and_anywhere(drawn: tuple) -> None:
+def test_aligned_windows_are_the_same_words_in_all_modalities_and_anywhere(drawn: Drawn) -> None:
     splits, truth = drawn
     words, windows = splits["train"].plan.words, truth.windows["train"]
     assert (windows[:, 3, 0] == windows[:, 3, 2]).all()  # happy: visual and text
@@ -220,11 +227,16 @@ def test_unaligned_is_about_as_hard_as_aligned() -> None:
     assert found[0] == pytest.approx(found[1], abs=0.02)
 
 
+def same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    assert one is not None and other is not None
+    return np.array_equal(one, other)
+
+
 def equal(one: SyntheticSplit, other: SyntheticSplit, count: int) -> bool:
     pairs = [(one[i], other[i]) for i in range(count)]
     return all(
         a.id == b.id
-        and np.array_equal(a.labels, b.labels)
+        and same(a.labels, b.labels)
         and all(np.array_equal(a.sequences[m], b.sequences[m]) for m in MODALITIES)
         for a, b in pairs
     )
@@ -241,7 +253,9 @@ def test_the_seed_decides_and_the_size_does_not(aligned: bool) -> None:
     assert equal(first["train"], longer["train"], 13)
     assert equal(first["test"], longer["test"], 7)
     assert not equal(first["train"], other["train"], 1)
-    assert not np.array_equal(first["train"][0].labels, []) and list(longer) == ["train", "test"]
+    labels = first["train"][0].labels
+    assert labels is not None and len(labels)
+    assert list(longer) == ["train", "test"]
     for name, array in truth.arrays().items():
         np.testing.assert_array_equal(array, same_truth.arrays()[name])
     # splits are different draws
@@ -271,7 +285,7 @@ def test_missing_modalities() -> None:
     assert len(most["train"][0].sequences) == 1
 
 
-def test_samples_are_addressed_by_position(drawn: tuple) -> None:
+def test_samples_are_addressed_by_position(drawn: Drawn) -> None:
     split = drawn[0]["train"]
     assert len(split) == 503
     assert split[502].id == "train-000502"
@@ -352,7 +366,7 @@ def test_truth_of_other_data_or_damaged(tmp_path: Path) -> None:
         ({"nose": 0.1}, "nose"),
     ],
 )
-def test_wrong_configurations_name_the_key(values: dict, message: str) -> None:
+def test_wrong_configurations_name_the_key(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SyntheticConfig.parse(values)
 
@@ -424,6 +438,7 @@ def test_the_same_seed_draws_the_same_bits_in_every_version(
     for name, split in splits.items():
         total.update(truth.windows[name].tobytes())
         for sample in split:
+            assert sample.labels is not None
             total.update(f"{name} {sample.id} {sample.labels.tolist()}".encode())
             for m, sequence in sample.sequences.items():
                 total.update(f"{m} {sequence.shape} {sequence.dtype}".encode())

@@ -86,7 +86,7 @@ def test_no_data_set_at_all(tmp_path: Path) -> None:
         (lambda card: card["splits"]["train"]["shards"][0].update(file="../x"), "file"),
     ],
 )
-def test_a_damaged_card(folder: Path, change: Callable, what: str) -> None:
+def test_a_damaged_card(folder: Path, change: Callable[[Any], object], what: str) -> None:
     edit_card(folder, change)
     problem = only(folder)
     assert (problem.severity, problem.where) == ("error", "dataset.json")
@@ -140,7 +140,7 @@ def test_missing_and_truncated_files(folder: Path, name: str) -> None:
         (lambda a: {"ids.bytes": a["ids.bytes"] * 0 + 255}, "not UTF-8"),
     ],
 )  # fmt: skip
-def test_arrays_that_do_not_fit(folder: Path, change: Callable, what: str) -> None:
+def test_arrays_that_do_not_fit(folder: Path, change: Callable[[Any], Any], what: str) -> None:
     edit_arrays(folder, TRAIN, change)
     problem = only(folder, deep=False)
     assert (problem.severity, problem.where) == ("error", TRAIN)

@@ -32,7 +32,7 @@ def system(seed: int, n: int = 211, noise: float = 0.3) -> tuple[np.ndarray, np.
 @pytest.mark.parametrize("groups", [None, np.repeat(np.arange(31), 7)[:211]])
 def test_every_resample_is_judged_like_a_data_set_of_its_own(groups: Any) -> None:
     labels, scores = system(1)
-    seen = {name: [] for name in RESAMPLED}
+    seen: dict[str, list[Any]] = {name: [] for name in RESAMPLED}
     for weights in _resamples(211, groups, 23, seed=5):
         for counts in weights.T.astype(int):
             rows = np.repeat(np.arange(211), counts)
@@ -130,7 +130,7 @@ def test_one_sample_or_one_group_says_nothing(n: int, groups: Any) -> None:
 def test_paired_difference() -> None:
     labels, good = system(1, noise=0.1)
     _, bad = system(2, noise=0.5)
-    options = {"thresholds_a": 0.6, "thresholds_b": 0.5, "resamples": 400}
+    options: dict[str, Any] = {"thresholds_a": 0.6, "thresholds_b": 0.5, "resamples": 400}
     found = paired_bootstrap(labels, good, bad, **options)
     assert set(found) == RESAMPLED
     a, b = evaluate(labels, good, NAMES, 0.6), evaluate(labels, bad, NAMES, 0.5)
@@ -160,7 +160,7 @@ def test_pairing_is_sharper_than_two_intervals() -> None:
     labels, a = system(1)
     b = a.copy()
     b[:20] = 0.5  # the same system but for 20 samples
-    options = {"resamples": 400, "ranking": False}
+    options: dict[str, Any] = {"resamples": 400, "ranking": False}
     paired = paired_bootstrap(labels, a, b, thresholds_a=0.5, thresholds_b=0.5, **options)
     alone = bootstrap(labels, a, 0.5, **options)
     width = paired["micro_f1"].high - paired["micro_f1"].low

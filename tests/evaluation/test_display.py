@@ -29,9 +29,9 @@ def shown(renderable: RenderableType, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=400)
     needed = console.measure(renderable).maximum if hasattr(renderable, "columns") else None
     assert needed is None or needed <= width
-    console = Console(file=io.StringIO(), width=width)
-    console.print(renderable)
-    text = console.file.getvalue()
+    out = io.StringIO()
+    Console(file=out, width=width).print(renderable)
+    text = out.getvalue()
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text  # nothing is cut off
     return text

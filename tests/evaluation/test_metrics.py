@@ -158,6 +158,7 @@ def test_agrees_with_scikit_learn_on_more_samples(seed: int, decimals: int) -> N
     probabilities = rng.random((509, 7)).round(decimals)
     labels = (rng.random((509, 7)) < probabilities * rng.random(7)).astype(int)
     m = assert_as_sklearn(labels, probabilities, rng.random(7))
+    assert m.mean_roc_auc is not None
     assert 0.5 < m.mean_roc_auc < 1
 
 
@@ -192,7 +193,7 @@ def test_json_round_trip_keeps_undefined_as_null() -> None:
     assert '"average_precision":null' in text
     assert Metrics.model_validate_json(text) == m
     assert m.overall()["mean_roc_auc"] == 1.0
-    assert all(math.isfinite(v) for v in m.overall().values())
+    assert all(v is not None and math.isfinite(v) for v in m.overall().values())
 
 
 @pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float32])
@@ -237,7 +238,7 @@ GOOD = (np.array([[1, 0], [0, 1]]), np.full((2, 2), 0.5), ["happy", "sad"], 0.35
     ],
 )
 def test_wrong_input_is_one_clear_error(position: int, value: Any, said: str) -> None:
-    arguments = list(GOOD)
+    arguments: list[Any] = list(GOOD)
     arguments[position] = value
     with pytest.raises(DataError, match="(?s)" + said):
         evaluate(*arguments)

@@ -312,7 +312,7 @@ def test_other_systems_have_fewer_figures(data: Path, tmp_path: Path) -> None:
 
 
 def relabelled(path: Path, columns: int, *, never: bool = False) -> Path:
-    splits = {}
+    splits: dict[str, list[Sample]] = {}
     for k, (split, size) in enumerate({"train": 23, "valid": 11, "test": 9}.items()):
         samples = random_samples(size, seed=k, prefix=split, missing=0.3)
         splits[split] = []

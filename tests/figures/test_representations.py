@@ -1,6 +1,7 @@
 """What is collected of a model: by hand on a model whose features are known, and on a real one."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def known_split(*firsts: list[float], text: int | None = 1) -> Split:
     return dataset["test"]
 
 
-def known(split: Split, **settings: int) -> Internals:
+def known(split: Split, **settings: Any) -> Internals:
     return collect(Known(), split, aligned=True, standardizer=None, **settings)
 
 

@@ -427,7 +427,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data": {"fingerprint": open_dataset(folder / "data").card.fingerprint},
         "skipped": {"<s>": "<script>5</script>"}, "notes": ["<script>6</script>"],
     }  # fmt: skip
-    claim = {
+    claim: dict[str, Any] = {
         "name": "<n>", "statement": "<p>", "expected": "<q>", "found": "<script>7</script>",
         "holds": None, "numbers": {},
     }  # fmt: skip

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_a_single_video_has_no_intervals(run: Path, tmp_path: Path, count: int, 
     samples = [
         Sample(f"v[{i}]", s.sequences, s.labels) for i, s in enumerate(random_samples(count))
     ]
-    options = {"name": "one", "label_names": LABELS, "dims": DIMS, "aligned": True}
+    options: dict[str, Any] = {"name": "one", "label_names": LABELS, "dims": DIMS, "aligned": True}
     write_dataset(tmp_path / "one", {"test": samples}, **options)
     result = evaluate_run(run, data=tmp_path / "one", resamples=20)
     assert result.intervals == {}
@@ -159,7 +160,7 @@ def test_other_features_are_refused(run: Path, tmp_path: Path) -> None:
         for s in random_samples(3)
     ]
     dims = {m: 2 * d for m, d in DIMS.items()}
-    options = {"name": "x", "label_names": LABELS}
+    options: dict[str, Any] = {"name": "x", "label_names": LABELS}
     write_dataset(tmp_path / "w", {"test": wide}, **options, dims=dims, aligned=True)
     with pytest.raises(ModelError, match=r"visual of width 10[\s\S]*visual of width 5"):
         evaluate_run(run, data=tmp_path / "w")
@@ -192,7 +193,7 @@ def test_wrong_options(
 
 
 def test_metrics_of_others_are_stored_and_shown(run: Path) -> None:
-    metrics = ["tests.own.my_metric:wrong_share", mean_probability]
+    metrics: list[Any] = ["tests.own.my_metric:wrong_share", mean_probability]
     result = evaluate_run(run, resamples=20, metrics=metrics)
     for found in result.by_mode.values():
         assert found.extra["wrong_share"] == pytest.approx(found.hamming_loss)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from emotailor.errors import InterruptedRunError
 from emotailor.models.table import SYSTEMS
 from emotailor.runs.evaluate import evaluate_run
 from emotailor.serving.predictor import Predictor
+from emotailor.training.history import EpochRecord
 from emotailor.training.progress import Reporter
 from emotailor.training.run import train
 from emotailor.training.run_config import RunConfig
@@ -26,7 +26,7 @@ FITTED = ("br", "lp", "cc")
 class StopAfter(Reporter):
     """Asks this process to stop once an epoch is done."""
 
-    def epoch(self, record: Mapping[str, object], *, best: bool) -> None:
+    def epoch(self, record: EpochRecord, *, best: bool) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -244,6 +244,6 @@ def test_the_command(state: State, tmp_path: Path) -> None:
     )
     run_cli("import-checkpoint", file, "-o", model).failed(4, "already exists", "--overwrite")
     assert run_cli("import-checkpoint", file, "-o", model, "--overwrite").code == 0
-    run_cli("import-checkpoint", file, "-o", tmp_path / "x", "--heads", 3).failed(3, "--heads 3")
+    run_cli("import-checkpoint", file, "-o", tmp_path / "x", "--heads", "3").failed(3, "--heads 3")
     run_cli("import-checkpoint", tmp_path, "-o", tmp_path / "x").failed(5, "no file at")
     assert run_cli("import-checkpoint", file).code == 2

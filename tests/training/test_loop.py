@@ -23,6 +23,8 @@ from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError, InterruptedRunError, ModelError
 from emotailor.training import loop, step
 from emotailor.training.checkpoint import read_progress
+from emotailor.training.feeding import Feeder
+from emotailor.training.history import EpochRecord
 from emotailor.training.loop import Trainer
 from emotailor.training.model_folder import load_model
 from emotailor.training.progress import Reporter
@@ -43,7 +45,7 @@ def config(data: Path, **training: Any) -> RunConfig:
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     """Parameters and moments at the end of a run, and the parameters of the selected model."""
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for folder, pattern in (("checkpoint", "state-*"), ("model", "weights-*")):
         (file,) = (run / folder).glob(f"{pattern}.safetensors")
         found |= {f"{folder}.{k}": v for k, v in load_file(file).items()}
@@ -97,9 +99,10 @@ def test_training_lowers_the_loss_and_writes_the_run_folder(data: Path, tmp_path
         "orthogonality",
         "common_semantics",
     }
-    assert result.best.valid["micro_f1"] == max(
-        record.valid["micro_f1"] for record in result.history
-    )
+    micro_f1 = [record.valid["micro_f1"] for record in result.history]
+    numbers = [value for value in micro_f1 if value is not None]
+    assert len(numbers) == len(micro_f1)
+    assert result.best.valid["micro_f1"] == max(numbers)
     assert {p.name for p in run.iterdir()} == {
         ".lock",
         "checkpoint",
@@ -217,7 +220,7 @@ def test_killed_at_any_moment_and_continued_is_bit_identical(data: Path, tmp_pat
     shutil.copytree(run, copy)
 
     class StopAfter(Reporter):
-        def epoch(self, record: Mapping[str, Any], *, best: bool) -> None:
+        def epoch(self, record: EpochRecord, *, best: bool) -> None:
             if record.epoch == target:
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -343,7 +346,7 @@ def test_a_run_does_not_go_on_without_its_best_model(data: Path, tmp_path: Path)
     """Unless the checkpoint has it: no later epoch may be as good."""
 
     class StopAfterFirst(Reporter):
-        def epoch(self, record: Mapping[str, Any], *, best: bool) -> None:
+        def epoch(self, record: EpochRecord, *, best: bool) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     settings = config(data, checkpoint_steps=1)
@@ -365,7 +368,7 @@ def test_the_next_batch_is_looked_up_where_it_is_read_ahead(
     seen: list[tuple[bytes, bytes | None]] = []
     split: list[int] = []
 
-    class Recorder(loop.Feeder):
+    class Recorder(Feeder):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             self.ahead = ThreadPoolExecutor(1) if ahead else None
@@ -545,4 +548,7 @@ def test_the_validation_of_an_epoch_is_that_of_the_stored_model(data: Path, tmp_
         split.labels, predictor.predict_proba(split), predictor.label_names, predictor.thresholds
     )
     assert metrics.micro_f1 == best.valid["micro_f1"]
-    assert np.isclose(metrics.mean_average_precision or 0, best.valid["mean_average_precision"])
+    assert metrics.mean_average_precision is not None
+    wanted = best.valid["mean_average_precision"]
+    assert wanted is not None
+    assert np.isclose(metrics.mean_average_precision, wanted)

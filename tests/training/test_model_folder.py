@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from emotailor.data.store import open_dataset
 from emotailor.errors import ModelError
+from emotailor.evaluation.thresholds import Thresholds
 from emotailor.files import sha256_of
 from emotailor.models.factory import build_model
 from emotailor.serving.predictor import Predictor
@@ -84,7 +85,7 @@ def test_a_model_without_standardisation_round_trips(tmp_path: Path) -> None:
         dims=DIMS,
         aligned=True,
         standardized=False,
-        thresholds={"fixed": model_folder.Thresholds.fixed(("a", "b", "c"), 0.25)},
+        thresholds={"fixed": Thresholds.fixed(("a", "b", "c"), 0.25)},
     )
     save_model(tmp_path / "m", card, model, None)
     loaded = load_model(tmp_path / "m")
@@ -168,8 +169,8 @@ def _text_with_its_hash(folder: Path) -> None:
     edit(folder, weights={"file": file.name, "sha256": sha256_of(file)})
 
 
-def _card(text: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / "model.json").write_text(text) and None
+def _card(text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "model.json").write_text(text)
 
 
 def _edit(**changes: Any) -> Callable[[Path], None]:
@@ -239,7 +240,7 @@ THRESHOLDS = {"fixed": {"mode": "fixed", "values": {"happy": 0.3, "sad": 0.3, "j
         (_no_standardisation, r"does not fit the settings in model.json: 'standardizer"),
     ],
 )
-def test_damage_is_one_message(folder: Path, spoil: Callable[[Path], None], message: str) -> None:
+def test_damage_is_one_message(folder: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(folder)
     with pytest.raises(ModelError, match=message) as caught:
         load_model(folder)

@@ -1,6 +1,8 @@
 """What a training is expected to cost: what is timed, what is added up, what is left behind."""
 
+import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from emotailor.data.batching import epoch_batches
 from emotailor.errors import ConfigError, InterruptedRunError
 from emotailor.training import timing
 from emotailor.training.run_config import RunConfig
@@ -30,7 +33,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch, seconds_per_step: float) -> list[np
         now[0] += seconds_per_step * sum(stopwatch.work(batch) for batch in batches)
 
     monkeypatch.setattr(timing._Stopwatch, "make_update", make_update)
-    monkeypatch.setattr(timing.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return computed
 
 
@@ -53,7 +56,7 @@ def test_time_grows_with_the_steps(
     assert len(timed) == accumulate
     assert len(warm) == 2  # two samples make ready what the others find
     # every batch has 5 of the 23 samples, the last 3; three modalities of the same length
-    order = timing.epoch_batches(lengths, 5, seed=5, epoch=0)
+    order = epoch_batches(lengths, 5, seed=5, epoch=0)
     whole = sum(len(b) * 3 * lengths[b].max() for b in order)
     assert found.epoch == pytest.approx(0.01 * whole)
     work = np.array([len(b) * lengths[b].max() for b in order])
@@ -100,7 +103,7 @@ def test_a_stop_is_no_training(data: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_start_of_a_process_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[str]] = []
-    monkeypatch.setattr(timing.subprocess, "run", lambda command, **_: ran.append(command))
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append(command))
     assert timing.time_start() >= 0
     code = ran[0][-1]
     exec(compile(code, "start", "exec"), {})  # what the process would do works

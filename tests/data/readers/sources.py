@@ -12,7 +12,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-DIMS = {"visual": 3, "audio": 5, "text": 7}
+from emotailor.data.sample import Modality
+
+DIMS: dict[Modality, int] = {"visual": 3, "audio": 5, "text": 7}
 STEPS = 11
 COUNTS = {"train": 2, "valid": 1, "test": 2}
 SDK = ("happy", "sad", "anger", "surprise", "disgust", "fear")
@@ -37,7 +39,7 @@ class Evil:
         return os.system, (f"touch {self.marker}",)
 
 
-def features(m: str, count: int, steps: int = STEPS, fill: float | None = None) -> np.ndarray:
+def features(m: Modality, count: int, steps: int = STEPS, fill: float | None = None) -> np.ndarray:
     """Values that differ everywhere: sample + step / 100 + feature / 10000, all above 1."""
     n, t, d = np.indices((count, steps, DIMS[m]))
     values = (1 + n + t / 100 + d / 10000).astype(np.float32)
@@ -66,10 +68,14 @@ def label_csv(path: Path) -> Path:
 
 IDS = {"train": ["ann", "ann"], "valid": ["bob"], "test": ["cy", "cy"]}
 CLIPS = {"train": [0, 1], "valid": [3], "test": [0, 1]}
-TIMES = {"train": [(0.5, 2.25), (2.25, 4.0)], "valid": [(10.0, 12.5)], "test": [(0, 1), (1, 2)]}
+TIMES: dict[str, list[tuple[float, float]]] = {
+    "train": [(0.5, 2.25), (2.25, 4.0)], "valid": [(10.0, 12.5)], "test": [(0, 1), (1, 2)],
+}  # fmt: skip
 
 
-def tailor_content(fill: float | None = None, steps: dict[str, int] | None = None) -> dict:
+def tailor_content(
+    fill: float | None = None, steps: dict[str, int] | None = None
+) -> dict[str, Any]:
     targets = {"train": [[2, 4, 7, 3], [2, 5, 3]], "valid": [[2, 3]], "test": [[2, 9, 6, 3]] * 2}
     return {
         s: {f"src-{m}": features(m, n, (steps or {}).get(m, STEPS), fill) for m in DIMS}
@@ -89,7 +95,7 @@ def tailor(folder: Path, fill: float | None = None, wide: bool = False) -> Sourc
     return Source(path, path)
 
 
-def mult_content(fill: float | None = None) -> dict:
+def mult_content(fill: float | None = None) -> dict[str, Any]:
     return {
         s: {
             "vision": features("visual", n, fill=fill),
@@ -104,7 +110,7 @@ def mult_content(fill: float | None = None) -> dict:
     }
 
 
-def mmsa_content(fill: float | None = None) -> dict:
+def mmsa_content(fill: float | None = None) -> dict[str, Any]:
     return {
         s: {
             "raw_text": ["hello"] * n,
@@ -119,7 +125,7 @@ def mmsa_content(fill: float | None = None) -> dict:
     }
 
 
-def _pickled(content: dict, folder: Path, wide: bool) -> Source:
+def _pickled(content: dict[str, Any], folder: Path, wide: bool) -> Source:
     if wide:
         content["valid"]["audio"] = widened(content["valid"]["audio"])
     path = folder / "data.pkl"
@@ -135,7 +141,9 @@ def mmsa(folder: Path, fill: float | None = None, wide: bool = False) -> Source:
     return _pickled(mmsa_content(fill), folder, wide)
 
 
-def write_csd(path: Path, root: str, entries: dict, metadata: dict | None = None) -> Path:
+def write_csd(
+    path: Path, root: str, entries: dict[str, Any], metadata: dict[str, Any] | None = None
+) -> Path:
     """Write ``entries`` (key -> features, intervals) in the layout of the SDK."""
     with h5py.File(path, "w") as file:
         for key, (values, intervals) in entries.items():

@@ -24,7 +24,7 @@ from emotailor.errors import DataError
 from tests.data.readers.sources import MAKERS
 
 # per format, functions of ours on the way of its files
-HELPERS = {
+HELPERS: dict[str, list[tuple[Any, str]]] = {
     "tailor": [(tailor, "_labels"), (tailor, "_columns"), (_pickle, "_load_zip"),
                (_pickle, "refuse_deep_nesting"), (tailor, "splits_of"), (_common, "strip_padding")],
     "mult": [(mult, "_ids"), (mult, "_find"), (_common, "check_blocks"), (_labels, "_names"),

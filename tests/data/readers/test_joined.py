@@ -208,7 +208,7 @@ def test_real_label_table_joins_by_clip_and_by_time(tmp_path: Path, shared_data:
         writer.writerows(r for part in chosen.values() for r in part)
     mmsa, mult = {}, {}
     for split, part in chosen.items():
-        shared = {m: features(k, 7) for m, k in (("audio", "audio"), ("vision", "visual"))}
+        shared = {"audio": features("audio", 7), "vision": features("visual", 7)}
         shared["text"] = features("text", 7)
         clips = [f"{r['id']}$_${r['segment_id']}" for r in part]
         times = [[r["id"], r["start"], r["end"]] for r in part]

@@ -3,6 +3,7 @@ import os
 import pickle
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,7 +198,7 @@ def test_torch_files_give_arrays_and_placeholders(tmp_path: Path, zipped: bool) 
     import torch
 
     base = torch.arange(12, dtype=torch.float32)
-    content = {
+    content: dict[str, Any] = {
         "tensor": base.reshape(3, 4),
         "transposed view": base.reshape(3, 4)[1:].T,
         "long": torch.tensor([5, -7]),

@@ -6,6 +6,7 @@ and random states; it is replaced last, in one step.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -98,19 +99,21 @@ def save_checkpoint(
         optimizer: of the trained model.
         device: whose random state counts.
     """
-    tensors = {
-        f"{key}.{name}": tensor
-        for key, model in models.items()
-        for name, tensor in model.state_dict().items()
-    }
-    for index, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
-    tensors |= _random_states(device)
-    name, digest = write_hashed(
-        folder, "state", ".safetensors", lambda path: save_tensors(tensors, path)
-    )
-    save_progress(folder, progress, file=name, digest=digest)
-    remove_others(folder, "state", ".safetensors", keep=name)
+    tensors = _random_states(device)
+    for key, model in models.items():
+        for name, tensor in model.state_dict().items():
+            tensors[f"{key}.{name}"] = tensor
+
+    moments = optimizer.state_dict()["state"]
+    for index, values in moments.items():
+        for name, value in values.items():
+            tensors[f"optimizer.{index}.{name}"] = value
+
+    # a program that is killed at any moment leaves the state before or the new one, both whole
+    write = partial(save_tensors, tensors)
+    file, digest = write_hashed(folder, "state", ".safetensors", write)
+    save_progress(folder, progress, file=file, digest=digest)
+    remove_others(folder, "state", ".safetensors", keep=file)
 
 
 def save_progress(folder: Path, progress: Progress, *, file: str = "", digest: str = "") -> None:
@@ -162,6 +165,24 @@ def damage_of(model: Path) -> ModelError | None:
     return None
 
 
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, by the rest of the name."""
+    found = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            found[name.removeprefix(prefix)] = tensor
+    return found
+
+
+def _moments(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """Return what the optimizer remembers of each parameter, by the number of the parameter."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in _below("optimizer.", tensors).items():
+        index, name = key.split(".", 1)
+        moments.setdefault(int(index), {})[name] = value
+    return moments
+
+
 def load_checkpoint(
     folder: Path, models: Mapping[str, nn.Module], optimizer: Optimizer, device: torch.device
 ) -> Progress:
@@ -176,19 +197,14 @@ def load_checkpoint(
         if sha256_of(file) != state.sha256:
             raise ValueError("its SHA-256 differs from the recorded one")
         tensors = load_tensors(file)
-        for key, model in models.items():
-            prefix = f"{key}."
-            model.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".", 2)
-                moments.setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict(
-            {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
-        )
+        for name, model in models.items():
+            model.load_state_dict(_below(f"{name}.", tensors))
+
+        # the groups hold settings alone, which the run has already
+        groups = optimizer.state_dict()["param_groups"]
+        moments = _moments(tensors)
+        optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
         torch.set_rng_state(tensors["random.cpu"])
         if device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], device)
@@ -196,5 +212,5 @@ def load_checkpoint(
         raise ModelError(
             f"the checkpoint {file} cannot be used: {str(error).splitlines()[0]}",
             fix="remove the run folder and train again",
-        ) from None
+        ) from error
     return state.progress

@@ -29,8 +29,8 @@ class ResidentSamples:
     """
 
     def __init__(self, data: TrainingData, device: torch.device) -> None:
-        self.aligned = data.dataset.aligned
         self.device = device
+        self.aligned = data.dataset.aligned
         self.ids = [data.train_split.ids[i] for i in data.positions]
         self.labels = data.labels().to(device)
 
@@ -40,19 +40,25 @@ class ResidentSamples:
         for m, dim in data.dims.items():
             sequences = self._sequences(data, m, dim)
             lengths = np.array([len(x) for x in sequences], np.int64)
-            # entry 0 is what padding reads
-            flat = np.concatenate([np.zeros((1, dim), np.float32), *sequences])
-            starts = 1 + np.cumsum(lengths) - lengths
+
+            # entry 0 is what padding reads, so the first sequence starts at 1
+            padding = np.zeros((1, dim), np.float32)
+            table = np.concatenate([padding, *sequences])  # (entries, dim)
+            ends = np.cumsum(lengths)
+            starts = 1 + ends - lengths
+
+            # the lengths stay on the CPU, which has to know the longest of each batch
             self.lengths[m] = lengths
             self.starts[m] = torch.from_numpy(starts).to(device)
-            self.tables[m] = torch.from_numpy(flat).to(device)
+            self.tables[m] = torch.from_numpy(table).to(device)
 
     @staticmethod
     def _sequences(data: TrainingData, m: Modality, dim: int) -> list[np.ndarray]:
         """Return one modality of all used samples, standardised; no steps where it is missing."""
         found = []
         for position in data.positions:
-            x = data.train_split.sample(int(position)).sequences.get(m)
+            sample = data.train_split.sample(int(position))
+            x = sample.sequences.get(m)
             if x is None:
                 x = np.zeros((0, dim), np.float32)
             if data.standardizer is not None:
@@ -65,26 +71,41 @@ class ResidentSamples:
         """Bytes they would take."""
         used_bytes = 0
         for m, dim in data.dims.items():
-            steps = int(data.train_split.lengths(m)[data.positions].sum())
+            lengths = data.train_split.lengths(m)[data.positions]
+            steps = int(lengths.sum())
             used_bytes += 4 * dim * steps
         return used_bytes
 
     def batch(self, numbers: Int64[np.ndarray, "_"]) -> Batch:
         """Return the same batch as ``data.batch(numbers)``, on the device."""
-        longest = {m: max(1, int(x[numbers].max())) for m, x in self.lengths.items()}
+        lengths_here = {m: lengths[numbers] for m, lengths in self.lengths.items()}
+        longest = {m: max(1, int(lengths.max())) for m, lengths in lengths_here.items()}
         if self.aligned:
-            longest = dict.fromkeys(longest, max(longest.values()))
+            # one time axis for all modalities
+            longest_of_all = max(longest.values())
+            longest = dict.fromkeys(longest, longest_of_all)
 
-        samples = torch.from_numpy(numbers).to(self.device, non_blocking=True)
+        rows = self._on_device(numbers)  # (B,)
         values: dict[Modality, Tensor] = {}
         masks: dict[Modality, Bool[Tensor, "batch _"]] = {}
         for m, table in self.tables.items():
-            lengths = torch.from_numpy(self.lengths[m][numbers]).to(self.device, non_blocking=True)
+            lengths = self._on_device(lengths_here[m])
             steps = torch.arange(longest[m], device=self.device)
-            masks[m] = steps < lengths[:, None]  # (B, T)
-            entries = torch.where(masks[m], self.starts[m][samples][:, None] + steps, 0)
+            mask = steps < lengths[:, None]  # (B, T)
+
+            starts = self.starts[m][rows]
+            entries = starts[:, None] + steps
+            entries = torch.where(mask, entries, 0)
+
+            masks[m] = mask
             values[m] = table[entries]  # (B, T, dim)
-        return Batch(values, masks, self.labels[samples], [self.ids[i] for i in numbers])
+
+        ids = [self.ids[i] for i in numbers]
+        return Batch(values, masks, self.labels[rows], ids)
+
+    def _on_device(self, numbers: Int64[np.ndarray, "_"]) -> Int64[Tensor, "_"]:
+        """Copy numbers of the CPU to the device."""
+        return torch.from_numpy(numbers).to(self.device, non_blocking=True)
 
 
 class Feeder:
@@ -104,7 +125,7 @@ class Feeder:
         if device.type != "cuda" or is_plain():
             return
 
-        free = torch.cuda.mem_get_info(device)[0]
+        free, _ = torch.cuda.mem_get_info(device)
         if ResidentSamples.size(data) <= SHARE_OF_MEMORY * free:
             self.resident = ResidentSamples(data, device)
         else:
@@ -124,15 +145,26 @@ class Feeder:
         if self.ahead is None:
             return self.data.batch(numbers).to(self.device)
 
-        if self.next is not None and self.next[0] == numbers.tobytes():
-            batch = self.next[1].result()
-        else:
+        batch = self._prepared(numbers)
+        if batch is None:
             batch = self.data.batch(numbers)
+
         self.next = None
         if following is not None:
-            self.next = following.tobytes(), self.ahead.submit(self._pinned, following)
+            future = self.ahead.submit(self._pinned, following)
+            self.next = (following.tobytes(), future)
         return batch.to(self.device)
+
+    def _prepared(self, numbers: Int64[np.ndarray, "_"]) -> Batch | None:
+        """Return the batch that was prepared, or None where it is another one."""
+        if self.next is None:
+            return None
+
+        key, future = self.next
+        return future.result() if key == numbers.tobytes() else None
 
     def _pinned(self, numbers: Int64[np.ndarray, "_"]) -> Batch:
         batch = self.data.batch(numbers)
-        return batch.pin_memory() if self.device.type == "cuda" else batch
+        if self.device.type != "cuda":
+            return batch
+        return batch.pin_memory()

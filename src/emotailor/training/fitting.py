@@ -1,10 +1,12 @@
 """Training of the systems that are fitted at once, into the same run folders."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from emotailor.data.batching import Batch
 from emotailor.errors import ModelError
 from emotailor.models.base import FittedModel
 from emotailor.training.checkpoint import Progress, damage_of, read_progress, save_progress
@@ -32,7 +34,8 @@ class Fitter:
     """
 
     def __init__(self, config: RunConfig, run: Path, reporter: Reporter | None = None) -> None:
-        self.config, self.folder = config, RunFolder(run)
+        self.config = config
+        self.folder = RunFolder(run)
         self.reporter = reporter or Reporter()
         self.data = TrainingData(config, self.reporter)
 
@@ -45,14 +48,21 @@ class Fitter:
         """
         with self.folder.held(), self.reporter:
             self.folder.claim(self.config, self.data.dataset.card.fingerprint)
-            progress = read_progress(self.folder.checkpoint)
-            if progress is not None and progress.finished and progress.best is not None:
-                damage = damage_of(self.folder.model)
-                if damage is None:
-                    self.reporter.message(f"{self.folder.path} is already trained; nothing to do")
-                    return TrainResult(self.folder.path, progress.best, progress.history)
-                self.reporter.message(f"{damage.found}; it is fitted again")
-            return self._fit()
+            return self._earlier_fit() or self._fit()
+
+    def _earlier_fit(self) -> TrainResult | None:
+        """Return what an earlier call has fitted; None where it has to be fitted (again)."""
+        progress = read_progress(self.folder.checkpoint)
+        if progress is None or not progress.finished or progress.best is None:
+            return None
+
+        damage = damage_of(self.folder.model)
+        if damage is not None:
+            self.reporter.message(f"{damage.found}; it is fitted again")
+            return None
+
+        self.reporter.message(f"{self.folder.path} is already trained; nothing to do")
+        return TrainResult(self.folder.path, progress.best, progress.history)
 
     def _fit(self) -> TrainResult:
         started = time.monotonic()
@@ -60,20 +70,26 @@ class Fitter:
         model = self.data.build()
         if not isinstance(model, FittedModel):
             raise ModelError(f"{self.config.system} is trained by gradients, not fitted")
-        size = self.config.training.batch_size
-        count = len(self.data.positions)
-        places = np.arange(count)
-        model.fit(self.data.batch(places[i : i + size]) for i in range(0, count, size))
+
+        model.fit(self._batches())
         model.eval()
         thresholds, valid = validate(model, self.data, self.config)
         seconds = round(time.monotonic() - started, 3)
         record = EpochRecord(epoch=1, step=1, train={}, valid=valid, seconds=seconds)
+
         card = describe_model(self.config, self.data, thresholds, record)
         save_model(self.folder.model, card, model, self.data.standardizer)
         write_history(self.folder.path, [record])
-        save_progress(
-            self.folder.checkpoint,
-            Progress(epoch=1, step=1, history=[record], best=record, finished=True),
-        )
+
+        # last, because it tells the next call that everything is there
+        done = Progress(epoch=1, step=1, history=[record], best=record, finished=True)
+        save_progress(self.folder.checkpoint, done)
         self.reporter.epoch(record, best=True)
         return TrainResult(self.folder.path, record, [record])
+
+    def _batches(self) -> Iterator[Batch]:
+        """Yield all used training samples in their order, each batch read when it is asked for."""
+        size = self.config.training.batch_size
+        numbers = np.arange(len(self.data.positions))
+        for start in range(0, len(numbers), size):
+            yield self.data.batch(numbers[start : start + size])

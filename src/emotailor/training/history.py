@@ -63,7 +63,11 @@ def write_history(run: Path, history: Sequence[EpochRecord]) -> None:
         run: run folder.
         history: one record per epoch, in order.
     """
-    lines = [json.dumps(record.to_json(), allow_nan=False) + "\n" for record in history]
+    lines = []
+    for record in history:
+        values = json.dumps(record.to_json(), allow_nan=False)
+        lines.append(values + "\n")
+
     write_text(run / METRICS_FILE, "".join(lines))
 
 
@@ -91,7 +95,8 @@ def read_history(run: Path) -> list[EpochRecord]:
         try:
             record = EpochRecord.model_validate_json(line)
         except ValidationError as error:
-            raise _damaged(file, f"line {number}: {error.errors()[0]['msg']}") from error
+            problem = error.errors()[0]
+            raise _damaged(file, f"line {number}: {problem['msg']}") from error
 
         if history and record.train.keys() != history[0].train.keys():
             raise _damaged(file, f"line {number}: other losses than in the first line")

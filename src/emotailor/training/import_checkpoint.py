@@ -36,20 +36,25 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} {what}; nothing in it was executed",
             expected="a state dict saved by torch.save, holding tensors and nothing else",
             fix="get an intact copy of the checkpoint, with the parameters alone",
-        ) from None
+        ) from error
+
+    # a checkpoint of a whole training has the parameters as one of its entries
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
+
     if not isinstance(loaded, dict) or not loaded:
         raise ModelError(
             f"{path} holds a {type(loaded).__name__}",
             expected="a state dict: a table from parameter names to tensors",
         )
+
     wrong = [k for k, v in loaded.items() if not isinstance(k, str) or not _is_plain(v)]
     if wrong:
         raise ModelError(
             f"{path}: entry {wrong[0]!r} is not a tensor of numbers",
             expected="a state dict: a table from parameter names to tensors",
         )
+
     lost = [k for k, v in loaded.items() if not v.isfinite().all()]
     if lost:
         raise ModelError(
@@ -58,6 +63,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             expected="finite parameters",
             fix="take a checkpoint from before the training diverged",
         )
+
     # a wrapper for several GPUs puts "module." before every name
     return {k.removeprefix("module."): v.float() for k, v in loaded.items()}
 
@@ -66,7 +72,9 @@ def _is_plain(value: object) -> bool:
     """Whether a value is a tensor whose numbers can be read."""
     if not isinstance(value, Tensor) or value.device.type != "cpu":
         return False
-    return value.layout == torch.strided and not (value.is_quantized or value.is_complex())
+
+    is_special = value.is_quantized or value.is_complex()
+    return value.layout == torch.strided and not is_special
 
 
 def import_checkpoint(
@@ -85,34 +93,43 @@ def import_checkpoint(
         ConfigError: the width of the model is no multiple of ``heads``.
         DataError: ``output`` exists and ``overwrite`` is false, or it is no model folder.
     """
-    path, output = Path(path), Path(output)
+    path = Path(path)
+    output = Path(output)
     FOLDER.check_new(output, overwrite=overwrite)
+
     tensors = read_state_dict(path)
     try:
         config = infer_config(tensors, heads=heads)
-        state, dims = convert_state(tensors, config), dims_of(tensors)
+        state = convert_state(tensors, config)
+        dims = dims_of(tensors)
+
         labels = len(tensors["decoder.embeddings.word_embeddings.weight"])
         if labels != len(LABELS):
             raise ModelError(
                 f"{labels} labels", expected=f"the {len(LABELS)} of CMU-MOSEI: {', '.join(LABELS)}"
             )
+
         model = build_model("tailor", config, dims, labels)
         model.load_state_dict(state)
     except ModelError as error:
-        raise ModelError(f"{path}: {error.found}", expected=error.expected, fix=error.fix) from None
+        raise ModelError(
+            f"{path}: {error.found}", expected=error.expected, fix=error.fix
+        ) from error
     except ConfigError as error:
         if "heads" in error.found:
-            raise ConfigError(f"--heads {heads}: {error.found}") from None
+            raise ConfigError(f"--heads {heads}: {error.found}") from error
         raise ModelError(
             f"{path}: its parameters have impossible sizes: {error.found}",
             expected="the parameters of the authors' TAILOR, aligned setting",
-        ) from None
+        ) from error
     except (RuntimeError, IndexError) as error:
+        reason = str(error).splitlines()[-1].strip()
         raise ModelError(
-            f"{path}: parameters of unexpected shapes: {str(error).splitlines()[-1].strip()}",
+            f"{path}: parameters of unexpected shapes: {reason}",
             expected="the parameters of the authors' TAILOR, aligned setting",
             fix="get an intact copy of the checkpoint",
-        ) from None
+        ) from error
+
     card = ModelCard(
         system="tailor",
         config=config.to_json(),

@@ -31,20 +31,28 @@ def predict_probabilities(
     device = model.device
     was_training = model.training
     model.eval()
-    longest = np.max([split.lengths(m) for m in dims if m in split.modalities], axis=0)
-    order = np.argsort(-longest, kind="stable")
+
+    lengths = [split.lengths(m) for m in dims if m in split.modalities]
+    longest = np.max(lengths, axis=0)  # (n,)
+    longest_first = np.argsort(-longest, kind="stable")
     found = np.zeros((len(split), model.num_labels), np.float32)
 
     def fill(start: int) -> None:
-        chosen = order[start : start + batch_size]
+        chosen = longest_first[start : start + batch_size]
         samples = [split.sample(int(i)) for i in chosen]
         batch = collate(samples, dims, aligned=aligned, standardize=standardizer)
-        unlabelled = replace(batch, labels=None)  # with labels the losses would be computed too
-        with torch.inference_mode():
-            logits = model(unlabelled.to(device)).logits.float()
-        found[chosen] = logits.sigmoid().cpu().numpy()
 
+        # with labels the losses would be computed too
+        unlabelled = replace(batch, labels=None).to(device)
+        with torch.inference_mode():
+            output = model(unlabelled)
+            probabilities = output.logits.float().sigmoid()
+
+        found[chosen] = probabilities.cpu().numpy()
+
+    starts = range(0, len(split), batch_size)
     with worker_threads(device) as workers:
-        workers.map(fill, range(0, len(order), batch_size))
+        workers.map(fill, starts)
+
     model.train(was_training)
     return found

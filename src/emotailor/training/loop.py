@@ -11,7 +11,7 @@ import math
 import signal
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +41,7 @@ from emotailor.training.progress import Reporter
 from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import RunFolder, TrainResult, stop_requests
 from emotailor.training.setup import TrainingData, choose_device
-from emotailor.training.step import TrainingStep, new_accelerator
+from emotailor.training.step import PartLosses, TrainingStep, new_accelerator
 from emotailor.training.threads import Workers, worker_threads
 from emotailor.training.validation import describe_model, validate
 
@@ -97,20 +97,26 @@ class Trainer:
 
     def _train_or_return(self, device: torch.device, accelerator: Accelerator) -> TrainResult:
         """Train, unless that has been done and the selected model is whole."""
+        path = self.folder.path
         found = read_progress(self.folder.checkpoint) or Progress()
-        damage = None if found.best is None else damage_of(self.folder.model)
+        damage = None
+        if found.best is not None:
+            damage = damage_of(self.folder.model)
+
         if found.finished and found.best is not None and damage is None:
-            self.reporter.message(f"{self.folder.path} is already trained; nothing to do")
-            return TrainResult(self.folder.path, found.best, found.history)
+            self.reporter.message(f"{path} is already trained; nothing to do")
+            return TrainResult(path, found.best, found.history)
+
         if not found.step and self.folder.model.exists():
             self.reporter.message(
-                f"no checkpoint in {self.folder.path}: training starts anew and replaces its model"
+                f"no checkpoint in {path}: training starts anew and replaces its model"
             )
 
         with ExitStack() as stack:
             stop = stack.enter_context(stop_requests())
-            plain = self.config.training.plain
-            stack.enter_context(plain_paths() if plain else nullcontext())
+            if self.config.training.plain:
+                stack.enter_context(plain_paths())
+
             workers = stack.enter_context(worker_threads(device))
             training = _Training(self, device, accelerator, workers, stop)
             training.resume(damage)
@@ -155,9 +161,10 @@ class _Training:
         model = self.data.build().to(device)
         self.step = TrainingStep(model, self.settings, workers, accelerator)
         self.feeder = Feeder(self.data, device)
-        self.sampling_weights = check_weights(
-            model.sampling_weights(self.data.labels()), len(self.data.positions)
-        )
+
+        weights = model.sampling_weights(self.data.labels())
+        self.sampling_weights = check_weights(weights, len(self.data.positions))
+
         self.progress = Progress()
         self.sums: dict[str, Float[Tensor, ""]] = {}
         self.saved_step = 0
@@ -193,6 +200,7 @@ class _Training:
         self.saved_step = self.progress.step
         if damage is not None:
             self._restore_model(damage)
+
         if not self.progress.finished:
             self.reporter.message(
                 f"going on in {self.folder.path} at epoch {self.progress.epoch + 1}, "
@@ -207,7 +215,9 @@ class _Training:
             losses = self._run_epoch()
             self._finish_epoch(losses)
             progress.finished = self._is_finished()
-            self._save_checkpoint(needed=progress.finished or bool(self.stop))
+
+            is_last_chance = progress.finished or bool(self.stop)
+            self._save_checkpoint(needed=is_last_chance)
             if not progress.finished:
                 self._stop_if_asked()
 
@@ -215,22 +225,29 @@ class _Training:
         return TrainResult(self.folder.path, progress.best, progress.history)
 
     def _is_finished(self) -> bool:
+        """Whether all epochs are done, or the scores have stopped rising."""
         progress = self.progress
-        patience = self.settings.patience
         assert progress.best is not None
-        if patience is not None and progress.epoch - progress.best.epoch >= patience:
+
+        patience = self.settings.patience
+        epochs_since_best = progress.epoch - progress.best.epoch
+        if patience is not None and epochs_since_best >= patience:
             self.reporter.message(f"no better epoch for {patience} epochs: stopping early")
             return True
+
         return progress.epoch >= self.settings.epochs
 
     def _stop_if_asked(self) -> None:
-        if self.stop:
-            name = signal.Signals(self.stop[0]).name
-            raise InterruptedRunError(
-                f"stopped by {name} in epoch {self.progress.epoch + 1}, "
-                f"after step {self.progress.step}; all of it is saved in {self.folder.path}",
-                fix="run the same command again to go on from here",
-            )
+        if not self.stop:
+            return
+
+        progress = self.progress
+        name = signal.Signals(self.stop[0]).name
+        raise InterruptedRunError(
+            f"stopped by {name} in epoch {progress.epoch + 1}, "
+            f"after step {progress.step}; all of it is saved in {self.folder.path}",
+            fix="run the same command again to go on from here",
+        )
 
     # ------------------------------------------------------------------ one epoch
 
@@ -240,6 +257,8 @@ class _Training:
         batches = epoch_order(
             self.data.lengths, self.settings, progress.epoch, self.sampling_weights
         )
+
+        # a resumed epoch has sums already
         self.step.train_mode()
         self.sums = {
             name: torch.tensor(value, device=self.device) for name, value in progress.sums.items()
@@ -271,34 +290,50 @@ class _Training:
             batches: of the whole epoch; ``progress.batch`` of them are done.
         """
         progress = self.progress
-        accumulated = batches[progress.batch : progress.batch + self.settings.accumulate]
+        end = progress.batch + self.settings.accumulate
+        accumulated = batches[progress.batch : end]
         update_size = sum(len(batch) for batch in accumulated)
+
         for batch in accumulated:
-            following = batches[progress.batch + 1 : progress.batch + 2]
-            load = partial(self.feeder.batch, following=self._first_part(following))
+            size = len(batch)
+            following = self._first_part(batches, progress.batch + 1)
+            load = partial(self.feeder.batch, following=following)
             parts = self._parts_of(batch)
-            found = self.step.add_batch(parts, load, batch_size=len(batch), update_size=update_size)
 
-            for part in found:
-                for name, mean in part.losses.items():
-                    old = self.sums.get(name, torch.zeros((), device=self.device))
-                    self.sums[name] = old + mean.float() * part.samples
+            found = self.step.add_batch(parts, load, batch_size=size, update_size=update_size)
+            self._add_losses(found)
             progress.batch += 1
-            progress.samples += len(batch)
+            progress.samples += size
 
+        # the schedule counts from 0, the average of parameters from 1
         rate = rate_of_step(self.step.model, self.settings, progress.step, self.total_steps)
         progress.step += 1
         self.step.update(rate, progress.step)
 
+    def _add_losses(self, found: list[PartLosses]) -> None:
+        """Add the losses of some parts to the sums of the epoch, without waiting for the device."""
+        for part in found:
+            for name, mean in part.losses.items():
+                old = self.sums.get(name, torch.zeros((), device=self.device))
+                self.sums[name] = old + mean.float() * part.samples
+
     def _parts_of(self, batch: Numbers) -> list[Numbers]:
         """Return the samples of each part of a batch that is computed at once."""
-        return [batch[rows] for rows in self.step.rows_of_parts(self.data.lengths[batch])]
+        lengths = self.data.lengths[batch]
+        return [batch[rows] for rows in self.step.rows_of_parts(lengths)]
 
-    def _first_part(self, following: list[Numbers]) -> Numbers | None:
-        """Return the samples to prepare while the device computes, where that is done ahead."""
-        if not following or self.feeder.ahead is None:
+    def _first_part(self, batches: list[Numbers], index: int) -> Numbers | None:
+        """Return the samples to prepare while the device computes, where that is done ahead.
+
+        Args:
+            batches: of the whole epoch.
+            index: of the batch whose first part is wanted; there may be none.
+        """
+        if self.feeder.ahead is None or index >= len(batches):
             return None
-        return self._parts_of(following[0])[0]
+
+        parts = self._parts_of(batches[index])
+        return parts[0]
 
     def _means(self) -> dict[str, float]:
         """Return the mean losses of the epoch so far."""
@@ -376,10 +411,11 @@ class _Training:
         """
         progress = self.progress
         assert progress.best is not None
-        if progress.batch or progress.best.epoch != progress.epoch:
+        best_epoch = progress.best.epoch
+        if progress.batch or best_epoch != progress.epoch:
             raise ModelError(
                 f"the selected model of {self.folder.path} is damaged: {damage.found}",
-                expected=f"the model of epoch {progress.best.epoch}; the checkpoint is of later "
+                expected=f"the model of epoch {best_epoch}; the checkpoint is of later "
                 "steps, so it cannot be made from that",
                 fix=f"put {self.folder.model} back from a copy, or remove {self.folder.path} and "
                 "train again",

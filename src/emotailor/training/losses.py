@@ -44,15 +44,15 @@ def set_loss(model: EmotionModel, config: TrainingConfig, statistics: LabelStati
         positive = config.gamma_positive
         negative = config.gamma_negative
         margin = config.margin
-    model.use_label_loss(
-        LabelLoss(
-            config.loss,
-            gamma_positive=positive,
-            gamma_negative=negative,
-            margin=margin,
-            positive_weight=positive_weights(config, statistics),
-        )
+
+    loss = LabelLoss(
+        config.loss,
+        gamma_positive=positive,
+        gamma_negative=negative,
+        margin=margin,
+        positive_weight=positive_weights(config, statistics),
     )
+    model.use_label_loss(loss)
 
 
 def positive_weights(
@@ -66,12 +66,14 @@ def positive_weights(
     wanted = config.positive_weight
     if wanted == "none":
         return None
+
     if wanted == "balanced":
         held = statistics.counts
         others = statistics.samples - held
         # a label that always or never holds teaches nothing by its weight
         is_usable = (held > 0) & (others > 0)
-        return torch.where(is_usable, others / held.clamp(min=1), 1.0)
+        ratio = others / held.clamp(min=1)
+        return torch.where(is_usable, ratio, 1.0)
 
     unknown = [name for name in wanted if name not in statistics.names]
     if unknown:
@@ -79,4 +81,6 @@ def positive_weights(
             f"training.positive_weight has the label {unknown[0]!r}",
             expected=f"labels of the data: {', '.join(statistics.names)}",
         )
-    return torch.tensor([wanted.get(name, 1.0) for name in statistics.names])
+
+    weights = [wanted.get(name, 1.0) for name in statistics.names]
+    return torch.tensor(weights)

@@ -6,6 +6,7 @@ any moment leaves the old model or the new one.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emotailor import __version__
+from emotailor.config import Config
 from emotailor.data.batching import Standardizer
 from emotailor.data.card import FileCard
 from emotailor.data.sample import MODALITIES, Modality
@@ -108,12 +110,18 @@ def save_model(
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     if standardizer is not None:
         for m in card.dims:
-            tensors[f"standardizer.mean.{m}"] = torch.from_numpy(standardizer.mean[m])
-            tensors[f"standardizer.std.{m}"] = torch.from_numpy(standardizer.std[m])
-    name, digest = write_hashed(
-        folder, "weights", ".safetensors", lambda path: save_tensors(tensors, path)
-    )
-    card = card.model_copy(update={"weights": FileCard(file=name, sha256=digest)})
+            mean = torch.from_numpy(standardizer.mean[m])
+            std = torch.from_numpy(standardizer.std[m])
+            tensors[f"standardizer.mean.{m}"] = mean
+            tensors[f"standardizer.std.{m}"] = std
+
+    write = partial(save_tensors, tensors)
+    name, digest = write_hashed(folder, "weights", ".safetensors", write)
+
+    # the card names the new weights, and only then are the old ones removed: a program that is
+    # killed in between leaves a whole model
+    weights = FileCard(file=name, sha256=digest)
+    card = card.model_copy(update={"weights": weights})
     write_json(folder / CARD_FILE, card.model_dump(mode="json"))
     remove_others(folder, "weights", ".safetensors", keep=name)
     return card
@@ -121,7 +129,10 @@ def save_model(
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors of any device as safetensors."""
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+    plain = {}
+    for name, tensor in tensors.items():
+        plain[name] = tensor.detach().cpu().contiguous()
+    save_file(plain, path)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -134,7 +145,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         OSError: the file cannot be read.
         SafetensorError: its content is damaged.
     """
-    return {name: tensor.clone() for name, tensor in load_file(path).items()}
+    views = load_file(path)
+    return {name: view.clone() for name, view in views.items()}
 
 
 def find_model_folder(path: Path) -> Path:
@@ -146,16 +158,28 @@ def find_model_folder(path: Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / CARD_FILE).is_file():
             return folder
-    below = sorted(path.glob("*/model/model.json")) or sorted(path.glob("*/*/model/model.json"))
+
+    found = f"no trained model at {path}"
+    if not path.exists():
+        found += ", which does not exist"
     raise ModelError(
-        f"no trained model at {path}" + ("" if path.exists() else ", which does not exist"),
+        found,
         expected="a run folder of `emotailor train`, or a model folder with a model.json",
-        fix=f"name a run in it, such as {below[0].parents[1]}"
-        if below
-        else f"{AGAIN}, or check the path"
-        if _has_checkpoint(path)
-        else "train a model first, or check the path",
+        fix=_how_to_find(path),
     )
+
+
+def _how_to_find(path: Path) -> str:
+    """What to do where a folder holds no model: it may hold runs, or an unfinished training."""
+    for pattern in ("*/model/model.json", "*/*/model/model.json"):
+        below = sorted(path.glob(pattern))
+        if below:
+            run = below[0].parents[1]
+            return f"name a run in it, such as {run}"
+
+    if _has_checkpoint(path):
+        return f"{AGAIN}, or check the path"
+    return "train a model first, or check the path"
 
 
 def _has_checkpoint(run: Path) -> bool:
@@ -165,7 +189,9 @@ def _has_checkpoint(run: Path) -> bool:
 def _remedy(folder: Path) -> str:
     """What to do about a damaged model."""
     copy = "copy the model folder again"
-    return f"{AGAIN}, or {copy}" if _has_checkpoint(folder.parent) else copy
+    if not _has_checkpoint(folder.parent):
+        return copy
+    return f"{AGAIN}, or {copy}"
 
 
 def read_model_card(folder: Path) -> ModelCard:
@@ -174,17 +200,20 @@ def read_model_card(folder: Path) -> ModelCard:
     Raises:
         ModelError: it is damaged or of another version.
     """
+    file = folder / CARD_FILE
     try:
-        return ModelCard.model_validate_json((folder / CARD_FILE).read_bytes())
+        return ModelCard.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
-        problem = error.errors()[0] if isinstance(error, ValidationError) else None
-        where = ".".join(map(str, problem["loc"])) if problem else ""
-        detail = f"{where or 'the file'}: {problem['msg']}" if problem else str(error)
+        detail = str(error)
+        if isinstance(error, ValidationError):
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"])) or "the file"
+            detail = f"{where}: {problem['msg']}"
         raise ModelError(
-            f"{folder / CARD_FILE} is damaged or of another version: {detail}",
+            f"{file} is damaged or of another version: {detail}",
             expected=f"a model of schema version {SCHEMA_VERSION}",
             fix=f"{_remedy(folder)}, or use the version of emotailor that wrote it",
-        ) from None
+        ) from error
 
 
 def check_model(path: str | Path) -> tuple[ModelCard, Path]:
@@ -197,15 +226,18 @@ def check_model(path: str | Path) -> tuple[ModelCard, Path]:
     card = read_model_card(folder)
     if card.weights is None:
         raise ModelError(f"{folder / CARD_FILE} names no weights file", fix=_remedy(folder))
+
     file = folder / card.weights.file
     try:
-        if sha256_of(file) != card.weights.sha256:
-            raise ModelError(
-                f"{file} is not the file that {CARD_FILE} describes: its SHA-256 differs",
-                fix=f"{_remedy(folder)}; it was altered or truncated",
-            )
+        digest = sha256_of(file)
     except OSError as error:
-        raise ModelError(f"{file} cannot be read: {error}", fix=_remedy(folder)) from None
+        raise ModelError(f"{file} cannot be read: {error}", fix=_remedy(folder)) from error
+
+    if digest != card.weights.sha256:
+        raise ModelError(
+            f"{file} is not the file that {CARD_FILE} describes: its SHA-256 differs",
+            fix=f"{_remedy(folder)}; it was altered or truncated",
+        )
     return card, file
 
 
@@ -221,45 +253,92 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
     try:
         tensors = load_tensors(file)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{file} cannot be read: {error}", fix=_remedy(folder)) from None
+        raise ModelError(f"{file} cannot be read: {error}", fix=_remedy(folder)) from error
+
+    config = _settings_of(card, folder)
     try:
-        config = find_system(card.system).config.parse(card.config, "config")
-    except ConfigError as error:
-        raise ModelError(
-            f"{folder / CARD_FILE}: {error.found}",
-            expected=error.expected,
-            fix=error.fix
-            or f"use the version of emotailor that wrote it ({card.versions.get('emotailor')})",
-        ) from error
-    dims = {m: card.dims[m] for m in MODALITIES if m in card.dims}
-    state = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    sizes = {name: tuple(x.shape) for name, x in state.items()}
-    standardizer = None
-    try:
-        # parameters that are replaced at once get no memory, which altered settings could claim,
-        # and are not drawn, which takes seconds for large recurrent layers
-        with torch.device("meta"):
-            model = build_model(card.system, config, dims, len(card.label_names), card.alignment)
-            model.resize(sizes)
-            shapes = model.state_dict()
-        for name in sorted(state.keys() & shapes.keys()):
-            if (there := tuple(state[name].shape)) != (wanted := tuple(shapes[name].shape)):
-                raise RuntimeError(f"{name} has the shape {there}, not {wanted}")
-        model.load_state_dict(state, assign=True)
-        if card.standardized:
-            standardizer = Standardizer(
-                {m: tensors[f"standardizer.mean.{m}"].numpy() for m in dims},
-                {m: tensors[f"standardizer.std.{m}"].numpy() for m in dims},
-            )
+        model = _model_of(card, config, tensors)
+        standardizer = _standardizer_of(card, tensors) if card.standardized else None
     except (RuntimeError, KeyError) as error:
         raise ModelError(
             f"{file} does not fit the settings in {CARD_FILE}: {_first_reason(error)}",
             fix=f"{_remedy(folder)}; one of the two was altered",
-        ) from None
-    return LoadedModel(card, model.eval().to(device), standardizer)
+        ) from error
+
+    model.eval()
+    return LoadedModel(card, model.to(device), standardizer)
+
+
+def _settings_of(card: ModelCard, folder: Path) -> Config:
+    """Return the settings of the system in a model card.
+
+    Raises:
+        ModelError: the system or its settings are unknown to this version.
+    """
+    try:
+        return find_system(card.system).config.parse(card.config, "config")
+    except ConfigError as error:
+        version = card.versions.get("emotailor")
+        raise ModelError(
+            f"{folder / CARD_FILE}: {error.found}",
+            expected=error.expected,
+            fix=error.fix or f"use the version of emotailor that wrote it ({version})",
+        ) from error
+
+
+def _model_of(card: ModelCard, config: Config, tensors: Mapping[str, Tensor]) -> EmotionModel:
+    """Build the model of a card and give it the stored parameters.
+
+    Raises:
+        RuntimeError: the parameters do not fit the settings.
+    """
+    prefix = "model."
+    state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    sizes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    dims = _dims_of(card)
+    labels = len(card.label_names)
+
+    # parameters that are replaced at once get no memory, which altered settings could claim,
+    # and are not drawn, which takes seconds for large recurrent layers
+    with torch.device("meta"):
+        model = build_model(card.system, config, dims, labels, card.alignment)
+        model.resize(sizes)
+        expected = model.state_dict()
+
+    for name in sorted(state.keys() & expected.keys()):
+        wanted = tuple(expected[name].shape)
+        if sizes[name] != wanted:
+            raise RuntimeError(f"{name} has the shape {sizes[name]}, not {wanted}")
+
+    model.load_state_dict(state, assign=True)
+    return model
+
+
+def _standardizer_of(card: ModelCard, tensors: Mapping[str, Tensor]) -> Standardizer:
+    """Return the stored standardizer.
+
+    Raises:
+        KeyError: a modality has no stored statistics.
+    """
+    means = {}
+    stds = {}
+    for m in _dims_of(card):
+        means[m] = tensors[f"standardizer.mean.{m}"].numpy()
+        stds[m] = tensors[f"standardizer.std.{m}"].numpy()
+    return Standardizer(means, stds)
+
+
+def _dims_of(card: ModelCard) -> dict[Modality, int]:
+    """Return the feature widths of a card, in the order that models are built with."""
+    return {m: card.dims[m] for m in MODALITIES if m in card.dims}
 
 
 def _first_reason(error: Exception) -> str:
     """The line of torch's message that says what is wrong, not the one that says where."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[min(1, len(lines) - 1)] if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line]
+    if not lines:
+        return type(error).__name__
+
+    # the first line says where, unless it is the only one
+    return lines[0] if len(lines) == 1 else lines[1]

@@ -55,6 +55,7 @@ class BertAdam(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             for p in params:
@@ -77,13 +78,21 @@ class BertAdam(Optimizer):
         second = self.state[p]["exp_avg_sq"]
         beta1, beta2 = group["betas"]
 
-        scale = (group["max_norm"] / (p.grad.norm() + 1e-6)).clamp(max=1.0)
-        gradient = p.grad * scale
-        first.mul_(beta1).add_((1 - beta1) * gradient)
-        second.mul_(beta2).add_((1 - beta2) * gradient**2)
+        # the gradient, clipped to max_norm
+        norm = p.grad.norm()
+        scale = group["max_norm"] / (norm + 1e-6)
+        gradient = p.grad * scale.clamp(max=1.0)
 
-        update = first / (second.sqrt() + group["eps"])
-        update = update + group["weight_decay"] * p
+        # the two moments
+        first.mul_(beta1)
+        first.add_((1 - beta1) * gradient)
+        second.mul_(beta2)
+        second.add_((1 - beta2) * gradient**2)
+
+        # the update
+        root = second.sqrt() + group["eps"]
+        decay = group["weight_decay"] * p
+        update = first / root + decay
         p.sub_(group["lr"] * update)
 
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
@@ -92,37 +101,57 @@ class BertAdam(Optimizer):
         second = [self.state[p]["exp_avg_sq"] for p in params]
         beta1, beta2 = group["betas"]
 
+        # the gradients, each clipped to max_norm
         gradients = [p.grad for p in params if p.grad is not None]
-        norms = torch.stack(torch._foreach_norm(gradients))
-        scales = (group["max_norm"] / (norms + 1e-6)).clamp(max=1.0)
+        norms = torch.stack(torch._foreach_norm(gradients))  # (parameters,)
+        scales = group["max_norm"] / (norms + 1e-6)
+        scales = scales.clamp(max=1.0)
         gradients = list(torch._foreach_mul(gradients, list(scales)))
 
+        # the two moments
         torch._foreach_lerp_(first, gradients, 1 - beta1)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
 
+        # the updates
         roots = torch._foreach_sqrt(second)
         torch._foreach_add_(roots, group["eps"])
         updates = torch._foreach_div(first, roots)
-        if group["weight_decay"]:
-            torch._foreach_add_(updates, params, alpha=group["weight_decay"])
+
+        decay = group["weight_decay"]
+        if decay:
+            torch._foreach_add_(updates, params, alpha=decay)
         torch._foreach_add_(params, updates, alpha=-group["lr"])
+
+
+CACHED_NUMBERS = 2**17
+"""Numbers of parameters that are updated at once on a CPU."""
 
 
 def _cached_parts(params: list[Tensor]) -> Iterator[list[Tensor]]:
     """Cut parameters into lists that a CPU's cache holds; on other devices leave them together."""
     part: list[Tensor] = []
+    size = 0
     for p in params:
-        if part and p.device.type == "cpu" and sum(x.numel() for x in part) + p.numel() > 2**17:
+        is_full = size + p.numel() > CACHED_NUMBERS
+        if part and is_full and p.device.type == "cpu":
             yield part
             part = []
+            size = 0
+
         part.append(p)
+        size += p.numel()
     yield part
 
 
 def undecayed_names(model: nn.Module) -> set[str]:
     """Parameters that weight decay leaves alone: biases and layer-normalisation weights."""
-    names = {n for n, _ in model.named_parameters() if "bias" in n.rsplit(".", 1)[-1]}
+    names: set[str] = set()
+    for name, _ in model.named_parameters():
+        last = name.rsplit(".", 1)[-1]
+        if "bias" in last:
+            names.add(name)
+
     for prefix, module in model.named_modules():
         if isinstance(module, nn.LayerNorm):
             names.add(f"{prefix}.weight")
@@ -132,18 +161,24 @@ def undecayed_names(model: nn.Module) -> set[str]:
 def build_optimizer(model: EmotionModel, config: TrainingConfig) -> Optimizer:
     """Build the optimizer of a recipe over the parameters of ``model``."""
     exempt = undecayed_names(model) - model.always_decayed
-    decayed = [p for n, p in model.named_parameters() if n not in exempt]
-    others = [p for n, p in model.named_parameters() if n in exempt]
+    named = list(model.named_parameters())
+    decayed = [p for name, p in named if name not in exempt]
+    others = [p for name, p in named if name in exempt]
+
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+
+    rate = config.learning_rate
     if config.optimizer == "bert_adam":
-        return BertAdam(groups, config.learning_rate)
+        return BertAdam(groups, rate)
+
     if is_plain():
-        return torch.optim.AdamW(groups, config.learning_rate, foreach=False)
+        return torch.optim.AdamW(groups, rate, foreach=False)
+
     # one pass over the parameters; on the CPU ten times faster than torch's default
-    return torch.optim.AdamW(groups, config.learning_rate, fused=True)
+    return torch.optim.AdamW(groups, rate, fused=True)
 
 
 def rate_of_step(model: EmotionModel, config: TrainingConfig, step: int, total: int) -> float:
@@ -161,6 +196,7 @@ def rate_of_step(model: EmotionModel, config: TrainingConfig, step: int, total: 
     factor = model.learning_rate_factor(step, total)
     if factor is None:
         return learning_rate(config, step, total)
+
     if not math.isfinite(factor) or factor < 0:
         raise ModelError(
             f"the model's learning_rate_factor({step}, {total}) is {factor}",
@@ -180,10 +216,12 @@ def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
     """
     # the program counts from 0, so that its first update has rate 0 and changes nothing
     done = step if config.optimizer == "bert_adam" else step + 1
-    rising = done / max(config.warmup * total, 1)
-    if config.schedule == "constant":
+    warmup_steps = config.warmup * total
+    rising = done / max(warmup_steps, 1)
+    is_constant = config.schedule == "constant"
+    if is_constant or done < warmup_steps:
         return config.learning_rate * min(rising, 1.0)
 
-    falling = (total - step) / max((1 - config.warmup) * total, 1)
-    is_rising = done < config.warmup * total
-    return config.learning_rate * (rising if is_rising else min(falling, 1.0))
+    left = total - step
+    falling = left / max((1 - config.warmup) * total, 1)
+    return config.learning_rate * min(falling, 1.0)

@@ -30,13 +30,18 @@ def epoch_order(
         epoch: from 0.
         weights: (n,), by which n samples are drawn with replacement; None for every sample once.
     """
+    size = config.batch_size
+    seed = config.seed
     if weights is None:
-        return epoch_batches(lengths, config.batch_size, seed=config.seed, epoch=epoch)
+        return epoch_batches(lengths, size, seed=seed, epoch=epoch)
 
-    rng = np.random.default_rng([config.seed, epoch, DRAWING])
+    rng = np.random.default_rng([seed, epoch, DRAWING])
     count = len(lengths)
-    drawn = rng.choice(count, size=count, p=weights / weights.sum())
-    batches = epoch_batches(lengths[drawn], config.batch_size, seed=config.seed, epoch=epoch)
+    shares = weights / weights.sum()
+    drawn = rng.choice(count, size=count, p=shares)
+
+    # places among the drawn samples, which are turned into numbers
+    batches = epoch_batches(lengths[drawn], size, seed=seed, epoch=epoch)
     return [drawn[places] for places in batches]
 
 

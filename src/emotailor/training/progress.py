@@ -108,27 +108,38 @@ class ConsoleReporter(Reporter):
         """Move the bar."""
         if self._display is None:
             return
+
+        # since the last call
         now = time.monotonic()
-        speed = max(samples - self._samples, 0) / max(now - self._since, 1e-9)
-        self._samples, self._since = samples, now
+        done = max(samples - self._samples, 0)
+        seconds = max(now - self._since, 1e-9)
+        speed = done / seconds
+        self._samples = samples
+        self._since = now
+
         self._losses.plain = describe_losses(losses)
         self._bar.update(self._task, completed=step, speed=f"{speed:.0f}")
 
     def epoch(self, record: EpochRecord, *, best: bool) -> None:
         """Print losses and validation scores of the epoch."""
-        self._samples, self._since = 0, time.monotonic()
+        self._samples = 0
+        self._since = time.monotonic()
+
         valid = record.valid
-        star = "  [green]best[/green]" if best else ""
-        # one line in a log; in a narrow terminal two that are not broken anywhere
-        between = "\n  " if self._live and self.console.width < 140 else "  |  "
-        self.console.print(
+        line = (
             f"epoch {record.epoch:>3}  valid loss {valid['loss']:.4f}"
             f"  acc {valid['accuracy']:.3f}  micro-F1 {valid['micro_f1']:.3f}"
-            f"  ({record.seconds:.1f} s){star}"
-            + (between + describe_losses(record.train) if record.train else ""),
-            highlight=False,
-            soft_wrap=True,
+            f"  ({record.seconds:.1f} s)"
         )
+        if best:
+            line += "  [green]best[/green]"
+
+        # one line in a log; in a narrow terminal two that are not broken anywhere
+        is_narrow = self._live and self.console.width < 140
+        if record.train:
+            line += "\n  " if is_narrow else "  |  "
+            line += describe_losses(record.train)
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def message(self, text: str) -> None:
         """Print a line."""

@@ -17,8 +17,10 @@ from emotailor.training.run_folder import TrainResult
 
 def start(config: RunConfig, run: str | Path, reporter: Reporter | None = None) -> Trainer | Fitter:
     """Return what trains the system of ``config``, ready to go."""
-    kind = Fitter if issubclass(model_class(config.system), FittedModel) else Trainer
-    return kind(config, Path(run), reporter)
+    run = Path(run)
+    if issubclass(model_class(config.system), FittedModel):
+        return Fitter(config, run, reporter)
+    return Trainer(config, run, reporter)
 
 
 def train(
@@ -53,5 +55,9 @@ def train(
             )
         return start(config, run, reporter).train()
 
-    name = row.name if row is not None else str(config.get("system", "tailor"))
-    return start(RunConfig.build(config, system=name), run, reporter).train()
+    # the defaults of the settings depend on the system
+    name = str(config.get("system", "tailor"))
+    if row is not None:
+        name = row.name
+    settings = RunConfig.build(config, system=name)
+    return start(settings, run, reporter).train()

@@ -60,8 +60,11 @@ class RunConfig(Config):
         if not isinstance(values, Mapping):
             return values
 
-        row = find_system(str(values.get("system", "tailor")))
+        name = str(values.get("system", "tailor"))
+        row = find_system(name)
         model = values.get("model", {})
+
+        # settings may come as a table, or as an object of the system's class
         if not isinstance(model, Config):
             model = row.config.parse(model, prefix="model.")
         elif not isinstance(model, row.config):
@@ -69,6 +72,7 @@ class RunConfig(Config):
                 f"model: settings of the class {type(model).__name__}",
                 expected=f"a {row.config.__name__}, or a table of settings, for {row.title}",
             )
+
         return {**values, "model": model}
 
     @classmethod
@@ -91,11 +95,17 @@ class RunConfig(Config):
             ConfigError: unknown system or key, or a value out of range.
         """
         row = find_system(system) if isinstance(system, str) else use_system(system)
+
+        model = row.preset(preset)
+        training = recipe(row.name, preset, aligned=aligned)
+        alignment: AlignmentConfig = getattr(AlignmentConfig, preset)()
         base = {
             "system": row.name,
-            "model": row.preset(preset).to_json(),
-            "training": recipe(row.name, preset, aligned=aligned).to_json(),
-            "alignment": getattr(AlignmentConfig, preset)().to_json(),
+            "model": model.to_json(),
+            "training": training.to_json(),
+            "alignment": alignment.to_json(),
             "data": {"standardize": preset == "paper"},
         }
-        return cls.parse(merge(base, *layers))
+
+        values = merge(base, *layers)
+        return cls.parse(values)

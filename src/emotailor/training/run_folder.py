@@ -100,9 +100,11 @@ class RunFolder:
         stored = read_run_config(self.path)
         there = {"config": stored.config.to_json(), "fingerprint": stored.fingerprint}
         now = {"config": config.to_json(), "fingerprint": fingerprint}
+        lines = _differences(there, now)
+
         # where the data lie and on what device may change without changing the run
         ignored = ("config.data.path:", "config.training.device:", "config.training.checkpoint")
-        differences = [line for line in _differences(there, now) if not line.startswith(ignored)]
+        differences = [line for line in lines if not line.startswith(ignored)]
         if differences:
             raise ConfigError(
                 f"{self.path} holds a run with other settings: " + "; ".join(differences[:5]),
@@ -130,11 +132,14 @@ def stop_requests() -> Iterator[list[int]]:
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return a line for each value that differs between two nested tables, with its path."""
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(set(old) | set(new))
-        return [
-            line
-            for key in keys
-            for line in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    return [] if old == new else [f"{path}: {old!r} there, {new!r} now"]
+        lines = []
+        for key in sorted(set(old) | set(new)):
+            inner = f"{path}.{key}".removeprefix(".")
+            lines += _differences(old.get(key), new.get(key), inner)
+        return lines
+
+    if old == new:
+        return []
+    return [f"{path}: {old!r} there, {new!r} now"]

@@ -17,7 +17,7 @@ from emotailor.errors import ConfigError, DataError
 from emotailor.models.base import EmotionModel, LabelStatistics
 from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
-from emotailor.training.alignment import resolve_alignment, target_lengths
+from emotailor.training.alignment import longest_sequence, resolve_alignment, target_lengths
 from emotailor.training.losses import set_loss
 from emotailor.training.progress import Reporter
 from emotailor.training.run_config import RunConfig
@@ -32,19 +32,21 @@ def choose_device(wanted: str) -> torch.device:
         ConfigError: no such device on this machine.
     """
     if wanted == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return _best_device()
+
     problem = None
     if not DEVICE_NAME.fullmatch(wanted):
         problem = "it is not the name of a device"
     elif wanted.startswith("cuda") and not torch.cuda.is_available():
         problem = "this machine has no CUDA device that torch can use"
-    elif wanted.startswith("cuda:") and int(wanted[5:]) >= torch.cuda.device_count():
-        problem = f"this machine has {torch.cuda.device_count()} CUDA devices"
+    elif wanted.startswith("cuda:"):
+        count = torch.cuda.device_count()
+        if int(wanted.removeprefix("cuda:")) >= count:
+            problem = f"this machine has {count} CUDA devices"
     elif wanted == "mps" and not torch.backends.mps.is_available():
         problem = "this machine has no MPS device that torch can use"
-    if problem:
+
+    if problem is not None:
         raise ConfigError(
             f"device {wanted!r} cannot be used: {problem}",
             expected="auto, cpu, cuda, cuda:1 or mps, and such a device on this machine",
@@ -52,17 +54,35 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
 def device_name(device: torch.device) -> str:
     """Return how the maker calls a device, such as ``NVIDIA H100 80GB HBM3`` or a processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
+
+    name = _name_in_cpuinfo() or platform.processor() or platform.machine()
+    return f"{name} ({device.type})"
+
+
+def _name_in_cpuinfo() -> str | None:
+    """Return the name of the processor as Linux has it, or None."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(x.partition(":")[2].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name} ({device.type})"
+    except OSError:
+        return None
+
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.startswith("model name"):
+            return value.strip()
+    return None
 
 
 class TrainingData:
@@ -96,32 +116,48 @@ class TrainingData:
     """
 
     def __init__(self, config: RunConfig, reporter: Reporter) -> None:
-        self.config, self.reporter = config, reporter
-        self.dataset = open_dataset(config.data.path)
-        self.train_split = self._nonempty(config.data.train_split)
-        self.valid_split = self._nonempty(config.data.valid_split)
+        self.config = config
+        self.reporter = reporter
+
+        settings = config.data
+        self.dataset = open_dataset(settings.path)
+        self.train_split = self._nonempty(settings.train_split)
+        self.valid_split = self._nonempty(settings.valid_split)
+
         system = find_system(config.system)
-        self.dims = system.choose(self.dataset.dims, config.data.modalities)
+        self.dims = system.choose(self.dataset.dims, settings.modalities)
         self.positions = self._usable(self.train_split)
         self.alignment = resolve_alignment(
             config.alignment, system, self.dims, self.dataset, self.train_split
         )
+        self.lengths = self._lengths()
+        self.standardizer = self._standardizer() if settings.standardize else None
+
+    def _lengths(self) -> Int64[np.ndarray, "n"]:
+        """Return the steps of each used sample, by number, (n,)."""
         steps = {m: self.train_split.lengths(m)[self.positions] for m in self.dims}
-        self.lengths: Int64[np.ndarray, "n"] = (
-            target_lengths(self.alignment, steps)
-            if self.alignment.kind == "ctc"
-            else np.max(list(steps.values()), axis=0)
-        )
-        self.standardizer = None
-        if config.data.standardize:
-            if config.data.train_split != "train":
-                raise ConfigError(
-                    f"data.train_split = {config.data.train_split!r} with data.standardize",
-                    expected="the split 'train', whose feature statistics the data set stores",
-                    fix="set data.standardize=false, or store the samples as split 'train'",
-                )
-            statistics = read_statistics(config.data.path)
-            self.standardizer = Standardizer.from_statistics(statistics, list(self.dims))
+        if self.alignment.kind == "ctc":
+            return target_lengths(self.alignment, steps)
+
+        longest: Int64[np.ndarray, "n"] = np.max(list(steps.values()), axis=0)
+        return longest
+
+    def _standardizer(self) -> Standardizer:
+        """Return the standardizer of the stored feature statistics.
+
+        Raises:
+            ConfigError: the statistics are of another split than the one trained on.
+        """
+        settings = self.config.data
+        if settings.train_split != "train":
+            raise ConfigError(
+                f"data.train_split = {settings.train_split!r} with data.standardize",
+                expected="the split 'train', whose feature statistics the data set stores",
+                fix="set data.standardize=false, or store the samples as split 'train'",
+            )
+
+        statistics = read_statistics(settings.path)
+        return Standardizer.from_statistics(statistics, list(self.dims))
 
     def _nonempty(self, name: str) -> Split:
         split = self.dataset[name]
@@ -132,17 +168,20 @@ class TrainingData:
     def _usable(self, split: Split) -> Int64[np.ndarray, "_"]:
         """Positions of the samples that have at least one of the chosen modalities."""
         present = np.any([split.present(m) for m in self.dims], axis=0)
+        modalities = ", ".join(self.dims)
         if not present.any():
             raise DataError(
-                f"no sample of split {split.name!r} has any of {', '.join(self.dims)}",
+                f"no sample of split {split.name!r} has any of {modalities}",
                 fix="choose other --modalities",
             )
-        if not present.all():
+
+        missing = len(split) - int(present.sum())
+        if missing:
             self.reporter.message(
-                f"{int((~present).sum())} of {len(split)} samples of split {split.name!r} have "
-                f"none of {', '.join(self.dims)} and are left out of training"
+                f"{missing} of {len(split)} samples of split {split.name!r} have "
+                f"none of {modalities} and are left out of training"
             )
-        return np.nonzero(present)[0]
+        return np.flatnonzero(present)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -175,16 +214,18 @@ class TrainingData:
             ModelError: the data do not fit the model.
             ConfigError: the loss of the settings does not fit the system or the labels.
         """
-        torch.manual_seed(self.config.training.seed)
-        config, labels = self.config, len(self.label_names)
+        config = self.config
+        torch.manual_seed(config.training.seed)
+        labels = len(self.label_names)
         model = build_model(config.system, config.model, self.dims, labels, self.alignment)
+
         # the lengths of every split, or a test sequence could turn out too long after training
-        used = [split for split in self.dataset.splits.values() if len(split)]
-        longest = {m: max(int(split.lengths(m).max()) for split in used) for m in self.dims}
+        longest = {m: longest_sequence(self.dataset, m) for m in self.dims}
         model.check_lengths(longest, aligned=self.dataset.aligned)
+
         statistics = self.statistics()
         model.prepare(statistics)
-        set_loss(model, self.config.training, statistics)
+        set_loss(model, config.training, statistics)
         return model
 
 
@@ -201,34 +242,58 @@ def read_vectors(file: str | Path, names: tuple[str, ...]) -> Float32[np.ndarray
     """
     path = Path(file)
     expected = "an .npz file with one array per label, or lines of a word and its numbers"
-    keys = [_words(name) for name in names]
-    wanted = {word for words in keys for word in words}
-    found: dict[str, np.ndarray] = {}
+    wanted: set[str] = set()
+    for name in names:
+        wanted.update(_words(name))
+
+    is_archive = path.suffix.lower() == ".npz"
     try:
-        if path.suffix.lower() == ".npz":
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                found = {_words(k)[0]: np.asarray(arrays[k], np.float32) for k in arrays}
-        else:
-            with path.open(encoding="utf-8") as lines:
-                for line in lines:
-                    word, *numbers = line.rstrip().split(" ")
-                    if (key := _words(word)[0]) in wanted and key not in found:
-                        found[key] = np.array(numbers, np.float32)
+        found = _read_arrays(path) if is_archive else _read_lines(path, wanted)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {error}", expected=expected) from None
+        raise DataError(f"{path} cannot be read: {error}", expected=expected) from error
+
     rows = []
-    for name, (whole, *single) in zip(names, keys, strict=True):
+    for name in names:
+        whole, *single = _words(name)
         parts = [whole] if whole in found else [word for word in single if word in found]
         if not parts:
             raise DataError(f"{path} has no vector for the label {name!r}", expected=expected)
         rows.append([found[part] for part in parts])
-    shapes = {x.shape for row in rows for x in row}
-    if len(shapes) > 1 or any(len(shape) != 1 or not shape[0] for shape in shapes):
+
+    shapes: set[tuple[int, ...]] = set()
+    for row in rows:
+        shapes.update(vector.shape for vector in row)
+    is_row = [len(shape) == 1 and shape[0] > 0 for shape in shapes]
+    if len(shapes) > 1 or not all(is_row):
         raise DataError(f"{path}: vectors of the shapes {sorted(shapes)}", expected=expected)
-    vectors = np.stack([np.mean(row, axis=0) for row in rows])
+
+    vectors = np.stack([np.mean(row, axis=0) for row in rows])  # (L, width)
     if not np.isfinite(vectors).all():
         raise DataError(f"{path}: vectors that are not finite", expected="finite numbers")
     return vectors
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the vectors of an ``.npz`` file, by word."""
+    found = {}
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        for name in arrays:
+            key = _words(name)[0]
+            found[key] = np.asarray(arrays[name], np.float32)
+    return found
+
+
+def _read_lines(path: Path, wanted: set[str]) -> dict[str, np.ndarray]:
+    """Return the vectors of a text file whose words are wanted, by word; the first counts."""
+    found: dict[str, np.ndarray] = {}
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            word, *numbers = line.rstrip().split(" ")
+            key = _words(word)[0]
+            # a file of GloVe has 400 000 words: only those of labels are turned into numbers
+            if key in wanted and key not in found:
+                found[key] = np.array(numbers, np.float32)
+    return found
 
 
 def _words(name: str) -> list[str]:

@@ -62,6 +62,7 @@ def computes_in_bf16(precision: str, device: torch.device) -> bool:
     """
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
     return precision == "bf16"
 
 
@@ -95,9 +96,16 @@ class TrainingStep:
         self.device = model.device
         self.bf16 = computes_in_bf16(config.precision, self.device)
         self.optimizer = build_optimizer(model, config)
-        self.averaged = copy.deepcopy(model) if config.average else None
+
+        self.averaged: EmotionModel | None = None
+        if config.average:
+            self.averaged = copy.deepcopy(model)
+
+        # the wrappers know of the other processes, if there are any
         self._accelerator = accelerator or new_accelerator(self.device)
-        self._wrapped, self._wrapped_optimizer = self._accelerator.prepare(model, self.optimizer)
+        wrapped, wrapped_optimizer = self._accelerator.prepare(model, self.optimizer)
+        self._wrapped = wrapped
+        self._wrapped_optimizer = wrapped_optimizer
 
     @property
     def kept(self) -> EmotionModel:
@@ -133,7 +141,8 @@ class TrainingStep:
             # each process takes its share; none may be left without work
             if len(rows) < processes:
                 return [rows]
-            return [rows[self._accelerator.process_index :: processes]]
+            own = rows[self._accelerator.process_index :: processes]
+            return [own]
 
         if self.device.type != "cpu" or not self.model.sample_means or is_plain():
             return [rows]
@@ -187,8 +196,10 @@ class TrainingStep:
             output = self._wrapped(batch)
             loss = self.model.total_loss(output)
 
+        # reported values must not keep the graph of the part alive
         losses = {"total": loss, **output.losses}
-        return loss, {name: value.detach() for name, value in losses.items()}
+        reported = {name: value.detach() for name, value in losses.items()}
+        return loss, reported
 
     # ------------------------------------------------------------------ update
 
@@ -199,21 +210,30 @@ class TrainingStep:
             learning_rate: of this update.
             number: of the update, from 1.
         """
-        for group in self._wrapped_optimizer.param_groups:
+        optimizer = self._wrapped_optimizer
+        for group in optimizer.param_groups:
             group["lr"] = learning_rate
-        if self.config.clip_norm:
-            self._accelerator.clip_grad_norm_(self._wrapped.parameters(), self.config.clip_norm)
-        self._wrapped_optimizer.step()
-        self._wrapped_optimizer.zero_grad()
+
+        clip_norm = self.config.clip_norm
+        if clip_norm:
+            self._accelerator.clip_grad_norm_(self._wrapped.parameters(), clip_norm)
+
+        optimizer.step()
+        optimizer.zero_grad()
         if self.averaged is not None:
             self._average(self.averaged, number)
 
     @torch.no_grad()
     def _average(self, averaged: EmotionModel, number: int) -> None:
         # early on the average forgets faster, or it would remember the random start for long
-        decay = min(self.config.average, number / (10 + number))
+        early_decay = number / (10 + number)
+        decay = min(self.config.average, early_decay)
+
         kept: list[Tensor] = list(averaged.parameters())
         trained: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(kept, trained, 1 - decay)
-        for mine, current in zip(averaged.buffers(), self.model.buffers(), strict=True):
+
+        # buffers are not trained: the newest counts
+        buffers = zip(averaged.buffers(), self.model.buffers(), strict=True)
+        for mine, current in buffers:
             mine.copy_(current)

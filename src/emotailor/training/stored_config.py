@@ -69,6 +69,7 @@ def read_run_config(run: Path) -> StoredConfig:
         raise _unusable(file, "is missing") from error
     except (OSError, ValueError, RecursionError) as error:
         raise _unusable(file, f"is damaged ({error})") from error
+
     if not isinstance(values, Mapping):
         raise _unusable(file, f"is damaged (it holds a {type(values).__name__})")
 
@@ -76,6 +77,8 @@ def read_run_config(run: Path) -> StoredConfig:
         config = RunConfig.parse(values.get("config"), "the settings")
     except ConfigError as error:
         raise _unusable(file, f"is damaged or of another version ({error.found})") from error
+
+    # the settings are parsed by the class of their system, the rest here
     try:
         return StoredConfig.model_validate({**values, "config": config})
     except ValidationError as error:

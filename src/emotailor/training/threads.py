@@ -79,6 +79,7 @@ def backward_of_parts(
     if len(parts) > 1 and workers.count > 1 and model.parts_in_threads:
         return backward_in_threads(model, loss_of, parts, weights, workers)
 
+    # one part after the other: only the activations of one are in memory
     found = []
     for part, weight in zip(parts, weights, strict=True):
         loss, losses = loss_of(part)
@@ -112,8 +113,11 @@ def backward_in_threads(
         part, weight, seed = job
         with own_randomness(seed):
             loss, losses = loss_of(part)
+
         # not backward(), which would write to the parameters from several threads
-        return losses, torch.autograd.grad(loss * weight, parameters, allow_unused=True)
+        weighted = loss * weight
+        gradients = torch.autograd.grad(weighted, parameters, allow_unused=True)
+        return losses, gradients
 
     seeds = torch.randint(2**62, (len(parts),)).tolist()
     jobs = list(zip(parts, weights, seeds, strict=True))
@@ -123,7 +127,8 @@ def backward_in_threads(
     for _, gradients in results:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is None:
-                continue
+                continue  # the loss of this part does not depend on the parameter
+
             if parameter.grad is None:
                 parameter.grad = gradient
             else:

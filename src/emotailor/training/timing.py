@@ -90,10 +90,10 @@ def time_training(config: RunConfig, threads: int, *, budget: float = BUDGET) ->
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with plain_paths() if config.training.plain else nullcontext():
-            if issubclass(model_class(config.system), FittedModel):
-                return _time_fit(config)
-            return _time_steps(config, budget)
+        is_fitted = issubclass(model_class(config.system), FittedModel)
+        paths = plain_paths() if config.training.plain else nullcontext()
+        with paths:
+            return _time_fit(config) if is_fitted else _time_steps(config, budget)
     finally:
         torch.set_num_threads(before)
 
@@ -108,16 +108,20 @@ def _time_fit(config: RunConfig) -> Speed:
     count = len(data.positions)
     size = config.training.batch_size
     # spread over the split, so that all labels are among them
-    numbers = np.linspace(0, count - 1, min(count, FIT_SAMPLES)).astype(np.int64)
-    numbers = np.unique(numbers)
+    few = min(count, FIT_SAMPLES)
+    spread = np.linspace(0, count - 1, few).astype(np.int64)
+    numbers = np.unique(spread)
+    starts = range(0, len(numbers), size)
 
     began = time.monotonic()
-    model.fit(data.batch(numbers[i : i + size]) for i in range(0, len(numbers), size))
-    fit = (time.monotonic() - began) * count / len(numbers)
+    model.fit(data.batch(numbers[start : start + size]) for start in starts)
+    seconds = time.monotonic() - began
+    fit = seconds * count / len(numbers)
 
     model.eval()
     sample = _time_sample(model, data, size)
-    return Speed(setup, fit, sample, len(data.valid_split), 1)
+    valid = len(data.valid_split)
+    return Speed(setup, fit, sample, valid, epochs=1)
 
 
 def _time_steps(config: RunConfig, budget: float) -> Speed:
@@ -125,15 +129,19 @@ def _time_steps(config: RunConfig, budget: float) -> Speed:
     began = time.monotonic()
     device = choose_device(settings.device)
     data = TrainingData(config, Reporter())
+
     with stop_requests() as stop, worker_threads(device) as workers:
         model = data.build().to(device)
         step = TrainingStep(model, settings, workers)
-        stopwatch = _Stopwatch(data, step, Feeder(data, device))
+        feeder = Feeder(data, device)
+        stopwatch = _Stopwatch(data, step, feeder)
         setup = time.monotonic() - began
 
         epoch = stopwatch.time_epoch(budget, stop)
         sample = _time_sample(step.kept, data, settings.batch_size)
-    return Speed(setup, epoch, sample, len(data.valid_split), settings.epochs)
+
+    valid = len(data.valid_split)
+    return Speed(setup, epoch, sample, valid, settings.epochs)
 
 
 def _time_sample(model: EmotionModel, data: TrainingData, batch_size: int) -> float:
@@ -142,6 +150,7 @@ def _time_sample(model: EmotionModel, data: TrainingData, batch_size: int) -> fl
     count = min(len(split), VALID_BATCHES * batch_size)
     chosen = np.linspace(0, len(split) - 1, count).astype(np.int64)
     part = _part(data.dataset, split, chosen)
+
     began = time.monotonic()
     predict_probabilities(
         model,
@@ -151,17 +160,23 @@ def _time_sample(model: EmotionModel, data: TrainingData, batch_size: int) -> fl
         standardizer=data.standardizer,
         batch_size=batch_size,
     )
-    return (time.monotonic() - began) / len(part)
+    seconds = time.monotonic() - began
+    return seconds / len(part)
 
 
 def _part(dataset: EmotionDataset, split: Split, chosen: np.ndarray) -> Split:
-    return EmotionDataset.from_samples(
-        {split.name: [split.sample(int(i)) for i in np.unique(chosen)]},
+    """Return a split of chosen samples alone."""
+    positions = np.unique(chosen)
+    samples = [split.sample(int(position)) for position in positions]
+
+    part = EmotionDataset.from_samples(
+        {split.name: samples},
         name=dataset.card.name,
         label_names=dataset.label_names,
         dims=dataset.dims,
         aligned=dataset.aligned,
-    )[split.name]
+    )
+    return part[split.name]
 
 
 class _Stopwatch:
@@ -185,12 +200,14 @@ class _Stopwatch:
         split = data.train_split
         self._lengths = [split.lengths(m)[data.positions] for m in data.dims]
 
-        batches = epoch_batches(
-            data.lengths, self.settings.batch_size, seed=self.settings.seed, epoch=0
-        )
+        size = self.settings.batch_size
+        seed = self.settings.seed
+        batches = epoch_batches(data.lengths, size, seed=seed, epoch=0)
         work = np.array([self.work(batch) for batch in batches])
-        nearest_first = np.argsort(np.abs(work - work.mean()), kind="stable")
         self.whole = int(work.sum())
+
+        distance = np.abs(work - work.mean())
+        nearest_first = np.argsort(distance, kind="stable")
         self.batches = [batches[i] for i in nearest_first]
 
     def work(self, batch: np.ndarray) -> int:
@@ -213,7 +230,8 @@ class _Stopwatch:
 
         # a first update makes ready what later ones find
         few = 2 * step.workers.count if step.device.type == "cpu" else None
-        self.make_update([batch[:few] for batch in self.batches[:accumulated]], 1)
+        small = [batch[:few] for batch in self.batches[:accumulated]]
+        self.make_update(small, 1)
 
         batches = self.batches
         seconds = 0.0
@@ -232,18 +250,23 @@ class _Stopwatch:
                 )
             if seconds >= budget:
                 break
+
+            # those used now come again after all others
             batches = batches[accumulated:] + typical
         return seconds / work * self.whole
 
     def make_update(self, batches: list[np.ndarray], number: int) -> None:
         """Make one update as the training does, and wait for the device."""
-        update_size = sum(map(len, batches))
+        step = self.step
+        load = self.feeder.batch
+        update_size = sum(len(batch) for batch in batches)
         for batch in batches:
-            rows_of_parts = self.step.rows_of_parts(self.data.lengths[batch])
-            parts = [batch[rows] for rows in rows_of_parts]
-            self.step.add_batch(
-                parts, self.feeder.batch, batch_size=len(batch), update_size=update_size
-            )
-        self.step.update(self.settings.learning_rate, number)
-        if self.step.device.type == "cuda":
-            torch.cuda.synchronize(self.step.device)
+            lengths = self.data.lengths[batch]
+            parts = [batch[rows] for rows in step.rows_of_parts(lengths)]
+            step.add_batch(parts, load, batch_size=len(batch), update_size=update_size)
+
+        step.update(self.settings.learning_rate, number)
+
+        # a GPU computes on while Python is done already
+        if step.device.type == "cuda":
+            torch.cuda.synchronize(step.device)

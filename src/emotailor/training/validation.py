@@ -19,7 +19,8 @@ def validate(
 ) -> tuple[dict[ThresholdMode, Thresholds], dict[str, Any]]:
     """Choose every kind of threshold on the validation split; return them and the scores."""
     settings = config.training
-    names, labels = data.label_names, data.valid_split.labels
+    names = data.label_names
+    labels = data.valid_split.labels
     probabilities = predict_probabilities(
         model,
         data.valid_split,
@@ -33,9 +34,12 @@ def validate(
         "tuned": Thresholds.choose("tuned", labels, probabilities, names),
         "per_label": Thresholds.choose("per_label", labels, probabilities, names),
     }
+
+    # the scores are those of the thresholds by which epochs are compared
     chosen = thresholds[settings.select_by].array(names)
     metrics = evaluate(labels, probabilities, names, chosen)
-    return thresholds, {"loss": _log_loss(labels, probabilities), **metrics.overall()}
+    loss = _log_loss(labels, probabilities)
+    return thresholds, {"loss": loss, **metrics.overall()}
 
 
 def describe_model(
@@ -61,5 +65,7 @@ def describe_model(
 
 
 def _log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean cross-entropy of all labels of all samples."""
     p = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
-    return float(-np.where(labels == 1, np.log(p), np.log1p(-p)).mean())
+    log_likelihood = np.where(labels == 1, np.log(p), np.log1p(-p))
+    return float(-log_likelihood.mean())

@@ -85,7 +85,9 @@ def _typical_rate(split: Split, m: Modality, target: Modality) -> float | None:
     if not both.any():
         return None
 
-    rates = split.lengths(m)[both] / split.lengths(target)[both]
+    steps = split.lengths(m)[both]
+    target_steps = split.lengths(target)[both]
+    rates = steps / target_steps
     return float(np.median(rates))
 
 

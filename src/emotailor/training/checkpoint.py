@@ -140,12 +140,18 @@ def read_progress(folder: Path) -> Progress | None:
 
 
 def _read_state(folder: Path) -> CheckpointState:
+    """Read the state of a checkpoint.
+
+    Raises:
+        ModelError: it is damaged.
+    """
     file = folder / STATE_FILE
     try:
         return CheckpointState.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         detail = str(error)
         if isinstance(error, ValidationError):
+            # pydantic's text has many lines, the first problem is enough
             problem = error.errors()[0]
             where = ".".join(map(str, problem["loc"])) or "the file"
             detail = f"{where}: {problem['msg']}"
@@ -197,6 +203,7 @@ def load_checkpoint(
         if sha256_of(file) != state.sha256:
             raise ValueError("its SHA-256 differs from the recorded one")
         tensors = load_tensors(file)
+
         for name, model in models.items():
             model.load_state_dict(_below(f"{name}.", tensors))
 
@@ -205,6 +212,7 @@ def load_checkpoint(
         moments = _moments(tensors)
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
+        # dropout goes on where it stopped
         torch.set_rng_state(tensors["random.cpu"])
         if device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], device)

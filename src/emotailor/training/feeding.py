@@ -142,12 +142,14 @@ class Feeder:
         """
         if self.resident is not None:
             return self.resident.batch(numbers)
-        if self.ahead is None:
-            return self.data.batch(numbers).to(self.device)
 
-        batch = self._prepared(numbers)
-        if batch is None:
+        if self.ahead is None:
             batch = self.data.batch(numbers)
+            return batch.to(self.device)
+
+        # the first batch of an epoch was not prepared
+        prepared = self._prepared(numbers)
+        batch = self.data.batch(numbers) if prepared is None else prepared
 
         self.next = None
         if following is not None:

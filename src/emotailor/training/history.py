@@ -65,8 +65,9 @@ def write_history(run: Path, history: Sequence[EpochRecord]) -> None:
     """
     lines = []
     for record in history:
-        values = json.dumps(record.to_json(), allow_nan=False)
-        lines.append(values + "\n")
+        values = record.to_json()
+        line = json.dumps(values, allow_nan=False)
+        lines.append(line + "\n")
 
     write_text(run / METRICS_FILE, "".join(lines))
 

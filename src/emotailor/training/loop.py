@@ -99,6 +99,8 @@ class Trainer:
         """Train, unless that has been done and the selected model is whole."""
         path = self.folder.path
         found = read_progress(self.folder.checkpoint) or Progress()
+
+        # a model is stored with the first epoch, and later replaced by better ones
         damage = None
         if found.best is not None:
             damage = damage_of(self.folder.model)

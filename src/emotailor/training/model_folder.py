@@ -206,6 +206,7 @@ def read_model_card(folder: Path) -> ModelCard:
     except (OSError, ValidationError) as error:
         detail = str(error)
         if isinstance(error, ValidationError):
+            # pydantic's text has many lines, the first problem is enough
             problem = error.errors()[0]
             where = ".".join(map(str, problem["loc"])) or "the file"
             detail = f"{where}: {problem['msg']}"

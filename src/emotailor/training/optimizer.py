@@ -133,14 +133,16 @@ def _cached_parts(params: list[Tensor]) -> Iterator[list[Tensor]]:
     part: list[Tensor] = []
     size = 0
     for p in params:
-        is_full = size + p.numel() > CACHED_NUMBERS
+        count = p.numel()
+        is_full = size + count > CACHED_NUMBERS
         if part and is_full and p.device.type == "cpu":
             yield part
             part = []
             size = 0
 
+        # a parameter that is too large alone is a part of its own
         part.append(p)
-        size += p.numel()
+        size += count
     yield part
 
 
@@ -148,6 +150,7 @@ def undecayed_names(model: nn.Module) -> set[str]:
     """Parameters that weight decay leaves alone: biases and layer-normalisation weights."""
     names: set[str] = set()
     for name, _ in model.named_parameters():
+        # the name of the parameter itself, not that of a module around it
         last = name.rsplit(".", 1)[-1]
         if "bias" in last:
             names.add(name)
@@ -216,12 +219,13 @@ def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
     """
     # the program counts from 0, so that its first update has rate 0 and changes nothing
     done = step if config.optimizer == "bert_adam" else step + 1
+    peak = config.learning_rate
     warmup_steps = config.warmup * total
-    rising = done / max(warmup_steps, 1)
-    is_constant = config.schedule == "constant"
-    if is_constant or done < warmup_steps:
-        return config.learning_rate * min(rising, 1.0)
+    if config.schedule == "constant" or done < warmup_steps:
+        rising = done / max(warmup_steps, 1)
+        return peak * min(rising, 1.0)
 
     left = total - step
-    falling = left / max((1 - config.warmup) * total, 1)
-    return config.learning_rate * min(falling, 1.0)
+    falling_steps = (1 - config.warmup) * total
+    falling = left / max(falling_steps, 1)
+    return peak * min(falling, 1.0)

@@ -93,8 +93,9 @@ class RunFolder:
             ConfigError: it holds something else, or a run with other settings.
         """
         if not has_checkpoint(self.checkpoint) and not self.model.exists():
+            # nothing has been trained here yet
             FOLDER.check(self.path)
-            write_run_config(self.path, config, fingerprint)  # nothing has been trained here yet
+            write_run_config(self.path, config, fingerprint)
             return
 
         stored = read_run_config(self.path)
@@ -105,12 +106,15 @@ class RunFolder:
         # where the data lie and on what device may change without changing the run
         ignored = ("config.data.path:", "config.training.device:", "config.training.checkpoint")
         differences = [line for line in lines if not line.startswith(ignored)]
-        if differences:
-            raise ConfigError(
-                f"{self.path} holds a run with other settings: " + "; ".join(differences[:5]),
-                expected="the settings it was started with, to resume it",
-                fix="choose another --out, or remove that folder",
-            )
+        if not differences:
+            return
+
+        shown = "; ".join(differences[:5])
+        raise ConfigError(
+            f"{self.path} holds a run with other settings: {shown}",
+            expected="the settings it was started with, to resume it",
+            fix="choose another --out, or remove that folder",
+        )
 
 
 @contextmanager

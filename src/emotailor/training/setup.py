@@ -135,7 +135,11 @@ class TrainingData:
 
     def _lengths(self) -> Int64[np.ndarray, "n"]:
         """Return the steps of each used sample, by number, (n,)."""
-        steps = {m: self.train_split.lengths(m)[self.positions] for m in self.dims}
+        steps = {}
+        for m in self.dims:
+            lengths = self.train_split.lengths(m)
+            steps[m] = lengths[self.positions]
+
         if self.alignment.kind == "ctc":
             return target_lengths(self.alignment, steps)
 
@@ -167,7 +171,8 @@ class TrainingData:
 
     def _usable(self, split: Split) -> Int64[np.ndarray, "_"]:
         """Positions of the samples that have at least one of the chosen modalities."""
-        present = np.any([split.present(m) for m in self.dims], axis=0)
+        per_modality = [split.present(m) for m in self.dims]
+        present = np.any(per_modality, axis=0)  # (samples of the split,)
         modalities = ", ".join(self.dims)
         if not present.any():
             raise DataError(

@@ -1,7 +1,7 @@
 """Draw the picture of the README: a prediction as the terminal shows it.
 
-    emotailor demo
-    python scripts/picture.py runs/demo/run runs/demo/data docs/images/predict.svg
+emotailor demo
+python scripts/picture.py runs/demo/run runs/demo/data docs/images/predict.svg
 """
 
 import io

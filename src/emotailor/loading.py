@@ -5,9 +5,10 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from emotailor.errors import ConfigError
@@ -105,6 +106,14 @@ def _import_module(name: str, reference: str, kind: str) -> ModuleType:
         raise _broken(name, error, reference, kind) from error
 
 
+class _Fresh(SourceFileLoader):
+    """Reads the source itself: compiled code beside it can be older, by less than a second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the file as it is now."""
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _load_file(path: Path, reference: str, kind: str) -> ModuleType:
     """Load a file as a module of its own."""
     if not path.is_file():
@@ -124,7 +133,7 @@ def _load_file(path: Path, reference: str, kind: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
 
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Fresh(name, str(path)))
     assert spec is not None  # a name that ends in .py always has one
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -175,7 +175,7 @@ def test_flops_are_those_torch_counts(face: Any, size: int) -> None:
 
 
 def test_our_parts_cover_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.subjects.CPU_PART_STEPS", 12)
+    monkeypatch.setattr("emotailor.training.step.CPU_PART_STEPS", 12)
     spec = Specification(model=TailorConfig.paper().replace(**SIZES))
     program = OurSystem(spec, torch.device("cpu"))
     batch = random_batch(spec, [2, 5, 3, 6, 1], 0, labels=True)
@@ -360,7 +360,7 @@ def test_programs_of_systems(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::emotailor.data.checker.DataWarning")
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "tailor"])
 def test_every_system_takes_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.subjects.CPU_PART_STEPS", 12)
+    monkeypatch.setattr("emotailor.training.step.CPU_PART_STEPS", 12)
     torch.manual_seed(0)
     spec = Specification(system=name, model=find_system(name).config.parse(TINY_SYSTEMS[name]))
     program = build(spec, torch.device("cpu"))

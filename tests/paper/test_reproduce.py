@@ -405,7 +405,7 @@ from emotailor.training.run_config import RunConfig
 
 class Killer(Reporter):
     def epoch(self, record, *, best):
-        if record["epoch"] == 2:  # in the middle of a training
+        if record.epoch == 2:  # in the middle of a training
             os.kill(os.getpid(), 9)
 
 def run_jobs(jobs, *, on_start, on_end, **_):

@@ -285,6 +285,14 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def first_problem(error: ValidationError) -> str:
+    """Return where a stored file breaks its schema first, and how."""
+    # pydantic's own text has many lines
+    problem = error.errors()[0]
+    where = ".".join(map(str, problem["loc"])) or "the file"
+    return f"{where}: {problem['msg']}"
+
+
 def shown(value: Any) -> str:
     """Return a setting as one writes it after ``--set``."""
     if value is None:

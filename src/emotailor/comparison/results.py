@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from emotailor.config import first_problem
 from emotailor.errors import DataError
 from emotailor.evaluation.comparison import PairedDifference, SeedSummary
 from emotailor.evaluation.metrics import Metrics
@@ -210,9 +211,7 @@ def read_ended(file: Path) -> StoredBenchmark | None:
     try:
         return StoredBenchmark.model_validate(values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "the file"
-        raise _damaged(file, f"{where}: {problem['msg']}") from error
+        raise _damaged(file, first_problem(error)) from error
 
 
 def _damaged(file: Path, why: str) -> DataError:

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from emotailor import __version__
+from emotailor.config import first_problem
 from emotailor.data.card import (
     CARD_FILE,
     FOLDER,
@@ -336,10 +337,8 @@ def read_card(path: str | Path) -> DatasetCard:
     try:
         return DatasetCard.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "the file"
         raise DataError(
-            f"{file} is damaged or of another version: {where}: {problem['msg']}",
+            f"{file} is damaged or of another version: {first_problem(error)}",
             expected=f"a data set of schema version {SCHEMA_VERSION}",
             fix="convert the data again",
         ) from error

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from emotailor.config import first_problem
 from emotailor.errors import DataError
 from emotailor.files import replacing_file, write_json
 from emotailor.folders import FolderKind
@@ -179,7 +180,7 @@ class FigureFolder:
             return FigureIndex.model_validate(values)
         except ValidationError as error:
             raise DataError(
-                f"{file} does not list figures: {_first_problem(error)}",
+                f"{file} does not list figures: {first_problem(error)}",
                 expected=f"a list of figures of version {VERSION} or older",
                 fix="draw the figures again: emotailor figures RUN",
             ) from error
@@ -211,7 +212,7 @@ class FigureFolder:
             return StoredClaims.model_validate(values)
         except ValidationError as error:
             raise DataError(
-                f"{file} holds no claims: {_first_problem(error)}",
+                f"{file} holds no claims: {first_problem(error)}",
                 fix="draw the figures again: emotailor figures RUN",
             ) from error
 
@@ -315,9 +316,3 @@ def _read_json(file: Path) -> Any:
             expected="a file that emotailor figures wrote",
             fix="draw the figures again: emotailor figures RUN",
         ) from error
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    return f"{place}: {problem['msg']}"

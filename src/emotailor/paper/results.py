@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from emotailor.config import first_problem
 from emotailor.errors import DataError
 from emotailor.files import write_json
 
@@ -111,9 +112,7 @@ def read_reproduction(out: Path) -> StoredReproduction | None:
     try:
         return StoredReproduction.model_validate(values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "the file"
-        raise _damaged(file, f"{where}: {problem['msg']}") from error
+        raise _damaged(file, first_problem(error)) from error
 
 
 def _damaged(file: Path, why: str) -> DataError:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from emotailor.config import first_problem
 from emotailor.errors import ModelError
 from emotailor.files import remove_others, sha256_of, write_hashed, write_json
 from emotailor.training.history import EpochRecord
@@ -151,10 +152,7 @@ def _read_state(folder: Path) -> CheckpointState:
     except (OSError, ValidationError) as error:
         detail = str(error)
         if isinstance(error, ValidationError):
-            # pydantic's text has many lines, the first problem is enough
-            problem = error.errors()[0]
-            where = ".".join(map(str, problem["loc"])) or "the file"
-            detail = f"{where}: {problem['msg']}"
+            detail = first_problem(error)
         raise ModelError(
             f"the checkpoint {file} is damaged: {detail}",
             expected=f"a state of schema version {SCHEMA_VERSION}, as the training wrote it",

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emotailor import __version__
-from emotailor.config import Config
+from emotailor.config import Config, first_problem
 from emotailor.data.batching import Standardizer
 from emotailor.data.card import FileCard
 from emotailor.data.sample import MODALITIES, Modality
@@ -206,10 +206,7 @@ def read_model_card(folder: Path) -> ModelCard:
     except (OSError, ValidationError) as error:
         detail = str(error)
         if isinstance(error, ValidationError):
-            # pydantic's text has many lines, the first problem is enough
-            problem = error.errors()[0]
-            where = ".".join(map(str, problem["loc"])) or "the file"
-            detail = f"{where}: {problem['msg']}"
+            detail = first_problem(error)
         raise ModelError(
             f"{file} is damaged or of another version: {detail}",
             expected=f"a model of schema version {SCHEMA_VERSION}",

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from emotailor.config import first_problem
 from emotailor.errors import ConfigError
 from emotailor.files import write_json
 from emotailor.training.run_config import RunConfig
@@ -82,9 +83,7 @@ def read_run_config(run: Path) -> StoredConfig:
     try:
         return StoredConfig.model_validate({**values, "config": config})
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise _unusable(file, f"is damaged ({where}: {problem['msg']})") from error
+        raise _unusable(file, f"is damaged ({first_problem(error)})") from error
 
 
 def is_run_config(values: object) -> bool:

@@ -1,12 +1,12 @@
 """A sample, its modalities and the names of its labels."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float, Float64, UInt8
 
 from emotailor.data.display import sample_line
 
@@ -48,14 +48,24 @@ class Sample:
 
     Attributes:
         id: unique in its data set.
-        sequences: modality -> array (steps, dim); a modality that is absent, or has zero steps,
-            is missing.
+        sequences: modality -> array (steps, dim) of float32 or float16; a modality that is absent,
+            or has zero steps, is missing.
         labels: 0/1 per label of the data set, or None where they are unknown.
+        missing: modality -> True at each step that an aligned sample has and the modality lacks,
+            such as a word without a visible face. A modality that lacks no step is absent here.
+        words: one text per step of the text modality, or of every modality where they are aligned.
+        times: modality -> start and end of each step in seconds.
+        about: what else there is to tell, by name: ``source`` is the file that the sample is from,
+            ``transcript`` what is said in it.
     """
 
     id: str
-    sequences: Mapping[Modality, Float32[np.ndarray, "_ _"]]
+    sequences: Mapping[Modality, Float[np.ndarray, "_ _"]]
     labels: UInt8[np.ndarray, "labels"] | None = None
+    missing: Mapping[Modality, Bool[np.ndarray, "_"]] = field(default_factory=dict)
+    words: Sequence[str] | None = None
+    times: Mapping[Modality, Float64[np.ndarray, "_ 2"]] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         shapes: dict[str, tuple[int, ...] | None] = {}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from emotailor.data.extraction import Extraction
 from emotailor.data.padding import strip_padding
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, EmotailorError
@@ -98,6 +99,7 @@ class Reading:
             no modality.
         files: what was read, for provenance; by default the source, where it is one file.
         notes: what was dropped, assumed or unmatched; complete only after ``samples`` ended.
+        extraction: modality -> how its features were extracted, where the source tells.
     """
 
     label_names: tuple[str, ...]
@@ -106,6 +108,7 @@ class Reading:
     samples: Iterable[tuple[str, Sample]]
     files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    extraction: Mapping[Modality, Extraction] = field(default_factory=dict)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ Every message has the same three parts: what was found, what was expected, what 
 
 from typing import ClassVar
 
+from emotailor.text import indented
+
 
 class EmotailorError(Exception):
     """Something the user gave cannot be used; printed without a traceback.
@@ -22,12 +24,12 @@ class EmotailorError(Exception):
         self.expected = expected
         self.fix = fix
 
-        # the command line prints these lines as they are
-        parts = [found]
+        # a file may have put a line break into any of them
+        parts = [indented(found)]
         if expected:
-            parts.append(f"  expected: {expected}")
+            parts.append(f"  expected: {indented(expected)}")
         if fix:
-            parts.append(f"  to fix it: {fix}")
+            parts.append(f"  to fix it: {indented(fix)}")
         super().__init__("\n".join(parts))
 
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from emotailor.cli.console import out, say
 from emotailor.cli.options import DataPath, NewDataPath, Overwrite, several
+from emotailor.text import indented, visible
 
 
 class Rule(StrEnum):
@@ -133,7 +134,7 @@ def inspect(
 
     report = inspect_dataset(open_dataset(path))
     if as_json:
-        print(report.model_dump_json(indent=2))
+        print(visible(report.model_dump_json(indent=2)))
     else:
         say(render(report))
 
@@ -154,9 +155,9 @@ def validate(
     problems = validate_dataset(path, deep=not quick)
     for problem in problems:
         color = "red" if problem.severity == "error" else "yellow"
-        line = Text.assemble(
-            (f"{problem.severity}: ", color), f"{problem.where}: {problem.what}\n  {problem.fix}"
-        )
+        found = indented(f"{problem.where}: {problem.what}")
+        remedy = indented(problem.fix)
+        line = Text.assemble((f"{problem.severity}: ", color), f"{found}\n  {remedy}")
         out.print(line, soft_wrap=True)
 
     errors = sum(problem.severity == "error" for problem in problems)

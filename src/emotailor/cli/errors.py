@@ -19,6 +19,7 @@ from rich.text import Text
 
 from emotailor.cli.console import err
 from emotailor.errors import EmotailorError
+from emotailor.text import indented
 
 TRACEBACK = "EMOTAILOR_TRACEBACK"
 """The environment variable that shows where an error comes from, as ``--traceback`` does."""
@@ -48,7 +49,8 @@ def clean_stops() -> Iterator[None]:
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning as one line."""
-    err.print(Text.assemble(("warning: ", "yellow"), str(message)), soft_wrap=True)
+    line = indented(str(message))
+    err.print(Text.assemble(("warning: ", "yellow"), line), soft_wrap=True)
 
 
 def describe(error: OSError) -> str:

@@ -25,6 +25,7 @@ from emotailor.cli.options import (
     several,
     use_own,
 )
+from emotailor.text import visible
 
 
 def add_to(app: typer.Typer) -> None:
@@ -183,7 +184,8 @@ def predict(
 
     if as_json:
         for prediction in predictions:
-            print(json.dumps(prediction.to_json(), ensure_ascii=False))
+            line = json.dumps(prediction.to_json(), ensure_ascii=False)
+            print(visible(line))
     else:
         say(render_predictions(predictions))
 

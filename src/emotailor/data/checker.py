@@ -9,9 +9,13 @@ from jaxtyping import Bool, Float32, UInt8
 
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
+from emotailor.text import NAME, is_name
 
 SHOWN = 5
 """How many of the features with values that are not finite are named."""
+
+
+RENAME = "give it another name in the source"
 
 
 class DataWarning(UserWarning):
@@ -36,6 +40,10 @@ class SampleChecker:
             raise DataError(
                 f"label names {list(label_names)}", expected="at least one, all distinct"
             )
+
+        unnamed = [label for label in label_names if not is_name(label)]
+        if unnamed:
+            raise DataError(f"label name {unnamed[0]!r}", expected=NAME, fix=RENAME)
 
         unknown = set(dims) - set(MODALITIES)
         too_narrow = any(dim < 1 for dim in dims.values())
@@ -67,6 +75,8 @@ class SampleChecker:
                 different lengths in an aligned data set.
         """
         where = f"sample {sample.id!r} of split {split!r}"
+        if not is_name(sample.id):
+            raise DataError(f"{where}: its id cannot be shown", expected=NAME, fix=RENAME)
 
         # an id names a sample in predictions, so it must name one alone
         if sample.id in self._seen:

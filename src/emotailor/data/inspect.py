@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import Modality
+from emotailor.text import indented
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -189,7 +190,7 @@ def render(report: DatasetReport) -> "Group":
         _per_sample_table(report),
         _cooccurrence(report),
     ]
-    notes = [escape(f"note: {line}") for line in report.notes]
+    notes = [escape(f"note: {indented(line)}") for line in report.notes]
     return Group(*parts, *notes)
 
 

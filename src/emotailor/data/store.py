@@ -40,6 +40,7 @@ from emotailor.data.dataset import EmotionDataset, Ragged, Shard, Split
 from emotailor.data.sample import Modality, Sample
 from emotailor.errors import DataError
 from emotailor.files import replacing_folder, sha256_of, write_json, write_shared
+from emotailor.text import NAME, is_name
 
 SHARD_BYTES = 256 * 2**20
 MOMENT_ROWS = 2**14
@@ -470,6 +471,10 @@ def _read_ids(tensors: Mapping[str, np.ndarray]) -> tuple[list[str], str | None]
             ids.append(text.decode())
         except UnicodeDecodeError as error:
             return [], f"ids.bytes is not UTF-8: {error}"
+
+    strange = [name for name in ids if not is_name(name)]
+    if strange:
+        return [], f"ids holds {strange[0]!r}, expected {NAME}"
     return ids, None
 
 

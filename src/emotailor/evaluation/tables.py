@@ -18,6 +18,7 @@ from rich.text import Text
 from emotailor.evaluation.comparison import PairedDifference, Spread
 from emotailor.evaluation.display import title_of
 from emotailor.evaluation.metrics import OVERALL
+from emotailor.text import to_cell
 
 COLUMNS = (
     "accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_f1", "mean_average_precision",
@@ -312,7 +313,7 @@ def to_csv(results: Results) -> str:
 
 def _csv_cells(row: Row, columns: Sequence[str]) -> list[object]:
     """The cells of a row, in the order of the header; None makes an empty cell."""
-    cells: list[object] = [row.name, row.status, row.done, row.planned]
+    cells: list[object] = [to_cell(row.name), row.status, row.done, row.planned]
     for metric in columns:
         found = row.spreads.get(metric)
         if found is None:
@@ -330,7 +331,7 @@ def _csv_cells(row: Row, columns: Sequence[str]) -> list[object]:
     cells += [row.published.get(metric) for metric in COLUMNS]
 
     notes = [_one_line(note) for note in row.notes]
-    cells.append("; ".join(notes))
+    cells.append(to_cell("; ".join(notes)))
     return cells
 
 

@@ -23,6 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from emotailor.text import visible
+
 Numbers = Mapping[str, Any]
 
 DPI = 150
@@ -105,8 +107,8 @@ def _figure(width: float, height: float, title: str, caption: str) -> Figure:
         caption: which run and which samples.
     """
     # a letter of the title is about 0.108 inches wide, one of the caption 0.076
-    title_lines = textwrap.wrap(title, max(20, int(width / 0.108)))
-    caption_lines = textwrap.wrap(caption, max(30, int(width / 0.076)))
+    title_lines = textwrap.wrap(visible(title), max(20, int(width / 0.108)))
+    caption_lines = textwrap.wrap(visible(caption), max(30, int(width / 0.076)))
     title_height = LINE_HEIGHT["title"] * len(title_lines)
     caption_height = LINE_HEIGHT["caption"] * len(caption_lines)
     head = (title_height + caption_height + 6) / POINTS_PER_INCH
@@ -159,10 +161,11 @@ def _grid(figure: Figure, count: int, columns: int, **settings: Any) -> list[Axe
 
 
 def short(name: str) -> str:
-    """Return a name that fits beside a figure."""
-    if len(name) <= LONGEST_NAME:
-        return name
-    return name[: LONGEST_NAME - 1] + "…"
+    """Return a name that fits beside a figure, and of which every character can be drawn."""
+    shown = visible(name)
+    if len(shown) <= LONGEST_NAME:
+        return shown
+    return shown[: LONGEST_NAME - 1] + "…"
 
 
 def _all_short(names: Sequence[str]) -> list[str]:

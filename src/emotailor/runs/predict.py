@@ -18,6 +18,7 @@ from emotailor.data.store import open_dataset
 from emotailor.errors import DataError
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.serving.predictor import Prediction, Predictor
+from emotailor.text import indented
 
 
 def read_samples(
@@ -197,5 +198,6 @@ def _render(prediction: Prediction) -> RenderableType:
         table.add_row(*cells)
 
     held = ", ".join(prediction.labels) or "none of the labels"
-    heading = Text.assemble((prediction.id, "bold"), f": {held}")
+    # the id may be the name of a file, which can hold a line break
+    heading = Text.assemble((indented(prediction.id), "bold"), f": {held}")
     return Group(heading, table)

@@ -23,6 +23,7 @@ from emotailor.evaluation.comparison import Interval, SeedSummary
 from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import write_json, write_text
+from emotailor.text import from_cell, to_cell
 
 VERSION = 2
 """The version of the JSON files written."""
@@ -178,7 +179,7 @@ def write_predictions(folder: Path, split: str, predictions: StoredPredictions) 
         labels = predictions.labels[row].tolist()
         probabilities = [f"{p:.6f}" for p in predictions.probabilities[row]]
         decisions = decided[row].tolist()
-        writer.writerow([sample_id, *labels, *probabilities, *decisions])
+        writer.writerow([to_cell(sample_id), *labels, *probabilities, *decisions])
 
     file = predictions_file(folder, split)
     write_text(file, text.getvalue())
@@ -210,7 +211,8 @@ def read_predictions(folder: Path, split: str) -> StoredPredictions | None:
 def _header(label_names: Sequence[str]) -> list[str]:
     true = [f"true:{name}" for name in label_names]
     probable = [f"p:{name}" for name in label_names]
-    return ["id", *true, *probable, *label_names]
+    decided = [to_cell(name) for name in label_names]
+    return ["id", *true, *probable, *decided]
 
 
 def _parse(file: Path, rows: list[list[str]]) -> StoredPredictions:
@@ -221,7 +223,7 @@ def _parse(file: Path, rows: list[list[str]]) -> StoredPredictions:
     # three columns per label, after the id
     header = rows[0]
     count = (len(header) - 1) // 3
-    names = tuple(header[1 + 2 * count :])
+    names = tuple(from_cell(cell) for cell in header[1 + 2 * count :])
     if not names or header != _header(names):
         raise _damaged(file, "its header is not that of a table of predictions")
 
@@ -231,7 +233,7 @@ def _parse(file: Path, rows: list[list[str]]) -> StoredPredictions:
         if len(row) != len(header):
             raise _damaged(file, f"line {number} has {len(row)} cells instead of {len(header)}")
 
-    ids = tuple(row[0] for row in samples)
+    ids = tuple(from_cell(row[0]) for row in samples)
     cells = np.array([row[1:] for row in samples])  # (n, 3 L), text
     labels, probabilities, decisions = np.split(cells, 3, axis=1)
 

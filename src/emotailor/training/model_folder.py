@@ -29,6 +29,7 @@ from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
+from emotailor.text import NAME, is_name
 
 SCHEMA_VERSION = 1
 CARD_FILE = "model.json"
@@ -88,6 +89,8 @@ class ModelCard(BaseModel):
     def _check(self) -> "ModelCard":
         if len(set(self.label_names)) != len(self.label_names):
             raise ValueError("label_names must be distinct")
+        if not all(is_name(name) for name in self.label_names):
+            raise ValueError(f"label_names must be {NAME}")
         for mode, thresholds in self.thresholds.items():
             if set(thresholds.values) != set(self.label_names):
                 raise ValueError(f"thresholds.{mode} must be for the labels in label_names")

@@ -20,6 +20,7 @@ import pytest
 
 from emotailor.commands import doctor
 from emotailor.data.store import open_dataset
+from emotailor.files import write_json
 from tests.helpers import DIMS, small_dataset
 from tests.runs.runs import TOML, Outcome, run_cli
 
@@ -331,7 +332,7 @@ def test_data_sets_that_are_none(tmp_path: Path, home: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:-9])
     future = Path(shutil.copytree(home / "my data", tmp_path / "future"))
     card = json.loads((future / "dataset.json").read_text())
-    (future / "dataset.json").write_text(json.dumps({**card, "schema_version": 99}))
+    write_json(future / "dataset.json", {**card, "schema_version": 99})
     (tmp_path / "empty").mkdir()
     for path, part in (
         (tmp_path / "absent", "no data set at"),

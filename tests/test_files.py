@@ -41,15 +41,17 @@ def test_a_file_is_replaced_only_when_it_is_complete(tmp_path: Path) -> None:
 def test_folders_above_a_file_are_made(tmp_path: Path) -> None:
     files.write_json(tmp_path / "ä b" / "c" / "x.json", {"ü": 1.5})
     text = (tmp_path / "ä b" / "c" / "x.json").read_text(encoding="utf-8")
-    assert text == '{\n  "ü": 1.5\n}\n'
+    digest = hashlib.sha256('{"ü":1.5}'.encode()).hexdigest()
+    assert text == f'{{\n  "ü": 1.5,\n  "content_sha256": "{digest}"\n}}\n'
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}])
 def test_what_is_no_json_leaves_the_old_file(tmp_path: Path, value: object) -> None:
-    files.write_json(tmp_path / "x.json", 1)
+    files.write_json(tmp_path / "x.json", {"old": 1})
+    before = (tmp_path / "x.json").read_bytes()
     with pytest.raises((ValueError, TypeError)):
-        files.write_json(tmp_path / "x.json", [value])
-    assert (tmp_path / "x.json").read_text() == "1\n"
+        files.write_json(tmp_path / "x.json", {"new": value})
+    assert (tmp_path / "x.json").read_bytes() == before
     assert names(tmp_path) == {"x.json"}
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from emotailor.errors import ConfigError
+from emotailor.verified import HASH_KEY, content_of
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 NONE = ("none", "null")
@@ -222,15 +223,26 @@ def read_toml(path: Path) -> dict[str, Any]:
     except ValueError as error:  # it is no UTF-8
         raise _not_valid(path, error) from error
 
-    is_json = path.suffix.lower() == ".json"
+    parse = json.loads if path.suffix.lower() == ".json" else tomllib.loads
     try:
-        values = json.loads(text) if is_json else tomllib.loads(text)
+        values = parse(text)
     except (ValueError, RecursionError) as error:
         raise _not_valid(path, error) from error
 
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}", expected="a table of settings")
-    return values
+    if HASH_KEY not in values:
+        return values
+
+    # a file that we wrote, such as the config.json of a run
+    try:
+        return content_of(values)
+    except ValueError as error:
+        raise ConfigError(
+            f"{path}: {error}",
+            expected="a file as emotailor wrote it, or one of yours",
+            fix=f"if you changed it by hand, remove its {HASH_KEY}",
+        ) from error
 
 
 def _not_valid(path: Path, error: Exception) -> ConfigError:

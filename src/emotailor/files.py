@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from emotailor.errors import DataError
+from emotailor.verified import with_hash
 
 _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{6}\.tmp")
 
@@ -97,9 +98,15 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON to ``path`` atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a table as indented JSON to ``path`` atomically, with its own hash at the end.
+
+    ``emotailor.verified.read_json`` reads it.
+
+    Raises:
+        ValueError: JSON cannot hold the values: NaN, infinity, or text that is not Unicode.
+    """
+    text = json.dumps(with_hash(values), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
 

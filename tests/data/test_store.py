@@ -26,6 +26,7 @@ from emotailor.data.store import (
 )
 from emotailor.data.validate import validate_dataset
 from emotailor.errors import DataError
+from emotailor.files import write_json
 
 DIMS: dict[Modality, int] = {"visual": 2, "audio": 3, "text": 5}
 DECLARED: dict[str, Any] = {
@@ -407,7 +408,7 @@ def test_edited_cards(
     file = tmp_path / "set" / "dataset.json"
     card = json.loads(file.read_text())
     change(card)
-    file.write_text(json.dumps(card))
+    write_json(file, card)
     with pytest.raises(DataError, match=message):
         open_dataset(tmp_path / "set")
 

@@ -16,7 +16,7 @@ from emotailor.data.store import DatasetWriter, open_dataset
 from emotailor.data.synthetic import SyntheticConfig, synthesize
 from emotailor.data.validate import Problem, validate_dataset
 from emotailor.errors import DataError
-from emotailor.files import sha256_of
+from emotailor.files import sha256_of, write_json
 
 TRAIN = "train-00000.safetensors"
 STATISTICS = "statistics.safetensors"
@@ -41,7 +41,7 @@ def edit_card(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     file = folder / "dataset.json"
     card = json.loads(file.read_text())
     change(card)
-    file.write_text(json.dumps(card))
+    write_json(file, card)
 
 
 def edit_arrays(

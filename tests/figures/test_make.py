@@ -24,6 +24,7 @@ from emotailor.figures.numbers import (
     threshold_numbers,
 )
 from emotailor.figures.store import plain
+from emotailor.files import write_json
 from emotailor.runs.run import Run
 from emotailor.training.run_config import RunConfig
 from tests.helpers import DIMS, LABELS, random_samples
@@ -297,7 +298,7 @@ def test_a_folder_of_earlier_figures_is(
     figures(run, out)
     index = json.loads((out / "index.json").read_text())
     assert index.pop("format") == "emotailor-figures"
-    (out / "index.json").write_text(json.dumps(index))  # as earlier versions wrote it
+    write_json(out / "index.json", index)  # as earlier versions wrote it
     (out / "mine.txt").write_text("")
     assert figures(run, out).skipped == {}
 

@@ -19,6 +19,7 @@ from emotailor.figures.store import (
     plain,
 )
 from emotailor.report import figures as captions
+from emotailor.verified import with_hash
 
 FIRST = {
     "run": "seed42",
@@ -33,7 +34,7 @@ FIRST = {
 
 
 def folder_with(path: Path, index: Any) -> FigureFolder:
-    (path / "index.json").write_text(json.dumps(index))
+    (path / "index.json").write_text(json.dumps(with_hash(index)))
     return FigureFolder(path)
 
 

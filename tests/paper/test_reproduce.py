@@ -32,6 +32,7 @@ from emotailor.paper.time import expect
 from emotailor.report.page import Text
 from emotailor.training import timing
 from emotailor.training.run_folder import RunFolder
+from emotailor.verified import with_hash
 from tests.helpers import DIMS, LABELS, random_samples, small_dataset
 from tests.runs.runs import Outcome, one_thread, run_cli
 
@@ -510,16 +511,16 @@ def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
     file.write_text(json.dumps(STORED))
     found = read_reproduction(tmp_path)
     assert found is not None
-    assert (found.version, found.device) == (VERSION, "a cpu")
+    assert (found.version, found.device) == (1, "a cpu")
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
         ("{", "Expecting"),
-        ("[1]", "the file: "),
+        ("[1]", "a list"),
         (json.dumps({**STORED, "format": "x"}), "format: "),
-        (json.dumps({**STORED, "version": VERSION + 1}), "version: "),
+        (json.dumps(with_hash({**STORED, "version": VERSION + 1})), "version: "),
         (json.dumps({**STORED, "calls": [{"expected": {}}]}), "calls.0.taken: "),
     ],
 )

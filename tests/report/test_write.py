@@ -27,6 +27,7 @@ from emotailor.evaluation.display import TITLES, number
 from emotailor.evaluation.metrics import OVERALL, Metrics, evaluate
 from emotailor.evaluation.tables import COLUMNS, short, spread
 from emotailor.figures import make as figures
+from emotailor.files import write_json
 from emotailor.models.table import SYSTEMS
 from emotailor.report import source as report_source
 from emotailor.report.benchmark import (
@@ -153,7 +154,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
 def move_data(run: Path, path: str) -> None:
     config = json.loads((run / "config.json").read_text())
     config["config"]["data"]["path"] = path
-    (run / "config.json").write_text(json.dumps(config))
+    write_json(run / "config.json", config)
 
 
 def test_every_number_is_the_stored_one(run: Path) -> None:
@@ -354,7 +355,9 @@ def test_a_stored_evaluation_of_something_else_is_not_used(run: Path, change: st
     elif change == "short":
         rows = rows[:-1]
     table.write_text("\n".join(rows) + "\n")
-    summary.write_text("{" if change == "damaged" else json.dumps(values))
+    write_json(summary, values)
+    if change == "damaged":
+        summary.write_text("{")
     write_report(run, device="cpu")
     assert json.loads(summary.read_text())["metrics"] == json.loads(right)["metrics"]
     assert summary.read_text() == right

@@ -17,6 +17,7 @@ from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.custom import CustomMetric
 from emotailor.evaluation.metrics import evaluate
+from emotailor.files import write_json
 from emotailor.runs import stored as module
 from emotailor.runs.data import trained_on
 from emotailor.runs.evaluate import (
@@ -264,7 +265,7 @@ def test_what_was_seen_in_training_is_noted(run: Path) -> None:
     state = run / "checkpoint" / "state.json"
     progress = json.loads(state.read_text())
     progress["progress"] |= {"finished": False, "epoch": 1}
-    state.write_text(json.dumps(progress))
+    write_json(state, progress)
     assert evaluate_run(run, resamples=0, store=False).notes == [
         f"the training of {run} is not finished: 1 epochs are done"
     ]
@@ -297,7 +298,7 @@ def test_data_that_went_away_are_named(data: Path, run: Path) -> None:
     assert trained_on(run) == data
     config = json.loads((run / "config.json").read_text())
     config["config"]["data"]["path"] = "gone/data"
-    (run / "config.json").write_text(json.dumps(config))
+    write_json(run / "config.json", config)
     with pytest.raises(DataError, match=r"gone/data, on which .* is not there[\s\S]*--data"):
         trained_on(run)
     (run / "config.json").write_text("{")

@@ -9,6 +9,7 @@ import pytest
 
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.files import write_json
 from emotailor.runs.evaluate import evaluate_run
 from emotailor.runs.run import Run
 from tests.helpers import LABELS
@@ -95,7 +96,9 @@ def test_results_of_something_else_are_not_taken(data: Path, folder: Path, chang
     elif change == "other":  # another model, whose metrics and thresholds are the same
         for row in rows:
             row[4:7] = [f"{float(p) * 0.999 + 0.0005:.6f}" for p in row[4:7]]
-    summary.write_text("{" if change == "damaged" else json.dumps(values))
+    write_json(summary, values)
+    if change == "damaged":
+        summary.write_text("{")
     table.write_text("".join(",".join(row) + "\n" for row in [header, *rows]))
     if change == "no predictions":
         table.unlink()
@@ -136,6 +139,6 @@ def test_how_a_run_is_shown(folder: Path) -> None:
     state = folder / "checkpoint" / "state.json"
     progress = json.loads(state.read_text())
     progress["progress"]["finished"] = False
-    state.write_text(json.dumps(progress))
+    write_json(state, progress)
     assert not Run.open(folder).finished
     assert repr(run).endswith("not finished)")

@@ -9,6 +9,7 @@ import pytest
 from emotailor.errors import DataError
 from emotailor.evaluation.comparison import bootstrap, summarise_seeds
 from emotailor.evaluation.metrics import evaluate
+from emotailor.files import write_json
 from emotailor.runs.stored import (
     VERSION,
     StoredEvaluation,
@@ -55,7 +56,7 @@ def test_files_without_a_version_are_of_version_1(tmp_path: Path) -> None:
     file = write_evaluation(tmp_path, EVALUATION)
     values = json.loads(file.read_text())
     del values["version"]
-    file.write_text(json.dumps(values))
+    write_json(file, values)
     found = read_evaluation(tmp_path, "test")
     assert found == EVALUATION.model_copy(update={"version": 1})
     write_evaluation(tmp_path, found)  # written again, it is of the present version
@@ -74,13 +75,15 @@ def test_damaged_and_later_evaluations_are_named(tmp_path: Path, change: str) ->
         where = "split"
     elif change == "metric":
         values["metrics"]["fixed"]["accuracy"], where = "x", "metrics.fixed.accuracy"
-    text = {"truncated": "{", "list": "[]"}.get(change, json.dumps(values))
-    file.write_bytes(b"\xff\xfe" if change == "binary" else text.encode())
+    write_json(file, values)
+    spoiled = {"truncated": b"{", "list": b"[]", "binary": b"\xff\xfe"}
+    if change in spoiled:
+        file.write_bytes(spoiled[change])
     with pytest.raises(DataError) as caught:
         read_evaluation(tmp_path, "test")
     assert str(file) in caught.value.found
     assert where in caught.value.found
-    assert caught.value.__cause__ is not None
+    assert (caught.value.__cause__ is None) == (change == "list")  # a list is no error of JSON
 
 
 def test_a_summary_is_read_as_it_was_written(tmp_path: Path) -> None:

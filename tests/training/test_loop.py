@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from emotailor.data.batching import Batch, split_by_steps
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError, InterruptedRunError, ModelError
+from emotailor.files import write_json
 from emotailor.training import loop, step
 from emotailor.training.checkpoint import read_progress
 from emotailor.training.feeding import Feeder
@@ -412,7 +413,7 @@ def test_settings_that_came_later_do_not_stop_a_run_from_going_on(
     file = tmp_path / "run" / "config.json"
     old = json.loads(file.read_text())
     del old["config"]["model"]["input_dropout"], old["config"]["training"]["average"]
-    file.write_text(json.dumps(old))
+    write_json(file, old)
     assert len(train(config(data), tmp_path / "run").history) == 3
 
 

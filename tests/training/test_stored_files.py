@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from emotailor.errors import ConfigError, ModelError
+from emotailor.files import write_json
 from emotailor.training.checkpoint import Progress, read_progress, save_progress
 from emotailor.training.history import EpochRecord, read_history, write_history
 from emotailor.training.run_config import RunConfig
@@ -37,7 +38,7 @@ def edited(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     """Change the content of a JSON file."""
     values = json.loads(file.read_text(encoding="utf-8"))
     change(values)
-    file.write_text(json.dumps(values), encoding="utf-8")
+    write_json(file, values)
 
 
 # ---------------------------------------------------------------------- metrics.jsonl
@@ -91,7 +92,7 @@ def test_a_damaged_history_is_refused(tmp_path: Path, line: str, what: str) -> N
 def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
     write_run_config(tmp_path, CONFIG, "0123abcd")
     stored = read_run_config(tmp_path)
-    assert (stored.config, stored.fingerprint, stored.schema_version) == (CONFIG, "0123abcd", 1)
+    assert (stored.config, stored.fingerprint, stored.schema_version) == (CONFIG, "0123abcd", 2)
     values = json.loads((tmp_path / "config.json").read_text())
     assert is_run_config(values)
     assert settings_in(values) == values["config"]
@@ -115,7 +116,7 @@ def test_settings_of_an_earlier_version_have_the_defaults_of_later_ones(tmp_path
     [
         (lambda values: values.pop("fingerprint"), "fingerprint"),
         (lambda values: values.pop("config"), "damaged"),
-        (lambda values: values.update(schema_version=2), "schema_version"),
+        (lambda values: values.update(schema_version=3), "schema_version"),
         (lambda values: values["config"].update(system="nothing"), "unknown model 'nothing'"),
         (lambda values: values["config"]["training"].update(epoch=3), "training.epoch = 3"),
     ],
@@ -168,7 +169,7 @@ def test_progress_is_read_as_it_was_written(tmp_path: Path) -> None:
     ("change", "what"),
     [
         (lambda values: values.update(file="../other"), "plain name"),
-        (lambda values: values.update(schema_version=2), "schema_version"),
+        (lambda values: values.update(schema_version=3), "schema_version"),
         (lambda values: values["progress"].update(step="x"), "progress.step"),
         (lambda values: values["progress"]["history"][0].pop("valid"), "history.0.valid"),
         (lambda values: values.pop("sha256"), "sha256"),

@@ -4,7 +4,6 @@ The one place that knows this format. ``runner`` writes it, reports and later ca
 first call is under way the file only says whose the folder is: it has no ``systems`` yet.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +15,11 @@ from emotailor.evaluation.comparison import PairedDifference, SeedSummary
 from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import write_json
+from emotailor.verified import read_json
 
-VERSION = 1
+VERSION = 2
+EXPECTED = f"a file that emotailor wrote, of version {VERSION} or before"
+FIX = "run the benchmark again with the same command: what is trained is not lost"
 
 FILES = {"benchmark.json": "Benchmark", "ablation.json": "Ablations"}
 """Name of the file -> title of what it holds."""
@@ -140,7 +142,7 @@ class StoredBenchmark(BaseModel):
     """
 
     format: str = Field(pattern="^emotailor-(benchmark|ablation)$")
-    version: int = Field(VERSION, ge=1, le=VERSION)
+    version: int = Field(1, ge=1, le=VERSION)
     emotailor: str
     data: StoredData
     split: str
@@ -198,14 +200,10 @@ def read_ended(file: Path) -> StoredBenchmark | None:
     Raises:
         DataError: the file is missing or damaged.
     """
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(file, str(error).splitlines()[0]) from error
+    values = read_json(file, expected=EXPECTED, fix=FIX)
 
     # a first call marks the folder as its own before it has found anything
-    is_marked = isinstance(values, dict) and "format" in values
-    if is_marked and "systems" not in values:
+    if "format" in values and "systems" not in values:
         return None
 
     try:
@@ -217,11 +215,12 @@ def read_ended(file: Path) -> StoredBenchmark | None:
 def _damaged(file: Path, why: str) -> DataError:
     return DataError(
         f"{file} is damaged or of another version: {why}",
-        expected=f"a file that emotailor wrote, of version {VERSION}",
-        fix="run the benchmark again with the same command: what is trained is not lost",
+        expected=EXPECTED,
+        fix=FIX,
     )
 
 
 def write_benchmark(file: Path, found: StoredBenchmark) -> None:
     """Write what a comparison found, at once."""
-    write_json(file, found.model_dump(mode="json"))
+    values = found.model_dump(mode="json")
+    write_json(file, {**values, "version": VERSION})

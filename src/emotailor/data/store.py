@@ -41,6 +41,7 @@ from emotailor.data.sample import Modality, Sample
 from emotailor.errors import DataError
 from emotailor.files import replacing_folder, sha256_of, write_json, write_shared
 from emotailor.text import NAME, is_name
+from emotailor.verified import read_json
 
 SHARD_BYTES = 256 * 2**20
 MOMENT_ROWS = 2**14
@@ -335,8 +336,10 @@ def read_card(path: str | Path) -> DatasetCard:
             expected=f"a folder with a {CARD_FILE}, as `emotailor data convert` writes it",
             fix="check the path, or make one with `emotailor data convert` or `data synthesize`",
         )
+
+    values = read_json(file, fix=_AGAIN)
     try:
-        return DatasetCard.model_validate_json(file.read_bytes())
+        return DatasetCard.model_validate(values)
     except ValidationError as error:
         raise DataError(
             f"{file} is damaged or of another version: {first_problem(error)}",

@@ -7,7 +7,6 @@
 The index is written last: where it lists a file, the file is whole.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,12 +20,15 @@ from emotailor.config import first_problem
 from emotailor.errors import DataError
 from emotailor.files import replacing_file, write_json
 from emotailor.folders import FolderKind
+from emotailor.verified import read_json
 
 INDEX_FILE = "index.json"
 CLAIMS_FILE = "claims.json"
 FORMAT: Final = "emotailor-figures"
 VERSION = 1
 """Version of all files of the folder; folders without one are of version 1."""
+
+AGAIN = "draw the figures again: emotailor figures RUN"
 
 IMAGES = ("svg", "png")
 SIGNIFICANT = 6  # digits of the stored numbers
@@ -182,7 +184,7 @@ class FigureFolder:
             raise DataError(
                 f"{file} does not list figures: {first_problem(error)}",
                 expected=f"a list of figures of version {VERSION} or older",
-                fix="draw the figures again: emotailor figures RUN",
+                fix=AGAIN,
             ) from error
 
     def is_whole(self, index: FigureIndex) -> bool:
@@ -213,7 +215,7 @@ class FigureFolder:
         except ValidationError as error:
             raise DataError(
                 f"{file} holds no claims: {first_problem(error)}",
-                fix="draw the figures again: emotailor figures RUN",
+                fix=AGAIN,
             ) from error
 
     def read_numbers(self, name: str) -> dict[str, Any]:
@@ -223,10 +225,7 @@ class FigureFolder:
             DataError: there are none, or the file is damaged.
         """
         file = self.path / f"{name}.json"
-        values = _read_json(file)
-        if not isinstance(values, dict):
-            raise DataError(f"{file} holds no numbers of a figure", expected="a JSON object")
-        return values
+        return _read_json(file)
 
     def image(self, name: str, kind: Literal["svg", "png"]) -> Path:
         """Return the path of a drawing."""
@@ -307,12 +306,5 @@ def plain(value: Any) -> Any:
     return float(rounded)
 
 
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{file} cannot be read: {error}",
-            expected="a file that emotailor figures wrote",
-            fix="draw the figures again: emotailor figures RUN",
-        ) from error
+def _read_json(file: Path) -> dict[str, Any]:
+    return read_json(file, expected="a file that emotailor figures wrote", fix=AGAIN)

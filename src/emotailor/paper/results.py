@@ -3,7 +3,6 @@
 The one place that knows this format. ``reproduce`` writes it, and its page is made of it.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,13 @@ from pydantic import BaseModel, Field, ValidationError
 from emotailor.config import first_problem
 from emotailor.errors import DataError
 from emotailor.files import write_json
+from emotailor.verified import is_there, read_json
 
-VERSION = 1
+VERSION = 2
 FORMAT = "emotailor-reproduction"
 FILE = "reproduction.json"
+EXPECTED = f"a file that emotailor wrote, of version {VERSION} or before"
+FIX = "run the same command again, which writes it anew: what is trained is not lost"
 
 
 class StoredStage(BaseModel):
@@ -70,7 +72,7 @@ class StoredReproduction(BaseModel):
     """
 
     format: str = Field(FORMAT, pattern=f"^{FORMAT}$")
-    version: int = Field(VERSION, ge=1, le=VERSION)
+    version: int = Field(1, ge=1, le=VERSION)
     emotailor: str
     stages: dict[str, StoredStage]
     options: dict[str, Any]
@@ -97,13 +99,10 @@ def read_reproduction(out: Path) -> StoredReproduction | None:
         DataError: the file is damaged.
     """
     file = out / FILE
-    if not file.is_file():
+    if not is_there(file):
         return None
 
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(file, str(error).splitlines()[0]) from error
+    values = read_json(file, expected=EXPECTED, fix=FIX)
 
     # whose the folder is, as a first call says before its first stage has ended
     if values == {"format": FORMAT}:
@@ -118,11 +117,12 @@ def read_reproduction(out: Path) -> StoredReproduction | None:
 def _damaged(file: Path, why: str) -> DataError:
     return DataError(
         f"{file} is damaged or of another version: {why}",
-        expected=f"a file that emotailor wrote, of version {VERSION}",
-        fix="run the same command again, which writes it anew: what is trained is not lost",
+        expected=EXPECTED,
+        fix=FIX,
     )
 
 
 def write_reproduction(out: Path, found: StoredReproduction) -> None:
     """Write what is known of a reproduction, at once."""
-    write_json(out / FILE, found.model_dump(mode="json"))
+    values = found.model_dump(mode="json")
+    write_json(out / FILE, {**values, "version": VERSION})

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emotailor.comparison.plan import Plan, PlannedSystem, wait_for_others
-from emotailor.errors import EmotailorError, InterruptedRunError
+from emotailor.errors import DataError, EmotailorError, InterruptedRunError
 from emotailor.evaluation.tables import duration
 from emotailor.files import write_json
 from emotailor.folders import held
@@ -24,6 +24,7 @@ from emotailor.paper.plan import FOLDER, Reproduction, Stage
 from emotailor.paper.results import FORMAT
 from emotailor.runs.train import PlannedRun
 from emotailor.training.run_config import RunConfig
+from emotailor.verified import read_json
 
 if TYPE_CHECKING:
     from emotailor.training.timing import Speed
@@ -198,8 +199,8 @@ class _Speeds:
         self.console = console
 
         known: dict[str, Any] = {}
-        with suppress(OSError, ValueError):  # no file, or a damaged one: all is timed anew
-            known = json.loads(file.read_text(encoding="utf-8"))
+        with suppress(DataError):  # no file, or a damaged one: all is timed anew
+            known = read_json(file, hashed_since=1, fix="remove it")
         self.known = {"start": {}, "runs": {}, **known}
 
     @property

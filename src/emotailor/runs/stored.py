@@ -18,14 +18,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from emotailor.config import first_problem
 from emotailor.errors import DataError
 from emotailor.evaluation.comparison import Interval, SeedSummary
 from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import write_json, write_text
 from emotailor.text import from_cell, to_cell
+from emotailor.verified import is_there, read_json
 
-VERSION = 2
+VERSION = 3
 """The version of the JSON files written."""
 
 AGAIN = "evaluate again with `emotailor evaluate`"
@@ -144,22 +146,17 @@ def _write(file: Path, content: BaseModel) -> Path:
 
 
 def _read(file: Path, kind: type[StoredT]) -> StoredT | None:
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
+    if not is_there(file):
         return None
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}", fix=AGAIN) from error
 
+    expected = f"an evaluation of version {VERSION} or before"
+    values = read_json(file, hashed_since=3, expected=expected, fix=AGAIN)
     try:
-        return kind.model_validate_json(content)
+        return kind.model_validate(values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        detail = f"{where}: {problem['msg']}" if where else problem["msg"]
         raise DataError(
-            f"{file} is damaged or of a later version: {detail}",
-            expected=f"an evaluation of version {VERSION} or before",
+            f"{file} is damaged or of a later version: {first_problem(error)}",
+            expected=expected,
             fix=AGAIN,
         ) from error
 

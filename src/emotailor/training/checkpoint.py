@@ -20,9 +20,12 @@ from emotailor.errors import ModelError
 from emotailor.files import remove_others, sha256_of, write_hashed, write_json
 from emotailor.training.history import EpochRecord
 from emotailor.training.model_folder import load_model, load_tensors, save_tensors
+from emotailor.verified import read_json
 
 STATE_FILE = "state.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+EXPECTED = f"a state of schema version {SCHEMA_VERSION} or before, as the training wrote it"
+FIX = "remove the run folder and train again"
 
 
 @dataclass
@@ -64,7 +67,7 @@ class CheckpointState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    schema_version: int = Field(1, ge=1, le=SCHEMA_VERSION)
     progress: Progress
     file: str
     sha256: str
@@ -119,7 +122,9 @@ def save_checkpoint(
 
 def save_progress(folder: Path, progress: Progress, *, file: str = "", digest: str = "") -> None:
     """Write where a training stands, and which tensors belong to it (none after a fit)."""
-    state = CheckpointState(progress=progress, file=file, sha256=digest)
+    state = CheckpointState(
+        schema_version=SCHEMA_VERSION, progress=progress, file=file, sha256=digest
+    )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / STATE_FILE, state.model_dump(mode="json"))
 
@@ -147,16 +152,12 @@ def _read_state(folder: Path) -> CheckpointState:
         ModelError: it is damaged.
     """
     file = folder / STATE_FILE
+    values = read_json(file, error=ModelError, expected=EXPECTED, fix=FIX)
     try:
-        return CheckpointState.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
-        detail = str(error)
-        if isinstance(error, ValidationError):
-            detail = first_problem(error)
+        return CheckpointState.model_validate(values)
+    except ValidationError as error:
         raise ModelError(
-            f"the checkpoint {file} is damaged: {detail}",
-            expected=f"a state of schema version {SCHEMA_VERSION}, as the training wrote it",
-            fix="remove the run folder and train again",
+            f"{file} is damaged: {first_problem(error)}", expected=EXPECTED, fix=FIX
         ) from error
 
 

@@ -23,15 +23,16 @@ from emotailor.data.card import FileCard
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
-from emotailor.files import remove_others, sha256_of, write_hashed, write_json
+from emotailor.files import remove_others, write_hashed, write_json
 from emotailor.folders import FolderKind, has_format
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
 from emotailor.text import NAME, is_name
+from emotailor.verified import read_json, verify_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CARD_FILE = "model.json"
 FOLDER = FolderKind(
     name="model folder",
@@ -58,7 +59,7 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     format: str = Field("emotailor-model", pattern="^emotailor-model$")
-    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    schema_version: int = Field(1, ge=1, le=SCHEMA_VERSION)
     system: str
     config: dict[str, Any]
     alignment: AlignmentConfig = AlignmentConfig(kind="none")  # what older folders have
@@ -124,7 +125,7 @@ def save_model(
     # the card names the new weights, and only then are the old ones removed: a program that is
     # killed in between leaves a whole model
     weights = FileCard(file=name, sha256=digest)
-    card = card.model_copy(update={"weights": weights})
+    card = card.model_copy(update={"weights": weights, "schema_version": SCHEMA_VERSION})
     write_json(folder / CARD_FILE, card.model_dump(mode="json"))
     remove_others(folder, "weights", ".safetensors", keep=name)
     return card
@@ -204,16 +205,17 @@ def read_model_card(folder: Path) -> ModelCard:
         ModelError: it is damaged or of another version.
     """
     file = folder / CARD_FILE
+    expected = f"a model of schema version {SCHEMA_VERSION} or before"
+    fix = f"{_remedy(folder)}, or use the version of emotailor that wrote it"
+
+    values = read_json(file, error=ModelError, expected=expected, fix=fix)
     try:
-        return ModelCard.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
-        detail = str(error)
-        if isinstance(error, ValidationError):
-            detail = first_problem(error)
+        return ModelCard.model_validate(values)
+    except ValidationError as error:
         raise ModelError(
-            f"{file} is damaged or of another version: {detail}",
-            expected=f"a model of schema version {SCHEMA_VERSION}",
-            fix=f"{_remedy(folder)}, or use the version of emotailor that wrote it",
+            f"{file} is damaged or of another version: {first_problem(error)}",
+            expected=expected,
+            fix=fix,
         ) from error
 
 
@@ -229,16 +231,7 @@ def check_model(path: str | Path) -> tuple[ModelCard, Path]:
         raise ModelError(f"{folder / CARD_FILE} names no weights file", fix=_remedy(folder))
 
     file = folder / card.weights.file
-    try:
-        digest = sha256_of(file)
-    except OSError as error:
-        raise ModelError(f"{file} cannot be read: {error}", fix=_remedy(folder)) from error
-
-    if digest != card.weights.sha256:
-        raise ModelError(
-            f"{file} is not the file that {CARD_FILE} describes: its SHA-256 differs",
-            fix=f"{_remedy(folder)}; it was altered or truncated",
-        )
+    verify_file(file, card.weights.sha256, error=ModelError, fix=_remedy(folder))
     return card, file
 
 

@@ -3,7 +3,6 @@
 The one owner of the file: everybody else reads it by ``read_run_config``.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,13 @@ from emotailor.config import first_problem
 from emotailor.errors import ConfigError
 from emotailor.files import write_json
 from emotailor.training.run_config import RunConfig
+from emotailor.verified import HASH_KEY, is_there, read_json
 
 CONFIG_FILE = "config.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+EXPECTED = "the file that the training wrote"
+FIX = "put it back from a copy, or choose another --out (the model still works)"
 
 _SIGNS = {"config", "fingerprint"}
 """Keys by which a file is known to be the ``config.json`` of a run."""
@@ -33,7 +36,7 @@ class StoredConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    schema_version: int = Field(1, ge=1, le=SCHEMA_VERSION)
     config: RunConfig
     fingerprint: str
 
@@ -64,16 +67,10 @@ def read_run_config(run: Path) -> StoredConfig:
         ConfigError: the file is missing, damaged or of a later version.
     """
     file = run / CONFIG_FILE
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise _unusable(file, "is missing") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise _unusable(file, f"is damaged ({error})") from error
+    if not is_there(file):
+        raise _unusable(file, "is missing")
 
-    if not isinstance(values, Mapping):
-        raise _unusable(file, f"is damaged (it holds a {type(values).__name__})")
-
+    values = read_json(file, error=ConfigError, expected=EXPECTED, fix=FIX)
     try:
         config = RunConfig.parse(values.get("config"), "the settings")
     except ConfigError as error:
@@ -88,7 +85,7 @@ def read_run_config(run: Path) -> StoredConfig:
 
 def is_run_config(values: object) -> bool:
     """Whether the content of a JSON file is that of a run's ``config.json``."""
-    return isinstance(values, Mapping) and set(values) - {"schema_version"} == _SIGNS
+    return isinstance(values, Mapping) and set(values) - {"schema_version", HASH_KEY} == _SIGNS
 
 
 def settings_in(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -102,6 +99,6 @@ def settings_in(values: Mapping[str, Any]) -> Mapping[str, Any]:
 def _unusable(file: Path, what: str) -> ConfigError:
     return ConfigError(
         f"{file} {what}: nothing says with which settings {file.parent} was trained",
-        expected="the file that the training wrote",
-        fix="put it back from a copy, or choose another --out (the model still works)",
+        expected=EXPECTED,
+        fix=FIX,
     )

@@ -15,6 +15,7 @@ from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.data.store import write_dataset
 from emotailor.errors import ConfigError, ModelError
 from emotailor.evaluation.thresholds import Thresholds
+from emotailor.files import write_json
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.alignment.model import CTCAligned
 from emotailor.models.base import EmotionModel, ModelOutput
@@ -329,7 +330,7 @@ def test_old_model_folders_have_no_alignment(tmp_path: Path) -> None:
     save_model(tmp_path, card, model, None)
     values = json.loads((tmp_path / CARD_FILE).read_text())
     del values["alignment"]
-    (tmp_path / CARD_FILE).write_text(json.dumps(values))
+    write_json(tmp_path / CARD_FILE, values)
     assert load_model(tmp_path).card.alignment.kind == "none"
 
 

@@ -25,6 +25,7 @@ from emotailor.comparison.plan import Plan, describe_plan
 from emotailor.comparison.published import MOSEI_SPLITS, TABLE_2, published_setting
 from emotailor.comparison.results import read_benchmark
 from emotailor.comparison.runner import log_of, run_plan
+from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, InterruptedRunError
@@ -492,8 +493,7 @@ def test_one_video_is_no_test(
     data: Path, settings: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake(monkeypatch, "")
-    monkeypatch.setattr(module, "video_of", lambda _: "one")
-    monkeypatch.setattr("emotailor.runs.evaluate.video_of", lambda _: "one")
+    monkeypatch.setattr(EmotionDataset, "videos", lambda self, split: ["one"] * len(self[split]))
     result = run_plan(plan(data, trained, settings), quiet(), resamples=50)
     assert all(not row.differences for row in result.results.rows)
     assert result.results.reference is None

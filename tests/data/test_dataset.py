@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emotailor.data.dataset import EmotionDataset, Ragged, Shard, Split
-from emotailor.data.sample import EMOTIONS, Modality, Sample, canonical_label, video_of
+from emotailor.data.sample import EMOTIONS, Modality, Sample, canonical_label
 from emotailor.errors import DataError
 
 DIMS: dict[Modality, int] = {"visual": 2, "audio": 3, "text": 5}
@@ -40,17 +40,6 @@ def sample(name: str = "a", labels: Any = (0, 1, 0), **sequences: Any) -> Sample
 def test_canonical_labels(given_name: str, canonical: str) -> None:
     assert canonical_label(given_name) == canonical
     assert all(canonical_label(name) == name for name in EMOTIONS)
-
-
-@pytest.mark.parametrize(
-    ("sample_id", "video"),
-    [
-        ("abc[3]", "abc"), ("abc$_$13", "abc"), ("abc", "abc"), ("a[1]b", "a[1]b"),
-        ("--q[x]", "--q[x]"), ("a[1][2]", "a[1]"),
-    ],
-)  # fmt: skip
-def test_the_video_of_a_segment(sample_id: str, video: str) -> None:
-    assert video_of(sample_id) == video
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 7)), max_size=11))

@@ -33,7 +33,6 @@ from emotailor.comparison.results import (
     StoredTest,
     write_benchmark,
 )
-from emotailor.data.sample import video_of
 from emotailor.errors import EmotailorError, InterruptedRunError
 from emotailor.evaluation.comparison import (
     PairedDifference,
@@ -391,7 +390,7 @@ def _compare(
         runs[name] = [(one.probabilities, _cuts(one.metrics)) for one in found]
 
     # segments of one video are alike: the test draws whole videos
-    videos = [video_of(sample_id) for sample_id in plan.dataset[plan.split].ids]
+    videos = plan.dataset.videos(plan.split)
     return compare_systems(
         evaluations[reference][0].labels,
         runs,
@@ -604,7 +603,7 @@ def _reading(plan: Plan, tested: bool, differences: Differences, resamples: int)
 
     # where a test was asked for and the data allow none, the table says so
     if resamples:
-        why = why_not_resampled(plan.dataset[plan.split].ids)
+        why = why_not_resampled(plan.dataset.videos(plan.split))
         if why:
             lines.append(f"No test: {why}.")
     return [*lines, *plan.kind.notes]

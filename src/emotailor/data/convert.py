@@ -9,6 +9,7 @@ import numpy as np
 
 from emotailor.data.card import FOLDER
 from emotailor.data.dataset import EmotionDataset
+from emotailor.data.ids import Videos, segment_key
 from emotailor.data.readers import (
     FORMATS,
     ConvertOptions,
@@ -19,7 +20,7 @@ from emotailor.data.readers import (
     open_source,
 )
 from emotailor.data.readers._own import source_file
-from emotailor.data.sample import EMOTIONS, MODALITIES, Modality, Sample, canonical_label, video_of
+from emotailor.data.sample import EMOTIONS, MODALITIES, Modality, Sample, canonical_label
 from emotailor.data.store import DatasetWriter, open_dataset
 from emotailor.errors import DataError
 from emotailor.files import sha256_of
@@ -164,7 +165,8 @@ class _Tally:
         empty: number of samples without any modality per split; they are dropped.
         present: number of samples that have a modality.
         finite: modalities with any value that is a number.
-        splits_of: splits in which a video has segments.
+        in_train: number of samples of the split train that have a modality.
+        split_of: the split of each sample, by its id.
     """
 
     def __init__(self) -> None:
@@ -172,19 +174,32 @@ class _Tally:
         self.empty: Counter[str] = Counter()
         self.present: Counter[Modality] = Counter()
         self.finite: set[Modality] = set()
-        self.splits_of: defaultdict[str, set[str]] = defaultdict(set)
+        self.in_train: Counter[Modality] = Counter()
+        self.split_of: dict[str, str] = {}
+        self._by_segment: dict[str, str] = {}  # one key for each segment -> id
 
     def add(self, split: str, sample: Sample) -> None:
         self.taken[split] += 1
 
-        video = video_of(sample.id)
-        self.splits_of[video].add(split)
+        self.split_of[sample.id] = split
+        self._refuse_second_spelling(sample.id)
 
         for m, sequence in sample.sequences.items():
             self.present[m] += 1
+            if split == "train":
+                self.in_train[m] += 1
             # one number is enough, so that most sequences need no look
             if m not in self.finite and np.isfinite(sequence).any():
                 self.finite.add(m)
+
+    def _refuse_second_spelling(self, sample_id: str) -> None:
+        key = segment_key(sample_id)
+        other = self._by_segment.setdefault(key, sample_id)
+        if other != sample_id:
+            raise DataError(
+                f"the samples {other!r} and {sample_id!r} are one segment, written in two ways",
+                expected="every segment once",
+            )
 
     def refuse_useless(self, source: Path, notes: Sequence[str]) -> None:
         """Refuse a source whose features are no numbers, or that has no sample.
@@ -218,14 +233,23 @@ class _Tally:
             lacking = total - self.present[m]
             if lacking:
                 lines.append(f"{m} is missing in {lacking} of {total} samples")
+            if self.taken["train"] and not self.in_train[m]:
+                lines.append(f"no sample of the split train has {m}: no model can learn from it")
+
+        return lines + self._notes_on_videos()
+
+    def _notes_on_videos(self) -> list[str]:
+        videos = Videos(self.split_of)
+        lines = [line for line in (videos.note, videos.doubt) if line is not None]
+
+        splits_of: defaultdict[str, set[str]] = defaultdict(set)
+        for sample_id, split in self.split_of.items():
+            splits_of[videos.of(sample_id)].add(split)
 
         # a model that saw a video in training knows its speaker
-        leaked = 0
-        for splits in self.splits_of.values():
-            if len(splits) > 1:
-                leaked += 1
+        leaked = [video for video, splits in splits_of.items() if len(splits) > 1]
         if leaked:
-            lines.append(f"{leaked} videos have segments in more than one split")
+            lines.append(f"{len(leaked)} videos have segments in more than one split")
         return lines
 
 

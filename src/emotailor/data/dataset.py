@@ -13,6 +13,7 @@ Nothing here needs torch, so that opening and inspecting a data set stays light.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
@@ -20,6 +21,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from emotailor.data.card import DatasetCard
 from emotailor.data.checker import SampleChecker
 from emotailor.data.display import Outline, SplitCounts, dataset_line, dataset_table, split_line
+from emotailor.data.ids import Videos
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
@@ -237,6 +239,12 @@ class EmotionDataset:
     def aligned(self) -> bool:
         """Whether step i of every modality of a sample is the same moment (the same word)."""
         return self.card.aligned
+
+    def videos(self, split: str) -> list[str]:
+        """Return the video of each sample of a split, as far as all ids together tell."""
+        all_ids = chain.from_iterable(part.ids for part in self.splits.values())
+        videos = Videos(all_ids)
+        return [videos.of(sample_id) for sample_id in self[split].ids]
 
     @classmethod
     def from_samples(

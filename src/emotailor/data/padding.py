@@ -8,7 +8,7 @@ or after the last real step. NaN and infinities are not zero: they are damaged r
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float
 
 from emotailor.data.sample import Modality
 
@@ -24,12 +24,12 @@ def real_span(real: Bool[np.ndarray, "steps"]) -> slice:
     return slice(first, last + 1)
 
 
-def nonzero_steps(values: Float32[np.ndarray, "steps dim"]) -> Bool[np.ndarray, "steps"]:
+def nonzero_steps(values: Float[np.ndarray, "steps dim"]) -> Bool[np.ndarray, "steps"]:
     """Say of each step whether any feature differs from zero (NaN does)."""
     return (values != 0).any(axis=1)
 
 
-def _span_of_length(values: Float32[np.ndarray, "steps dim"], length: int) -> slice:
+def _span_of_length(values: Float[np.ndarray, "steps dim"], length: int) -> slice:
     """Return where ``length`` real steps lie: in front, unless the padding is evidently there."""
     # a real step may be all zero, so the padding shows only by what lies beside it
     real = nonzero_steps(values)
@@ -45,11 +45,11 @@ def _span_of_length(values: Float32[np.ndarray, "steps dim"], length: int) -> sl
 
 
 def strip_padding(
-    sequences: Mapping[Modality, Float32[np.ndarray, "_ _"]],
+    sequences: Mapping[Modality, Float[np.ndarray, "_ _"]],
     *,
     aligned: bool,
     lengths: Mapping[Modality, int] | None = None,
-) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
+) -> dict[Modality, Float[np.ndarray, "_ _"]]:
     """Cut the padding off the sequences of one sample.
 
     Unaligned, each modality is cut by itself. Aligned, only steps that are zero in all modalities
@@ -88,7 +88,7 @@ def strip_padding(
 
 
 def _common_span(
-    sequences: Mapping[Modality, Float32[np.ndarray, "_ _"]], lengths: Mapping[Modality, int]
+    sequences: Mapping[Modality, Float[np.ndarray, "_ _"]], lengths: Mapping[Modality, int]
 ) -> slice:
     """Return the steps that are real in any modality."""
     if lengths:
@@ -103,7 +103,7 @@ def _common_span(
     return real_span(in_any)
 
 
-def _own_span(values: Float32[np.ndarray, "steps dim"], length: int | None) -> slice:
+def _own_span(values: Float[np.ndarray, "steps dim"], length: int | None) -> slice:
     if length is None:
         return real_span(nonzero_steps(values))
     return _span_of_length(values, length)

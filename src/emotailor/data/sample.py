@@ -1,6 +1,5 @@
 """A sample, its modalities and the names of its labels."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -25,7 +24,6 @@ _ALIASES = {
     "sadness": "sad",
     "surprised": "surprise",
 }
-_SEGMENT_SUFFIX = re.compile(r"(\[\d+\]|\$_\$\d+)$")
 
 
 def canonical_label(name: str) -> str:
@@ -35,11 +33,6 @@ def canonical_label(name: str) -> str:
     if lower in EMOTIONS:
         return lower
     return _ALIASES.get(lower, key)
-
-
-def video_of(sample_id: str) -> str:
-    """Return the video a segment id belongs to: ``abc[3]`` and ``abc$_$3`` -> ``abc``."""
-    return _SEGMENT_SUFFIX.sub("", sample_id)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ stays small whatever the size of the data set.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from emotailor.data.card import CARD_FILE, DatasetCard, FileCard, SplitCard
-from emotailor.data.sample import Modality, canonical_label, video_of
+from emotailor.data.ids import Videos
+from emotailor.data.sample import Modality, canonical_label
 from emotailor.data.store import map_tensors, read_card
 from emotailor.errors import DataError
 from emotailor.files import sha256_of
@@ -412,9 +413,15 @@ class _Validator:
 
     def _leaks(self) -> None:
         """Warn of videos with segments in two splits."""
+        known = Videos(chain.from_iterable(self.ids.values()))
         videos = {}
         for split, ids in self.ids.items():
-            videos[split] = {video_of(sample_id) for sample_id in ids}
+            videos[split] = {known.of(sample_id) for sample_id in ids}
+
+        if known.doubt is not None:
+            self.warn(
+                known.doubt, "all splits", "write ids as video[number] where they are segments"
+            )
 
         for one, other in combinations(videos, 2):
             shared = sorted(videos[one] & videos[other])

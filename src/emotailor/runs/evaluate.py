@@ -12,7 +12,6 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from emotailor.data.dataset import EmotionDataset, Split
-from emotailor.data.sample import video_of
 from emotailor.data.store import open_dataset
 from emotailor.errors import DataError, ModelError
 from emotailor.evaluation.comparison import Interval, bootstrap, summarise_seeds
@@ -162,19 +161,18 @@ def find_runs(path: Path) -> list[Path]:
     return inside
 
 
-def why_not_resampled(ids: Sequence[str]) -> str | None:
+def why_not_resampled(videos: Sequence[str]) -> str | None:
     """Say why there are no intervals and tests on these samples; None where there are.
 
     Args:
-        ids: ids of the samples, which tell their videos.
+        videos: the video of each sample.
     """
-    videos = {video_of(sample_id) for sample_id in ids}
-    if len(videos) > 1:
+    if len(set(videos)) > 1:
         return None
 
     what = "one sample"
-    if len(ids) > 1:
-        what = f"{len(ids)} samples of one video"
+    if len(videos) > 1:
+        what = f"{len(videos)} samples of one video"
     return f"the split has {what}, so all resamples of videos are alike"
 
 
@@ -230,7 +228,7 @@ def evaluate_run(
     # the intervals under the one asked for; the segments of a video are drawn together
     intervals = {}
     if resamples:
-        groups = np.array([video_of(sample_id) for sample_id in part.ids])
+        groups = np.array(dataset.videos(split))
         intervals = bootstrap(
             labels,
             probabilities,
@@ -269,7 +267,7 @@ def _notes(
 ) -> list[str]:
     """What a reader of the numbers should know of the samples."""
     notes = []
-    why = why_not_resampled(part.ids)
+    why = why_not_resampled(dataset.videos(part.name))
     if resampled and why:
         notes.append(f"no intervals: {why}")
 

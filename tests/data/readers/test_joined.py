@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from emotailor.data.convert import convert
 from emotailor.data.readers._common import ConvertOptions
-from emotailor.data.readers._labels import read_label_table
+from emotailor.data.readers._join import Wanted, join
+from emotailor.data.readers._labels import LabelTable, Segment, read_label_table
 from emotailor.errors import DataError
 from tests.data.readers.sources import (
     DIMS,
@@ -191,13 +193,14 @@ def test_an_unknown_label_lists_the_columns(tmp_path: Path, labels: Path) -> Non
     assert data.label_names == ("fear", "angry") and data["valid"].labels.tolist() == [[1, 0]]
 
 
-def test_real_label_table_joins_by_clip_and_by_time(tmp_path: Path, shared_data: Path) -> None:
+def test_real_label_table_joins_by_clip_and_by_time(
+    tmp_path: Path, shared_data: Path, segments: LabelTable
+) -> None:
     table = shared_data / "mosei_labels" / "segments.csv"
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    found = read_label_table(table, ConvertOptions())
-    assert len(found.segments) == 23_259 and found.names == SDK
-    held = np.sum([s.labels for s in found.segments], axis=0, dtype=int).tolist()
+    assert len(segments.segments) == 23_259 and segments.names == SDK
+    held = np.sum([s.labels for s in segments.segments], axis=0, dtype=int).tolist()
     assert held == [sum(float(r[name]) > 0 for r in rows) for name in SDK]
     # 21 real segments through both formats, with a label file of these alone
     chosen = {s: [r for r in rows if r["split"] == s][:7] for s in ("train", "valid", "test")}
@@ -221,3 +224,212 @@ def test_real_label_table_joins_by_clip_and_by_time(tmp_path: Path, shared_data:
         assert b[split].ids == [r["key"] for r in part]
         expected = [[int(float(r[c]) > 0) for c in columns] for r in part]
         assert a[split].labels.tolist() == b[split].labels.tolist() == expected
+
+
+@pytest.fixture(scope="module")
+def clips(shared_data: Path) -> list[dict[str, str]]:
+    """The 22,856 samples of MMSA's file, with their clip numbers and the rows they belong to."""
+    with (shared_data / "mosei_text" / "mosei_text.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if row["mmsa_split"] in ("train", "valid", "test")]
+
+
+@pytest.fixture(scope="module")
+def segments(shared_data: Path) -> LabelTable:
+    """The label table of all 23,259 segments, which has no clip numbers."""
+    return read_label_table(shared_data / "mosei_labels" / "segments.csv", ConvertOptions())
+
+
+def as_in_mmsa(clips: list[dict[str, str]]) -> list[Wanted]:
+    return [
+        Wanted(f"{row['id']}$_${row['clip']}", float(row["sentiment"]), row["text"])
+        for row in clips
+    ]
+
+
+def right(clips: list[dict[str, str]]) -> list[list[int]]:
+    return [[int(float(row[name]) > 0) for name in SDK] for row in clips]
+
+
+def test_all_of_mmsa_gets_the_right_labels(
+    segments: LabelTable, clips: list[dict[str, str]]
+) -> None:
+    wanted = as_in_mmsa(clips)
+    joined = join(Path("a.pkl"), segments, wanted)
+    assert len(clips) == 22_856
+    assert [s and s.number for s in joined.segments] == [int(row["segment"]) for row in clips]
+    assert [s and s.labels.tolist() for s in joined.segments] == right(clips)
+    assert "22856 of 22856 pairs" in joined.notes[0]
+
+    # by equal numbers, most would have no labels or those of another segment
+    equal = [segments.find(sample.name) for sample in wanted]
+    labels = [s and s.labels.tolist() for s in equal]
+    wrong = [a for a, b in zip(labels, right(clips), strict=True) if a is not None and a != b]
+    assert (labels.count(None), len(wrong)) == (5393, 8811)
+
+
+def test_all_of_mmsa_by_clip_number(segments: LabelTable, clips: list[dict[str, str]]) -> None:
+    number = {(row["id"], int(row["segment"])): row["clip"] for row in clips}
+    with_clips = [replace(s, clip=number.get((s.video, s.number or 0))) for s in segments.segments]
+    table = LabelTable(segments.path, segments.names, with_clips)
+    joined = join(Path("a.pkl"), table, as_in_mmsa(clips))
+    assert [s and s.number for s in joined.segments] == [int(row["segment"]) for row in clips]
+    assert joined.notes == [
+        "labels are joined by clip number; 22856 of 22856 pairs are checked by their sentiment"
+    ]
+
+
+def test_part_of_mmsa_is_right_or_dropped(
+    segments: LabelTable, clips: list[dict[str, str]]
+) -> None:
+    """Where clips are missing, sentiment and text tell which; else the clip is left out."""
+    part = clips[:6000:3]
+    joined = join(Path("a.pkl"), segments, as_in_mmsa(part))
+    pairs = list(zip(joined.segments, right(part), strict=True))
+    assert [s for s, labels in pairs if s is not None and s.labels.tolist() != labels] == []
+    dropped = sum(s is None for s, _ in pairs)
+    assert dropped == 703
+    assert any(note.startswith(f"{dropped} samples could be") for note in joined.notes)
+
+    # the text tells more of them
+    text = {(row["id"], int(row["segment"])): row["text"] for row in clips}
+    told = [replace(s, text=text.get((s.video, s.number or 0))) for s in segments.segments]
+    table = LabelTable(segments.path, segments.names, told)
+    joined = join(Path("a.pkl"), table, as_in_mmsa(part))
+    pairs = list(zip(joined.segments, right(part), strict=True))
+    assert [s for s, labels in pairs if s is not None and s.labels.tolist() != labels] == []
+    assert sum(s is None for s, _ in pairs) == 1
+
+
+def table_of(*segments: Segment) -> LabelTable:
+    return LabelTable(Path("labels.csv"), ("a", "b", "c"), list(segments))
+
+
+def row(number: int, sentiment: float | None = None, **more: Any) -> Segment:
+    """Row ``number`` of the video v, with the bits of number + 1 as labels."""
+    bits = np.array([(number + 1) >> bit & 1 for bit in range(3)], np.uint8)
+    return Segment(f"v[{number}]", "v", None, bits, number, sentiment=sentiment, **more)
+
+
+def rows_found(table: LabelTable, *wanted: Wanted) -> list[int | None]:
+    joined = join(Path("a.pkl"), table, wanted)
+    return [None if segment is None else segment.number for segment in joined.segments]
+
+
+def test_clips_are_the_rows_in_the_order_of_their_numbers_as_text() -> None:
+    # as -3g5yACwYnA in MMSA, in another order
+    numbers = ["2", "10", "3", "13", "9", "4"]
+    wanted = [Wanted(f"v$_${number}") for number in numbers]
+    table = table_of(*(row(k) for k in range(6)))
+    assert rows_found(table, *wanted) == [2, 0, 3, 1, 5, 4]
+    assert rows_found(table, Wanted("v$_$2"), Wanted("w$_$0"), *wanted[1:]) == [
+        2,
+        None,
+        0,
+        3,
+        1,
+        5,
+        4,
+    ]
+
+
+def test_a_contradiction_in_sentiment_is_an_error_with_an_example() -> None:
+    table = table_of(row(0, 1.0), row(1, -2 / 3), row(2, 0.0))
+    wanted = [Wanted("v$_$1", 1.0), Wanted("v$_$5", -0.667), Wanted("v$_$7", 1 / 3)]
+    with pytest.raises(DataError) as caught:
+        rows_found(table, *wanted)
+    assert "1 of 3 samples" in caught.value.found
+    assert "'v$_$7' has the sentiment 0.3333, and 'v[2]' 0" in caught.value.found
+    with pytest.raises(DataError, match="'v\\$_\\$1' has the sentiment 2"):
+        rows_found(table, Wanted("v$_$1", 2.0), Wanted("v$_$5", 0.0))  # no row of the video fits
+
+
+def test_clips_that_are_missing_are_found_by_sentiment_and_text_or_dropped() -> None:
+    table = table_of(row(0, 1.0), row(1, 0.0), row(2, 1.0), row(3, -1.0))
+    assert rows_found(table, Wanted("v$_$3", 0.0), Wanted("v$_$4", 1.0)) == [1, 2]
+    # either of two rows, whose labels differ
+    assert rows_found(table, Wanted("v$_$3", 1.0)) == [None]
+    said = table_of(row(0, 1.0, text="One, two."), row(1, 0.0), row(2, 1.0, text="Three"))
+    assert rows_found(
+        said,
+        Wanted("v$_$3", 1.0, "three!"),
+    ) == [2]
+    # nothing told by either file
+    silent = table_of(row(0), row(1), row(2))
+    assert rows_found(silent, Wanted("v$_$3"), Wanted("v$_$4")) == [None, None]
+
+
+def clip(number: str, labels: list[int], sentiment: float | None = None) -> Segment:
+    held = np.array(labels, np.uint8)
+    return Segment(f"v$_${number}", "v", None, held, clip=number, sentiment=sentiment)
+
+
+def test_a_table_of_clips_is_joined_by_their_numbers() -> None:
+    table = table_of(clip("3", [1, 0, 0]), clip("10", [0, 1, 0]), clip("0004", [0, 0, 1]))
+    joined = join(Path("a"), table, [Wanted("v$_$10"), Wanted("v_4"), Wanted("v$_$03")])
+    assert [s and s.clip for s in joined.segments] == ["10", "0004", "3"]
+    # rows of the SDK are its clips in the order of their numbers as text
+    joined = join(Path("a"), table, [Wanted("v[0]"), Wanted("v[1]"), Wanted("v[3]")])
+    assert [s and s.clip for s in joined.segments] == ["0004", "10", None]
+    wrong = table_of(clip("3", [1, 0, 0], sentiment=1.0))
+    with pytest.raises(DataError, match="contradict"):
+        join(Path("a"), wrong, [Wanted("v$_$3", 0.0)])
+
+
+def test_numbers_that_are_clips_under_another_name_are_told_by_the_sentiment() -> None:
+    feelings = [round(k / 3 - 2, 3) for k in range(12)]
+    as_clips = table_of(*(row(k, feelings[k]) for k in range(12)))
+    wanted = [Wanted(f"v$_${k}", feelings[k]) for k in range(12)]
+    assert rows_found(as_clips, *wanted) == list(range(12))
+
+    # the same numbers as rows: clip 10 is row 2
+    in_order = sorted(range(12), key=str)
+    as_rows = table_of(*(row(k, feelings[clip]) for k, clip in enumerate(in_order)))
+    assert rows_found(as_rows, *wanted) == [in_order.index(k) for k in range(12)]
+
+    # without it, nothing tells
+    with pytest.raises(DataError, match="nothing tells which"):
+        rows_found(table_of(*(row(k) for k in range(12))), *wanted)
+
+
+def test_numbers_with_gaps_are_clips() -> None:
+    table = table_of(row(3), row(7))
+    assert rows_found(table, Wanted("v$_$3"), Wanted("v$_$7"), Wanted("v$_$9")) == [3, 7, None]
+
+
+def test_columns_of_other_label_files(tmp_path: Path) -> None:
+    path = tmp_path / "amt.csv"
+    path.write_text(
+        "Input.VIDEO_ID,Input.CLIP,Answer.sentiment,Answer.Happiness,Answer.anger,Worker\n"
+        "ann,10,-1.0,0,2,x\nann,3,2.0,1,0,y\n"
+    )
+    table = read_label_table(path, ConvertOptions())
+    assert table.names == ("happiness", "anger")
+    told = [
+        (s.key, s.video, s.clip, s.number, s.sentiment, s.labels.tolist()) for s in table.segments
+    ]
+    assert told == [
+        ("ann$_$10", "ann", "10", None, -1.0, [0, 1]), ("ann$_$3", "ann", "3", None, 2.0, [1, 0])
+    ]  # fmt: skip
+
+    path.write_text(
+        "video_id\tsegment\tInterval_Start\tinterval_end\tHAPPY\tsad\tsentiment\ttext\n"
+        "ann\t2.0\t1.5\t3\t1\t0\t\thi\n"
+    )
+    (segment,) = read_label_table(path, ConvertOptions()).segments
+    assert (segment.key, segment.number, segment.span) == ("ann[2]", 2, (1.5, 3.0))
+    assert (segment.sentiment, segment.text) == (None, "hi")
+
+    path.write_text("id,segment_id,clip,happy\nann,1,10,1\nann,2,,0\n")
+    first, second = read_label_table(path, ConvertOptions()).segments
+    assert (first.number, first.clip, second.number, second.clip) == (1, "10", 2, None)
+    path.write_text("id,segment_id,happy\nann,last,1\n")
+    with pytest.raises(DataError, match="line 2: the number of the segment is 'last'"):
+        read_label_table(path, ConvertOptions())
+
+
+def test_both_spellings_of_a_segment_are_that_segment_twice(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,happy\nann[0],1\nann$_$0,0\n")
+    with pytest.raises(DataError, match=r"'ann\$_\$0' occurs twice, once as 'ann\[0\]'"):
+        read_label_table(path, ConvertOptions())

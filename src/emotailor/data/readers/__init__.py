@@ -21,7 +21,7 @@ from emotailor.data.readers._common import (
 )
 from emotailor.data.readers._format import Format, as_format, reader
 from emotailor.data.readers._own import read_own
-from emotailor.data.readers._pickle import LEGACY_TORCH
+from emotailor.data.readers._sniff import kind_of
 from emotailor.data.readers.csd import read_csd
 from emotailor.data.readers.mmsa import read_mmsa
 from emotailor.data.readers.mult import read_mult
@@ -133,19 +133,18 @@ def _detect_file(path: Path) -> str | None:
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
 
-    with path.open("rb") as file:
-        head = file.read(len(LEGACY_TORCH))
-    if head == LEGACY_TORCH:
+    kind = kind_of(path)
+    if kind == "torch":
         return "tailor"
-    if head.startswith(b"PK"):
+    if kind == "zip":
         return _detect_zip(path)
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+    if kind == "HDF5":
         raise DataError(
             f"{path} is one HDF5 file",
             expected="the folder that holds it and the others (csd or pom)",
             fix=f"give {path.parent}",
         )
-    return _detect_pickle(path) if head[:1] == b"\x80" else None
+    return _detect_pickle(path) if kind == "pickle" else None
 
 
 def _detect_zip(path: Path) -> str | None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from emotailor.data.extraction import Extraction
 from emotailor.data.padding import strip_padding
+from emotailor.data.readers._sniff import kind_of, refuse_stand_in
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, EmotailorError
 
@@ -136,10 +137,11 @@ def unreadable(path: Path, expected: str) -> Iterator[None]:
 
 
 def require_file(path: Path, what: str) -> Path:
-    """Return ``path`` if it is a file that holds anything.
+    """Return ``path`` if it is a file that holds data.
 
     Raises:
-        DataError: it does not exist, is a folder or is empty.
+        DataError: it does not exist, is a folder, is empty, or is something else that was saved in
+            place of the file, such as a web page.
     """
     found = None
     if not path.exists():
@@ -150,6 +152,8 @@ def require_file(path: Path, what: str) -> Path:
         found = f"{path} is empty"
     if found:
         raise DataError(found, expected=what, fix="check the path")
+
+    refuse_stand_in(path)
     return path
 
 
@@ -228,21 +232,73 @@ def read_csv(path: Path, expected: str, *, strict: bool = False) -> CsvRows:
         expected: what would be right, for messages.
         strict: refuse quotes that are not closed.
 
+    Columns may be separated by commas, semicolons or tabs; text may be UTF-8 or UTF-16 with a byte
+    order mark.
+
     Raises:
-        DataError: the file is missing or damaged.
+        DataError: the file is missing or damaged, or no text.
     """
     require_file(path, expected)
+    encoding = _encoding(path, expected)
     rows = []
     lines = []
-    with unreadable(path, expected), path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, strict=strict)
-        columns = list(reader.fieldnames or [])
+    with unreadable(path, expected), path.open(newline="", encoding=encoding) as file:
+        delimiter = _delimiter(file.readline())
+        file.seek(0)
+
+        reader = csv.DictReader(file, strict=strict, delimiter=delimiter)
+        columns = [column.strip() for column in reader.fieldnames or []]
+        reader.fieldnames = columns
 
         # a row may take several lines, so its number says too little
         for row in reader:
             rows.append(row)
             lines.append(reader.line_num)
     return CsvRows(columns, rows, lines)
+
+
+def _encoding(path: Path, expected: str) -> str:
+    """Return how the text of a file is stored."""
+    kind = kind_of(path)
+    if kind != "text":
+        raise DataError(
+            f"{path} cannot be read as a table: it is {_WORDS.get(kind, kind)}", expected=expected
+        )
+
+    with path.open("rb") as file:
+        mark = file.read(2)
+    if mark in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+
+    # the whole file, so that the message names the place
+    try:
+        path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise DataError(
+            f"{path} cannot be read as UTF-8: byte 0x{byte:02x} at position {error.start} "
+            f"({type(error).__name__})",
+            expected=expected,
+            fix="save it as UTF-8",
+        ) from error
+    return "utf-8-sig"
+
+
+_WORDS = {
+    "zip": "a zip archive (a spreadsheet, a .npz or a file of torch)",
+    "torch": "a file of torch",
+    "pickle": "a pickle",
+    "HDF5": "an HDF5 file",
+    "npy": "a NumPy array",
+    "binary": "binary data",
+}
+"""What kinds of files are called in messages."""
+
+
+def _delimiter(header: str) -> str:
+    """Return what separates the columns: whatever the first line has most of."""
+    counts = {mark: header.count(mark) for mark in (",", ";", "\t")}
+    return max(counts, key=lambda mark: counts[mark])
 
 
 class Block:
@@ -253,9 +309,16 @@ class Block:
         value: an array, or a list of arrays.
         vectors: accept (n, dim) too: sequences of one step.
 
+    Attributes:
+        dim: feature width.
+        lengths: number of steps of each sequence.
+        shape: steps and dim, where all sequences have one shape; else None.
+
     Raises:
         DataError: the value has another shape or does not hold numbers.
     """
+
+    shape: tuple[int, int] | None
 
     def __init__(self, where: str, value: Any, *, vectors: bool = False) -> None:
         listed = isinstance(value, list | tuple)
@@ -269,6 +332,7 @@ class Block:
             self._items: Any = items
             self.dim = items[0].shape[1]
             self.lengths = np.array(lengths)
+            self.shape = None
             return
 
         # (samples, steps, features)
@@ -276,12 +340,20 @@ class Block:
         count, steps, self.dim = array.shape
         self._items = array
         self.lengths = np.full(count, steps)
+        self.shape = (steps, self.dim)
+
+    def turn(self) -> None:
+        """Take what was read as (steps, dim) as (dim, steps), where all have one shape."""
+        self._items = self._items.transpose(0, 2, 1)
+        count, steps, self.dim = self._items.shape
+        self.lengths = np.full(count, steps)
+        self.shape = (steps, self.dim)
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: int) -> Float32[np.ndarray, "steps dim"]:
-        return as_float32(self._items[index])
+    def __getitem__(self, index: int) -> Float[np.ndarray, "steps dim"]:
+        return as_float(self._items[index])
 
 
 _SEQUENCES = "numbers of shape (samples, steps, features)"
@@ -300,7 +372,23 @@ def _separate(where: str, value: Any) -> list[np.ndarray]:
 
         found = f"item of {item.dtype} and shape {item.shape}"
         raise DataError(f"{where}: {found}", expected=_SEQUENCES)
-    return items
+    return _turned_if_evident(where, items)
+
+
+def _turned_if_evident(where: str, items: list[np.ndarray]) -> list[np.ndarray]:
+    """Return arrays (steps_i, dim): of equal width, also where they lie as (dim, steps_i)."""
+    widths = {item.shape[1] for item in items}
+    if len(widths) == 1:
+        return items
+
+    # all of one height and of many widths: the steps are the columns
+    heights = {len(item) for item in items}
+    if len(heights) == 1:
+        return [item.T for item in items]
+    raise DataError(
+        f"{where}: sequences of {sorted(widths)[:5]} features",
+        expected="the same number of features in every sequence",
+    )
 
 
 def _rectangular(where: str, value: Any, vectors: bool) -> np.ndarray:
@@ -325,33 +413,18 @@ def _describe(value: Any, array: np.ndarray) -> str:
     return f"{kind} of shape {array.shape}"
 
 
+def as_float(values: np.ndarray) -> Float[np.ndarray, "..."]:
+    """Return ``values`` as they are if they are float16, else as float32."""
+    array = np.asarray(values)
+    if array.dtype == np.float16:
+        return array.astype(np.float16, copy=False)  # in the byte order of this machine
+    return as_float32(array)
+
+
 def as_float32(values: np.ndarray) -> Float32[np.ndarray, "..."]:
     """Return ``values`` as float32; what is beyond its range becomes infinite."""
     with np.errstate(over="ignore"):
         return np.asarray(values).astype(np.float32, copy=False)
-
-
-def read_blocks(
-    path: Path, splits: Mapping[str, Mapping[str, Any]], keys: Mapping[Modality, str]
-) -> dict[str, dict[Modality, Block]]:
-    """Return the sequences of every split of a ``{split: {key: ...}}`` file.
-
-    Args:
-        path: the file, for messages.
-        splits: what :func:`splits_of` returned.
-        keys: where each modality lies in a split.
-
-    Raises:
-        DataError: a value has another shape or does not hold numbers.
-    """
-    blocks = {}
-    for split, content in splits.items():
-        of_split = {}
-        for m, key in keys.items():
-            where = f"{path}: split {split!r}: {key}"
-            of_split[m] = Block(where, content[key])
-        blocks[split] = of_split
-    return blocks
 
 
 def check_blocks(
@@ -440,25 +513,39 @@ class Padded:
         self.aligned = decide_aligned(blocks, align, path)
 
     def cut(
-        self, split: str, index: int, lengths: Mapping[Modality, int] | None = None
-    ) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
-        """Return the sequences of one sample without their padding, by known lengths if given."""
+        self,
+        split: str,
+        index: int,
+        lengths: Mapping[Modality, int] | None = None,
+        spans: Mapping[Modality, slice] | None = None,
+    ) -> dict[Modality, Float[np.ndarray, "_ _"]]:
+        """Return the sequences of one sample without their padding.
+
+        Args:
+            split: the split.
+            index: which sample of it.
+            lengths: number of real steps, where the file says it.
+            spans: where the real steps lie, where the file says that; it comes before ``lengths``.
+        """
+        known = dict(lengths or {})
         padded = {}
         for m, block in self.blocks[split].items():
             padded[m] = block[index]
-        return strip_padding(padded, aligned=self.aligned, lengths=lengths)
+            if spans is not None and m in spans:
+                padded[m] = padded[m][spans[m]]
+                known[m] = len(padded[m])
+        return strip_padding(padded, aligned=self.aligned, lengths=known)
 
 
-def splits_of(content: Any, path: Path, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+def splits_of(content: Any, path: Path) -> dict[str, dict[str, Any]]:
     """Return the splits of a ``{split: {key: ...}}`` file; other top-level entries are ignored.
 
     Args:
         content: what was unpickled.
         path: path of the file, for messages.
-        keys: what each split must have.
 
     Raises:
-        DataError: there is no split, or one lacks a key.
+        DataError: there is no split, or there are two of one name.
     """
     # what a pickle holds may be anything
     entries = content if isinstance(content, dict) else {}
@@ -467,6 +554,8 @@ def splits_of(content: Any, path: Path, keys: Sequence[str]) -> dict[str, dict[s
         if not isinstance(name, str) or not isinstance(entry, dict):
             continue
         split = canonical_split(name)
+        if split in splits:
+            raise DataError(f"{path} has the split {split} twice", expected="each split once")
         if split in _SPLITS:
             splits[split] = entry
 
@@ -480,18 +569,6 @@ def splits_of(content: Any, path: Path, keys: Sequence[str]) -> dict[str, dict[s
             expected="a dictionary with the splits train, valid and test",
         )
 
-    for split, of_split in splits.items():
-        missing = [repr(key) for key in keys if key not in of_split]
-        if not missing:
-            continue
-
-        # what is there may say which other format it is
-        lacks = ", ".join(missing)
-        present = ", ".join(map(str, of_split))
-        raise DataError(
-            f"{path}: split {split!r} has no {lacks}",
-            expected=f"the keys {', '.join(keys)}; it has {present[:200]}",
-        )
     return splits
 
 

@@ -2,12 +2,14 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+from emotailor.data.ids import parse_segment, segment_key, video_of
 from emotailor.data.readers._common import (
     ConvertOptions,
     pick_columns,
@@ -15,6 +17,7 @@ from emotailor.data.readers._common import (
     require_file,
 )
 from emotailor.data.readers._csd import Csd
+from emotailor.data.readers._sniff import holds_pickle, kind_of
 from emotailor.data.sample import EMOTIONS, canonical_label
 from emotailor.errors import DataError
 
@@ -24,8 +27,22 @@ TOLERANCE = 0.05
 SDK_LABELS = ("sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear")
 """The columns of the SDK's label file."""
 
-_SEGMENT_ID = re.compile(r"(?P<video>.+?)(?:\[(?P<a>\d+)\]|\$_\$(?P<b>\d+))")
-_EXPECTED = "a CSV with columns id, segment_id, start, end and one per emotion, or a .csd file"
+EXPECTED_LABELS = (
+    "a CSV with columns id, segment_id or clip, start, end and one per emotion, "
+    "or the SDK's CMU_MOSEI_Labels.csd"
+)
+
+_COLUMNS = {
+    "id": ("id", "video_id", "video", "input.video_id"),
+    "number": ("segment_id", "segment", "segment_number"),
+    "clip": ("clip", "clip_id", "clip_number", "input.clip"),
+    "key": ("key",),
+    "start": ("start", "start_time", "interval_start", "begin", "onset"),
+    "end": ("end", "end_time", "interval_end", "stop", "offset"),
+    "sentiment": ("sentiment", "answer.sentiment", "regression_label"),
+    "text": ("text", "transcript", "raw_text", "sentence"),
+}
+"""The names under which a column is known, by what it holds, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +54,20 @@ class Segment:
         video: the video.
         span: start and end in seconds, where known.
         labels: 0/1 per label.
+        number: its row in the SDK's label file, where known.
+        clip: its number in the raw transcript, as MMSA counts, where known.
+        sentiment: from -3 to 3, where known.
+        text: what is said, where known.
     """
 
     key: str
     video: str
     span: tuple[float, float] | None
     labels: UInt8[np.ndarray, "labels"]
+    number: int | None = None
+    clip: str | None = None
+    sentiment: float | None = None
+    text: str | None = None
 
 
 @dataclass
@@ -58,11 +83,15 @@ class LabelTable:
         self._by_key: dict[str, Segment] = {}
         self._by_video: defaultdict[str, list[Segment]] = defaultdict(list)
         for segment in self.segments:
-            key = segment.key
+            # both ways to write an id name one segment
+            key = segment_key(segment.key)
+            other = self._by_key.get(key)
+
             # which of the two would be right cannot be known
-            if key in self._by_key:
+            if other is not None:
+                also = "" if other.key == segment.key else f", once as {other.key!r}"
                 raise DataError(
-                    f"{self.path}: the segment {key!r} occurs twice",
+                    f"{self.path}: the segment {segment.key!r} occurs twice{also}",
                     expected="every segment once",
                 )
 
@@ -70,26 +99,19 @@ class LabelTable:
             self._by_video[segment.video].append(segment)
 
     def find(self, sample_id: str) -> Segment | None:
-        """Return the segment ``video[k]``, also when it is written ``video$_$k``."""
-        found = self._by_key.get(sample_id)
-        if found is not None:
-            return found
+        """Return the segment with this id, as it is or with its number written the other way."""
+        return self._by_key.get(segment_key(sample_id))
 
-        match = _SEGMENT_ID.fullmatch(sample_id)
-        if match is None:
-            return None
-
-        # under the other way to write it
-        video = match["video"]
-        number = match["a"] or match["b"]
-        return self._by_key.get(f"{video}[{number}]")
+    def of_video(self, video: str) -> Sequence[Segment]:
+        """Return the segments of a video, in the order of the file."""
+        return self._by_video.get(video, ())
 
     def find_time(self, video: str, start: float, end: float) -> Segment | None:
         """Return the segment of ``video`` with this start and end, within ``TOLERANCE``."""
         # two programs may round the same time in two ways
         best = None
         least = np.inf
-        for segment in self._by_video.get(video, ()):
+        for segment in self.of_video(video):
             distance = _distance(segment, start, end)
             if distance < least:
                 best = segment
@@ -109,63 +131,82 @@ def read_label_table(path: Path, options: ConvertOptions) -> LabelTable:
     """Read labels from a CSV or a ``.csd`` file.
 
     Raises:
-        DataError: the file is missing or damaged, lacks a label, or has one that is not a number.
+        DataError: the file is missing, damaged or of another kind, lacks a label, or has one that
+            is not a number.
     """
-    require_file(path, _EXPECTED)
-    suffix = path.suffix.lower()
-    if suffix in (".csd", ".h5", ".hdf5"):
+    require_file(path, EXPECTED_LABELS)
+    kind = kind_of(path)
+    if kind == "HDF5" or path.suffix.lower() in (".csd", ".h5", ".hdf5"):
         return _from_csd(path, options)
+
+    # an intact file, but of a kind that cannot be joined
+    if kind == "pickle" or holds_pickle(path):
+        raise DataError(
+            f"{path} is a pickle or a file of torch, as features are stored: its labels have no "
+            "ids of segments to be joined by",
+            expected=EXPECTED_LABELS,
+            fix="give a label file with ids; segments are found in it by id or by time",
+        )
     return _from_csv(path, options)
 
 
-def need_label_file(path: Path, options: ConvertOptions) -> LabelTable:
-    """Read the label file that a format without emotions needs.
-
-    Raises:
-        DataError: none was given, or it cannot be read.
-    """
-    if options.labels is None:
-        raise DataError(
-            f"{path} has sentiment and no emotion labels",
-            expected="a file with the emotion labels, joined by segment id",
-            fix="pass --labels with a CSV (columns id, segment_id, start, end, happy, sad, anger, "
-            "surprise, disgust, fear) or the SDK's CMU_MOSEI_Labels.csd",
-        )
-    return read_label_table(options.labels, options)
-
-
-def _wanted(where: str, columns: list[str], options: ConvertOptions) -> list[str]:
+def _wanted(where: str, columns: Sequence[str], options: ConvertOptions) -> list[str]:
     names = options.label_names
     if names is None:
         # one column per emotion that has a name known here
-        names = tuple(column for column in columns if canonical_label(column) in EMOTIONS)
+        names = tuple(column for column in columns if _label(column) in EMOTIONS)
 
     if not names:
         found = ", ".join(columns)[:200]
         raise DataError(
             f"{where} has the columns {found} and no emotion among them",
-            expected=_EXPECTED,
+            expected=EXPECTED_LABELS,
             fix="name the label columns with --label-names",
         )
-    return pick_columns(where, columns, names, canonical_label)
+    return pick_columns(where, columns, names, _label)
+
+
+def _label(column: str) -> str:
+    """Return the label that a column holds: ``Answer.happiness`` -> ``happy``."""
+    prefix, _, name = column.rpartition(".")
+    known = prefix.strip().lower() == "answer"
+    return canonical_label(name if known else column)
+
+
+def _label_names(wanted: Sequence[str], options: ConvertOptions) -> tuple[str, ...]:
+    if options.label_names is not None:
+        return tuple(options.label_names)
+
+    names = []
+    for column in wanted:
+        name = column.rpartition(".")[2].strip().lower()
+        names.append(name)
+    return tuple(names)
+
+
+def _roles(columns: Sequence[str]) -> dict[str, str]:
+    """Return which column holds the id, the start and so on, for those that there are."""
+    by_name = {column.strip().lower().replace(" ", "_"): column for column in columns}
+    roles = {}
+    for role, names in _COLUMNS.items():
+        known = [by_name[name] for name in names if name in by_name]
+        if known:
+            roles[role] = known[0]
+    return roles
 
 
 def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
-    table = read_csv(path, _EXPECTED)
+    table = read_csv(path, EXPECTED_LABELS)
     columns = table.columns
-    if "id" not in columns and "key" not in columns:
+    roles = _roles(columns)
+    if "id" not in roles and "key" not in roles:
         found = ", ".join(columns)[:200]
-        raise DataError(f"{path} has the columns {found}", expected=_EXPECTED)
+        raise DataError(f"{path} has the columns {found}", expected=EXPECTED_LABELS)
 
     wanted = _wanted(str(path), columns, options)
     if not table.rows:
-        raise DataError(f"{path} has no rows", expected=_EXPECTED)
-
-    # labels, then start and end where the file has them
-    numeric = list(wanted)
-    timed = "start" in columns and "end" in columns
-    if timed:
-        numeric += ["start", "end"]
+        raise DataError(f"{path} has no rows", expected=EXPECTED_LABELS)
+    timed = "start" in roles and "end" in roles
 
     # the labels of all rows are turned into 0 and 1 together, so they are collected first
     names = []
@@ -173,57 +214,95 @@ def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
     values = []
     for row, line in zip(table.rows, table.lines, strict=True):
         where = f"{path}, line {line}"
-        key, video = _names(row)
-        if not key:
-            raise DataError(f"{where}: no id", expected="one in every row")
+        names.append(_names(row, roles, where))
+        values.append(_numbers(row, wanted, where))
 
-        numbers = _numbers(row, numeric, where)
         span = None
         if timed:
-            end = numbers.pop()
-            start = numbers.pop()
+            start, end = _numbers(row, [roles["start"], roles["end"]], where)
             span = (start, end)
-
-        names.append((key, video))
         spans.append(span)
-        values.append(numbers)
 
     labels = options.binarise(str(path), np.array(values))  # (segments, labels)
     segments = []
-    for (key, video), span, held in zip(names, spans, labels, strict=True):
-        segments.append(Segment(key, video, span, held))
+    for name, row, span, held in zip(names, table.rows, spans, labels, strict=True):
+        sentiment = _number_or_none(row.get(roles.get("sentiment", "")))
+        text = row.get(roles.get("text", "")) or None
+        segment = Segment(name.key, name.video, span, held, name.number, name.clip, sentiment, text)
+        segments.append(segment)
+    return LabelTable(path, _label_names(wanted, options), segments)
 
-    label_names = tuple(options.label_names or wanted)
-    return LabelTable(path, label_names, segments)
 
-
-def _numbers(row: dict[str, str], columns: list[str], where: str) -> list[float]:
+def _numbers(row: Mapping[str, str], columns: Sequence[str], where: str) -> list[float]:
     """Return the cells of a row as numbers."""
     try:
-        return [float(row[column]) for column in columns]
-    except (TypeError, ValueError) as error:  # the former where the row is too short
+        return [_number(row[column]) for column in columns]
+    except (AttributeError, ValueError) as error:  # the former where the row is too short
         cells = {column: row[column] for column in columns}
         raise DataError(f"{where}: {cells}", expected="a number in each") from error
 
 
-def _names(row: dict[str, str]) -> tuple[str, str]:
-    """Return the segment's key and its video."""
-    name = row.get("id") or ""
-    number = row.get("segment_id")
-    key = row.get("key")
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 
-    # without a key, the id and the number of the segment are one
+
+def _number(cell: str) -> float:
+    if _DECIMAL_COMMA.fullmatch(cell):
+        cell = cell.replace(",", ".")
+    return float(cell)
+
+
+def _number_or_none(cell: str | None) -> float | None:
+    try:
+        number = _number(cell or "")
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+@dataclass(frozen=True)
+class _Name:
+    """What a row says of which segment it is."""
+
+    key: str
+    video: str
+    number: int | None
+    clip: str | None
+
+
+def _names(row: Mapping[str, str], roles: Mapping[str, str], where: str) -> _Name:
+    """Return how a row names its segment."""
+    cells = {}
+    for role in ("id", "number", "clip", "key"):
+        cell = row.get(roles.get(role, "")) or ""
+        cells[role] = cell.strip()
+
+    number = _whole(cells["number"], where)
+    clip = cells["clip"].removesuffix(".0") or None
+
+    # a key comes first; without one, the id and the number of the segment are one
+    key = cells["key"] or cells["id"]
+    parts = parse_segment(key)
     if not key:
-        key = name
-        if name and number:
-            key = f"{name}[{number}]"
-    if name:
-        return key, name
+        raise DataError(f"{where}: no id", expected="one in every row")
+    if parts is None and number is not None:
+        return _Name(f"{key}[{number}]", key, number, clip)
+    if parts is None and clip is not None:
+        return _Name(f"{key}$_${clip}", key, None, clip)
+    if parts is None:
+        return _Name(key, cells["id"] or key, None, None)
 
-    # a key says which video it is of
-    match = _SEGMENT_ID.fullmatch(key)
-    video = match["video"] if match else key
-    return key, video
+    # the two spellings count differently: rows of the label file, and clips of the transcript
+    if parts.spelling == "$_$":
+        return _Name(key, parts.video, number, parts.number)
+    return _Name(key, parts.video, int(parts.number), clip)
+
+
+def _whole(cell: str, where: str) -> int | None:
+    if not cell:
+        return None
+    if not cell.removesuffix(".0").isdecimal():
+        raise DataError(f"{where}: the number of the segment is {cell!r}", expected="0 or more")
+    return int(cell.removesuffix(".0"))
 
 
 def _from_csd(path: Path, options: ConvertOptions) -> LabelTable:
@@ -232,9 +311,8 @@ def _from_csd(path: Path, options: ConvertOptions) -> LabelTable:
     with Csd(path) as csd:
         columns = _columns(csd, notes)
         wanted = _wanted(str(path), columns, options)
-        positions = [columns.index(name) for name in wanted]
         for key in csd.keys:
-            segments += _segments(csd, key, columns, positions, options)
+            segments += _segments(csd, key, columns, wanted, options)
 
         # complete when every entry is read
         bad = csd.bad_intervals
@@ -243,9 +321,7 @@ def _from_csd(path: Path, options: ConvertOptions) -> LabelTable:
                 f"{path.name}: {bad} segments with a negative, reversed or "
                 "non-finite interval ignored"
             )
-
-    label_names = tuple(options.label_names or wanted)
-    return LabelTable(path, label_names, segments, notes)
+    return LabelTable(path, _label_names(wanted, options), segments, notes)
 
 
 def _columns(csd: Csd, notes: list[str]) -> list[str]:
@@ -268,7 +344,7 @@ def _columns(csd: Csd, notes: list[str]) -> list[str]:
 
 
 def _segments(
-    csd: Csd, key: str, columns: list[str], positions: list[int], options: ConvertOptions
+    csd: Csd, key: str, columns: list[str], wanted: list[str], options: ConvertOptions
 ) -> list[Segment]:
     """Return the labelled segments of one entry, in the order of its rows."""
     where = f"{csd.path}: entry {key!r}"
@@ -279,22 +355,31 @@ def _segments(
             f"{where} has {count} columns",
             expected=f"{len(columns)} as in the first entry",
         )
-    labels = options.binarise(where, values[:, positions])  # (segments, labels)
 
-    match = _SEGMENT_ID.fullmatch(key)
-    video = match["video"] if match else key
+    positions = [columns.index(name) for name in wanted]
+    labels = options.binarise(where, values[:, positions])  # (segments, labels)
+    sentiment = None
+    if "sentiment" in columns:
+        sentiment = values[:, columns.index("sentiment")]  # (segments,)
+
     # an entry that is a segment already keeps its name; others are numbered by row
-    is_segment = match is not None and len(spans) == 1
+    parts = parse_segment(key)
+    is_segment = parts is not None and len(spans) == 1
 
     # entries come in order of time; segments are numbered as they stand in the file
     in_file = np.argsort(rows).tolist()
     found = []
     for i in in_file:
         name = key
-        if not is_segment:
-            name = f"{key}[{rows[i]}]"
+        number = int(rows[i])
+        if is_segment and parts is not None:
+            number = int(parts.number)
+        else:
+            name = f"{key}[{number}]"
 
         start, end = spans[i].tolist()
-        segment = Segment(name, video, (start, end), labels[i])
+        felt = None if sentiment is None else float(sentiment[i])
+        video = video_of(key)
+        segment = Segment(name, video, (start, end), labels[i], number, sentiment=felt)
         found.append(segment)
     return found

@@ -21,10 +21,8 @@ from typing import IO, Any, ClassVar
 import numpy as np
 
 from emotailor.data.readers._common import require_file, unreadable
+from emotailor.data.readers._sniff import LEGACY_TORCH
 from emotailor.errors import DataError
-
-LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""What a torch file before the zip format begins with: its magic number, pickled."""
 
 _ReadStorage = Callable[[Any, np.dtype[Any], int], np.ndarray]
 _SAFE_KINDS = "biufSU"  # and O, for arrays of lists or strings

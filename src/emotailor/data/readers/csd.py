@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+from emotailor.data.ids import video_of
 from emotailor.data.readers._common import (
     ConvertOptions,
     Reading,
@@ -27,7 +28,7 @@ from emotailor.data.readers._common import (
 )
 from emotailor.data.readers._csd import Csd
 from emotailor.data.readers._labels import LabelTable, Segment, read_label_table
-from emotailor.data.sample import MODALITIES, Modality, Sample, video_of
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
 _ROLES = {

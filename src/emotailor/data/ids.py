@@ -1,0 +1,123 @@
+"""What the id of a sample says: which segment of which video it is.
+
+Three ways to write a segment are in use. ``video[3]`` is row 3 of the SDK's label file,
+``video$_$3`` is clip 3 of the raw transcript as MMSA counts, and ``video_3`` is the name of a raw
+clip. The last is not safe to tell from a plain name, so it is read only where all ids of a data
+set have this shape.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Spelling = Literal["[]", "$_$", "_"]
+
+_SEGMENT = re.compile(r"(?P<video>.+?)(?:\[(?P<row>\d+)\]|\$_\$(?P<clip>\d+))", re.DOTALL)
+_RAW_CLIP = re.compile(r"(?P<video>.+)_(?P<clip>\d+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class SegmentId:
+    """An id taken apart.
+
+    Attributes:
+        video: the video.
+        number: the number in it, as it is written: ``03`` stays ``03``.
+        spelling: how the two are joined.
+    """
+
+    video: str
+    number: str
+    spelling: Spelling
+
+
+def parse_segment(sample_id: str) -> SegmentId | None:
+    """Take ``video[3]`` or ``video$_$3`` apart; None for any other id."""
+    match = _SEGMENT.fullmatch(sample_id)
+    if match is None:
+        return None
+    if match["row"] is not None:
+        return SegmentId(match["video"], match["row"], "[]")
+    return SegmentId(match["video"], match["clip"], "$_$")
+
+
+def parse_raw_clip(sample_id: str) -> SegmentId | None:
+    """Take ``video_3`` apart; None for any other id. Whole videos may have such names, too."""
+    match = _RAW_CLIP.fullmatch(sample_id)
+    if match is None:
+        return None
+    return SegmentId(match["video"], match["clip"], "_")
+
+
+def segment_key(sample_id: str) -> str:
+    """Return ``video[3]`` for both ``video[3]`` and ``video$_$3``, and any other id as it is."""
+    segment = parse_segment(sample_id)
+    if segment is None:
+        return sample_id
+    return f"{segment.video}[{int(segment.number)}]"
+
+
+def video_of(sample_id: str) -> str:
+    """Return the video a segment id belongs to: ``abc[3]`` and ``abc$_$3`` -> ``abc``.
+
+    A single id cannot tell whether ``abc_3`` is a segment: :class:`Videos` looks at all of them.
+    """
+    segment = parse_segment(sample_id)
+    return sample_id if segment is None else segment.video
+
+
+class Videos:
+    """The video of each sample of a data set, as far as the ids tell.
+
+    Args:
+        ids: the ids of all samples, whatever their splits.
+
+    Attributes:
+        note: what was assumed about ids of the shape ``video_3``, or None.
+        doubt: why ids that look like segments are not taken as such, or None.
+    """
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        all_ids = list(ids)
+        self.note: str | None = None
+        self.doubt: str | None = None
+        self._raw_clips = False
+
+        told = any(parse_segment(sample_id) is not None for sample_id in all_ids)
+        if not told:
+            self._look_for_raw_clips(all_ids)
+
+    def of(self, sample_id: str) -> str:
+        """Return the video of one sample; a sample that is no segment is a video of its own."""
+        if not self._raw_clips:
+            return video_of(sample_id)
+        clip = parse_raw_clip(sample_id)
+        return sample_id if clip is None else clip.video
+
+    def _look_for_raw_clips(self, ids: Sequence[str]) -> None:
+        """Decide whether ids such as ``video_3`` are segments."""
+        clips = [clip for clip in map(parse_raw_clip, ids) if clip is not None]
+        videos = Counter(clip.video for clip in clips)
+        repeated = len(videos) < len(clips)
+        if not repeated or 2 * len(clips) < len(ids):
+            return
+
+        # with a plain name among them, a number at the end of a name means nothing
+        all_alike = len(clips) == len(ids)
+
+        # "sample_0", "sample_1", ... would be one huge video
+        (name, largest), *_ = videos.most_common(1)
+        if all_alike and 2 * largest <= len(ids):
+            self._raw_clips = True
+            self.note = f"ids are taken as video_number: segments of {len(videos)} videos"
+            return
+
+        why = f"{largest} of {len(ids)} would be of one video, {name!r}"
+        if not all_alike:
+            why = f"{len(ids) - len(clips)} of {len(ids)} do not end in a number"
+        self.doubt = (
+            "whether videos have segments in more than one split is not known: ids that end in "
+            f"_number are not taken as segments, because {why}"
+        )

@@ -15,6 +15,7 @@ from emotailor.data.readers import (
     _labels,
     _pickle,
     _splits,
+    _torch,
     csd,
     detect,
     mmsa,
@@ -29,7 +30,7 @@ from tests.data.readers.sources import MAKERS
 
 # per format, functions of ours on the way of its files
 HELPERS: dict[str, list[tuple[Any, str]]] = {
-    "tailor": [(_emotions, "_from_targets"), (_emotions, "_columns"), (_pickle, "_load_zip"),
+    "tailor": [(_emotions, "_from_targets"), (_emotions, "_columns"), (_torch, "_main_member"),
                (_pickle, "refuse_deep_nesting"), (_splits, "splits_of"), (_common, "strip_padding"),
                (_splits, "_has_rows"), (_emotions, "_class_names"), (tailor, "names_of")],
     "mult": [(_splits, "_ids"), (_joined, "_times"), (_common, "check_blocks"), (_labels, "_names"),

@@ -113,17 +113,24 @@ class Reading:
 
 
 @contextmanager
-def unreadable(path: Path, expected: str) -> Iterator[None]:
+def unreadable(
+    path: Path, expected: str, kinds: type[Exception] | tuple[type[Exception], ...] = Exception
+) -> Iterator[None]:
     """Turn whatever a library raises over a damaged file into one ``DataError``.
 
     Only calls of a library belong inside: a mistake in code of our own would be reported as damage
     of the file.
+
+    Args:
+        path: the file.
+        expected: what would be right, for messages.
+        kinds: what is damage; a damaged file can make most libraries raise anything.
     """
     try:
         yield
     except EmotailorError:
         raise
-    except Exception as error:  # a damaged file can make its library raise anything
+    except kinds as error:
         found = type(error).__name__
         reason = " ".join(str(error).split())
         if reason:

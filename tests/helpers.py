@@ -12,6 +12,13 @@ from emotailor.models.tailor.config import TailorConfig
 DIMS: dict[Modality, int] = {"visual": 5, "audio": 7, "text": 11}
 LABELS = ("happy", "sad", "angry")
 
+
+def stored_name(folder: Path, stem: str) -> str:
+    """The name of a file of a data set, which ends in its hash: of "train-00000", or "truth"."""
+    (file,) = folder.glob(f"{stem}-*.safetensors")
+    return file.name
+
+
 SMALL = TailorConfig(
     hidden_size=12,
     feedforward_size=17,

@@ -21,7 +21,7 @@ import pytest
 from emotailor.commands import doctor
 from emotailor.data.store import open_dataset
 from emotailor.files import write_json
-from tests.helpers import DIMS, small_dataset
+from tests.helpers import DIMS, small_dataset, stored_name
 from tests.runs.runs import TOML, Outcome, run_cli
 
 COMMANDS = [
@@ -205,14 +205,14 @@ def test_validate(home: Path, tmp_path: Path) -> None:
     assert done.code == 0
     assert "0 errors" in done.out
     copy = Path(shutil.copytree(home / "my data", tmp_path / "copy"))
-    shard = copy / "train-00000.safetensors"
+    shard = copy / stored_name(copy, "train-00000")
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
     done = run_cli("data", "validate", copy)
     assert done.code == 1
     assert "error: " in done.out
-    assert "train-00000.safetensors" in done.out
+    assert shard.name in done.out
     assert "Traceback" not in done.out + done.err
 
 
@@ -328,7 +328,7 @@ def test_convert_with_wrong_options(tmp_path: Path) -> None:
 
 def test_data_sets_that_are_none(tmp_path: Path, home: Path) -> None:
     truncated = Path(shutil.copytree(home / "my data", tmp_path / "truncated"))
-    shard = truncated / "test-00000.safetensors"
+    shard = truncated / stored_name(truncated, "test-00000")
     shard.write_bytes(shard.read_bytes()[:-9])
     future = Path(shutil.copytree(home / "my data", tmp_path / "future"))
     card = json.loads((future / "dataset.json").read_text())
@@ -338,7 +338,7 @@ def test_data_sets_that_are_none(tmp_path: Path, home: Path) -> None:
         (tmp_path / "absent", "no data set at"),
         (tmp_path / "empty", "no data set at"),
         (home / "tiny.toml", "no data set at"),
-        (truncated, "test-00000.safetensors"),
+        (truncated, shard.name),
         (future, "schema_version"),
     ):
         run_cli("data", "inspect", path).failed(4, part)

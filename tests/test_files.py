@@ -1,9 +1,14 @@
 """Writing that a kill, a full disk or an exception cannot leave half done."""
 
+import errno
 import hashlib
-import re
+import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +18,8 @@ from safetensors.numpy import load_file, save_file
 
 from emotailor import files
 from emotailor.errors import DataError
+from emotailor.locks import Lock
+from tests import kills
 
 
 class MidwayError(Exception):
@@ -23,19 +30,45 @@ def names(folder: Path) -> set[str]:
     return {p.name for p in folder.iterdir()}
 
 
+def new_folder(path: Path, *, overwrite: bool = False) -> AbstractContextManager[Path]:
+    return files.replacing_folder(path, index="index", overwrite=overwrite)
+
+
 def test_a_file_is_replaced_only_when_it_is_complete(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     files.write_text(file, "one")
     with pytest.raises(MidwayError), files.replacing_file(file) as temporary:
         temporary.write_text("half")
         assert file.read_text() == "one"
-        assert temporary.parent == tmp_path
+        assert temporary.parent.parent == tmp_path
         raise MidwayError
     assert file.read_text() == "one"
     assert names(tmp_path) == {"a.txt"}
     files.write_text(file, "two")
     assert file.read_text() == "two"
     assert names(tmp_path) == {"a.txt"}
+
+
+def test_files_take_their_places_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [tmp_path / "b" / "table.csv", tmp_path / "a" / "index.json"]
+    replace, moved = Path.replace, []
+
+    def noted(self: Path, to: Path) -> Path:
+        # both are flushed before the first has its name
+        assert synced >= {str(temporary) for temporary in temporaries}
+        moved.append(to)
+        return replace(self, to)
+
+    sync, synced = files.sync_file, set()
+    monkeypatch.setattr(Path, "replace", noted)
+    monkeypatch.setattr(files, "sync_file", lambda path: (synced.add(str(path)), sync(path)))
+    with files.replacing_files(*places) as temporaries:
+        for number, temporary in enumerate(temporaries):
+            temporary.write_text(str(number))
+    assert moved == places
+    assert [place.read_text() for place in places] == ["0", "1"]
+    assert names(tmp_path / "a") == {"index.json"}
+    assert names(tmp_path / "b") == {"table.csv"}
 
 
 def test_folders_above_a_file_are_made(tmp_path: Path) -> None:
@@ -57,7 +90,7 @@ def test_what_is_no_json_leaves_the_old_file(tmp_path: Path, value: object) -> N
 
 def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "new" / "set"
-    with files.replacing_folder(target) as temporary:
+    with new_folder(target) as temporary:
         (temporary / "part").write_text("1")
         assert not target.exists()
     assert (target / "part").read_text() == "1"
@@ -65,7 +98,7 @@ def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 
 def test_an_exception_midway_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(MidwayError), files.replacing_folder(tmp_path / "set") as temporary:
+    with pytest.raises(MidwayError), new_folder(tmp_path / "set") as temporary:
         (temporary / "deep").mkdir()
         (temporary / "deep" / "part").write_text("1")
         raise MidwayError
@@ -76,59 +109,88 @@ def test_an_existing_path_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     with (
         pytest.raises(DataError, match=r"already exists[\s\S]*--overwrite"),
-        files.replacing_folder(tmp_path / "set"),
+        new_folder(tmp_path / "set"),
     ):
         raise AssertionError("no work is done")
     assert names(tmp_path) == {"set"}
 
 
-@pytest.mark.parametrize("kind", ["folder", "file"])
-def test_overwriting_replaces_everything_or_nothing(tmp_path: Path, kind: str) -> None:
+def write_set(folder: Path, *contents: str) -> None:
+    """Write files that an index names, as every folder of ours has them."""
+    for content in contents:
+        (folder / f"part-{content}").write_text(content)
+    (folder / "index").write_text("\n".join(contents))
+
+
+def read_set(folder: Path) -> list[str]:
+    """Read what the index names; every part must be there, and be what its name says."""
+    contents = (folder / "index").read_text().splitlines()
+    for content in contents:
+        assert (folder / f"part-{content}").read_text() == content
+    return contents
+
+
+def make_set(path: Path, *contents: str) -> None:
+    with new_folder(path, overwrite=path.exists()) as temporary:
+        write_set(temporary, *contents)
+
+
+def test_overwriting_replaces_everything_or_nothing(tmp_path: Path) -> None:
     target = tmp_path / "set"
-    if kind == "folder":
-        target.mkdir()
-        (target / "old").write_text("old")
-    else:
-        target.write_text("old")
-    with pytest.raises(MidwayError), files.replacing_folder(target, overwrite=True) as temporary:
-        (temporary / "new").write_text("new")
+    make_set(target, "old", "both")
+    with pytest.raises(MidwayError), new_folder(target, overwrite=True) as temporary:
+        write_set(temporary, "new")
         raise MidwayError
-    assert (target / "old" if kind == "folder" else target).read_text() == "old"
-    with files.replacing_folder(target, overwrite=True) as temporary:
-        (temporary / "new").write_text("new")
-    assert names(target) == {"new"}
+    assert read_set(target) == ["old", "both"]
+    assert names(target) == {"index", "part-old", "part-both"}
+    make_set(target, "both", "new")
+    assert read_set(target) == ["both", "new"]
+    assert names(target) == {"index", "part-both", "part-new"}
     assert names(tmp_path) == {"set"}
 
 
-def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_not_ours_stays_when_a_folder_is_replaced(tmp_path: Path) -> None:
+    make_set(tmp_path, "old")
+    (tmp_path / "notes.txt").write_text("mine")
+    with files.replacing_folder(
+        tmp_path, index="index", writes=("index", "part-*"), overwrite=True
+    ) as temporary:
+        write_set(temporary, "new")
+    assert names(tmp_path) == {"index", "part-new", "notes.txt"}
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_folder_whose_files_cannot_be_moved_stays_the_old_one(
+    call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "set"
-    target.mkdir()
-    (target / "old").write_text("old")
-    rename, calls = Path.rename, []
+    make_set(target, "old")
+    replace, calls = Path.replace, []
 
-    def second_fails(self: Path, to: Path) -> Path:
+    def fails(self: Path, to: Path) -> Path:
         calls.append(to)
-        if len(calls) == 2:
-            raise OSError("disk on fire")
-        return rename(self, to)
+        if len(calls) == call:
+            raise OSError(errno.EIO, "disk on fire", str(self))
+        return replace(self, to)
 
-    monkeypatch.setattr(Path, "rename", second_fails)
-    with (
-        pytest.raises(OSError, match="on fire"),
-        files.replacing_folder(target, overwrite=True) as temporary,
-    ):
-        (temporary / "new").write_text("new")
-    assert len(calls) == 3
-    assert names(target) == {"old"}
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(OSError, match="on fire") as caught:
+        make_set(target, "a", "b")
+    assert caught.value.filename == str(target)
+    assert len(calls) == call
+    assert read_set(target) == ["old"]
+    if call < 3:
+        assert names(target) == {"index", "part-old"}
     assert names(tmp_path) == {"set"}
+    monkeypatch.undo()
+    make_set(target, "c")
+    assert names(target) == {"index", "part-c"}
 
 
 def test_a_folder_that_somebody_else_made_meanwhile_is_kept(tmp_path: Path) -> None:
     with (
-        pytest.raises(OSError, match="not empty"),
-        files.replacing_folder(tmp_path / "set") as temporary,
+        pytest.raises(DataError, match="already exists"),
+        new_folder(tmp_path / "set") as temporary,
     ):
         (temporary / "mine").write_text("1")
         (tmp_path / "set").mkdir()
@@ -137,14 +199,31 @@ def test_a_folder_that_somebody_else_made_meanwhile_is_kept(tmp_path: Path) -> N
     assert names(tmp_path) == {"set"}
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_two_processes_do_not_write_one_folder(tmp_path: Path, is_there: bool) -> None:
+    target = tmp_path / "set"
+    if is_there:
+        make_set(target, "old")
+    with new_folder(target, overwrite=True) as temporary:
+        with (
+            pytest.raises(DataError, match="another process is writing"),
+            new_folder(target, overwrite=True),
+        ):
+            raise AssertionError("no work is done")
+        write_set(temporary, "new")
+    assert read_set(target) == ["new"]
+    assert names(tmp_path) == {"set"}
+    make_set(target, "newer")
+    assert read_set(target) == ["newer"]
+
+
 def test_a_link_keeps_pointing_to_the_replaced_folder(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk" / "set").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "set")
-    with files.replacing_folder(tmp_path / "link", overwrite=True) as temporary:
-        (temporary / "new").write_text("new")
+    make_set(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
-    assert names(tmp_path / "disk" / "set") == {"new"}
+    assert names(tmp_path / "disk" / "set") == {"index", "part-new"}
     assert names(tmp_path / "disk") == {"set"}
 
 
@@ -154,9 +233,9 @@ def test_the_present_folder_can_be_replaced(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    with files.replacing_folder(Path(), overwrite=True) as temporary:
-        (temporary / "new").write_text("new")
-    assert names(here) == {"new"}
+    make_set(Path(), "new")
+    assert names(here) == {"index", "part-new"}
+    assert names(tmp_path) == {"here"}
 
 
 def _save(value: float) -> Callable[[Path], None]:
@@ -213,17 +292,130 @@ def test_files_can_be_read_by_whoever_may_read_ordinary_files(tmp_path: Path) ->
     assert stat.S_IMODE((tmp_path / name).stat().st_mode) == stat.S_IMODE(ordinary.stat().st_mode)
 
 
-def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / ".a.json.123-abcdef.tmp").write_text("half")
-    (tmp_path / ".set.123-012345.tmp").mkdir()
-    (tmp_path / ".set.123-012345.tmp" / "part").write_text("half")
-    kept = {"kept.tmp", ".of another program.tmp", ".lock"}
+# ---------------------------------------------------------------------- what a kill leaves
+
+
+ENDED = 2**22 + 1
+"""No process has such a number: it is above Linux' highest."""
+
+
+def killed_while_writing(target: Path) -> Path:
+    """Kill a process that writes a file; return what it leaves."""
+    code = (
+        "import os, sys; from pathlib import Path; from emotailor import files\n"
+        "with files.replacing_file(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, target], check=False).returncode == 9
+    (left,) = target.parent.glob(f".{target.name}.*.tmp")
+    return left
+
+
+def test_the_next_writer_removes_what_a_kill_has_left(tmp_path: Path) -> None:
+    left = killed_while_writing(tmp_path / "a.json")
+    assert files.is_temporary(left.name)
+    assert files.written_at(left / "a.json") == tmp_path / "a.json"
+    assert files.names_in(tmp_path) == set()
+    files.write_text(tmp_path / "b.json", "")
+    assert names(tmp_path) == {"b.json", left.name}
+    files.write_text(tmp_path / "a.json", "whole")
+    assert names(tmp_path) == {"a.json", "b.json"}
+    assert (tmp_path / "a.json").read_text() == "whole"
+
+
+def test_what_a_living_process_writes_stays(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    with files.replacing_file(file) as temporary:
+        temporary.write_text("first")
+        files.remove_temporaries(tmp_path)
+        files.write_text(file, "second")
+        assert temporary.read_text() == "first"
+        assert file.read_text() == "second"
+    assert file.read_text() == "first"
+    assert names(tmp_path) == {"a.json"}
+
+
+def test_only_what_is_provably_dead_is_removed(tmp_path: Path) -> None:
+    dead = killed_while_writing(tmp_path / "dead")
+    (tmp_path / f".old.json.{ENDED}-abcdef.tmp").write_text("half")
+    (tmp_path / f".oldset.{ENDED}-abcdef.tmp").mkdir()
+    (tmp_path / "below").mkdir()
+    below = killed_while_writing(tmp_path / "below" / "dead")
+    kept = {
+        "kept.tmp", ".of another program.tmp", ".lock",
+        f".old.json.{os.getpid()}-abcdef.tmp",  # of an earlier version that still runs
+        ".no-folder.0123456789abcdef.tmp",
+    }  # fmt: skip
     for name in kept:
         (tmp_path / name).write_text("kept")
-    assert re.fullmatch(files._TEMPORARY, files._temporary_name(tmp_path / "x.json").name)
-    assert files.written_at(tmp_path / ".a.json.123-abcdef.tmp") == tmp_path / "a.json"
-    assert files.written_at(tmp_path / "kept.tmp") == tmp_path / "kept.tmp"
+
+    # all that an earlier version left of a folder, killed while it was replaced
+    aside = tmp_path / f".data.{ENDED}-abcdef.tmp"
+    aside.mkdir()
+    (aside / "dataset.json").write_text("{}")
     files.remove_temporaries(tmp_path)
-    assert names(tmp_path) == {"deep", *kept}
-    assert names(tmp_path / "deep") == set()
+    assert not dead.exists()
+    assert below.exists()
+    assert names(tmp_path) == {"below", aside.name, *kept}
+    (tmp_path / "data").mkdir()
+    files.remove_temporaries(tmp_path, tmp_path / "below", tmp_path / "absent")
+    assert names(tmp_path) == {"below", "data", *kept}
+    assert names(tmp_path / "below") == set()
+
+
+def test_a_process_that_has_not_locked_yet_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire, cleaned = Lock.acquire, []
+
+    def cleaned_before(self: Lock) -> bool:
+        if not cleaned:
+            cleaned.append(self.folder)
+            files.remove_temporaries(tmp_path)
+            assert not self.folder.exists()
+        return acquire(self)
+
+    monkeypatch.setattr(Lock, "acquire", cleaned_before)
+    files.write_text(tmp_path / "a.json", "whole")
+    assert len(cleaned) == 1
+    assert names(tmp_path) == {"a.json"}
+    assert (tmp_path / "a.json").read_text() == "whole"
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(self: Lock) -> bool:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    left = killed_while_writing(tmp_path / "a.json")
+    monkeypatch.setattr(Lock, "acquire", no_locks)
+    files.write_text(tmp_path / "a.json", "whole")
+    make_set(tmp_path / "set", "new")
+    assert names(tmp_path) == {"a.json", "set", left.name}  # nobody can tell whether it is dead
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_kill_at_any_call_leaves_the_old_folder_or_the_new_one(
+    tmp_path: Path, is_there: bool
+) -> None:
+    found = []
+    for call in range(1, 200):
+        place = tmp_path / str(call)
+        target = place / "set"
+        if is_there:
+            make_set(target, "old", "both")
+        code = kills.run_and_die(partial(make_set, target, "both", "new"), call)
+        found.append(read_set(target) if target.exists() else None)
+        if code == 0:
+            break
+
+        # the same again, and nothing is left
+        make_set(target, "both", "new")
+        assert read_set(target) == ["both", "new"]
+        assert names(target) == {"index", "part-both", "part-new"}
+        assert names(place) == {"set"}
+    assert code == 0
+    assert len(found) > 20
+    before = ["old", "both"] if is_there else None
+    assert found == sorted(found, key=lambda content: content == ["both", "new"])
+    assert all(content in (before, ["both", "new"]) for content in found)
+    assert found[0] == before

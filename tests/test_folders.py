@@ -3,18 +3,21 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
-from emotailor import folders
+from emotailor import files, folders
 from emotailor.comparison.plan import Kind
 from emotailor.data import card as data_set
 from emotailor.errors import ConfigError, DataError
 from emotailor.figures import store as figures
 from emotailor.files import write_json
-from emotailor.folders import FolderKind
+from emotailor.folders import FolderKind, held
+from emotailor.locks import LOCK_FILE, Lock
 from emotailor.paper import plan as paper
 from emotailor.training import model_folder, run_folder
 
@@ -54,7 +57,7 @@ def start(kind: FolderKind, folder: Path) -> Path:
 def test_what_is_free_may_be_written_to(kind: FolderKind, tmp_path: Path) -> None:
     kind.check(tmp_path / "new" / "deep")
     kind.check(tmp_path)
-    (tmp_path / folders.LOCK_FILE).touch()
+    (tmp_path / LOCK_FILE).touch()
     (tmp_path / f".{kind.marker}.123-abcdef.tmp").write_text("{")  # of a process that was killed
     kind.check(tmp_path)
     assert not (tmp_path / "new").exists()
@@ -192,3 +195,76 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="another process works in"), folders.held(folder):
             pass
     assert not folders.is_held(folder)
+
+
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_folder_that_is_removed_meanwhile_gets_nothing_more(
+    tmp_path: Path, made_again: bool
+) -> None:
+    folder = tmp_path / "run"
+    beside = tmp_path / "run2"
+    with held(folder), ExitStack() as other:
+        write_json(folder / "checkpoint" / "state.json", {"of": "first"})
+        shutil.rmtree(folder)
+        if made_again:
+            other.enter_context(held(folder))
+            (folder / "config.json").write_text("of the second")
+
+        there = set(folder.rglob("*"))
+        for write in (
+            lambda: write_json(folder / "checkpoint" / "state.json", {"of": "first"}),
+            lambda: files.write_hashed(folder / "checkpoint", "state", ".x", Path.touch),
+            lambda: files.remove_others(folder, "config", ".json", keep=""),
+        ):
+            with pytest.raises(ConfigError, match=f"{folder} was removed or replaced"):
+                write()
+        assert set(folder.rglob("*")) == there
+        write_json(beside / "config.json", {})
+
+
+def test_a_folder_that_is_removed_while_a_file_is_written(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with (
+        held(folder),
+        pytest.raises(ConfigError, match="was removed or replaced"),
+        files.replacing_file(folder / "state.json") as temporary,
+    ):
+        shutil.rmtree(folder)
+        temporary.write_text("")
+
+
+def test_a_lock_is_of_the_file_that_was_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who gets a lock just before its folder is made again does not take the new one for it."""
+    (tmp_path / LOCK_FILE).touch()
+    acquire = FileLock.acquire
+    calls = []
+
+    def replaced_meanwhile(self: FileLock, *args: Any, **kwargs: Any) -> Any:
+        got = acquire(self, *args, **kwargs)
+        calls.append(got)
+        (tmp_path / "other").touch()
+        (tmp_path / "other").replace(tmp_path / LOCK_FILE)
+        return got
+
+    monkeypatch.setattr(FileLock, "acquire", replaced_meanwhile)
+    lock = Lock(tmp_path)
+    assert not lock.acquire()
+    assert len(calls) == 2
+    monkeypatch.undo()
+    assert lock.acquire()
+    assert not lock.is_lost
+    assert not Lock(tmp_path).acquire()
+    lock.release()
+    assert lock.is_lost
+
+
+def test_a_folder_of_somebody_else_gets_not_even_a_lock(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("")
+    with (
+        pytest.raises(ConfigError, match="is no run folder"),
+        run_folder.RunFolder(tmp_path).held(),
+    ):
+        raise AssertionError("no work is done")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

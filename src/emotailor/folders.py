@@ -20,12 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from emotailor.errors import ConfigError, EmotailorError
-from emotailor.files import names_in, remove_temporaries, write_json
+from emotailor.files import (
+    make_folder,
+    names_in,
+    remove_temporaries,
+    replacing_folder,
+    write_json,
+)
+from emotailor.locks import LOCK_FILE, Lock, is_locked, watched
 
-LOCK_FILE = ".lock"
 FIX = "choose another --out"
 
 
@@ -97,8 +101,6 @@ class FolderKind:
                 fix=f"{FIX}, or pass --overwrite to replace it",
             )
 
-        # the new folder is made beside the old one, and takes its place
-        _check_place(folder.absolute().parent, self.error)
         self.check(folder)
 
         more = self._strange(folder)
@@ -110,10 +112,35 @@ class FolderKind:
             )
 
     def mark(self, folder: Path, content: Any) -> None:
-        """Write the marker unless it is there: from here on the folder is known as ours."""
+        """Write the marker unless it is there: from here on the folder is known as ours.
+
+        What killed processes have left in it is removed.
+        """
         file = folder / self.marker
         if not file.exists():
             write_json(file, content)
+        remove_temporaries(folder)
+
+    @contextmanager
+    def replacing(self, folder: Path, *, overwrite: bool) -> Iterator[Path]:
+        """Yield a temporary folder; on success its files are at ``folder``, and no others.
+
+        A kill at any moment leaves the old folder or the new one. All files but the marker must
+        have names that their content decides: see :func:`emotailor.files.replacing_folder`.
+
+        Args:
+            folder: path to write to.
+            overwrite: replace a folder of this kind that is there.
+
+        Raises:
+            EmotailorError: as :meth:`check_new`, or another process is writing the folder.
+            OSError: something cannot be written.
+        """
+        self.check_new(folder, overwrite=overwrite)
+        with replacing_folder(
+            folder, index=self.marker, writes=self.writes, overwrite=overwrite
+        ) as temporary:
+            yield temporary
 
     def _has_the_names(self, folder: Path) -> bool:
         """Return whether a folder holds nothing but what we write, and one of the signs."""
@@ -196,42 +223,28 @@ def _check_place(path: Path, error: type[EmotailorError]) -> None:
 def held(folder: Path) -> Iterator[None]:
     """Hold a folder, which is created if need be: two processes must not write the same one.
 
-    The system releases the folder when the process ends, however it ends.
+    The system releases the folder when the process ends, however it ends. If the folder is removed
+    meanwhile, or made again, the next write into it is refused.
 
     Raises:
         ConfigError: another process holds it, or it cannot be written to.
     """
     _check_place(folder, ConfigError)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
 
-    lock = FileLock(folder / LOCK_FILE)
+    lock = Lock(folder)
+    if not lock.acquire():
+        raise _busy(folder)
     try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise _busy(folder) from error
-
-    try:
-        remove_temporaries(folder)
-        yield
+        with watched(lock):
+            yield
     finally:
         lock.release()
 
 
 def is_held(folder: Path) -> bool:
     """Return whether a process holds a folder."""
-    if not (folder / LOCK_FILE).is_file():
-        return False
-
-    lock = FileLock(folder / LOCK_FILE)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return True
-    except OSError:  # a folder that may only be read: no process of ours can be in it
-        return False
-
-    lock.release()
-    return False
+    return is_locked(folder)
 
 
 def check_free(folder: Path) -> None:

@@ -27,6 +27,7 @@ from emotailor.data.store import (
 from emotailor.data.validate import validate_dataset
 from emotailor.errors import DataError
 from emotailor.files import write_json
+from tests.helpers import small_dataset, stored_name
 
 DIMS: dict[Modality, int] = {"visual": 2, "audio": 3, "text": 5}
 DECLARED: dict[str, Any] = {
@@ -157,7 +158,7 @@ def test_opening_maps_the_values_and_does_not_read_them(tmp_path: Path) -> None:
             base = base.base
             assert base is not None
         assert base.filename is not None
-        assert Path(base.filename) == tmp_path / "set" / "train-00000.safetensors"
+        assert Path(base.filename) == tmp_path / "set" / stored_name(tmp_path / "set", TRAIN)
     with pytest.raises(ValueError, match="read-only"):
         shard.sequences["text"][0][0, 0] = 1
 
@@ -337,7 +338,7 @@ def test_arrays_beside_the_data(tmp_path: Path) -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
     assert list(open_dataset(tmp_path / "set").splits) == ["train"]
-    with pytest.raises(DataError, match=r"has no 'other' beside it: \['extra.safetensors'\]"):
+    with pytest.raises(DataError, match=r"has no 'other' beside it: \['extra-\w+.safetensors'\]"):
         read_attachment(tmp_path / "set", "other")
 
 
@@ -355,7 +356,11 @@ def test_the_fingerprint_is_that_of_the_data(tmp_path: Path) -> None:
     assert first not in prints
 
 
-TRAIN = "train-00000.safetensors"
+TRAIN = "train-00000"
+
+
+def shard_of(folder: Path) -> Path:
+    return folder / stored_name(folder, TRAIN)
 
 
 def cut(file: Path, keep: float) -> None:
@@ -365,12 +370,12 @@ def cut(file: Path, keep: float) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda folder: (folder / TRAIN).unlink(),
-        lambda folder: cut(folder / TRAIN, 0),
-        lambda folder: cut(folder / TRAIN, 0.1),
-        lambda folder: cut(folder / TRAIN, 0.99),
-        lambda folder: (folder / TRAIN).write_bytes(b"\xff" * 100),
-        lambda folder: (folder / TRAIN).write_bytes(b"\x02" + b"\0" * 7 + b"{}"),
+        lambda folder: shard_of(folder).unlink(),
+        lambda folder: cut(shard_of(folder), 0),
+        lambda folder: cut(shard_of(folder), 0.1),
+        lambda folder: cut(shard_of(folder), 0.99),
+        lambda folder: shard_of(folder).write_bytes(b"\xff" * 100),
+        lambda folder: shard_of(folder).write_bytes(b"\x02" + b"\0" * 7 + b"{}"),
     ],
 )
 def test_damaged_shards(damage: Callable[[Path], object], tmp_path: Path) -> None:
@@ -393,7 +398,7 @@ def test_damaged_shards(damage: Callable[[Path], object], tmp_path: Path) -> Non
         (lambda c: c["splits"]["train"].update(samples=3), "holds 2 samples"),
         (
             lambda c: c["dims"].update(text=7),
-            r"train-00000.safetensors .*text.values has shape \(\d+, \d+\), expected \(steps, 7\)",
+            r"train-00000-\w+.safeten.*text.values has shape \(\d+, \d+\), expected \(steps, 7\)",
         ),
         (
             lambda c: c.update(label_names=["happy"]),
@@ -417,9 +422,10 @@ def _rewritten(folder: Path, change: Callable[[dict[str, np.ndarray]], object]) 
     """Change the arrays of the first shard."""
     from safetensors.numpy import load_file, save_file
 
-    arrays = dict(load_file(folder / TRAIN))
+    shard = shard_of(folder)
+    arrays = dict(load_file(shard))
     change(arrays)
-    save_file(arrays, folder / TRAIN)
+    save_file(arrays, shard)
 
 
 @pytest.mark.parametrize(
@@ -469,12 +475,10 @@ def test_tensors_of_other_types(tmp_path: Path) -> None:
 def test_altered_statistics_are_one_message(tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
-    from tests.helpers import small_dataset
-
     small_dataset(tmp_path / "data")
-    file = tmp_path / "data" / "statistics.safetensors"
+    file = tmp_path / "data" / stored_name(tmp_path / "data", "statistics")
     arrays = load_file(file)
     for changed in ({"x": arrays["text.mean"]}, {**arrays, "text.mean": arrays["text.mean"][:-1]}):
         save_file(changed, file)
-        with pytest.raises(DataError, match=r"statistics.safetensors cannot be used: its SHA-256"):
+        with pytest.raises(DataError, match=r"statistics-\w+.safetensors cannot be used: its"):
             read_statistics(tmp_path / "data")

@@ -17,9 +17,10 @@ from emotailor.data.synthetic import SyntheticConfig, synthesize
 from emotailor.data.validate import Problem, validate_dataset
 from emotailor.errors import DataError
 from emotailor.files import sha256_of, write_json
+from tests.helpers import stored_name
 
-TRAIN = "train-00000.safetensors"
-STATISTICS = "statistics.safetensors"
+TRAIN = "train-00000"
+STATISTICS = "statistics"
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,10 @@ def edit_card(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def edit_arrays(
-    folder: Path, name: str, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+    folder: Path, stem: str, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 ) -> None:
     """Change the arrays of a file and its hash in the card, so that only the arrays are wrong."""
+    name = stored_name(folder, stem)
     arrays = {k: np.array(v) for k, v in load_file(folder / name).items()}
     save_file({**arrays, **change(arrays)}, folder / name)
 
@@ -99,8 +101,9 @@ def test_a_card_that_is_not_json(folder: Path, content: bytes) -> None:
     assert only(folder).where == "dataset.json"
 
 
-@pytest.mark.parametrize("name", [TRAIN, STATISTICS, "truth.safetensors"])
-def test_a_changed_byte_is_found_in_every_file(folder: Path, name: str) -> None:
+@pytest.mark.parametrize("stem", [TRAIN, STATISTICS, "truth"])
+def test_a_changed_byte_is_found_in_every_file(folder: Path, stem: str) -> None:
+    name = stored_name(folder, stem)
     content = bytearray((folder / name).read_bytes())
     content[-1] ^= 1
     (folder / name).write_bytes(content)
@@ -108,8 +111,9 @@ def test_a_changed_byte_is_found_in_every_file(folder: Path, name: str) -> None:
     assert [(p.severity, p.where) for p in found] == [("error", name)]
 
 
-@pytest.mark.parametrize("name", [TRAIN, STATISTICS, "truth.safetensors"])
-def test_missing_and_truncated_files(folder: Path, name: str) -> None:
+@pytest.mark.parametrize("stem", [TRAIN, STATISTICS, "truth"])
+def test_missing_and_truncated_files(folder: Path, stem: str) -> None:
+    name = stored_name(folder, stem)
     content = (folder / name).read_bytes()
     (folder / name).unlink()
     assert only(folder) == Problem(
@@ -143,7 +147,7 @@ def test_missing_and_truncated_files(folder: Path, name: str) -> None:
 def test_arrays_that_do_not_fit(folder: Path, change: Callable[[Any], Any], what: str) -> None:
     edit_arrays(folder, TRAIN, change)
     problem = only(folder, deep=False)
-    assert (problem.severity, problem.where) == ("error", TRAIN)
+    assert (problem.severity, problem.where) == ("error", stored_name(folder, TRAIN))
     assert what in problem.what
     with pytest.raises(DataError, match=TRAIN):
         open_dataset(folder)
@@ -178,7 +182,7 @@ def test_values_that_are_not_finite(folder: Path) -> None:
     edit_arrays(folder, TRAIN, change)
     problem = only(folder)
     assert problem.what == "3 values of text are not finite, in features 1, 6"
-    assert problem.where == TRAIN
+    assert problem.where == stored_name(folder, TRAIN)
     assert validate_dataset(folder, deep=False) == []
 
 
@@ -190,12 +194,12 @@ def test_statistics_that_are_not_those_of_the_training_split(folder: Path) -> No
 
     edit_arrays(folder, STATISTICS, change)
     problem = only(folder)
-    assert problem.where == STATISTICS
+    assert problem.where == stored_name(folder, STATISTICS)
     assert problem.what.endswith("in 2 features: 1, 4")
     edit_arrays(folder, STATISTICS, lambda a: {"audio.std": a["audio.std"][:-1].copy()})
     assert "of audio are missing" in only(folder).what
     edit_card(folder, lambda card: card.update(statistics=None))
-    (folder / STATISTICS).unlink()
+    (folder / stored_name(folder, STATISTICS)).unlink()
     assert only(folder).what == "there are no feature statistics"
 
 
@@ -249,7 +253,7 @@ def test_videos_in_two_splits(tmp_path: Path) -> None:
 def test_ids_that_occur_twice(tmp_path: Path) -> None:
     path = write(tmp_path / "set", {"train": BALANCED, "test": [make("w[0]")]})
     raw = np.frombuffer(b"v[1]", np.uint8)
-    edit_arrays(path, "test-00000.safetensors", lambda a: {"ids.bytes": raw})
+    edit_arrays(path, "test-00000", lambda a: {"ids.bytes": raw})
     found = validate_dataset(path)
     assert [p.severity for p in found] == ["error", "warning"]  # and the video is in both
     assert found[0].what == "1 sample ids occur more than once: v[1]"
@@ -311,12 +315,13 @@ def test_files_and_arrays_of_no_known_use(folder: Path) -> None:
 
 
 def test_every_problem_is_reported_not_the_first_alone(folder: Path) -> None:
-    (folder / "valid-00000.safetensors").unlink()
+    names = {stored_name(folder, stem) for stem in ("valid-00000", TRAIN, STATISTICS)}
+    (folder / stored_name(folder, "valid-00000")).unlink()
     edit_arrays(folder, TRAIN, lambda a: {"labels": a["labels"] + 2})
     edit_arrays(folder, STATISTICS, lambda a: {"text.mean": np.zeros(2, np.float32)})
     (folder / "x").touch()
     places = {p.where for p in validate_dataset(folder)}
-    assert places == {"valid-00000.safetensors", TRAIN, STATISTICS, str(folder)}
+    assert places == {*names, str(folder)}
 
 
 def test_random_damage_never_raises_and_never_passes(folder: Path, sound: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_folder_is_held_against_other_processes_until_its_holder_dies(tmp_path
         assert folder.is_held()
         with pytest.raises(ConfigError, match="another process") as caught, folder.held():
             pass
-        assert caught.value.__cause__ is not None
+        assert caught.value.exit_code == 3
         assert folder.is_held()  # the refusal did not release it
         holder.kill()
 

@@ -408,8 +408,7 @@ def _state(run: PlannedRun, fingerprint: str) -> State:
     if progress is None and not folder.model.exists():
         return "new"
 
-    # in a folder that has a run, this only reads
-    folder.claim(run.config, fingerprint)
+    folder.check_settings(run.config, fingerprint)
     if progress is None or not progress.finished:
         return "started"
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -71,6 +72,15 @@ class DatasetCard(BaseModel):
     attachments: list[FileCard] = Field(default_factory=list)
     provenance: dict[str, Any] = Field(default_factory=dict)
     repairs: list[str] = Field(default_factory=list)
+
+    def attachment(self, name: str) -> FileCard | None:
+        """Return the file that was attached under a name; None where there is none."""
+        # earlier versions put no hash behind the name
+        pattern = re.compile(re.escape(name) + r"(-[0-9a-f]{12})?\.safetensors")
+        for file in self.attachments:
+            if pattern.fullmatch(file.file):
+                return file
+        return None
 
     @property
     def synthetic(self) -> bool:

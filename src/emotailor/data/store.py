@@ -1,12 +1,14 @@
 """Data sets on disk: safetensors shards beside a ``dataset.json``.
 
     my_data/
-      dataset.json            schema, label names, dims, aligned, counts, provenance, SHA-256 sums
-      train-00000.safetensors labels, ids and, per modality, values and offsets
-      statistics.safetensors  mean and standard deviation per feature, from the training split alone
+      dataset.json                  schema, label names, dims, aligned, counts, provenance, hashes
+      train-00000-HASH.safetensors  labels, ids and, per modality, values and offsets
+      statistics-HASH.safetensors   mean and standard deviation per feature, from the training split
 
 A data set appears under its name only when it is complete: it is written to a temporary folder,
-which is then renamed. Reading maps the files into memory and copies nothing.
+which is then renamed. Where one is replaced, its files move beside the old ones, whose names have
+other hashes, and ``dataset.json`` changes last: whoever reads the old one finds its own files or
+none. Reading maps the files into memory and copies nothing.
 """
 
 import json
@@ -39,14 +41,15 @@ from emotailor.data.checker import DataWarning, SampleChecker
 from emotailor.data.dataset import EmotionDataset, Ragged, Shard, Split
 from emotailor.data.sample import Modality, Sample
 from emotailor.errors import DataError
-from emotailor.files import replacing_folder, sha256_of, write_json, write_shared
+from emotailor.files import sha256_of, write_hashed, write_json
 from emotailor.text import NAME, is_name
 from emotailor.verified import read_json
 
 SHARD_BYTES = 256 * 2**20
 MOMENT_ROWS = 2**14
 _AGAIN = "make the data set again, or copy the file again"
-STATISTICS_FILE = "statistics.safetensors"
+STATISTICS = "statistics"
+SUFFIX = ".safetensors"
 
 _SPLIT_NAME = re.compile(r"\w[\w-]*", re.ASCII)
 _NUMPY_TYPES = {"F32": np.float32, "I64": np.int64, "U8": np.uint8}
@@ -126,7 +129,7 @@ class DatasetWriter:
         self._checker = SampleChecker(name, label_names, dims, aligned)
 
         # the folder gets its name when it is complete
-        self._replacing = replacing_folder(self._path, overwrite=overwrite)
+        self._replacing = FOLDER.replacing(self._path, overwrite=overwrite)
         self._folder: Path | None = None
 
         # per split: samples that wait for a shard
@@ -183,10 +186,9 @@ class DatasetWriter:
         self._notes.append(line)
 
     def attach(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store more arrays beside the data, in ``<name>.safetensors`` (F32, I64 or U8)."""
-        assert self._folder is not None
+        """Store more arrays beside the data, in a file of this name (F32, I64 or U8)."""
         contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-        self._attachments.append(self._save(f"{name}.safetensors", contiguous))
+        self._attachments.append(self._save(name, contiguous))
 
     def _flush(self, split: str) -> None:
         """Write what is pending of a split as its next shard."""
@@ -202,8 +204,7 @@ class DatasetWriter:
                 moments.add(tensors[f"{m}.values"])
 
         number = len(self._shards[split])
-        name = f"{split}-{number:05d}.safetensors"
-        card = self._save(name, tensors, len(samples))
+        card = self._save(f"{split}-{number:05d}", tensors, len(samples))
         self._shards[split].append(card)
 
     def _tensors(self, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
@@ -222,11 +223,15 @@ class DatasetWriter:
             tensors[f"{m}.offsets"] = ragged.offsets
         return tensors
 
-    def _save(self, name: str, tensors: dict[str, np.ndarray], samples: int = 0) -> FileCard:
+    def _save(self, stem: str, tensors: dict[str, np.ndarray], samples: int = 0) -> FileCard:
+        """Write a file whose name begins with ``stem`` and ends in its hash."""
         assert self._folder is not None
-        file = self._folder / name
-        write_shared(file, lambda path: save_file(tensors, path))
-        return FileCard(file=name, sha256=sha256_of(file), samples=samples)
+
+        def write(file: Path) -> None:
+            save_file(tensors, file)
+
+        name, digest = write_hashed(self._folder, stem, SUFFIX, write)
+        return FileCard(file=name, sha256=digest, samples=samples)
 
     def _finish(self) -> None:
         assert self._folder is not None
@@ -266,7 +271,7 @@ class DatasetWriter:
 
         # the bytes of a file, and so its hash, depend on the order
         arrays = means | stds
-        return self._save(STATISTICS_FILE, arrays)
+        return self._save(STATISTICS, arrays)
 
     def _split_cards(self) -> dict[str, SplitCard]:
         cards = {}
@@ -607,12 +612,10 @@ def read_attachment(path: str | Path, name: str) -> dict[str, np.ndarray]:
         DataError: there is no data set, it has no such attachment, or the file is damaged.
     """
     card = read_card(path)
-    names = [attachment.file for attachment in card.attachments]
-
-    wanted = f"{name}.safetensors"
-    if wanted not in names:
-        found = names or "nothing"
+    attached = card.attachment(name)
+    if attached is None:
+        found = [attachment.file for attachment in card.attachments] or "nothing"
         raise DataError(f"the data set {path} has no {name!r} beside it: {found}")
 
-    file = Path(path) / wanted
+    file = Path(path) / attached.file
     return _load(file)

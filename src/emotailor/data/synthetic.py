@@ -474,8 +474,7 @@ def synthesize(
 
 def is_planted(dataset: EmotionDataset) -> bool:
     """Whether a stored data set has the truth that was planted in it."""
-    wanted = f"{TRUTH}.safetensors"
-    return any(attached.file == wanted for attached in dataset.card.attachments)
+    return dataset.card.attachment(TRUTH) is not None
 
 
 def load_truth(path: str | Path) -> PlantedTruth:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emotailor.errors import ConfigError, ModelError
 from emotailor.evaluation.thresholds import Thresholds
-from emotailor.files import replacing_folder, sha256_of
+from emotailor.files import sha256_of
 from emotailor.models.factory import build_model
 from emotailor.models.tailor.checkpoint import LABELS, convert_state, dims_of, infer_config
 from emotailor.training.model_folder import FOLDER, ModelCard, save_model
@@ -140,5 +140,5 @@ def import_checkpoint(
         thresholds={"fixed": Thresholds.fixed(LABELS)},
         data={"imported": path.name, "sha256": sha256_of(path)},
     )
-    with replacing_folder(output, overwrite=overwrite) as folder:
+    with FOLDER.replacing(output, overwrite=overwrite) as folder:
         return save_model(folder, card, model, None)

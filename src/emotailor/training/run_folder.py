@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emotailor.errors import ConfigError
+from emotailor.files import remove_temporaries
 from emotailor.folders import FolderKind, held, is_held
 from emotailor.training.checkpoint import has_checkpoint
 from emotailor.training.history import METRICS_FILE, EpochRecord
@@ -73,8 +74,11 @@ class RunFolder:
         """Hold the folder: two processes must not write the same one.
 
         Raises:
-            ConfigError: another process holds it.
+            ConfigError: another process holds it, or it holds something else.
         """
+        # not even a lock is written into a folder of somebody else
+        if not self._is_trained():
+            FOLDER.check(self.path)
         with held(self.path):
             yield
 
@@ -92,12 +96,23 @@ class RunFolder:
         Raises:
             ConfigError: it holds something else, or a run with other settings.
         """
-        if not has_checkpoint(self.checkpoint) and not self.model.exists():
-            # nothing has been trained here yet
+        if self._is_trained():
+            self.check_settings(config, fingerprint)
+        else:
             FOLDER.check(self.path)
             write_run_config(self.path, config, fingerprint)
-            return
+        remove_temporaries(self.path, self.checkpoint, self.model)
 
+    def check_settings(self, config: RunConfig, fingerprint: str) -> None:
+        """Refuse to go on with a run that was started with other settings.
+
+        Args:
+            config: everything that determines the run.
+            fingerprint: of its data set.
+
+        Raises:
+            ConfigError: the settings differ, or those in the folder cannot be read.
+        """
         stored = read_run_config(self.path)
         there = {"config": stored.config.to_json(), "fingerprint": stored.fingerprint}
         now = {"config": config.to_json(), "fingerprint": fingerprint}
@@ -115,6 +130,10 @@ class RunFolder:
             expected="the settings it was started with, to resume it",
             fix="choose another --out, or remove that folder",
         )
+
+    def _is_trained(self) -> bool:
+        """Whether something has been trained here already."""
+        return has_checkpoint(self.checkpoint) or self.model.exists()
 
 
 @contextmanager

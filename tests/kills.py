@@ -1,0 +1,65 @@
+"""Ends a process at its n-th call of the file system, as a kill does."""
+
+import builtins
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+KILLED = 77
+
+CALLS = ("open", "mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "link", "chmod", "utime")
+"""Functions of ``os`` that change the disk, or open what is to be changed."""
+
+
+@contextmanager
+def counted(at_call: Callable[[int, str], None]) -> Iterator[None]:
+    """Tell ``at_call`` the number and the name of each call before it is made."""
+    count = 0
+
+    def telling(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def told(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            count += 1
+            at_call(count, name)
+            return function(*args, **kwargs)
+
+        return told
+
+    originals = {name: getattr(os, name) for name in CALLS}
+    opened = builtins.open
+    for name, function in originals.items():
+        setattr(os, name, telling(name, function))
+    builtins.open = telling("open", opened)
+    try:
+        yield
+    finally:
+        builtins.open = opened
+        for name, function in originals.items():
+            setattr(os, name, function)
+
+
+def run_and_die(work: Callable[[], object], call: int) -> int:
+    """Do some work in a child that ends before its n-th call; return its exit code.
+
+    Returns:
+        0 where the work needs fewer calls, KILLED where it was ended, 1 where it failed.
+    """
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status)
+
+    def end(number: int, _: str) -> None:
+        if number == call:
+            os._exit(KILLED)
+
+    code = 1
+    try:
+        with counted(end):
+            work()
+        code = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(code)

@@ -1,10 +1,12 @@
-"""Ends a process at its n-th call of the file system, as a kill does."""
+"""Processes that end in the middle of their work, as killed ones do."""
 
 import builtins
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 KILLED = 77
@@ -63,3 +65,15 @@ def run_and_die(work: Callable[[], object], call: int) -> int:
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def killed_while_writing(target: Path) -> Path:
+    """Kill a process that writes a file; return what it leaves."""
+    code = (
+        "import os, sys; from pathlib import Path; from emotailor import files\n"
+        "with files.replacing_file(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, target], check=False).returncode == 9
+    (left,) = target.parent.glob(f".{target.name}.*.tmp")
+    return left

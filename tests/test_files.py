@@ -4,8 +4,6 @@ import errno
 import hashlib
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -51,7 +49,8 @@ def test_a_file_is_replaced_only_when_it_is_complete(tmp_path: Path) -> None:
 
 def test_files_take_their_places_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places = [tmp_path / "b" / "table.csv", tmp_path / "a" / "index.json"]
-    replace, moved = Path.replace, []
+    replace = Path.replace
+    moved: list[Path] = []
 
     def noted(self: Path, to: Path) -> Path:
         # both are flushed before the first has its name
@@ -59,9 +58,15 @@ def test_files_take_their_places_in_order(tmp_path: Path, monkeypatch: pytest.Mo
         moved.append(to)
         return replace(self, to)
 
-    sync, synced = files.sync_file, set()
+    sync = files.sync_file
+    synced: set[str] = set()
+
+    def noted_sync(path: Path) -> None:
+        synced.add(str(path))
+        sync(path)
+
     monkeypatch.setattr(Path, "replace", noted)
-    monkeypatch.setattr(files, "sync_file", lambda path: (synced.add(str(path)), sync(path)))
+    monkeypatch.setattr(files, "sync_file", noted_sync)
     with files.replacing_files(*places) as temporaries:
         for number, temporary in enumerate(temporaries):
             temporary.write_text(str(number))
@@ -299,20 +304,8 @@ ENDED = 2**22 + 1
 """No process has such a number: it is above Linux' highest."""
 
 
-def killed_while_writing(target: Path) -> Path:
-    """Kill a process that writes a file; return what it leaves."""
-    code = (
-        "import os, sys; from pathlib import Path; from emotailor import files\n"
-        "with files.replacing_file(Path(sys.argv[1])) as temporary:\n"
-        "    temporary.write_text('half'); os._exit(9)"
-    )
-    assert subprocess.run([sys.executable, "-c", code, target], check=False).returncode == 9
-    (left,) = target.parent.glob(f".{target.name}.*.tmp")
-    return left
-
-
 def test_the_next_writer_removes_what_a_kill_has_left(tmp_path: Path) -> None:
-    left = killed_while_writing(tmp_path / "a.json")
+    left = kills.killed_while_writing(tmp_path / "a.json")
     assert files.is_temporary(left.name)
     assert files.written_at(left / "a.json") == tmp_path / "a.json"
     assert files.names_in(tmp_path) == set()
@@ -336,11 +329,11 @@ def test_what_a_living_process_writes_stays(tmp_path: Path) -> None:
 
 
 def test_only_what_is_provably_dead_is_removed(tmp_path: Path) -> None:
-    dead = killed_while_writing(tmp_path / "dead")
+    dead = kills.killed_while_writing(tmp_path / "dead")
     (tmp_path / f".old.json.{ENDED}-abcdef.tmp").write_text("half")
     (tmp_path / f".oldset.{ENDED}-abcdef.tmp").mkdir()
     (tmp_path / "below").mkdir()
-    below = killed_while_writing(tmp_path / "below" / "dead")
+    below = kills.killed_while_writing(tmp_path / "below" / "dead")
     kept = {
         "kept.tmp", ".of another program.tmp", ".lock",
         f".old.json.{os.getpid()}-abcdef.tmp",  # of an earlier version that still runs
@@ -366,7 +359,8 @@ def test_only_what_is_provably_dead_is_removed(tmp_path: Path) -> None:
 def test_a_process_that_has_not_locked_yet_begins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    acquire, cleaned = Lock.acquire, []
+    acquire = Lock.acquire
+    cleaned: list[Path] = []
 
     def cleaned_before(self: Lock) -> bool:
         if not cleaned:
@@ -386,7 +380,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def no_locks(self: Lock) -> bool:
         raise OSError(errno.ENOLCK, "no locks available")
 
-    left = killed_while_writing(tmp_path / "a.json")
+    left = kills.killed_while_writing(tmp_path / "a.json")
     monkeypatch.setattr(Lock, "acquire", no_locks)
     files.write_text(tmp_path / "a.json", "whole")
     make_set(tmp_path / "set", "new")

@@ -32,6 +32,7 @@ from emotailor.training.progress import Reporter
 from emotailor.training.run import train
 from emotailor.training.run_config import RunConfig
 from tests.helpers import SMALL
+from tests.kills import killed_while_writing
 from tests.runs.runs import one_thread
 
 MODEL = {**SMALL.model_dump(), "initial_std": 0.2}
@@ -425,16 +426,9 @@ def test_a_folder_of_something_else_is_not_written_into(data: Path, tmp_path: Pa
 
 
 def test_a_kill_while_the_first_file_was_written_is_no_obstacle(data: Path, tmp_path: Path) -> None:
-    from emotailor.files import replacing_file
-
     run = tmp_path / "run"
     run.mkdir()
-    with replacing_file(run / "config.json") as temporary:
-        left = run / temporary.name
-        temporary.write_text("{")
-        content = temporary.read_bytes()
-    (run / "config.json").unlink()
-    left.write_bytes(content)
+    left = killed_while_writing(run / "config.json")
     train(config(data, epochs=1), run)
     assert not left.exists()
 

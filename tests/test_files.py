@@ -258,7 +258,7 @@ def test_hashed_files_leave_what_the_index_names(tmp_path: Path) -> None:
     assert load_file(folder / first)["x"].tolist() == [1, 1, 1]
     (folder / "other-1.safetensors").write_text("")
     (folder / "weights-1.json").write_text("")
-    files.remove_others(folder, "weights", ".safetensors", keep=second)
+    files.remove_others(folder, "weights", ".safetensors", second)
     assert names(folder) == {second, "other-1.safetensors", "weights-1.json"}
 
 

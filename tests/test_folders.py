@@ -214,7 +214,7 @@ def test_a_folder_that_is_removed_meanwhile_gets_nothing_more(
         for write in (
             lambda: write_json(folder / "checkpoint" / "state.json", {"of": "first"}),
             lambda: files.write_hashed(folder / "checkpoint", "state", ".x", Path.touch),
-            lambda: files.remove_others(folder, "config", ".json", keep=""),
+            lambda: files.remove_others(folder, "config", ".json"),
         ):
             with pytest.raises(ConfigError, match=f"{folder} was removed or replaced"):
                 write()

@@ -369,11 +369,11 @@ def write_hashed(
     return hashed_name, digest
 
 
-def remove_others(folder: Path, stem: str, suffix: str, keep: str) -> None:
+def remove_others(folder: Path, stem: str, suffix: str, *keep: str) -> None:
     """Remove what earlier :func:`write_hashed` calls left, but ``keep``."""
     check_locks(folder)
     for file in folder.glob(f"{stem}-*{suffix}"):
-        if file.name != keep:
+        if file.name not in keep:
             _remove(file)
 
 

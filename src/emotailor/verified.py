@@ -39,7 +39,7 @@ def with_hash(values: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: JSON cannot hold them: NaN, infinity, or text that is not Unicode.
     """
     content = _without_hash(values)
-    return {**content, HASH_KEY: _hash_of(content)}
+    return {**content, HASH_KEY: content_hash(content)}
 
 
 def content_of(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def content_of(values: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: the hash differs, or a number is infinite, or a text is not Unicode.
     """
     content = _without_hash(values)
-    digest = _hash_of(content)
+    digest = content_hash(content)
     if values.get(HASH_KEY, digest) != digest:
         raise ValueError(f"its content is not what was written ({HASH_KEY} differs)")
     return content
@@ -59,7 +59,7 @@ def _without_hash(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != HASH_KEY}
 
 
-def _hash_of(content: Mapping[str, Any]) -> str:
+def content_hash(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the content in its shortest form; the order of keys counts."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -94,10 +94,10 @@ def read_json(
     def damaged(why: str) -> EmotailorError:
         return error(f"{file} is damaged: {why}", expected=expected, fix=fix)
 
-    content = _read_bytes(file, damaged)
+    text = _read_text(file, damaged)
     try:
-        values = json.loads(content.decode(), parse_constant=_refuse_number)
-    except (ValueError, RecursionError) as problem:
+        values = json.loads(text, parse_constant=_refuse_number)
+    except (ValueError, RecursionError) as problem:  # Python's limit of digits is one, too
         raise damaged(_first_line(problem)) from problem
 
     if not isinstance(values, dict):
@@ -126,17 +126,45 @@ def is_there(file: Path) -> bool:
     return True
 
 
-def _read_bytes(file: Path, damaged: Callable[[str], EmotailorError]) -> bytes:
-    """Return the content of a regular file that is not too large."""
+def read_text(
+    file: Path,
+    *,
+    fix: str,
+    error: type[EmotailorError] = DataError,
+    expected: str | None = None,
+) -> str:
+    """Read a text file that we wrote; whether it holds what was written is for the caller to check.
+
+    Args:
+        file: path of the file.
+        fix: what a user can do where it is damaged.
+        error: class of the errors that are raised.
+        expected: what the file should hold.
+
+    Raises:
+        EmotailorError: of class ``error``, where the file is missing, is no file, cannot be read,
+            is not in UTF-8, or is larger than any of ours.
+    """
+
+    def damaged(why: str) -> EmotailorError:
+        return error(f"{file} is damaged: {why}", expected=expected, fix=fix)
+
+    return _read_text(file, damaged)
+
+
+def _read_text(file: Path, damaged: Callable[[str], EmotailorError]) -> str:
+    """Return the content of a regular file that is not too large, line ends as they are."""
     try:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):  # to read a pipe would wait for ever
             raise damaged("it is not a regular file")
         if status.st_size > MAX_BYTES:
             raise damaged(f"it has {status.st_size:,} bytes, more than any that we write")
-        return file.read_bytes()
+        return file.read_bytes().decode()
     except OSError as problem:
         raise damaged(f"it cannot be read: {problem.strerror}") from problem
+    except UnicodeDecodeError as problem:
+        raise damaged(str(problem)) from problem
 
 
 def _refuse_number(text: str) -> NoReturn:

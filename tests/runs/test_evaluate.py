@@ -264,7 +264,8 @@ def test_what_was_seen_in_training_is_noted(run: Path) -> None:
     ]
     state = run / "checkpoint" / "state.json"
     progress = json.loads(state.read_text())
-    progress["progress"] |= {"finished": False, "epoch": 1}
+    first = progress["progress"]["history"][:1]
+    progress["progress"] |= {"finished": False, "epoch": 1, "history": first, "best": first[0]}
     write_json(state, progress)
     assert evaluate_run(run, resamples=0, store=False).notes == [
         f"the training of {run} is not finished: 1 epochs are done"

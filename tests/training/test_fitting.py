@@ -161,7 +161,7 @@ def test_a_fitted_model_that_was_damaged_is_fitted_again(data: Path, tmp_path: P
     again = train(config(data), run, told)
     assert again.best.model_copy(update={"seconds": first.best.seconds}) == first.best
     assert file.read_bytes() == whole
-    wrong = f"{file} is not the file that model.json describes: its SHA-256 differs"
+    wrong = f"{file} is damaged: its SHA-256 differs"
     assert told.lines == [f"{wrong}; it is fitted again"]
     train(config(data), run, told)
     assert told.lines[1:] == [f"{run} is already trained; nothing to do"]

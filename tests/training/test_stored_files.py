@@ -52,7 +52,7 @@ def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert first == (
         '{"epoch": 1, "step": 11, "train": {"total": 0.5, "classification": 0.25}, "valid": '
         '{"loss": 0.625, "accuracy": 0.5, "micro_f1": 0.75, "mean_roc_auc": null}, '
-        '"seconds": 1.125}'
+        '"seconds": 1.125, "check": "1e644caf"}'
     )
     assert history[0].score("micro_f1") == 0.75
     assert math.isnan(history[0].score("mean_roc_auc"))
@@ -73,6 +73,24 @@ def test_a_folder_without_a_history_has_none(tmp_path: Path) -> None:
             '"seconds":1}',
             "other losses",
         ),
+        (
+            '{"epoch":3,"step":1,"train":{},"valid":{"loss":1,"accuracy":1,"micro_f1":1},'
+            '"seconds":1}',
+            "line 2: epoch 3 instead of 2",
+        ),
+        (
+            '{"epoch":2,"step":1,"train":{"\\ud800":1},"valid":{"loss":1,"accuracy":1,"micro_f1":1},'
+            '"seconds":1}',
+            "surrogates",
+        ),
+        (
+            '{"epoch":2,"step":1,"train":{},"valid":{"loss":1,"accuracy":1,"micro_f1":1},'
+            '"seconds":1,"check":null}',
+            "check differs",
+        ),
+        ("[" * 100_000, "recursion"),
+        ("[1]", "line 2: it holds a list"),
+        ('{"epoch":1' + "1" * 5000 + "}", "digits"),
         ('{"epoch":0,"step":1,"train":{},"valid":{},"seconds":1}', "line 2"),
     ],
 )
@@ -158,7 +176,7 @@ def test_progress_is_read_as_it_was_written(tmp_path: Path) -> None:
         seconds=2.25,
     )
     assert read_progress(tmp_path) is None
-    save_progress(tmp_path, progress, file="state-0.safetensors", digest="00")
+    save_progress(tmp_path, progress, file="state-0.safetensors", digest="0" * 64)
     assert read_progress(tmp_path) == progress
 
     edited(tmp_path / "state.json", lambda values: values.pop("schema_version"))
@@ -168,17 +186,33 @@ def test_progress_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (lambda values: values.update(file="../other"), "plain name"),
+        (lambda values: values.update(file="../other"), "file: "),
+        (lambda values: values.update(file=".."), "file: "),
         (lambda values: values.update(schema_version=3), "schema_version"),
         (lambda values: values["progress"].update(step="x"), "progress.step"),
         (lambda values: values["progress"]["history"][0].pop("valid"), "history.0.valid"),
         (lambda values: values.pop("sha256"), "sha256"),
+        (lambda values: values.update(sha256="00"), "sha256"),
+        (lambda values: values.update(more=1), "more"),
+        (lambda values: values.pop("progress"), "progress"),
+        (lambda values: values["progress"].update(more=1), "progress.more"),
+        (lambda values: values["progress"].update(history={}), "progress.history"),
+        (lambda values: values["progress"].update(epoch=-1), "progress.epoch"),
+        (lambda values: values["progress"].update(epoch=2), "one record for each epoch"),
+        (lambda values: values["progress"].update(best=None), "best is not given"),
+        (lambda values: values["progress"]["best"].update(step=12), "best is no record"),
+        (lambda values: values["progress"].update(batch=1), "samples do not go"),
+        (lambda values: values["progress"].update(history=[], epoch=0), "best is no record"),
+        (
+            lambda values: values["progress"].update(history=[], epoch=0, best=None, finished=True),
+            "no epoch is done",
+        ),
     ],
 )
 def test_a_damaged_state_is_refused(
     tmp_path: Path, change: Callable[[dict[str, Any]], Any], what: str
 ) -> None:
-    save_progress(tmp_path, Progress(history=[record(1)]))
+    save_progress(tmp_path, Progress(epoch=1, history=[record(1)], best=record(1)))
     edited(tmp_path / "state.json", change)
     with pytest.raises(ModelError, match=what) as caught:
         read_progress(tmp_path)

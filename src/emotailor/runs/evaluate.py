@@ -283,13 +283,15 @@ def _notes(
 
 def _state(run: Path) -> list[str]:
     """Say where the training of a run stands, unless it is done."""
+    notes: list[str] = []
     try:
-        progress = read_progress(run / "checkpoint")
+        progress = read_progress(run / "checkpoint", notes.append)
     except ModelError:  # the checkpoint is damaged, but the model beside it may be whole
         return [f"the checkpoint of {run} is damaged"]
-    if progress is None or progress.finished:
-        return []
-    return [f"the training of {run} is not finished: {progress.epoch} epochs are done"]
+
+    if progress is not None and not progress.finished:
+        notes.append(f"the training of {run} is not finished: {progress.epoch} epochs are done")
+    return notes
 
 
 def _stored(result: RunEvaluation) -> RunEvaluation:

@@ -52,7 +52,7 @@ class Fitter:
 
     def _earlier_fit(self) -> TrainResult | None:
         """Return what an earlier call has fitted; None where it has to be fitted (again)."""
-        progress = read_progress(self.folder.checkpoint)
+        progress = read_progress(self.folder.checkpoint, self.reporter.message)
         if progress is None or not progress.finished or progress.best is None:
             return None
 

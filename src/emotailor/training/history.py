@@ -5,16 +5,24 @@ The one owner of the file: everybody else reads it by ``read_history``.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from emotailor.config import first_problem
 from emotailor.errors import ModelError
 from emotailor.files import write_text
+from emotailor.verified import content_hash, is_there, read_text
 
 METRICS_FILE = "metrics.jsonl"
+CHECK_KEY = "check"
+EXPECTED = "one JSON record per epoch, as the training wrote it"
+FIX = (
+    "run its `emotailor train` again, which writes it from the checkpoint, or put it back from a "
+    "copy; the model works without it"
+)
 
 NEEDED_SCORES = ("loss", "accuracy", "micro_f1")
 
@@ -66,10 +74,25 @@ def write_history(run: Path, history: Sequence[EpochRecord]) -> None:
     lines = []
     for record in history:
         values = record.to_json()
-        line = json.dumps(values, allow_nan=False)
+        line = json.dumps({**values, CHECK_KEY: _check_of(values)}, allow_nan=False)
         lines.append(line + "\n")
 
     write_text(run / METRICS_FILE, "".join(lines))
+
+
+def restore_history(run: Path, history: Sequence[EpochRecord]) -> None:
+    """Write the records again where the file is lost, damaged, or has others.
+
+    Args:
+        run: run folder.
+        history: one record per epoch, in order, from the checkpoint.
+    """
+    try:
+        if read_history(run) == list(history):
+            return
+    except ModelError:  # what it held is in the checkpoint
+        pass
+    write_history(run, history)
 
 
 def read_history(run: Path) -> list[EpochRecord]:
@@ -82,32 +105,58 @@ def read_history(run: Path) -> list[EpochRecord]:
         ModelError: the file cannot be read, or a line of it is damaged.
     """
     file = run / METRICS_FILE
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    if not is_there(file):
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(file, str(error)) from error
 
+    # other characters that end a line elsewhere do not end one here
+    text = read_text(file, error=ModelError, expected=EXPECTED, fix=FIX)
     history: list[EpochRecord] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            record = EpochRecord.model_validate_json(line)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            raise _damaged(file, f"line {number}: {problem['msg']}") from error
 
+        record, problem = _parse(line)
+        if record is None:
+            raise _damaged(file, f"line {number}: {problem}")
+
+        epoch = len(history) + 1
+        if record.epoch != epoch:
+            raise _damaged(file, f"line {number}: epoch {record.epoch} instead of {epoch}")
         if history and record.train.keys() != history[0].train.keys():
             raise _damaged(file, f"line {number}: other losses than in the first line")
         history.append(record)
     return history
 
 
+def _parse(line: str) -> tuple[EpochRecord | None, str]:
+    """Return the record of a line, or None and what is wrong with it."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return None, str(error)
+    if not isinstance(values, dict):
+        return None, f"it holds a {type(values).__name__}"
+
+    # lines of earlier versions have no check; under another name it is an unknown key
+    is_checked = CHECK_KEY in values
+    check = values.pop(CHECK_KEY, None)
+    try:
+        record = EpochRecord.model_validate(values)
+        digits = _check_of(values)
+    except ValidationError as error:
+        return None, first_problem(error)
+    except ValueError as error:  # half a character
+        return None, str(error)
+
+    if is_checked and check != digits:
+        return None, f"it is not what was written ({CHECK_KEY} differs)"
+    return record, ""
+
+
+def _check_of(values: Mapping[str, Any]) -> str:
+    """Return eight digits that change with the values."""
+    return content_hash(values)[:8]
+
+
 def _damaged(file: Path, what: str) -> ModelError:
-    return ModelError(
-        f"{file} is damaged: {what}",
-        expected="one JSON record per epoch, as the training wrote it",
-        fix="put it back from a copy; the model still works without it",
-    )
+    return ModelError(f"{file} is damaged: {what}", expected=EXPECTED, fix=FIX)

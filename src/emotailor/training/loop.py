@@ -33,7 +33,7 @@ from emotailor.training.checkpoint import (
     save_checkpoint,
 )
 from emotailor.training.feeding import Feeder
-from emotailor.training.history import EpochRecord, write_history
+from emotailor.training.history import EpochRecord, restore_history, write_history
 from emotailor.training.model_folder import save_model
 from emotailor.training.optimizer import rate_of_step
 from emotailor.training.order import check_weights, epoch_order
@@ -98,7 +98,8 @@ class Trainer:
     def _train_or_return(self, device: torch.device, accelerator: Accelerator) -> TrainResult:
         """Train, unless that has been done and the selected model is whole."""
         path = self.folder.path
-        found = read_progress(self.folder.checkpoint) or Progress()
+        messages: list[str] = []  # a resumed training tells of damage itself
+        found = read_progress(self.folder.checkpoint, messages.append) or Progress()
 
         # a model is stored with the first epoch, and later replaced by better ones
         damage = None
@@ -106,6 +107,10 @@ class Trainer:
             damage = damage_of(self.folder.model)
 
         if found.finished and found.best is not None and damage is None:
+            for message in messages:
+                self.reporter.message(message)
+            if accelerator.is_main_process:
+                restore_history(path, found.history)
             self.reporter.message(f"{path} is already trained; nothing to do")
             return TrainResult(path, found.best, found.history)
 
@@ -197,11 +202,18 @@ class _Training:
             return
 
         self.progress = load_checkpoint(
-            self.folder.checkpoint, self.step.models, self.step.optimizer, self.device
+            self.folder.checkpoint,
+            self.step.models,
+            self.step.optimizer,
+            self.device,
+            tell=self.reporter.message,
+            repair=self.is_main,
         )
         self.saved_step = self.progress.step
         if damage is not None:
             self._restore_model(damage)
+        if self.is_main:
+            restore_history(self.folder.path, self.progress.history)
 
         if not self.progress.finished:
             self.reporter.message(

@@ -127,7 +127,7 @@ def save_model(
     weights = FileCard(file=name, sha256=digest)
     card = card.model_copy(update={"weights": weights, "schema_version": SCHEMA_VERSION})
     write_json(folder / CARD_FILE, card.model_dump(mode="json"))
-    remove_others(folder, "weights", ".safetensors", keep=name)
+    remove_others(folder, "weights", ".safetensors", name)
     return card
 
 

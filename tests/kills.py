@@ -31,7 +31,9 @@ def counted(at_call: Callable[[int, str], None]) -> Iterator[None]:
 
     originals = {name: getattr(os, name) for name in CALLS}
     opened = builtins.open
-    for name, function in originals.items():
+    # a process that is killed loses nothing that it has written: there is no need to wait for it
+    changed = {**originals, "fsync": lambda descriptor: None}
+    for name, function in changed.items():
         setattr(os, name, telling(name, function))
     builtins.open = telling("open", opened)
     try:

@@ -389,8 +389,9 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_kill_at_any_call_leaves_the_old_folder_or_the_new_one(
-    tmp_path: Path, is_there: bool
+    tmp_path: Path, is_there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     found = []
     for call in range(1, 200):
         place = tmp_path / str(call)

@@ -25,7 +25,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from emotailor.errors import DataError
+from emotailor.errors import ConfigError, DataError
 from emotailor.locks import Lock, check_locks, is_locked, try_lock
 from emotailor.verified import with_hash
 
@@ -33,6 +33,9 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
 
 _OLD_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{6}\.tmp")
 """Of versions that did not lock what they wrote."""
+
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Numbers of the errors of a place where nothing may be written."""
 
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
@@ -278,6 +281,17 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_together(texts: Mapping[Path, str]) -> None:
+    """Write text files that belong together: each takes its place when all are on the disk.
+
+    Args:
+        texts: file -> its content; the one that says what the others hold comes last.
+    """
+    with replacing_files(*texts) as temporaries:
+        for temporary, text in zip(temporaries, texts.values(), strict=True):
+            temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a table as indented JSON to ``path`` atomically, with its own hash at the end.
 
@@ -286,8 +300,17 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     Raises:
         ValueError: JSON cannot hold the values: NaN, infinity, or text that is not Unicode.
     """
+    write_text(path, json_text(values))
+
+
+def json_text(values: Mapping[str, Any]) -> str:
+    """Return what :func:`write_json` writes.
+
+    Raises:
+        ValueError: JSON cannot hold the values: NaN, infinity, or text that is not Unicode.
+    """
     text = json.dumps(with_hash(values), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    return text + "\n"
 
 
 def sha256_of(path: Path) -> str:
@@ -389,24 +412,31 @@ def names_in(folder: Path) -> set[str]:
 
 @contextmanager
 def replacing_folder(
-    path: Path, *, index: str, writes: Sequence[str] = ("*",), overwrite: bool = False
+    path: Path,
+    *,
+    index: str,
+    writes: Sequence[str] = ("*",),
+    overwrite: bool = False,
+    meanwhile: Mapping[str, Any] | None = None,
 ) -> Iterator[Path]:
     """Yield a temporary folder; on success its files are at ``path``, and those there are gone.
 
     A folder that is not there appears at once. Into one that is there the new files move beside
     the old ones; then the new index, which names them, takes the place of the old one; then what
     it does not name is removed. At every moment the index at ``path`` names what is there. So all
-    files but the index must have names that their content decides (:func:`write_hashed`).
+    files but the index must have names that their content decides (:func:`write_hashed`), or the
+    index must say meanwhile that nothing is there.
 
     Args:
         path: folder to make or replace.
         index: name of the file that names the others.
         writes: glob patterns of what is removed of an earlier folder.
         overwrite: replace a folder that is there.
+        meanwhile: what the index holds while files are moved; None where it stays the old one.
 
     Raises:
-        DataError: ``path`` exists and ``overwrite`` is false, or another process is writing it;
-            checked before any work is done.
+        DataError: ``path`` exists and ``overwrite`` is false; checked before any work is done.
+        ConfigError: another process is writing the folder.
         OSError: something cannot be written.
     """
     if path.exists() and not overwrite:
@@ -433,6 +463,8 @@ def replacing_folder(
 
         _sync_all(new)
         if is_there:
+            if meanwhile is not None:
+                write_json(target / index, meanwhile)
             _move_into(new, target, index, writes)
         else:
             _appear(new, target, path)
@@ -451,7 +483,7 @@ def _check_alone(place: Path, name: str, path: Path) -> None:
     for other in _temporaries(place, name):
         _remove_dead(other)
         if is_locked(other):
-            raise DataError(
+            raise ConfigError(
                 f"another process is writing {path}",
                 expected="one process at a time",
                 fix="wait for it to end, or choose another output path",

@@ -1,6 +1,8 @@
 """The folder of figures: what is written is read back, older and damaged ones are told apart."""
 
 import json
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from emotailor.figures.store import (
 )
 from emotailor.report import figures as captions
 from emotailor.verified import with_hash
+from tests.kills import run_and_die
 
 FIRST = {
     "run": "seed42",
@@ -44,7 +47,7 @@ def test_every_figure_has_numbers_a_drawing_and_a_caption() -> None:
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     folder = FigureFolder(tmp_path / "figures")
-    folder.start()
+    folder.path.mkdir()
     numbers = plain({"threshold": np.float64(1 / 3), "curve": [0.5, float("nan")]})
     files = folder.write_figure("thresholds", numbers, {"svg": b"<svg/>", "png": b"PNG"})
     claim = Claim("probe", "cannot tell", "at most 0.4", "0.300", True, {"chance": 1 / 3})
@@ -71,11 +74,6 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert (claims.split, claims.planted) == ("valid", True)
     assert claims.claims[0].numbers == {"chance": 0.333333}
     assert claims.claims[0].holds is True
-
-    folder.remove_figure("thresholds")
-    assert not folder.is_whole(index)
-    assert folder.write_claims([], split="valid", planted=True) is None
-    assert folder.read_claims() is None
 
 
 def test_an_index_of_the_first_versions(tmp_path: Path) -> None:
@@ -116,12 +114,82 @@ def test_files_that_are_damaged(tmp_path: Path, content: str) -> None:
             folder.read_numbers("thresholds")
 
 
-def test_a_drawing_that_was_stopped_is_ours_and_has_no_index(tmp_path: Path) -> None:
+def draw(folder: FigureFolder, split: str, *names: str) -> None:
+    """Replace all figures; what each file holds says of which split it is."""
+    with folder.replacing() as new:
+        written = []
+        for name in names:
+            images = {"svg": split.encode()}
+            written += new.write_figure(name, {"split": split}, images)
+        data = IndexedData(fingerprint="0" * 16)
+        names_written = [file.name for file in written]
+        new.write_index(
+            FigureIndex(system="tailor", split=split, data=data, written=names_written, skipped={})
+        )
+
+
+def splits_of(folder: FigureFolder) -> set[str]:
+    """Return of which splits the index and the figures are that it lists; nothing of no index."""
+    try:
+        index = folder.read_index()
+    except DataError:
+        return set()
+    assert folder.is_whole(index)
+    found = {index.split}
+    for name in index.drawn:
+        found.add(folder.image(name, "svg").read_text())
+        found.add(folder.read_numbers(name)["split"])
+    return found
+
+
+def test_new_figures_replace_all_earlier_ones(tmp_path: Path) -> None:
     folder = FigureFolder(tmp_path / "figures")
-    folder.start()
-    folder.check()
-    with pytest.raises(DataError, match="system"):
-        folder.read_index()
+    draw(folder, "valid", "thresholds", "attention")
+    (folder.path / "notes.txt").write_text("mine")
+    draw(folder, "test", "attention")
+    assert splits_of(folder) == {"test"}
+    found = {file.name for file in folder.path.iterdir()}
+    assert found == {"attention.svg", "attention.json", "index.json", "notes.txt"}
+
+
+def test_a_drawing_that_was_stopped_changes_nothing(tmp_path: Path) -> None:
+    folder = FigureFolder(tmp_path / "figures")
+    draw(folder, "valid", "thresholds")
+    with pytest.raises(ZeroDivisionError), folder.replacing() as new:
+        new.write_figure("thresholds", {"split": "test"}, {})
+        raise ZeroDivisionError
+    assert splits_of(folder) == {"valid"}
+    with pytest.raises(ZeroDivisionError), folder.replacing():
+        with pytest.raises(ConfigError, match="another process"):
+            draw(folder, "test", "thresholds")
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_kill_at_any_call_leaves_no_index_beside_figures_of_another(
+    tmp_path: Path, is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    found = []
+    for call in range(1, 500):
+        folder = FigureFolder(tmp_path / str(call) / "figures")
+        if is_there:
+            draw(folder, "valid", "thresholds")
+        code = run_and_die(partial(draw, folder, "test", "thresholds"), call)
+        found.append(splits_of(folder))
+        if code == 0:
+            break
+        if call % 7 == 0:
+            folder.check()
+            draw(folder, "test", "thresholds")
+            assert splits_of(folder) == {"test"}
+            assert [path.name for path in folder.path.parent.iterdir()] == ["figures"]
+            assert len(list(folder.path.iterdir())) == 3
+    assert code == 0
+    assert len(found) > 60
+    before = {"valid"} if is_there else set()
+    assert found[0] == before
+    assert all(splits in (before, set(), {"test"}) for splits in found)
 
 
 def test_names_stay_inside_the_folder(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ configuration, 4 unusable data, 5 unusable model, 130 interrupted (a training sa
 
 import errno
 import os
+import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -53,21 +54,69 @@ def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     err.print(Text.assemble(("warning: ", "yellow"), line), soft_wrap=True)
 
 
+AGAIN = "then run the same command again"
+FIXES: Mapping[int, str] = {
+    errno.EACCES: "name a place that you may write to, with --out",
+    errno.EPERM: "name a place that you may write to, with --out",
+    errno.EROFS: "name a place that can be written to, with --out",
+    errno.EEXIST: "there is a file where a folder is needed: name another place with --out",
+    errno.ENOTDIR: "there is a file where a folder is needed: name another place with --out",
+    errno.ENOENT: f"it was removed, or never there: make sure that it stays, {AGAIN}",
+    errno.ENOSPC: f"make room there, {AGAIN}",
+    errno.EDQUOT: f"make room there or ask for a larger quota, {AGAIN}",
+    errno.EFBIG: f"allow larger files with `ulimit -f unlimited`, {AGAIN}",
+    errno.EMFILE: f"allow more open files with `ulimit -n 4096`, {AGAIN}",
+    errno.ENFILE: f"close other programs, {AGAIN}",
+    errno.ENOMEM: f"close other programs, or allow more memory with `ulimit -v unlimited`, {AGAIN}",
+    errno.EIO: f"check the disk, {AGAIN}",
+    errno.ENAMETOOLONG: "name a place with a shorter name, with --out",
+}
+"""Number of an error of the system -> what helps."""
+
+OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""What a command lacks. No file is to blame, whatever was done when it showed."""
+
+
 def describe(error: OSError) -> str:
-    """Say what the operating system refused, and what may help."""
+    """Say what the operating system refused and where, what there is, and what may help."""
     from emotailor.files import written_at
 
-    where = f": {written_at(Path(error.filename))}" if isinstance(error.filename, str) else ""
-    remedies = {
-        errno.EACCES: "name a place that you may write to, with --out",
-        errno.EEXIST: "there is a file where a folder is needed: name another place with --out",
-        errno.ENOTDIR: "there is a file where a folder is needed: name another place with --out",
-        errno.EROFS: "name a place that can be written to, with --out",
-        errno.ENOSPC: "make room there, then run the same command again",
-    }
-    return str(
-        EmotailorError(f"{error.strerror or error}{where}", fix=remedies.get(error.errno or 0))
-    )
+    number = error.errno or 0
+    found = error.strerror or str(error)
+    if isinstance(error.filename, str):
+        place = written_at(Path(error.filename))
+        found = f"{found}: {place}{_what_there_is(number, place)}"
+    return str(EmotailorError(found, fix=FIXES.get(number)))
+
+
+def _what_there_is(number: int, place: Path) -> str:
+    """Say how much is left where a disk is full; nothing of other errors."""
+    if number not in (errno.ENOSPC, errno.EDQUOT):
+        return ""
+
+    above = (place, *place.absolute().parents)
+    existing = next(folder for folder in above if folder.exists())
+    free = shutil.disk_usage(existing).free
+    return f" ({free / 1e6:,.1f} MB are free)"
+
+
+def _lack_behind(error: BaseException) -> OSError | MemoryError | None:
+    """Return what the machine lacked, where that is the reason of an error; else None."""
+    reason: BaseException | None = error
+    while reason is not None:
+        if isinstance(reason, MemoryError):
+            return reason
+        if isinstance(reason, OSError) and reason.errno in OF_THE_MACHINE:
+            return reason
+        reason = reason.__cause__
+    return None
+
+
+def _fail_for_memory(error: Exception) -> NoReturn:
+    first = str(error).partition("\n")[0]
+    what = f"not enough memory: {first}" if first else "no memory"
+    fix = "a smaller training.batch_size with a larger training.accumulate needs less"
+    fail(str(EmotailorError(what, fix=fix)), 1, error)
 
 
 def fail(message: str, code: int, error: BaseException | None = None) -> NoReturn:
@@ -85,6 +134,11 @@ def reported() -> Iterator[None]:
         with clean_stops():
             yield
     except EmotailorError as error:
+        lack = _lack_behind(error)
+        if isinstance(lack, MemoryError):
+            _fail_for_memory(lack)
+        if lack is not None:
+            fail(describe(lack), 1, error)
         fail(str(error), error.exit_code, error)
     except StopRequested as stop:
         fail(f"stopped by {stop}", 130, stop)
@@ -98,7 +152,4 @@ def reported() -> Iterator[None]:
         # torch reports a lack of memory as a RuntimeError
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        first = str(error).partition("\n")[0]
-        what = f"not enough memory: {first}" if first else "no memory"
-        fix = "a smaller training.batch_size with a larger training.accumulate needs less"
-        fail(str(EmotailorError(what, fix=fix)), 1, error)
+        _fail_for_memory(error)

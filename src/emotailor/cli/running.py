@@ -137,11 +137,16 @@ def evaluate(
         for folder in folders
     ]
 
+    # the numbers first: they are not lost where they cannot be stored
     stored = [f"stored: {path}" for result in results for path in result.stored]
-    if len(run) == 1 and len(results) > 1:
-        stored.append(f"stored: {store_summary(results, run[0])}")
     beside = published_numbers("aligned") if paper else None
     say(render_evaluations(results, published=beside), *stored)
+
+    for result in results:
+        if result.not_stored is not None:
+            raise result.not_stored
+    if len(run) == 1 and len(results) > 1:
+        say(store_summary(results, run[0]))
 
 
 def predict(

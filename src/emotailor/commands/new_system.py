@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from emotailor.errors import ConfigError
-from emotailor.files import write_text
+from emotailor.files import write_together
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,11 @@ def write_system(name: str, folder: str | Path = ".") -> NewSystem:
             )
 
     templates = files("emotailor.commands") / "templates"
+    texts = {}
     for file, template in ((target, "model.py.txt"), (test, "test.py.txt")):
         text = (templates / template).read_text(encoding="utf-8")
-        filled = text.format(title=title, file=target.name)
-        write_text(file, filled)
+        texts[file] = text.format(title=title, file=target.name)
+    write_together(texts)
     return NewSystem(target, test, f"{target}:{title}")
 
 

@@ -4,6 +4,7 @@ The one place that knows this format. ``runner`` writes it, reports and later ca
 first call is under way the file only says whose the folder is: it has no ``systems`` yet.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from emotailor.errors import DataError
 from emotailor.evaluation.comparison import PairedDifference, SeedSummary
 from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.files import write_json
+from emotailor.files import json_text, write_together
 from emotailor.verified import read_json
 
 VERSION = 2
@@ -220,7 +221,23 @@ def _damaged(file: Path, why: str) -> DataError:
     )
 
 
-def write_benchmark(file: Path, found: StoredBenchmark) -> None:
-    """Write what a comparison found, at once."""
-    values = found.model_dump(mode="json")
-    write_json(file, {**values, "version": VERSION})
+def write_benchmark(
+    file: Path, found: StoredBenchmark, tables: Mapping[str, str] | None = None
+) -> tuple[Path, ...]:
+    """Write what a comparison found, and its tables; return the files.
+
+    The file comes last: where it is there, the tables are those of it.
+
+    Args:
+        file: where to write.
+        found: what was found.
+        tables: name of a file beside it -> its content.
+    """
+    texts = {}
+    for name, text in (tables or {}).items():
+        texts[file.with_name(name)] = text
+
+    values = {**found.model_dump(mode="json"), "version": VERSION}
+    texts[file] = json_text(values)
+    write_together(texts)
+    return file, *list(texts)[:-1]

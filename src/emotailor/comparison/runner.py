@@ -53,7 +53,7 @@ from emotailor.evaluation.tables import (
     to_terminal,
 )
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.files import write_json, write_text
+from emotailor.files import write_json
 from emotailor.folders import held
 from emotailor.models.table import find_system
 from emotailor.runs.train import PlannedRun
@@ -161,19 +161,12 @@ def run_plan(
 
 def _write(plan: Plan, results: Results, content: StoredBenchmark) -> tuple[Path, ...]:
     """Write everything that was found; return the files."""
-    files = [plan.out / plan.kind.file]
-    write_benchmark(files[0], content)
-
     tables = {
         "table.md": to_markdown(results),
         "table.csv": to_csv(results),
         "table.tex": to_latex(results),
     }
-    for name, text in tables.items():
-        file = plan.out / name
-        write_text(file, text)
-        files.append(file)
-    return tuple(files)
+    return write_benchmark(plan.out / plan.kind.file, content, tables)
 
 
 # ---------------------------------------------------------------------- training

@@ -118,10 +118,16 @@ def make_figures(
         same_data = path or view.run.data_path
         view.against = RunView(Run.open(against), data=same_data, **settings)
 
-    folder.start()
+    with folder.replacing() as new:
+        return _fill(new, view, folder.path)
+
+
+def _fill(folder: FigureFolder, view: RunView, path: Path) -> FigureReport:
+    """Write all figures into an empty folder, whose place will be ``path``; the index last."""
     written, skipped = _draw_all(view, folder)
     planted = planted_together(view.dataset, view.names)
     claims = _claims(view, planted)
+    split = view.part.name
     is_planted = planted is not None
     claims_file = folder.write_claims(claims, split=split, planted=is_planted)
     if claims_file is not None:
@@ -143,8 +149,8 @@ def make_figures(
     )
     written.append(folder.write_index(index))
     return FigureReport(
-        folder=folder.path,
-        written=tuple(written),
+        folder=path,
+        written=tuple(path / file.name for file in written),
         skipped=skipped,
         claims=tuple(claims),
         split=split,
@@ -162,7 +168,6 @@ def _draw_all(view: RunView, folder: FigureFolder) -> tuple[list[Path], dict[str
             found = compute(view)
         except SkipFigure as reason:
             skipped[name] = str(reason)
-            folder.remove_figure(name)  # an earlier one, of another model
             continue
 
         # drawn from what is stored, so that it can be drawn again from the file

@@ -4,11 +4,13 @@
     claims.json   the claims of the paper, checked
     NAME.json     the numbers behind NAME.svg and NAME.png
 
-The index is written last: where it lists a file, the file is whole.
+All are drawn elsewhere first. While they take their places the index lists nothing; it is replaced
+last: where it lists a file, the file is whole, and of the same run.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from emotailor.config import first_problem
 from emotailor.errors import DataError
-from emotailor.files import replacing_file, write_json
+from emotailor.files import replacing_file, replacing_folder, write_json
 from emotailor.folders import FolderKind
 from emotailor.verified import read_json
 
@@ -241,9 +243,23 @@ class FigureFolder:
         """
         KIND.check(self.path)
 
-    def start(self) -> None:
-        """Make the folder, and mark it as ours while nothing is drawn yet."""
-        KIND.mark(self.path, {"format": FORMAT})
+    @contextmanager
+    def replacing(self) -> Iterator["FigureFolder"]:
+        """Yield an empty folder; on success its figures are here, and no earlier ones.
+
+        Raises:
+            ConfigError: the folder holds something else, or another process is drawing there.
+            OSError: something cannot be written.
+        """
+        self.check()
+        with replacing_folder(
+            self.path,
+            index=INDEX_FILE,
+            writes=KIND.writes,
+            overwrite=True,
+            meanwhile={"format": FORMAT},
+        ) as temporary:
+            yield FigureFolder(temporary)
 
     def write_figure(
         self, name: str, numbers: Mapping[str, Any], images: Mapping[str, bytes]
@@ -266,17 +282,11 @@ class FigureFolder:
         write_json(file, numbers)
         return [*written, file]
 
-    def remove_figure(self, name: str) -> None:
-        """Remove a figure of an earlier run, which must not be taken for this one's."""
-        for kind in (*IMAGES, "json"):
-            (self.path / f"{name}.{kind}").unlink(missing_ok=True)
-
     def write_claims(self, claims: Iterable[Claim], *, split: str, planted: bool) -> Path | None:
-        """Write the claims and return their file; without claims, remove those of earlier."""
+        """Write the claims and return their file; None without claims."""
         file = self.path / CLAIMS_FILE
         values = [claim.to_json() for claim in claims]
         if not values:
-            file.unlink(missing_ok=True)
             return None
 
         stored = {"split": split, "planted": planted, "claims": values}

@@ -52,7 +52,7 @@ def figure_sections(source: PageSource) -> tuple[list[Section], list[str]]:
         for place in (folder, elsewhere):
             try:
                 return _drawn(source, place)
-            except (PermissionError, ConfigError):
+            except (OSError, ConfigError):
                 continue
             except EmotailorError as error:
                 source.missing.append(f"{sentence(error.found)} Figures are left out.")

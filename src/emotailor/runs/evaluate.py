@@ -26,14 +26,14 @@ from emotailor.evaluation.display import (
 from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
 from emotailor.evaluation.notebook import data_frame, format_number, html_table
 from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.files import READ_ONLY
 from emotailor.runs.data import matching_labels, trained_on
 from emotailor.runs.stored import (
     VERSION,
     StoredEvaluation,
     StoredPredictions,
     StoredSummary,
-    write_evaluation,
-    write_predictions,
+    write_results,
     write_summary,
 )
 from emotailor.serving.predictor import Predictor
@@ -62,6 +62,8 @@ class RunEvaluation:
         decisions: (n, L), which labels are predicted.
         notes: what a reader of the numbers should know.
         stored: the files written.
+        not_stored: why nothing was written, where that is a failure, as on a full disk; None where
+            the files were written, or may not be.
     """
 
     run: Path
@@ -77,6 +79,7 @@ class RunEvaluation:
     decisions: np.ndarray
     notes: list[str]
     stored: tuple[Path, ...] = ()
+    not_stored: OSError | None = None
 
     def to_dataframe(self) -> Any:
         """Return a ``pandas.DataFrame``: a row per overall metric, with its interval.
@@ -295,21 +298,26 @@ def _state(run: Path) -> list[str]:
 
 
 def _stored(result: RunEvaluation) -> RunEvaluation:
-    """Write an evaluation into its run folder; where that is forbidden, note it."""
+    """Write an evaluation into its run folder; where that cannot be done, note it."""
     evaluation, predictions = result.to_stored()
     try:
-        summary = write_evaluation(result.run, evaluation)
-        table = write_predictions(result.run, result.split, predictions)
-    except PermissionError as error:  # the model of a colleague, whose folder is read-only
+        files = write_results(result.run, evaluation, predictions)
+    except OSError as error:  # what was computed is not lost for it
         note = f"nothing is stored in {result.run}: {error.strerror}"
         notes = [*result.notes, note]
-        return replace(result, notes=notes)
+        # the folder of a colleague, or a medium that is read-only, is no failure
+        failed = None if error.errno in READ_ONLY else error
+        return replace(result, notes=notes, not_stored=failed)
 
-    return replace(result, stored=(summary, table))
+    return replace(result, stored=files)
 
 
-def store_summary(results: Sequence[RunEvaluation], folder: Path) -> Path:
-    """Write mean and standard deviation over runs beside them; return the file."""
+def store_summary(results: Sequence[RunEvaluation], folder: Path) -> str:
+    """Write mean and standard deviation over runs beside them; return a line on what was written.
+
+    Raises:
+        OSError: it cannot be written, though the folder is not read-only.
+    """
     first = results[0]
     summary = StoredSummary(
         version=VERSION,
@@ -318,7 +326,13 @@ def store_summary(results: Sequence[RunEvaluation], folder: Path) -> Path:
         runs=[result.run.name for result in results],
         summary=summarise_seeds([result.metrics for result in results]),
     )
-    return write_summary(folder, summary)
+    try:
+        file = write_summary(folder, summary)
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        return f"note: nothing is stored in {folder}: {error.strerror}"
+    return f"stored: {file}"
 
 
 def render_evaluations(

@@ -23,7 +23,7 @@ from emotailor.errors import DataError
 from emotailor.evaluation.comparison import Interval, SeedSummary
 from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.files import write_json, write_text
+from emotailor.files import json_text, write_text, write_together
 from emotailor.text import from_cell, to_cell
 from emotailor.verified import is_there, read_json
 
@@ -125,6 +125,20 @@ def read_evaluation(folder: Path, split: str) -> StoredEvaluation | None:
     return _read(evaluation_file(folder, split), StoredEvaluation)
 
 
+def write_results(
+    folder: Path, evaluation: StoredEvaluation, predictions: StoredPredictions
+) -> tuple[Path, Path]:
+    """Write the evaluation of a run and the predictions that it is of; return both files.
+
+    Raises:
+        OSError: they cannot be written; then the earlier files are still there.
+    """
+    file = evaluation_file(folder, evaluation.split)
+    table = predictions_file(folder, evaluation.split)
+    write_together({table: _to_csv(predictions), file: _to_json(evaluation)})
+    return file, table
+
+
 def write_summary(folder: Path, summary: StoredSummary) -> Path:
     """Write the summary over seeds into the folder of the runs; return the file."""
     return _write(evaluation_file(folder, summary.split), summary)
@@ -140,9 +154,12 @@ def read_summary(folder: Path, split: str) -> StoredSummary | None:
 
 
 def _write(file: Path, content: BaseModel) -> Path:
-    values = {**content.model_dump(mode="json"), "version": VERSION}
-    write_json(file, values)
+    write_text(file, _to_json(content))
     return file
+
+
+def _to_json(content: BaseModel) -> str:
+    return json_text({**content.model_dump(mode="json"), "version": VERSION})
 
 
 def _read(file: Path, kind: type[StoredT]) -> StoredT | None:
@@ -166,6 +183,12 @@ def _read(file: Path, kind: type[StoredT]) -> StoredT | None:
 
 def write_predictions(folder: Path, split: str, predictions: StoredPredictions) -> Path:
     """Write the predictions of a run on a split into its folder; return the file."""
+    file = predictions_file(folder, split)
+    write_text(file, _to_csv(predictions))
+    return file
+
+
+def _to_csv(predictions: StoredPredictions) -> str:
     header = _header(predictions.label_names)
     decided = predictions.decisions.astype(int)  # 0 and 1 in the file
 
@@ -177,10 +200,7 @@ def write_predictions(folder: Path, split: str, predictions: StoredPredictions) 
         probabilities = [f"{p:.6f}" for p in predictions.probabilities[row]]
         decisions = decided[row].tolist()
         writer.writerow([to_cell(sample_id), *labels, *probabilities, *decisions])
-
-    file = predictions_file(folder, split)
-    write_text(file, text.getvalue())
-    return file
+    return text.getvalue()
 
 
 def read_predictions(folder: Path, split: str) -> StoredPredictions | None:

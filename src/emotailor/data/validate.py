@@ -95,6 +95,7 @@ class _Validator:
 
         # of all splits, per modality
         self.present: defaultdict[Modality, int] = defaultdict(int)
+        self.in_train: defaultdict[Modality, int] = defaultdict(int)
         self.features: dict[Modality, _Features] = {}
 
     def error(self, what: str, where: str, fix: str) -> None:
@@ -293,6 +294,8 @@ class _Validator:
         lengths = np.diff(offsets)  # (size,)
         present = lengths > 0
         self.present[modality] += int(present.sum())
+        if split == "train":
+            self.in_train[modality] += int(present.sum())
         if self.deep:
             self._values(values, where, split, modality)
         return lengths
@@ -459,6 +462,12 @@ class _Validator:
             for m in self.card.dims:
                 if not self.present[m]:
                     self.warn("no sample has it", m, "leave the modality out")
+                elif "train" in self.ids and not self.in_train[m]:
+                    self.warn(
+                        "no sample of the split train has it",
+                        m,
+                        "no model can learn from it: leave it out, or check the source",
+                    )
 
         for m, seen in self.features.items():
             same = seen.low == seen.high  # (dim,)

@@ -171,14 +171,20 @@ class TrainingData:
 
     def _usable(self, split: Split) -> Int64[np.ndarray, "_"]:
         """Positions of the samples that have at least one of the chosen modalities."""
-        per_modality = [split.present(m) for m in self.dims]
-        present = np.any(per_modality, axis=0)  # (samples of the split,)
+        per_modality = {m: split.present(m) for m in self.dims}
+        present = np.any(list(per_modality.values()), axis=0)  # (samples of the split,)
         modalities = ", ".join(self.dims)
         if not present.any():
             raise DataError(
                 f"no sample of split {split.name!r} has any of {modalities}",
                 fix="choose other --modalities",
             )
+
+        for m, having in per_modality.items():
+            if not having.any():
+                self.reporter.message(
+                    f"no sample of split {split.name!r} has {m}: nothing is learned about it"
+                )
 
         missing = len(split) - int(present.sum())
         if missing:

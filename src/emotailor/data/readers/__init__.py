@@ -97,6 +97,8 @@ FORMATS: dict[str, Format] = {known.name: known for known in _BUILT_IN}
 
 _BY_SUFFIX = {".csv": "table", ".npz": "npz"}
 _MMSA_KEYS = {"raw_text", "text_bert", "regression_labels", "audio_lengths", "vision_lengths"}
+_TAILOR_KEYS = {"src-text", "src-visual", "src-audio"}
+_MULT_KEYS = {"labels", "vision", "audio"}
 
 
 def detect(path: Path) -> str:
@@ -144,37 +146,63 @@ def _detect_file(path: Path) -> str | None:
             expected="the folder that holds it and the others (csd or pom)",
             fix=f"give {path.parent}",
         )
-    return _detect_pickle(path) if kind == "pickle" else None
+
+    # the oldest pickles are text
+    named_so = suffix in (".pkl", ".pickle", ".p")
+    if kind == "pickle" or named_so:
+        return _detect_pickle(path)
+    return None
 
 
 def _detect_zip(path: Path) -> str | None:
     with unreadable(path, "a complete .npz or torch file"), zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+        infos = archive.infolist()
 
     # torch.save puts everything into one folder, with a name of its choice
-    inside = [name.split("/", 1)[-1] for name in names]
-    if "data.pkl" in inside:
-        return "tailor"
+    for info in infos:
+        inside = info.filename.split("/", 1)[-1]
+        if inside == "data.pkl":
+            return _detect_torch(path, info)
 
     # NumPy puts one file per array there
-    all_arrays = all(name.endswith(".npy") for name in names)
-    if names and all_arrays:
+    all_arrays = all(info.filename.endswith(".npy") for info in infos)
+    if infos and all_arrays:
         return "npz"
     return None
 
 
+def _detect_torch(path: Path, inside: zipfile.ZipInfo) -> str:
+    """Tell which layout was saved with torch; TAILOR's where its keys do not tell."""
+    # torch does not compress, and what is compressed could unfold without end
+    if inside.compress_type != zipfile.ZIP_STORED:
+        return "tailor"
+    with zipfile.ZipFile(path) as archive, archive.open(inside) as file:
+        return _layout_of(_texts_in_pickle(path, file)) or "tailor"
+
+
 def _detect_pickle(path: Path) -> str | None:
-    """Tell MulT's pickle from MMSA's by their keys, reading on only until one decides."""
-    for text in _texts_in_pickle(path):
+    with path.open("rb") as file:
+        return _layout_of(_texts_in_pickle(path, file))
+
+
+def _layout_of(texts: Iterator[str]) -> str | None:
+    """Tell MulT's layout from MMSA's and TAILOR's by their keys, reading until one decides."""
+    found = None
+    for text in texts:
         if text in _MMSA_KEYS:
             return "mmsa"
+        if text in _TAILOR_KEYS:
+            return "tailor"
         if text == "labels":
             return "mult"
-    return None
+        # told by its features alone, if nothing else decides
+        if text in _MULT_KEYS:
+            found = "mult"
+    return found
 
 
-def _texts_in_pickle(path: Path) -> Iterator[str]:
-    with unreadable(path, "a complete pickle"), path.open("rb") as file:
+def _texts_in_pickle(path: Path, file: Any) -> Iterator[str]:
+    with unreadable(path, "a complete pickle"):
         for _, argument, _ in pickletools.genops(file):
             if isinstance(argument, str):
                 yield argument

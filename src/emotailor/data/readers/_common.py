@@ -18,7 +18,16 @@ from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, EmotailorError
 
 _SPLITS = ("train", "valid", "test")
-_SPLIT_ALIASES = {"dev": "valid", "val": "valid", "validation": "valid"}
+_SPLIT_ALIASES = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "validation": "valid",
+    "test": "test",
+    "testing": "test",
+}
 _SDK_FOLD = re.compile(r"(?:standard_)?(train|valid|test)_fold")
 
 

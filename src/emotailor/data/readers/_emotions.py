@@ -226,9 +226,10 @@ def _columns(ids: list[Any], column_of: Mapping[int, int]) -> list[int] | None:
 def _in_columns(path: Path, key: str, splits: _Splits, options: ConvertOptions) -> Emotions | None:
     """Return the labels of an array with a column per label; None where it is the sentiment."""
     columns = {}
+    paired = False
     for split, of_split in splits.items():
         where = f"{path}: split {split!r}: {key}"
-        columns[split] = _as_columns(where, of_split[key])
+        columns[split], paired = _as_columns(where, of_split[key])
 
     counts = {array.shape[1] for array in columns.values()}
     if counts == {1}:
@@ -240,7 +241,7 @@ def _in_columns(path: Path, key: str, splits: _Splits, options: ConvertOptions) 
         )
 
     count = counts.pop()
-    names, notes = _column_names(path, key, count, options)
+    names, notes = _column_names(f"{path}: {key}", count, options, paired=paired)
     chosen = names
     if options.label_names is not None:
         chosen = pick_columns(f"{path}: {key}", names, options.label_names, canonical_label)
@@ -257,8 +258,11 @@ def _in_columns(path: Path, key: str, splits: _Splits, options: ConvertOptions) 
     return Emotions(tuple(options.label_names or chosen), rows, [*notes, options.rule])
 
 
-def _as_columns(where: str, value: Any) -> np.ndarray:
-    """Return (n, columns) numbers: axes of length one go, pairs say no and yes."""
+def _as_columns(where: str, value: Any) -> tuple[np.ndarray, bool]:
+    """Return (n, columns) numbers, and whether they were pairs of no and yes.
+
+    Axes of length one go.
+    """
     expected = "numbers of shape (samples, labels)"
     array = as_array(value, where, expected)
     array = _as_numbers(where, array, expected)
@@ -267,12 +271,13 @@ def _as_columns(where: str, value: Any) -> np.ndarray:
     if array.ndim == 3 and array.shape[2] == 2 and array.shape[1] > 1:
         pairs = np.isin(array, (0, 1)).all() and (array.sum(axis=2) == 1).all()
         if pairs:
-            return np.asarray(array[:, :, 1])
+            return np.asarray(array[:, :, 1]), True
 
     shape = [size for size in array.shape[1:] if size != 1]
     if array.ndim < 1 or len(shape) > 1:
         raise DataError(f"{where}: shape {array.shape}", expected=expected)
-    return array.reshape(len(array), shape[0] if shape else 1)
+    columns = shape[0] if shape else 1
+    return array.reshape(len(array), columns), False
 
 
 def _as_numbers(where: str, array: np.ndarray, expected: str) -> np.ndarray:
@@ -288,7 +293,7 @@ def _as_numbers(where: str, array: np.ndarray, expected: str) -> np.ndarray:
 
 
 def _column_names(
-    path: Path, key: str, count: int, options: ConvertOptions
+    where: str, count: int, options: ConvertOptions, *, paired: bool
 ) -> tuple[list[str], list[str]]:
     """Return a name for each column, and what was assumed."""
     given = options.label_names
@@ -300,16 +305,17 @@ def _column_names(
         assumed = CLASSES
     elif count == len(SDK_LABELS):
         assumed = SDK_LABELS
-    elif count == len(IEMOCAP):
+    elif paired and count == len(IEMOCAP):
         assumed = IEMOCAP
     if not assumed:
         raise DataError(
-            f"{path}: {key} has {count} columns without names",
+            f"{where} has {count} columns without names",
             expected=f"6 columns ({', '.join(CLASSES)}), or 7 with the sentiment before them",
             fix="pass --label-names with one name per column",
         )
 
     listed = ", ".join(assumed)
+    key = where.rpartition(" ")[2]
     return list(assumed), [f"{key} does not name its {count} columns: assumed {listed}"]
 
 
@@ -326,10 +332,14 @@ def _refuse_negative(where: str, values: np.ndarray) -> None:
 def no_emotions(path: Path, splits: _Splits) -> DataError:
     """Return the error for a file without emotions, with what is in it."""
     keys = sorted({str(key) for split in splits.values() for key in split})
-    has = [key for key in SENTIMENTS if key in keys]
     found = f"{path} has no emotion labels among {', '.join(keys)[:200]}"
-    if has:
-        found = f"{path} has sentiment ({has[0]}) and no emotion labels"
+    if SENTIMENTS[0] in keys:
+        found = f"{path} has sentiment ({SENTIMENTS[0]}) and no emotion labels"
+    elif set(SENTIMENTS) & set(keys):
+        found = (
+            f"{path} has one number per sample in its labels, which in MulT's files is the "
+            "sentiment, and no emotion labels"
+        )
     return DataError(
         found,
         expected="a file with the emotion labels, joined by segment id",

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float
 
 from emotailor.data.readers._common import (
     Block,
     ConvertOptions,
     Reading,
-    as_float32,
+    as_float,
     canonical_split,
     pick_columns,
     read_csv,
@@ -29,7 +29,7 @@ from emotailor.errors import DataError
 
 _EXPECTED = "a CSV with columns id, split and one per label"
 _Rows = list[dict[str, str]]
-_Fetch = Callable[[int, str], Float32[np.ndarray, "_ _"] | None]
+_Fetch = Callable[[int, str], Float[np.ndarray, "_ _"] | None]
 
 
 def read_table(path: Path, options: ConvertOptions) -> Reading:
@@ -68,10 +68,10 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
             files.append(file)
             continue
 
-        width = _first_width(folder, rows) if folder.is_dir() else None
-        if width:
-            dims[m] = width
-            fetch[m] = _from_folder(folder)
+        shape = _first_shape(folder, rows) if folder.is_dir() else None
+        if shape is not None:
+            dims[m] = shape[1]
+            fetch[m] = _from_folder(folder, shape)
             all_vectors = False
 
     if not dims:
@@ -217,11 +217,29 @@ def _from_array(file: Path, count: int) -> tuple[int, _Fetch]:
     return block.dim, lambda i, _: block[i]
 
 
-def _from_folder(folder: Path) -> _Fetch:
-    return lambda _, name: _sequence(folder, name)
+def _from_folder(folder: Path, first: tuple[int, ...]) -> _Fetch:
+    def fetch(_: int, name: str) -> Float[np.ndarray, "_ _"] | None:
+        sequence = _sequence(folder, name)
+        if sequence is not None:
+            _refuse_turned(folder, name, sequence.shape, first)
+        return sequence
+
+    return fetch
 
 
-def _sequence(folder: Path, name: str) -> Float32[np.ndarray, "_ _"] | None:
+def _refuse_turned(folder: Path, name: str, shape: tuple[int, ...], first: tuple[int, ...]) -> None:
+    """Refuse a sequence whose rows, not its columns, are as many as in the first one."""
+    steps, dim = shape
+    turned = dim != first[1] and steps in first
+    if turned:
+        raise DataError(
+            f"{folder.name} of {name!r} has the shape {shape}, and the first one {first}",
+            expected="(steps, dim), with the same dim in every file",
+            fix="turn the arrays that lie as (dim, steps)",
+        )
+
+
+def _sequence(folder: Path, name: str) -> Float[np.ndarray, "_ _"] | None:
     """Load the sequence of one sample; None where there is no file."""
     files = [folder / f"{name}.npy", folder / f"{name}.npz"]
     present = [file for file in files if file.exists()]
@@ -239,7 +257,7 @@ def _sequence(folder: Path, name: str) -> Float32[np.ndarray, "_ _"] | None:
             f"{file}: {array.dtype} of shape {array.shape}",
             expected="numbers of shape (steps, dim)",
         )
-    return as_float32(array)
+    return as_float(array)
 
 
 def _load(file: Path) -> np.ndarray:
@@ -258,10 +276,10 @@ def _load(file: Path) -> np.ndarray:
             return archive[names[0]]
 
 
-def _first_width(folder: Path, rows: _Rows) -> int | None:
-    """Return the number of features of the first sample that has a file."""
+def _first_shape(folder: Path, rows: _Rows) -> tuple[int, ...] | None:
+    """Return the steps and features of the first sample that has a file."""
     for row in rows:
         sequence = _sequence(folder, row["id"])
         if sequence is not None:
-            return sequence.shape[1]
+            return sequence.shape
     return None

@@ -44,7 +44,7 @@ HELPERS: dict[str, list[tuple[Any, str]]] = {
             (csd, "_pairs_in_json"), (_csd.Csd, "entry"), (_csd.Csd, "_layout"),
             (_labels, "_segments"), (_labels, "_columns")],
     "table": [(table, "_read_rows"), (table, "_label_columns"), (table, "_sequence"),
-              (table, "as_float32"), (table, "canonical_split")],
+              (table, "as_float"), (table, "canonical_split")],
     "npz": [(npz, "_names"), (npz, "_strings"), (npz, "canonical_split"),
             (_common, "check_blocks")],
     "pom": [(pom, "_ratings"), (pom, "_sequence_files"), (_common, "decide_aligned")],

@@ -176,7 +176,11 @@ def _detect_torch(path: Path, inside: zipfile.ZipInfo) -> str:
     # torch does not compress, and what is compressed could unfold without end
     if inside.compress_type != zipfile.ZIP_STORED:
         return "tailor"
-    with zipfile.ZipFile(path) as archive, archive.open(inside) as file:
+    with unreadable(path, "a complete torch file"):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        with unreadable(path, "a complete torch file"):
+            file = archive.open(inside)
         return _layout_of(_texts_in_pickle(path, file)) or "tailor"
 
 

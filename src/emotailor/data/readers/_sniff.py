@@ -1,5 +1,6 @@
 """What a file really is, by its first bytes, whatever its name says."""
 
+import struct
 import zipfile
 from pathlib import Path
 
@@ -65,8 +66,8 @@ def holds_pickle(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
-        return False
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
+        return False  # damaged: whoever reads it will say so
     # torch.save puts everything into one folder, with a name of its choice
     return any(name.split("/", 1)[-1] == "data.pkl" for name in names)
 

@@ -18,6 +18,7 @@ from emotailor.data.readers import _arrays, _containers
 from emotailor.data.readers._archive import check_sum, data_offset, open_archive
 from emotailor.data.readers._arrays import checked_shape, checked_values
 from emotailor.data.readers._budget import Budget, NotPlainError
+from emotailor.data.readers._common import unreadable
 from emotailor.data.readers._machine import (
     Args,
     Function,
@@ -209,9 +210,10 @@ def load_zip(path: Path) -> tuple[Any, set[str]]:
             return _numbers(archive.read(member), dtype, count)
 
         content = _Content(Budget(path.stat().st_size), read_storage)
-        with refused(path, TORCH_FILE):
-            # the checksum first, then the pickle from its place, which is faster
+        # the checksum first, then the pickle from its place, which is faster
+        with unreadable(path, TORCH_FILE):
             check_sum(archive, main)
+        with refused(path, TORCH_FILE):
             file.seek(data_offset(file, main))
             value = content.run(file)
     return value, content.unknown

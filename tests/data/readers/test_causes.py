@@ -9,7 +9,9 @@ from emotailor.data.convert import convert
 from emotailor.data.readers import (
     _common,
     _csd,
+    _cut,
     _emotions,
+    _hdf5,
     _join,
     _joined,
     _labels,
@@ -40,14 +42,16 @@ HELPERS: dict[str, list[tuple[Any, str]]] = {
              (_join, "_by_rank"), (_join, "_rows_of_video"), (_splits, "_token_mask"),
              (_joined, "blocks_of"), (_common, "strip_padding"),
              (_joined, "sentiments_in"), (mmsa, "read_joined")],
-    "csd": [(csd, "_roles_in"), (csd, "overlapping"), (csd, "mean_per_word"), (csd, "read_folds"),
-            (csd, "_pairs_in_json"), (_csd.Csd, "entry"), (_csd.Csd, "_layout"),
+    "csd": [(csd, "_roles_in"), (_cut, "overlapping"), (_cut, "mean_per_word"),
+            (csd, "read_folds"), (csd, "_pairs_in_json"), (_csd.Csd, "entry"),
+            (_csd.Csd, "_layout"), (_csd.Csd, "track"), (_hdf5.Hdf5, "_read"),
             (_labels, "_segments"), (_labels, "_columns")],
     "table": [(table, "_read_rows"), (table, "_label_columns"), (table, "_sequence"),
               (table, "as_float"), (table, "canonical_split")],
     "npz": [(npz, "_names"), (npz, "_strings"), (npz, "canonical_split"),
             (_common, "check_blocks")],
-    "pom": [(pom, "_ratings"), (pom, "_sequence_files"), (_common, "decide_aligned")],
+    "pom": [(pom, "_ratings"), (_hdf5.Hdf5, "_spend"), (pom, "_sequence_files"),
+            (_common, "decide_aligned")],
 }  # fmt: skip
 CASES = [(name, *where) for name, places in HELPERS.items() for where in places]
 

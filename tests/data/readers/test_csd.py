@@ -7,21 +7,45 @@ import numpy as np
 import pytest
 
 from emotailor.data.convert import convert
-from emotailor.data.readers.csd import mean_per_word, overlapping, read_folds
+from emotailor.data.readers._align import mean_per_word, overlapping
+from emotailor.data.readers._common import ConvertOptions
+from emotailor.data.readers._labels import read_label_table
+from emotailor.data.readers._track import with_length
+from emotailor.data.readers.csd import read_folds
 from emotailor.errors import ConfigError, DataError
 from tests.data.readers.sources import SDK, csd, features, label_csv, write_csd
 
 
-def test_overlap_is_half_open_and_instants_count_where_they_lie() -> None:
-    intervals = np.array([[0, 1], [1, 2], [2, 3], [1, 1], [2, 2], [0, 9]], float)
-    assert overlapping(intervals, 1.0, 2.0).tolist() == [False, True, False, True, False, True]
+def test_overlap_is_more_than_rounding_error() -> None:
+    intervals = np.array([[0, 1], [1, 2], [2, 3], [1, 1], [0, 9], [0.5, 1.000009], [0, 1.000011]])
+    shared = overlapping(intervals, 1.0, 2.0).tolist()
+    assert shared == [False, True, False, False, True, False, True]
 
 
 def test_mean_per_word_by_hand() -> None:
     values = np.array([[1.0], [3], [5], [11]])
     intervals = np.array([[0, 1], [1, 2], [2, 3], [5, 6]], float)
-    words = np.array([[0, 2], [1.5, 2.5], [3, 5], [5.5, 5.5]], float)
-    assert mean_per_word(values, intervals, words)[:, 0].tolist() == [2, 4, 0, 11]
+    words = np.array([[0, 2], [1.5, 2.5], [3, 5], [5.5, 5.7]], float)
+    means, lacking = mean_per_word("x", values, intervals, words)
+    assert means[:, 0].tolist() == [2, 4, 0, 11]
+    assert lacking.tolist() == [False, False, True, False]
+
+
+def test_a_long_row_among_short_ones_is_found_by_every_word() -> None:
+    values = np.array([[10.0], [1], [2], [3]])
+    intervals = np.array([[0, 9], [1, 2], [2, 3], [8, 9]], float)
+    words = np.array([[0, 1], [1, 2], [2, 3], [4, 5], [8, 9]], float)
+    means, lacking = mean_per_word("x", values, intervals, words)
+    assert means[:, 0].tolist() == [10, 5.5, 6, 10, 6.5]
+    assert not lacking.any()
+
+
+def test_rows_with_a_stamp_alone_last_until_the_next() -> None:
+    stamps = np.array([[0, 0], [0.5, 0.5], [0.5, 0.5], [2, 2]])
+    assert with_length(stamps).tolist() == [[0, 0.5], [0.5, 2], [0.5, 2], [2, 3.5]]
+    mixed = np.array([[0, 0], [0.5, 1.0]])
+    assert with_length(mixed).tolist() == mixed.tolist()
+    assert with_length(np.array([[3.0, 3.0]])).tolist() == [[3, 4]]
 
 
 def test_aligned_to_words(tmp_path: Path) -> None:
@@ -41,7 +65,7 @@ def test_aligned_to_words(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data["test"].sequence("text", 0), features("text", 1, 2)[0])
 
 
-def test_segments_are_cut_and_words_without_features_are_zero(tmp_path: Path) -> None:
+def test_segments_are_cut_and_words_without_features_are_missing(tmp_path: Path) -> None:
     source = csd(tmp_path / "csd")
     rows = np.zeros((3, 7))
     rows[1, 1] = 1
@@ -54,8 +78,9 @@ def test_segments_are_cut_and_words_without_features_are_zero(tmp_path: Path) ->
     assert data["train"].ids == ["ann[0]", "ann[1]"]
     assert data["train"].labels[:, 3].tolist() == [0, 1]
     np.testing.assert_array_equal(data["train"].sequence("text", 0), features("text", 1, 2)[0, 1:])
-    # the first segment ends before any audio: missing; in the second, word 0 has none: zeros
-    assert data["train"].lengths("audio").tolist() == [0, 2]
+    # a word has its rows wherever its segment ends; in the second segment, word 0 has none
+    assert data["train"].lengths("audio").tolist() == [1, 2]
+    np.testing.assert_array_equal(data["train"].sequence("audio", 0), late["ann"][0])
     assert data["train"].sequence("audio", 1)[0].tolist() == [0] * 5
     np.testing.assert_array_equal(
         data["train"].sequence("audio", 1)[1], features("audio", 1, 1)[0, 0]
@@ -74,22 +99,53 @@ def test_unaligned_keeps_each_modalitys_own_steps(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data["test"].sequence("audio", 0), features("audio", 1, 3)[0])
 
 
-def test_bad_intervals_are_ignored_and_counted_and_keep_the_numbering(tmp_path: Path) -> None:
+def test_segments_before_0_are_cut_and_bad_intervals_counted(tmp_path: Path) -> None:
     source = csd(tmp_path / "csd")
-    rows = np.zeros((3, 7))
-    rows[2, 1] = 1
-    spans = [(2.0, 1.0), (-1.0, 2.0), (0.0, 2.0)]
+    rows = np.zeros((5, 7))
+    rows[[1, 2], [2, 1]] = 1
+    spans = [(2.0, 1.0), (-0.4775, 2.0), (0.0, 2.0), (-3.0, -1.0), (np.nan, 1.0)]
     write_csd(source.path / "CMU_MOSEI_Labels.csd", "All Labels", {"ann": (rows, spans)})
     audio = {"ann": (features("audio", 1, 3)[0], [(0, np.nan), (1, 2), (3, 2)])}
     write_csd(source.path / "CMU_MOSEI_COVAREP.csd", "COVAREP", audio)
     data = convert(source.path, tmp_path / "out", **source.options)
-    assert data["train"].ids == ["ann[2]"] and data["train"].labels.tolist() == [[0, 0, 0, 1, 0, 0]]
-    np.testing.assert_array_equal(
-        data["train"].sequence("audio", 0)[1], features("audio", 1, 3)[0, 1]
+    # they keep their numbers
+    assert data["train"].ids == ["ann[1]", "ann[2]"]
+    assert data["train"].labels.tolist() == [[0, 0, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0]]
+    for i in range(2):
+        np.testing.assert_array_equal(data["train"].sequence("text", i), features("text", 1, 2)[0])
+        np.testing.assert_array_equal(
+            data["train"].sequence("audio", i)[1], features("audio", 1, 3)[0, 1]
+        )
+    notes = data.card.repairs
+    assert any(line.startswith("CMU_MOSEI_Labels.csd: 3 segments that end") for line in notes)
+    assert any(line.startswith("CMU_MOSEI_COVAREP.csd: 2 rows with a rev") for line in notes)
+
+
+def test_segments_of_a_csv_before_0(tmp_path: Path) -> None:
+    labels = tmp_path / "segments.csv"
+    labels.write_text(
+        "id,segment_id,start,end,happy,split\n"
+        "ann,0,-0.5,1.0,1,train\nann,1,-2,-1,1,train\nann,2,2,1,1,train\nann,3,nan,9,1,train\n"
     )
-    notes = "\n".join(data.card.repairs)
-    assert "2 segments with a negative, reversed or non-finite interval" in notes
-    assert "CMU_MOSEI_COVAREP.csd: 2 rows with a negative" in notes
+    table = read_label_table(labels, ConvertOptions())
+    assert [segment.span for segment in table.segments] == [(0.0, 1.0), None, None, None]
+    assert table.notes == [
+        "segments.csv: 3 segments that end before they or the video begin ignored"
+    ]
+    source = csd(tmp_path / "csd")
+    data = convert(source.path, tmp_path / "out", labels=labels, folds=labels)
+    assert data["train"].ids == ["ann[0]"]
+
+
+def test_mult_ids_that_begin_before_0(tmp_path: Path) -> None:
+    path = write_csd(
+        tmp_path / "labels.csd",
+        "All Labels",
+        {"vid": (np.eye(7)[1:2], [(-0.47755102, 4.10430839)])},
+    )
+    table = read_label_table(path, ConvertOptions())
+    found = table.find_time("vid", -0.477, 4.1)
+    assert found is not None and found.key == "vid[0]" and found.span == (0.0, 4.10430839)
 
 
 def test_segments_after_the_last_interval_are_reported(tmp_path: Path) -> None:
@@ -181,12 +237,12 @@ def test_real_folds(shared_data: Path) -> None:
 
 def test_two_files_of_a_role_and_files_that_are_not_features(tmp_path: Path) -> None:
     source = csd(tmp_path / "csd")
-    words = {"ann": (np.array([[b"hello"]]), [(0, 1)])}
-    write_csd(source.path / "CMU_MOSEI_TimestampedWords.csd", "words", words)
+    faces = {"ann": (np.array([[b"hello"]]), [(0, 1)])}
+    write_csd(source.path / "faces.csd", "OpenFace_names", faces)
     write_csd(source.path / "zzz.csd", "phones", {"ann": (np.ones((1, 1)), [(0, 1)])})
     data = convert(source.path, tmp_path / "out", **source.options)
     notes = "\n".join(data.card.repairs)
-    assert "CMU_MOSEI_TimestampedWords.csd was not used" in notes
+    assert "faces.csd was not used: its features are not numbers" in notes
     assert "zzz.csd was not used: unknown root 'phones'" in notes
     facet = {"ann": (np.ones((1, 2)), [(0, 1)])}
     write_csd(source.path / "CMU_MOSEI_VisualFacet42.csd", "FACET 4.2", facet)

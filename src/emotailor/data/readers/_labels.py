@@ -27,6 +27,7 @@ TOLERANCE = 0.05
 SDK_LABELS = ("sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear")
 """The columns of the SDK's label file."""
 
+_BAD_SPANS = "segments that end before they or the video begin"
 EXPECTED_LABELS = (
     "a CSV with columns id, segment_id or clip, start, end and one per emotion, "
     "or the SDK's CMU_MOSEI_Labels.csd"
@@ -108,7 +109,8 @@ class LabelTable:
 
     def find_time(self, video: str, start: float, end: float) -> Segment | None:
         """Return the segment of ``video`` with this start and end, within ``TOLERANCE``."""
-        # two programs may round the same time in two ways
+        # segments are cut at 0; two programs may round the same time in two ways
+        start = max(start, 0.0)
         best = None
         least = np.inf
         for segment in self.of_video(video):
@@ -212,6 +214,7 @@ def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
     names = []
     spans: list[tuple[float, float] | None] = []
     values = []
+    timeless = 0
     for row, line in zip(table.rows, table.lines, strict=True):
         where = f"{path}, line {line}"
         names.append(_names(row, roles, where))
@@ -220,7 +223,9 @@ def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
         span = None
         if timed:
             start, end = _numbers(row, [roles["start"], roles["end"]], where)
-            span = (start, end)
+            span = _usable(start, end)
+            if span is None:
+                timeless += 1
         spans.append(span)
 
     labels = options.binarise(str(path), np.array(values))  # (segments, labels)
@@ -230,7 +235,20 @@ def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
         text = row.get(roles.get("text", "")) or None
         segment = Segment(name.key, name.video, span, held, name.number, name.clip, sentiment, text)
         segments.append(segment)
-    return LabelTable(path, _label_names(wanted, options), segments)
+
+    notes = []
+    if timeless:
+        notes.append(f"{path.name}: {timeless} {_BAD_SPANS} ignored")
+    return LabelTable(path, _label_names(wanted, options), segments, notes)
+
+
+def _usable(start: float, end: float) -> tuple[float, float] | None:
+    """Return start and end of a segment, cut at 0; None where they are no time in a video."""
+    # comparisons with NaN are false
+    forward = start <= end and end > 0
+    if not forward or not np.isfinite([start, end]).all():
+        return None
+    return max(start, 0.0), end
 
 
 def _numbers(row: Mapping[str, str], columns: Sequence[str], where: str) -> list[float]:
@@ -308,34 +326,43 @@ def _whole(cell: str, where: str) -> int | None:
 def _from_csd(path: Path, options: ConvertOptions) -> LabelTable:
     notes: list[str] = []
     segments = []
+    timeless = 0
     with Csd(path) as csd:
-        columns = _columns(csd, notes)
+        columns = _columns(csd, notes, options)
         wanted = _wanted(str(path), columns, options)
         for key in csd.keys:
-            segments += _segments(csd, key, columns, wanted, options)
+            for segment in _segments(csd, key, columns, wanted, options):
+                if segment.span is None:
+                    timeless += 1
+                else:
+                    segments.append(segment)
 
         # complete when every entry is read
-        bad = csd.bad_intervals
+        bad = csd.bad_intervals + timeless
         if bad:
-            notes.append(
-                f"{path.name}: {bad} segments with a negative, reversed or "
-                "non-finite interval ignored"
-            )
+            notes.append(f"{path.name}: {bad} {_BAD_SPANS} ignored")
     return LabelTable(path, _label_names(wanted, options), segments, notes)
 
 
-def _columns(csd: Csd, notes: list[str]) -> list[str]:
+def _columns(csd: Csd, notes: list[str], options: ConvertOptions) -> list[str]:
     """Return the names of the label columns: what the file says, or else the SDK's."""
     columns = csd.metadata("dimension names")
     count = csd.dim
     if isinstance(columns, list) and len(columns) == count:
         return [str(column) for column in columns]
 
+    # CMU-MOSI's and POM's files
+    if count == 1:
+        return ["sentiment"]
+    if options.label_names is not None and len(options.label_names) == count:
+        return list(options.label_names)
+
     known = ", ".join(SDK_LABELS)
     if count != len(SDK_LABELS):
         raise DataError(
             f"{csd.path} has {count} label columns without names",
             expected=f"the SDK's 7 columns {known}",
+            fix="name all of them, in order, with --label-names",
         )
 
     # as many columns as in the SDK's file, so in all likelihood the same
@@ -380,6 +407,7 @@ def _segments(
         start, end = spans[i].tolist()
         felt = None if sentiment is None else float(sentiment[i])
         video = video_of(key)
-        segment = Segment(name, video, (start, end), labels[i], number, sentiment=felt)
+        span = _usable(start, end)
+        segment = Segment(name, video, span, labels[i], number, sentiment=felt)
         found.append(segment)
     return found

@@ -1,8 +1,9 @@
 """A folder of CMU-MultimodalSDK ``.csd`` files: raw features per video, cut into segments.
 
 Segments are the intervals of the label file. Aligned, a step is a word: the other modalities are
-averaged over the features that overlap it in time, and are zero where none does. Unaligned, a
-segment holds each modality's own features that overlap it.
+averaged over all their rows that overlap it in time, and are missing where none does. Unaligned, a
+segment holds each modality's own rows that overlap it. ``docs/data.md`` tells where this differs
+from the SDK's ``align``.
 """
 
 import hashlib
@@ -13,37 +14,41 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Bool, Float32, Float64
-
+from emotailor.data.extraction import Extraction
 from emotailor.data.ids import video_of
 from emotailor.data.readers._common import (
     ConvertOptions,
     Reading,
-    as_float32,
     canonical_split,
     read_csv,
     require_file,
     unreadable,
 )
 from emotailor.data.readers._csd import Csd
+from emotailor.data.readers._cut import Cutter
 from emotailor.data.readers._labels import LabelTable, Segment, read_label_table
+from emotailor.data.readers._track import piece_of
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
 _ROLES = {
     "labels": re.compile(r"label|opinion", re.I),
-    "visual": re.compile(r"openface|facet|visual|vision", re.I),
-    "audio": re.compile(r"covarep|opensmile|acoustic|audio", re.I),
-    "text": re.compile(r"glove|word|bert|text", re.I),
+    "visual": re.compile(r"openface|facet|visual|vision|densenet|resnet|vgg", re.I),
+    "audio": re.compile(
+        r"covarep|opensmile|acoustic|audio|emobase|gemaps|librosa|mfcc|wav2vec", re.I
+    ),
+    "text": re.compile(r"glove|word|bert|text|elmo|transcript", re.I),
 }
+_ROLE_NAMES = (*_ROLES, "words")
 _SPLIT_OF_TENTH = ("train",) * 7 + ("valid",) + ("test",) * 2
 
 Source = Path | Mapping[str, Path]
 
 
 def read_csd(source: Source, options: ConvertOptions) -> Reading:
-    """Open a folder of ``.csd`` files, or one file per role (visual, audio, text, labels).
+    """Open a folder of ``.csd`` files, or one file per role.
+
+    Roles are visual, audio, text and labels, and ``words`` for the words themselves.
 
     Raises:
         DataError: a file is missing, damaged, or of no or the same role as another; there are no
@@ -63,7 +68,7 @@ def read_csd(source: Source, options: ConvertOptions) -> Reading:
 
     # the words are what the others are aligned to
     align = options.align is not False
-    if align and "text" not in roles:
+    if align and "text" not in roles and "words" not in roles:
         raise DataError(
             f"{where}: no text to align to",
             expected="a file such as CMU_MOSEI_TimestampedWordVectors.csd",
@@ -73,30 +78,34 @@ def read_csd(source: Source, options: ConvertOptions) -> Reading:
     table = read_label_table(labels, options)
     notes += [*table.notes, options.rule]
     folds = _Folds(options, notes, where)
-    files, dims, kept_open = _open_features(roles, where)
+    files, dims, spoken, kept_open = _open_features(roles, where)
 
     def samples() -> Iterator[tuple[str, Sample]]:
-        dropped: Counter[str] = Counter()
         with kept_open:
-            cutter = _Cutter(files, aligned=align)
-            yield from _cut(table, folds, cutter, options.limit, dropped)
-        notes.extend(_after(files, cutter, dropped))
+            cutter = Cutter(files, align, spoken)
+            yield from _cut(table, folds, cutter, options.limit)
+        notes.extend(_after(files, cutter))
 
     # every file is named in the provenance
     used = [csd.path for csd in files.values()]
+    if spoken is not None:
+        used.append(spoken.path)
     used.append(labels)
     if options.folds is not None:
         used.append(options.folds)
-    return Reading(table.names, dims, align, samples(), used, notes)
+
+    steps = "words" if align else "rows"
+    extraction = {m: _extraction(csd, steps) for m, csd in files.items()}
+    return Reading(table.names, dims, align, samples(), used, notes, extraction)
 
 
 def _open_features(
     roles: Mapping[str, Path], where: Path
-) -> tuple[dict[Modality, Csd], dict[Modality, int], ExitStack]:
+) -> tuple[dict[Modality, Csd], dict[Modality, int], Csd | None, ExitStack]:
     """Open the feature files.
 
     Returns:
-        The files, their widths, and what closes them.
+        The files, their widths, the words, and what closes all of them.
     """
     files: dict[Modality, Csd] = {}
     dims: dict[Modality, int] = {}
@@ -117,63 +126,73 @@ def _open_features(
                 f"{list(files) or where}",
                 expected="numeric features for at least one of visual, audio and text",
             )
-        return files, dims, stack.pop_all()
+
+        spoken = None
+        if "words" in roles:
+            spoken = stack.enter_context(Csd(roles["words"]))
+        return files, dims, spoken, stack.pop_all()
+
+
+def _extraction(csd: Csd, steps: str) -> Extraction:
+    """Say how the features of a file were extracted: its root names the program."""
+    version = csd.metadata("computational sequence version")
+    known = version if isinstance(version, str | int | float) else ""
+    settings = {"container": "CMU-MultimodalSDK", "steps": steps}
+    return Extraction(extractor=csd.root, version=str(known), settings=settings)
 
 
 def _cut(
-    table: LabelTable,
-    folds: "_Folds",
-    cutter: "_Cutter",
-    limit: int | None,
-    dropped: Counter[str],
+    table: LabelTable, folds: "_Folds", cutter: Cutter, limit: int | None
 ) -> Iterator[tuple[str, Sample]]:
     """Yield the segments that are in a split, at most ``limit`` of each; count the others."""
-    taken: Counter[str] = Counter()
+    # all segments of a video together, so that each of its entries is read once
+    by_video: dict[str, list[Segment]] = {}
     for segment in table.segments:
-        # what is dropped is counted by its reason
-        split = folds.split_of(segment)
-        if split is None:
-            dropped["are in no fold"] += 1
-            continue
-        if segment.span is None:
-            dropped["have no start and end"] += 1
-            continue
-        if limit is not None and taken[split] >= limit:
-            continue
-        sequences = cutter.cut(segment, segment.span)
-        if sequences is None:
-            dropped["have no word in the text file"] += 1
-            continue
+        video, _ = piece_of(segment.video)
+        by_video.setdefault(video, []).append(segment)
 
-        taken[split] += 1
-        yield split, Sample(segment.key, sequences, segment.labels)
+    taken: Counter[str] = Counter()
+    for video, segments in by_video.items():
+        splits = {}
+        for segment in segments:
+            split = folds.split_of(segment)
+            if split is None:
+                cutter.dropped["are in no fold"] += 1
+            elif limit is None or taken[split] < limit:
+                splits[segment.key] = split
+
+        wanted = [segment for segment in segments if segment.key in splits]
+        if not wanted:
+            continue
+        for sample in cutter.cut(video, wanted, segments):
+            split = splits[sample.id]
+            taken[split] += 1
+            yield split, sample
 
 
-def _after(
-    files: Mapping[Modality, Csd], cutter: "_Cutter", dropped: Mapping[str, int]
-) -> list[str]:
+def _after(files: Mapping[Modality, Csd], cutter: Cutter) -> list[str]:
     """Return the notes that can only be made when all segments are cut."""
-    lines = [f"{count} segments {what} and were dropped" for what, count in dropped.items()]
+    lines = [f"{count} segments {what} and were dropped" for what, count in cutter.dropped.items()]
 
-    for m, keys in cutter.beyond.items():
-        if keys:
-            name = files[m].path.name
-            lines.append(f"{name}: {len(keys)} segments start after its last interval")
+    pieces = "its entries video[k] are words: put together by time"
+    lines += [f"{name}: {pieces}" for name in sorted(cutter.put_together)]
+    for m, count in cutter.imputed.items():
+        lines.append(f"{files[m].name}: {count} rows of zeros for words without {m}: missing")
+    for m, count in cutter.beyond.items():
+        if count:
+            lines.append(f"{files[m].name}: {count} segments start after its last interval")
 
     for csd in files.values():
         bad = csd.bad_intervals
         if bad:
-            lines.append(
-                f"{csd.path.name}: {bad} rows with a negative, reversed or non-finite "
-                "interval ignored"
-            )
+            lines.append(f"{csd.name}: {bad} rows with a reversed or non-finite interval ignored")
     return lines
 
 
 def _explicit(source: Mapping[str, Path]) -> dict[str, Path]:
-    unknown = sorted(set(source) - set(_ROLES))
+    unknown = sorted(set(source) - set(_ROLE_NAMES))
     if unknown:
-        raise DataError(f"unknown roles {unknown}", expected=f"some of {', '.join(_ROLES)}")
+        raise DataError(f"unknown roles {unknown}", expected=f"some of {', '.join(_ROLE_NAMES)}")
     return dict(source)
 
 
@@ -189,13 +208,16 @@ def _roles_in(folder: Path, notes: list[str]) -> dict[str, Path]:
         with Csd(path) as csd:
             root = csd.root
             numeric = csd.dim is not None
+            textual = csd.holds_texts
 
         # the root says more than a file name, which anybody may change
         role = _role_of(root) or _role_of(path.stem)
         if role is None:
             notes.append(f"{path.name} was not used: unknown root {root!r}")
             continue
-        if not numeric:
+        if role == "text" and textual:
+            role = "words"
+        elif not numeric:
             notes.append(f"{path.name} was not used: its features are not numbers")
             continue
 
@@ -216,114 +238,6 @@ def _role_of(name: str) -> str | None:
         if known.search(name):
             return role
     return None
-
-
-class _Cutter:
-    """Cuts segments out of the entries of videos; keeps the last entry of each file at hand."""
-
-    def __init__(self, files: Mapping[Modality, Csd], *, aligned: bool) -> None:
-        self._files = files
-        self._aligned = aligned
-        self._last: dict[Modality, tuple[str, tuple[np.ndarray, np.ndarray]]] = {}
-        self.beyond: dict[Modality, set[str]] = {m: set() for m in files}
-
-    def _within(
-        self, m: Modality, segment: Segment, span: tuple[float, float]
-    ) -> tuple[Float64[np.ndarray, "n dim"], Float64[np.ndarray, "n 2"]] | None:
-        """Return features and intervals that overlap the segment; None where there are none."""
-        csd = self._files[m]
-        key = segment.key if segment.key in csd else segment.video
-        if key not in csd:
-            return None
-
-        # such a segment hints at a label file of another data set
-        features, intervals = self._entry(m, key)
-        start, end = span
-        if len(intervals):
-            last = intervals[:, 1].max()
-            if start >= last:
-                self.beyond[m].add(segment.key)
-
-        inside = overlapping(intervals, start, end)  # (n,)
-        if not inside.any():
-            return None
-        return features[inside], intervals[inside]
-
-    def _entry(self, m: Modality, key: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return an entry; segments of one video come one after the other, so the last is kept."""
-        if m in self._last:
-            last, kept = self._last[m]
-            if last == key:
-                return kept
-
-        features, intervals, _ = self._files[m].entry(key)
-        entry = (features, intervals)
-        self._last[m] = (key, entry)
-        return entry
-
-    def cut(
-        self, segment: Segment, span: tuple[float, float]
-    ) -> dict[Modality, Float32[np.ndarray, "_ _"]] | None:
-        """Return the sequences of a segment; None where there is no word to align to."""
-        # of each modality, features (n, dim) and intervals (n, 2)
-        inside = {}
-        for m in self._files:
-            found = self._within(m, segment, span)
-            if found is not None:
-                inside[m] = found
-
-        sequences: dict[Modality, Float32[np.ndarray, "_ _"]] = {}
-        if not self._aligned:
-            for m, (features, _) in inside.items():
-                sequences[m] = as_float32(features)
-            return sequences
-
-        if "text" not in inside:
-            return None
-
-        # one step per word; a modality that no word overlaps is missing
-        words, spans = inside.pop("text")
-        sequences["text"] = as_float32(words)
-        for m, (features, intervals) in inside.items():
-            steps = mean_per_word(features, intervals, spans)  # (words, dim)
-            if steps.any():
-                sequences[m] = as_float32(steps)
-        return sequences
-
-
-def overlapping(
-    intervals: Float64[np.ndarray, "n 2"], start: float, end: float
-) -> Bool[np.ndarray, "n"]:
-    """Say which intervals share time with [start, end); an instant counts if it lies within."""
-    first = intervals[:, 0]
-    last = intervals[:, 1]
-    shared = (first < end) & (last > start)
-
-    # an interval without length shares no time, and is kept all the same
-    instant = first == last
-    within = (first >= start) & (first < end)
-    return shared | (instant & within)
-
-
-def mean_per_word(
-    features: Float64[np.ndarray, "n dim"],
-    intervals: Float64[np.ndarray, "n 2"],
-    words: Float64[np.ndarray, "words 2"],
-) -> Float64[np.ndarray, "words dim"]:
-    """Average the features that overlap each word; zeros where none does."""
-    dim = features.shape[1]
-    means = np.zeros((len(words), dim))
-    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, and reported as such
-        for i, (start, end) in enumerate(words.tolist()):
-            # a word that is an instant lasts for the shortest time there is
-            shortest = np.nextafter(start, np.inf)
-            end_after_start = max(end, shortest)
-
-            inside = overlapping(intervals, start, end_after_start)
-            if inside.any():
-                overlapped = features[inside]  # (n, dim)
-                means[i] = overlapped.mean(axis=0)
-    return means
 
 
 class _Folds:

@@ -19,9 +19,8 @@ from emotailor.data.readers._common import (
     ConvertOptions,
     Padded,
     Reading,
-    require_file,
-    unreadable,
 )
+from emotailor.data.readers._hdf5 import Hdf5
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
@@ -118,15 +117,8 @@ def _sequence_files(folder: Path) -> dict[str, dict[Modality, Path]]:
 
 
 def _dataset(path: Path) -> Float64[np.ndarray, "..."]:
-    import h5py
-
-    require_file(path, _EXPECTED)
-    with unreadable(path, _EXPECTED), h5py.File(path, "r") as file:
-        data = file["d1"]
-        numeric = isinstance(data, h5py.Dataset) and data.dtype.kind in "fiu"
-        if not numeric:
+    with Hdf5(path, _EXPECTED) as file:
+        data = file.dataset(file.top, "d1")
+        if data is None or not file.is_numeric(data):
             raise DataError(f"{path}: d1 is not a dataset of numbers", expected=_EXPECTED)
-
-        # all of it, since the file is closed behind
-        values = data[()]
-        return np.asarray(values, np.float64)
+        return file.numbers(data).astype(np.float64)

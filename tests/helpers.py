@@ -1,5 +1,6 @@
 """Small data sets and models that many tests share."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,31 @@ def random_samples(
             if not sequences or rng.random() >= missing:
                 sequences[m] = x
         samples.append(Sample(f"{prefix}{i}[0]", sequences, y))
+    return samples
+
+
+def holed_samples(count: int, *, seed: int = 0) -> list[Sample]:
+    """Random samples of at least four steps, in which every modality lacks steps of its own.
+
+    Each modality lacks its first, its last or a middle step, and some more; the visual one of the
+    fourth sample lacks all.
+    """
+    rng = np.random.default_rng(seed)
+    long = [s for s in random_samples(4 * count, seed=seed) if len(s.sequences["text"]) >= 4]
+    samples = []
+    for i, sample in enumerate(long[:count]):
+        missing: dict[Modality, np.ndarray] = {}
+        for k, m in enumerate(MODALITIES):
+            steps = len(sample.sequences[m])
+            lacks = rng.random(steps) < 0.2
+            lacks[(0, steps - 1, steps // 2)[(i + k) % 3]] = True
+            lacks[(1, 1, steps - 2)[(i + k) % 3]] = False
+            missing[m] = lacks
+        if i == 3:
+            missing["visual"][:] = True
+        sequences = {m: np.where(missing[m][:, None], 0, x) for m, x in sample.sequences.items()}
+        samples.append(replace(sample, sequences=sequences, missing=missing))
+    assert len(samples) == count
     return samples
 
 

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from emotailor.models.base import EmotionModel, FittedModel, LabelStatistics
 from emotailor.models.factory import build_model
 from emotailor.models.system import System
 from emotailor.models.table import use_system
+from emotailor.nn.sequence import cleared
 from emotailor.training.model_folder import ModelCard, load_model, save_model
 
 DIMS: Mapping[Modality, int] = {"visual": 5, "audio": 7, "text": 11}
@@ -52,9 +54,9 @@ def check_system(
 ) -> None:
     """Check that a system keeps the contract of a model.
 
-    Padding changes nothing; a sample does not depend on the others in its batch; every loss has a
-    weight; gradients reach every parameter; eight samples can be learned by heart; a saved model
-    gives the same numbers.
+    Padding changes nothing; what a missing step holds is never read, and no gradient reaches it; a
+    sample does not depend on the others in its batch; every loss has a weight; gradients reach
+    every parameter; eight samples can be learned by heart; a saved model gives the same numbers.
 
     Args:
         system: the class, or ``module:Class``, or a name of the table.
@@ -81,6 +83,7 @@ def check_system(
     model.eval()
     _check_shape(model, batch)
     _check_padding(model, batch)
+    _check_missing_steps(model, batch)
     _check_independence(model, samples, dims)
     _check_saving(row, model, settings, batch)
     if learns and not isinstance(model, FittedModel):
@@ -166,6 +169,56 @@ def _check_padding(model: EmotionModel, batch: Batch) -> None:
     assert difference < TOLERANCE, (
         f"four more steps of padding change a logit by {difference:.2g}: a mask is not honoured"
     )
+
+
+def _check_missing_steps(model: EmotionModel, batch: Batch) -> None:
+    """Check that nothing is read at steps that a sample lacks, wherever they are."""
+    lacking = _with_missing_steps(batch)
+    plain = model(_unlabelled(lacking)).logits
+
+    # the same samples with huge numbers at the missing steps
+    values = {}
+    for modality, sequence in lacking.values.items():
+        real = lacking.masks[modality][..., None]  # (B, T, 1)
+        values[modality] = torch.where(real, sequence, 1e6).requires_grad_()
+    filled = replace(lacking, values=values)
+
+    output = model(filled)
+    difference = _largest(plain - output.logits)
+    assert difference < TOLERANCE, (
+        f"what a missing step holds changes a logit by {difference:.2g}: a mask is not honoured"
+    )
+    if isinstance(model, FittedModel):
+        return
+
+    model.zero_grad()
+    torch.autograd.backward(model.total_loss(output))
+    for modality, sequence in values.items():
+        if sequence.grad is None:
+            continue  # a modality that the model does not read
+
+        masked = ~lacking.masks[modality]
+        reached = _largest(sequence.grad[masked])
+        assert reached == 0, (
+            f"a gradient of {reached:.2g} reaches a missing step of {modality}: its values are read"
+        )
+
+
+def _with_missing_steps(batch: Batch) -> Batch:
+    """Return the batch with about a third of its steps missing, other ones in each modality.
+
+    They are among the first, the middle and the last steps. Every sample keeps a step.
+    """
+    values = {}
+    masks = {}
+    for number, (modality, mask) in enumerate(batch.masks.items()):
+        steps = torch.arange(mask.shape[1])
+        rows = torch.arange(len(mask))
+        lacks = (steps + rows[:, None] + number) % 3 == 0  # (B, T)
+        short = mask.sum(1, keepdim=True) < 3
+        masks[modality] = mask & (short | ~lacks)
+        values[modality] = cleared(batch.values[modality], masks[modality])
+    return replace(batch, values=values, masks=masks)
 
 
 def _check_independence(

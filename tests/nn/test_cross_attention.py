@@ -60,6 +60,35 @@ def test_the_future_mask_is_offset_by_the_true_lengths() -> None:
     assert plain.int().tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
 
 
+def test_the_future_mask_counts_places_and_never_hides_every_key() -> None:
+    # lengths count up to the last real step: three queries, keys of one, three and no steps
+    keys = torch.tensor([[True, False, False], [False, False, True], [False, False, False]])
+    queries = torch.tensor([[True, False, True], [True, True, True], [True, False, False]])
+    seen = key_bias(queries, keys, future_mask=True)[:, 0] == 0
+    assert seen[0].int().tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]
+    # the first two queries see no real key, so they see masked ones, but none of the future
+    assert seen[1].int().tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert seen[2].int().tolist() == [[1, 1, 0], [1, 1, 1], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("last_only", [False, True])
+def test_a_source_with_masked_steps_is_the_embedded_source_without_them(last_only: bool) -> None:
+    torch.manual_seed(0)
+    model = CrossTransformer(SHAPE, 0.0)
+    x, mask = torch.randn(2, 5, 6), torch.tensor([[1, 0, 1, 1, 0], [0, 1, 1, 0, 1]]).bool()
+    source, left = torch.randn(2, 4, 6), [1, 3]
+    source_mask = torch.tensor([[False, True, False, True]] * 2)
+    embedded = embed(source, source_mask, zero_frames=False)
+    torch.testing.assert_close(
+        embedded[:, left], math.sqrt(6) * source[:, left] + sinusoids(4, 6)[left]
+    )
+    found, _ = model(x, mask, embedded, source_mask, last_only=last_only)
+    cut, _ = model(x, mask, embedded[:, left], source_mask[:, left])
+    if last_only:
+        cut = cut[torch.arange(2), [3, 4]][:, None]
+    torch.testing.assert_close(found, cut)
+
+
 def test_attention_by_hand() -> None:
     attention = MultiHeadAttention(2, 1, 0.0).eval()
     initialise(attention.in_proj, attention.out_proj)  # no biases

@@ -5,7 +5,9 @@ import torch
 
 from emotailor.nn.sequence import (
     carried,
+    cleared,
     compact,
+    first_real,
     last_real,
     masked_max,
     masked_mean,
@@ -25,13 +27,27 @@ def test_means_and_maxima_are_of_the_real_steps() -> None:
     assert masked_max(-X, MASK).tolist() == [[-1.0], [3.0], [0.0]]
 
 
+def test_nothing_is_read_at_masked_steps() -> None:
+    nan = X.masked_fill(~MASK[..., None], torch.nan)
+    assert cleared(nan, MASK).flatten(1).tolist() == [[1, 2, 0], [5, 0, -3], [0, 0, 0]]
+    for read in (masked_mean, masked_max, first_real, last_real, carried):
+        assert torch.equal(read(nan, MASK), read(X, MASK))
+        given = nan.clone().requires_grad_()
+        read(given, MASK).sum().backward()
+        assert given.grad is not None
+        assert (given.grad[~MASK] == 0).all()
+        assert given.grad[MASK].isfinite().all()
+
+
 def test_a_mean_over_what_is_there_weighs_all_of_it_alike() -> None:
     assert mean_present(X[..., 0], MASK).item() == (1 + 2 + 5 - 3) / 4
     assert mean_present(X[0, :, 0], MASK[0]).item() == 1.5
     assert mean_present(X[..., 0], torch.zeros_like(MASK)).item() == 0.0
 
 
-def test_last_steps() -> None:
+def test_first_and_last_steps() -> None:
+    assert first_real(X, MASK).tolist() == [[1.0], [5.0], [0.0]]
+    assert first_real(X, ~MASK).tolist() == [[9.0], [9.0], [9.0]]
     assert span(MASK).tolist() == [2, 3, 0]
     assert last_real(X, MASK).tolist() == [[2.0], [-3.0], [0.0]]
     late = torch.tensor([[False, True, False]] * 3)

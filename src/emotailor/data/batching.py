@@ -20,7 +20,8 @@ class Batch:
 
     Attributes:
         values: modality -> (B, T, d); zeros where masked.
-        masks: modality -> (B, T), True at real steps; a row without any is a missing modality.
+        masks: modality -> (B, T), True at real steps; a row without any is a missing modality. A
+            step that an aligned sample has and the modality lacks is False, as padding is.
         labels: (B, L), 0 or 1, or None where they are unknown.
         ids: id of each sample.
     """
@@ -141,6 +142,11 @@ def collate(
             steps = len(sequence)
             padded[row, :steps] = sequence
             mask[row, :steps] = True
+
+            missing = sample.missing.get(m)
+            if missing is not None:
+                padded[row, :steps][missing] = 0
+                mask[row, :steps] = ~missing
 
         # no copy: both sides share the memory
         values[m] = torch.from_numpy(padded)

@@ -2,8 +2,8 @@
 
 Notable:
 
-- masks here are prefixes: whoever calls moves the real steps of each sequence to its front
-  (:func:`emotailor.nn.sequence.compact`), so that positions and lengths count real steps alone;
+- steps keep their places where others are masked: a position is the place in the sample, and a
+  sequence is as long as its last real step is far (:func:`emotailor.nn.sequence.span`);
 - every layer reads the same embedding of the source, not the state of the source's own layers;
 - where only the last step is wanted, the last layer computes only that (``last_only``).
 
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from emotailor.nn.attention import MultiHeadAttention, additive, attendable
 from emotailor.nn.dropout import Dropout
+from emotailor.nn.sequence import cleared, span
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def embed(
     added = positions * placed[..., None]  # (B, T, d)
     embedded = scaled + added
 
-    return embedded * mask[..., None]
+    return cleared(embedded, mask)
 
 
 def key_bias(
@@ -95,26 +96,26 @@ def key_bias(
     """Return what is added to attention scores: 0 where a query may see a key, else -inf.
 
     With ``future_mask``, query i of a sample sees key j only if ``j <= i + |K - Q|``, where Q and K
-    are that sample's true lengths. A row without any real key may be attended everywhere.
+    are that sample's true lengths. A query that could see masked keys alone sees these, since a
+    softmax over nothing is NaN: an embedded source is 0 there, as where all of it is missing.
     """
-    shown = attendable(keys)
-    shown = shown[:, None, :]  # (B, 1, K)
+    if not future_mask:
+        bias = additive(attendable(keys), torch.float32)  # (B, K)
+        return bias[:, None, None]
 
-    if future_mask:
-        key_count = keys.sum(1)
-        query_count = queries.sum(1)
-        apart = (key_count - query_count).abs()  # |K - Q|
+    apart = (span(keys) - span(queries)).abs()  # |K - Q|
+    i = torch.arange(queries.shape[1], device=keys.device)
+    j = torch.arange(keys.shape[1], device=keys.device)
 
-        i = torch.arange(queries.shape[1], device=keys.device)
-        j = torch.arange(keys.shape[1], device=keys.device)
+    # the last key that each query sees
+    latest = i[:, None] + apart[:, None, None]  # (B, Q, 1)
+    past = j <= latest  # (B, Q, K)
 
-        # the last key that each query sees
-        latest = i[:, None] + apart[:, None, None]  # (B, Q, 1)
-        past = j <= latest  # (B, Q, K)
-        shown = shown & past
+    shown = past & keys[:, None]
+    none = ~shown.any(-1, keepdim=True)  # (B, Q, 1)
+    bias = additive(shown | (none & past), torch.float32)
 
     # the same for all heads
-    bias = additive(shown, torch.float32)
     return bias[:, None]
 
 
@@ -222,9 +223,9 @@ class CrossTransformer(nn.Module):
 
         Args:
             x: (B, Q, d), embedded queries.
-            mask: (B, Q), a prefix.
-            source: (B, K, d), embedded; None for self-attention.
-            source_mask: (B, K), a prefix.
+            mask: (B, Q).
+            source: (B, K, d), embedded, 0 at masked steps; None for self-attention.
+            source_mask: (B, K).
             need_weights: also return the weights of the last layer (B, heads, Q, K).
             last_only: return the last real step of each row alone (B, 1, d); the last layer then
                 computes nothing else. Of a row without real steps it is arbitrary.
@@ -261,9 +262,8 @@ def _last_query(
     batch, queries, _ = x.shape
     rows = torch.arange(batch, device=x.device)
 
-    # masks are prefixes; of a row without real steps the first is read
-    count = mask.sum(1)
-    last = (count - 1).clamp(min=0)
+    # of a row without real steps the first is read
+    last = (span(mask) - 1).clamp(min=0)
     query = x[rows, last]  # (B, d)
 
     # a bias that serves all queries has one row
@@ -329,7 +329,7 @@ class CrossModalNetwork(nn.Module):
 
         Args:
             streams: modality -> (B, T, d), projected to one width; lengths may differ.
-            masks: modality -> (B, T), prefixes.
+            masks: modality -> (B, T).
             need_weights: return the attention of the last layer of each cross-modal Transformer,
                 (B, heads, T of the target, T of the source), under ``target_from_source``.
             last_only: return each memory at the last real step of each row alone, (B, 1, ...).

@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.plain import is_plain
-from emotailor.nn.sequence import compact, has_gaps, scatter_back
+from emotailor.nn.sequence import cleared, compact, has_gaps, scatter_back
 
 Cell = Literal["lstm", "gru"]
 Start = Float[Tensor, "states batch size"]
@@ -171,9 +171,7 @@ class RecurrentEncoder(nn.Module):
             B, size), that of the start for rows without real steps; the same of the cells, or None.
         """
         own = next(self.parameters())
-        masked = ~mask[..., None]
-        x = x.masked_fill(masked, 0)
-        x = x.to(own.dtype)
+        x = cleared(x, mask).to(own.dtype)
         if start is None:
             start = self._zeros(x)
 

@@ -1,7 +1,15 @@
-"""Reading through masks: means, maxima, last steps, softmax, carrying, compaction.
+"""Reading through masks: means, maxima, first and last steps, softmax, carrying, compaction.
 
-A mask is True at real steps. Real steps usually come first, but need not: an explanation hides
-steps in the middle. A row without any real step is a missing modality.
+A mask is True at real steps. It is False behind the last step of a sample (padding), where a sample
+lacks a step, such as a word without a visible face, and where an explanation hides one. What holds
+for padding holds for all of them, wherever they are:
+
+- what a masked step holds is never read: it is not attended to, pooled or counted;
+- a recurrent layer carries its state over it, as if the real steps were the whole sequence;
+- real steps keep their places: a position is the place in the sample, and a convolution sees zeros
+  where a step is masked;
+- a row is as long as its last real step is far (:func:`span`); one without any real step is a
+  missing modality.
 """
 
 import torch
@@ -10,14 +18,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def cleared(
+    x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
+) -> Float[Tensor, "batch steps size"]:
+    """Return 0 at masked steps, whatever they hold, even NaN."""
+    masked = ~mask[..., None]  # (B, T, 1)
+    return x.masked_fill(masked, 0.0)
+
+
 def masked_mean(
     x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
 ) -> Float[Tensor, "batch size"]:
     """Return the mean over the real steps; 0 where there are none."""
-    real = mask[..., None].to(x.dtype)  # (B, T, 1)
-    kept = x * real
-    total = kept.sum(1)  # (B, size)
-    count = real.sum(1)  # (B, 1)
+    total = cleared(x, mask).sum(1)  # (B, size)
+    count = mask.sum(1, keepdim=True)  # (B, 1)
     return total / count.clamp(min=1)
 
 
@@ -61,18 +75,32 @@ def span(mask: Bool[Tensor, "batch steps"]) -> Int64[Tensor, "batch"]:
     return places.amax(1)
 
 
+def first_real(
+    x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
+) -> Float[Tensor, "batch size"]:
+    """Return each row's values at its first real step; 0 where there is none."""
+    first = mask.long().argmax(1)  # the first of equal ones
+    return _at(x, mask, first)
+
+
 def last_real(
     x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
 ) -> Float[Tensor, "batch size"]:
     """Return each row's values at its last real step; 0 where there is none."""
-    count = span(mask)
-    some = count > 0
-    rows = torch.arange(len(x), device=x.device)
+    last = (span(mask) - 1).clamp(min=0)
+    return _at(x, mask, last)
 
-    # of a row without real steps the first is read, and left out after
-    last = (count - 1).clamp(min=0)
-    found = x[rows, last]  # (B, size)
-    return found * some[:, None]
+
+def _at(
+    x: Float[Tensor, "batch steps size"],
+    mask: Bool[Tensor, "batch steps"],
+    places: Int64[Tensor, "batch"],
+) -> Float[Tensor, "batch size"]:
+    """Return each row's values at one place; 0 for a row without real steps."""
+    rows = torch.arange(len(x), device=x.device)
+    found = x[rows, places]  # (B, size)
+    some = mask.any(1, keepdim=True)  # (B, 1)
+    return torch.where(some, found, 0.0)
 
 
 def carried(

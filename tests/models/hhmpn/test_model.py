@@ -181,20 +181,29 @@ def test_the_program_reads_padding_but_not_what_it_holds() -> None:
     assert more.features["attention.text"][..., -4:].abs().max() == 0  # labels never see it
 
 
-def test_a_hidden_step_never_happened_and_gets_no_attention() -> None:
+def test_a_masked_step_gets_no_attention_and_the_others_keep_their_places() -> None:
     model, batch = build(future_mask=True), batch_of(1)
-    assert batch.masks["text"].shape[1] >= 5
-    batch.masks["text"][:, [1, 2]] = False
-    batch.values["text"][:, [1, 2]] = float("nan")
-    hidden = model(batch, features=True)
-    left = [t for t in range(batch.masks["text"].shape[1]) if t not in (1, 2)]
-    values = {**batch.values, "text": batch.values["text"][:, left]}
-    masks = {**batch.masks, "text": batch.masks["text"][:, left]}
-    cut = model(Batch(values, masks, None, batch.ids), features=True)
-    torch.testing.assert_close(hidden.logits, cut.logits)
-    attention = hidden.features["attention.text"]
-    assert attention[..., [1, 2]].abs().max() == 0
-    torch.testing.assert_close(attention[..., left], cut.features["attention.text"])
+    steps = batch.masks["text"].shape[1]
+    assert steps >= 5
+    whole = model(batch, features=True).features
+    left = [t for t in range(steps) if t not in (0, 1)]
+    batch.masks["text"][:, [0, 1]] = False
+    batch.values["text"][:, [0, 1]] = torch.nan
+    output = model(batch, features=True)
+    assert torch.isfinite(output.logits).all()
+
+    # labels
+    attention = output.features["attention.text"]
+    assert attention[..., [0, 1]].abs().max() == 0
+    torch.testing.assert_close(attention.sum(-1), torch.ones_like(attention[..., 0]))
+
+    # the encoder: a query behind the masked steps shares what they had; one before sees them alone
+    name = "cross_attention.audio_from_text"
+    weights = output.features[name]
+    rest = whole[name][..., 2:, left]
+    torch.testing.assert_close(weights[..., 2:, left], rest / rest.sum(-1, keepdim=True))
+    assert (weights[..., 0, 0] == 1).all()
+    torch.testing.assert_close(weights[..., 1, :2], torch.full_like(weights[..., 1, :2], 0.5))
 
 
 def test_a_sample_without_any_modality_is_finite() -> None:

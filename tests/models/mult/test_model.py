@@ -111,16 +111,35 @@ def test_each_sample_of_different_lengths_is_as_if_alone(future_mask: bool) -> N
         torch.testing.assert_close(model(alone).logits[0], together[i], atol=1e-6, rtol=1e-5)
 
 
-def test_a_hidden_step_never_happened() -> None:
-    model, batch = build(future_mask=True), unaligned()
-    batch.masks["audio"][:, [0, 4, 5, 10]] = False
-    batch.values["audio"][:, [0, 4, 5, 10]] = float("nan")
-    left = [1, 2, 3, 6, 7, 8, 9]
-    values = {**batch.values, "audio": batch.values["audio"][:, left]}
-    masks = {**batch.masks, "audio": batch.masks["audio"][:, left]}
+def test_real_steps_keep_their_places_beside_masked_ones() -> None:
+    model, batch = build(audio_kernel=1), unaligned()
+    whole = model(batch, features=True).features
+    hidden, left = [0, 4, 5, 10], [1, 2, 3, 6, 7, 8, 9]
+    batch.masks["audio"][:, hidden] = False
+    batch.values["audio"][:, hidden] = torch.nan
+    seen = model(batch, features=True).features
+
+    # a kernel of one step: what is projected of the others is the same
     torch.testing.assert_close(
-        model(batch).logits, model(Batch(values, masks, None, batch.ids)).logits
+        seen["projected.audio"][:, left], whole["projected.audio"][:, left], rtol=0, atol=0
     )
+    assert seen["projected.audio"][:, hidden].abs().max() == 0
+
+    # with one layer a score depends on query and key alone, so the others share what is freed
+    name = "cross_attention.text_from_audio"
+    assert seen[name][..., hidden].abs().max() == 0
+    rest = whole[name][..., left]
+    torch.testing.assert_close(seen[name][..., left], rest / rest.sum(-1, keepdim=True))
+
+
+def test_a_convolution_sees_zeros_at_a_masked_step() -> None:
+    model, batch = build(), unaligned()
+    batch.masks["visual"][:, 3] = False
+    weight = model.get_parameter("projections.visual.conv.weight")
+    x = batch.values["visual"]
+    found = model(batch, features=True).features["projected.visual"]
+    torch.testing.assert_close(found[:, 2], x[:, 1] @ weight[..., 0].T + x[:, 2] @ weight[..., 1].T)
+    torch.testing.assert_close(found[:, 4], x[:, 4] @ weight[..., 1].T + x[:, 5] @ weight[..., 2].T)
 
 
 def test_a_missing_target_has_summary_0_and_reaches_no_other() -> None:

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from emotailor.errors import ModelError
 from emotailor.nn.recurrent import RecurrentEncoder
-from emotailor.nn.sequence import compact, has_gaps, scatter_back
+from emotailor.nn.sequence import cleared, compact, has_gaps, scatter_back
 
 BLANK = 0
 
@@ -106,7 +106,7 @@ class CTCAlignment(nn.Module):
             longest = self.target_steps
             target_lengths = torch.full_like(target_lengths, longest)
 
-        values = values.masked_fill(~mask[..., None], 0.0)
+        values = cleared(values, mask)
         order = None
         if has_gaps(mask):
             values, mask, order = compact(values, mask)

@@ -37,7 +37,7 @@ from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.alignment.ctc import Aligned, CTCAlignment
 from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput
 from emotailor.models.label_loss import LabelLoss
-from emotailor.nn.sequence import span
+from emotailor.nn.sequence import cleared, span
 
 
 def align_before(config: AlignmentConfig, model: EmotionModel) -> "CTCAligned":
@@ -208,7 +208,7 @@ class CTCAligned(EmotionModel):
         if mask is None:
             return expected
 
-        # up to the last real step: a step hidden in the middle keeps its place
+        # up to the last real step: one that is masked in the middle keeps its place
         there = mask.any(1)
         return torch.where(there, span(mask), expected)
 
@@ -218,7 +218,7 @@ class CTCAligned(EmotionModel):
         for m in self.sources:
             mask = batch.masks[m]
             rate = self.config.steps_per_target.get(m, 1.0)
-            steps = mask.sum(1) / rate
+            steps = span(mask) / rate
             steps = steps.round().clamp(1, self.target_steps)
 
             there = mask.any(1)
@@ -236,8 +236,7 @@ class CTCAligned(EmotionModel):
             values = batch.values[m]
             mask = batch.masks[m]
             if m in self.norms:
-                padding = ~mask[..., None]  # (B, T, 1)
-                values = values.masked_fill(padding, 0.0)
+                values = cleared(values, mask)
                 values = self.norms[m](values)
 
             found[m] = self.aligners[m](

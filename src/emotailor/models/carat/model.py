@@ -56,7 +56,7 @@ from emotailor.models.base import ModelOutput, logit_of
 from emotailor.models.carat.config import CARATConfig
 from emotailor.models.carat.contrastive import ContrastiveQueue, supervised_contrast
 from emotailor.models.encoding import EncodedModel
-from emotailor.nn.sequence import masked_softmax
+from emotailor.nn.sequence import cleared, masked_softmax
 
 
 class CARAT(EncodedModel):
@@ -250,9 +250,7 @@ class CARAT(EncodedModel):
         encoded = {}
         for m in self.modalities:
             mask = batch.masks[m]
-            padding = ~mask[..., None]  # (B, T, 1)
-            x = batch.values[m]
-            x = x.masked_fill(padding, 0.0)
+            x = cleared(batch.values[m], mask)
 
             # DIVERGENCE (attend_to_padding): the program's masks are all ones, over max_steps steps
             if self.config.attend_to_padding:

@@ -47,7 +47,7 @@ from emotailor.models.classic.config import (
     LogisticConfig,
 )
 from emotailor.models.classic.logistic import fit_logistic, fit_softmax
-from emotailor.nn.sequence import masked_mean
+from emotailor.nn.sequence import cleared, masked_mean
 
 LARGEST_LOGIT = 36.0
 """Bound of what a model yields: a probability within 2.4e-16 of 0 or 1."""
@@ -179,9 +179,7 @@ class PooledModel(FittedModel):
         present = []
         for m in self.dims:
             mask = batch.masks[m]
-            padding = ~mask[..., None]  # (B, T, 1)
-            values = batch.values[m].double()
-            values = values.masked_fill(padding, 0.0)
+            values = cleared(batch.values[m], mask).double()
 
             # a missing modality has the mean 0
             mean = masked_mean(values, mask)  # (B, dim)

@@ -46,7 +46,7 @@ from emotailor.models.base import EmotionModel, ModelOutput, classification_loss
 from emotailor.models.dfg.config import DFGConfig
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.recurrent import RecurrentEncoder
-from emotailor.nn.sequence import carried
+from emotailor.nn.sequence import carried, cleared
 
 VERTEX_ORDER: tuple[Modality, ...] = ("text", "audio", "visual")
 SUMMARY = "summary"
@@ -183,9 +183,7 @@ class DFG(EmotionModel):
         """Return h(t) and the vertex z of one modality at every step."""
         lstm = self.lstms[m]
         mask = batch.masks[m]
-        padding = ~mask[..., None]  # (B, T, 1)
-        x = batch.values[m]
-        x = x.masked_fill(padding, 0)
+        x = cleared(batch.values[m], mask)
         states, _, _ = lstm(x, mask)
         hidden = carried(states, mask)
 

@@ -35,7 +35,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -48,11 +48,10 @@ from emotailor.nn.attention import attendable, join_heads, split_heads
 from emotailor.nn.cross_attention import CrossModalNetwork, CrossShape
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.encoder import FeedForwardBlock, TransformerShape
-from emotailor.nn.sequence import compact, masked_softmax
+from emotailor.nn.sequence import cleared, masked_softmax
 
 Streams = dict[Modality, Float[Tensor, "batch _ size"]]
 Masks = dict[Modality, Bool[Tensor, "batch _"]]
-Orders = dict[Modality, Int64[Tensor, "batch _"]]
 
 CROSSED: Mapping[Modality, Modality] = {"text": "visual", "visual": "text", "audio": "audio"}
 """Decoder -> the modality whose stream it reads in the program."""
@@ -323,7 +322,7 @@ class HHMPN(EmotionModel):
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Compute logits, the loss and, if asked, features.
 
-        Features, by name (a, b, m modalities; steps of encoder tensors are real steps in order):
+        Features, by name (a, b, m modalities; at masked steps their values mean nothing):
             ``projected.m``: (B, T, d); ``memory.m``: (B, T, (M - 1) d).
             ``cross_attention.a_from_b``: of the last layer, (B, heads, T of a, T of b).
             ``encoder.m``: the stream that the decoder of m reads, (B, T, d).
@@ -338,7 +337,8 @@ class HHMPN(EmotionModel):
             ModelError: the streams are crossed and the modalities differ in length.
         """
         self.check_batch(batch)
-        streams, masks, shown, orders = self._project(batch)
+        streams, masks = self._project(batch)
+        shown = batch.masks
         memories, weights = self.network(streams, masks, need_weights=features)
 
         start = self.labels.weight.expand(len(batch), -1, -1)  # (B, L, d)
@@ -381,59 +381,34 @@ class HHMPN(EmotionModel):
             named[f"memory.{m}"] = memories[m]
             named[f"encoder.{m}"] = encoded[m]
             named[f"label_states.{m}"] = states[m]
-            named[f"attention.{m}"] = _in_place(
-                attention[m],
-                shown[m],
-                orders[m],
-            )
+            named[f"attention.{m}"] = attention[m] * shown[m][:, None, None]
             if correlation[m] is not None:
                 named[f"label_correlation.{m}"] = correlation[m]
         return ModelOutput(logits, losses, named)
 
-    def _project(self, batch: Batch) -> tuple[Streams, Masks, Masks, Orders]:
-        """Bring all modalities to one width, their real steps first.
+    def _project(self, batch: Batch) -> tuple[Streams, Masks]:
+        """Bring all modalities to one width.
 
         Returns:
-            By modality: the streams (B, T, d), the masks of the encoder, the masks of the label
-            attention, both (B, T), and the place that each step had (B, T).
+            By modality: the streams (B, T, d), and the masks of the encoder (B, T).
         """
         streams = {}
         masks = {}
-        shown = {}
-        orders = {}
         for m in self.modalities:
             mask = batch.masks[m]
-            padding = ~mask[..., None]  # (B, T, 1)
-            values = batch.values[m]
-            values = values.masked_fill(padding, 0)
+            values = cleared(batch.values[m], mask)
 
             # DIVERGENCE (attend_to_padding): the program masks padding in label attention alone
-            real = mask
             if self.config.attend_to_padding:
-                real = torch.ones_like(mask)
+                mask = torch.ones_like(mask)
 
-            values, masks[m], orders[m] = compact(values, real)
-            shown[m] = mask.gather(1, orders[m])
             streams[m] = self.projections[m](values)
+            masks[m] = mask
 
-        return streams, masks, shown, orders
+        return streams, masks
 
     def output_vectors(self) -> Float[Tensor, "labels size"]:
         """What fused states are multiplied with; shared embeddings are scaled to a norm near 1."""
         if self.output is not None:
             return self.output.weight
         return self.labels.weight * self.config.hidden_size**-0.5
-
-
-def _in_place(
-    weights: Float[Tensor, "batch heads labels steps"],
-    shown: Bool[Tensor, "batch steps"],
-    order: Int64[Tensor, "batch steps"],
-) -> Float[Tensor, "batch heads labels steps"]:
-    """Put the attention to each step where the step was before compaction; 0 at masked steps."""
-    real = weights * shown[:, None, None]  # (B, heads, L, T)
-    place = order[:, None, None]  # (B, 1, 1, T)
-    place = place.expand_as(real)
-
-    zeros = torch.zeros_like(real)
-    return zeros.scatter(-1, place, real)

@@ -48,7 +48,7 @@ from emotailor.nn.adversarial import reverse_gradient
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.encoder import AttentionBlock, TransformerShape
 from emotailor.nn.recurrent import RecurrentEncoder
-from emotailor.nn.sequence import masked_mean, mean_present
+from emotailor.nn.sequence import cleared, masked_mean, mean_present
 
 
 @dataclass(frozen=True)
@@ -275,9 +275,7 @@ class MISA(EmotionModel):
     def _values(self, batch: Batch, m: Modality) -> Float[Tensor, "batch steps dim"]:
         """Return the sequences of a modality, 0 at masked steps unless normalised."""
         mask = batch.masks[m]
-        padding = ~mask[..., None]  # (B, T, 1)
-        values = batch.values[m]
-        values = values.masked_fill(padding, 0.0)
+        values = cleared(batch.values[m], mask)
 
         # DIVERGENCE (utterance_norm): the program z-normalises what is not text in each utterance
         if m == "text" or not self.config.utterance_norm:

@@ -28,7 +28,7 @@ the program; the paper's equations leave it open.
 DIVERGENCE (source dropout): the program drops out the embedded source twice, once for keys and once
 for values; here one draw serves both. Without dropout the two are equal.
 DIVERGENCE (padding): the program pads every sequence to a fixed length, here to the longest of the
-batch; a masked step never happened, neither for convolutions nor for positions.
+batch, and masked steps are not read.
 DIVERGENCE (missing modality): undefined in the paper. A missing source gives every step the same
 learned message, a missing target the summary 0.
 """
@@ -47,7 +47,7 @@ from emotailor.models.mult.config import MulTConfig
 from emotailor.nn.cross_attention import CrossModalNetwork, CrossShape
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.plain import is_plain
-from emotailor.nn.sequence import compact, last_real
+from emotailor.nn.sequence import cleared, last_real
 
 
 class TemporalConvolution(nn.Module):
@@ -138,7 +138,7 @@ class MulT(EmotionModel):
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Compute logits, the loss and, if asked, features.
 
-        Features, by name (a, b, m modalities; steps are real steps, in their order):
+        Features, by name (a, b, m modalities; at masked steps their values mean nothing):
             ``projected.m``: (B, T, d).
             ``memory.m``: (B, T, (M - 1) d).
             ``cross_attention.a_from_b``: of the last layer, (B, heads, T of a, T of b).
@@ -183,24 +183,22 @@ class MulT(EmotionModel):
     ) -> tuple[
         dict[Modality, Float[Tensor, "batch _ size"]], dict[Modality, Bool[Tensor, "batch _"]]
     ]:
-        """Return the convolved sequences (B, T, d), real steps first, and their masks."""
+        """Return the convolved sequences (B, T, d), and their masks."""
         streams = {}
         masks = {}
         for m in self.modalities:
             mask = batch.masks[m]
-            padding = ~mask[..., None]  # (B, T, 1)
-            values = batch.values[m]
-            values = values.masked_fill(padding, 0)
+            values = cleared(batch.values[m], mask)
 
             # DIVERGENCE (attend_to_padding): the program takes padding for real steps
             if self.config.attend_to_padding:
                 mask = torch.ones_like(mask)
 
-            values, masks[m], _ = compact(values, mask)
             if m == "text":
                 values = self.text_dropout(values)
             if m in self.projections:
                 values = self.projections[m](values)
             streams[m] = values
+            masks[m] = mask
 
         return streams, masks

@@ -45,6 +45,7 @@ from emotailor.models.base import EmotionModel, ModelOutput, classification_loss
 from emotailor.models.raven.config import RAVENConfig
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.recurrent import RecurrentEncoder
+from emotailor.nn.sequence import cleared
 
 Frames = Mapping[Modality, Float[Tensor, "batch words frames _"]]
 Counts = Mapping[Modality, Int64[Tensor, "batch words"]]
@@ -188,7 +189,7 @@ class RAVEN(EmotionModel):
                 fix=f"train with --set model.max_frames={most}",
             )
 
-        real_words = words.masked_fill(~mask[..., None], 0)
+        real_words = cleared(words, mask)
         shift = self._shift(real_words, frames, counts)
         _, finals, _ = self.lstm(self.dropout(shift.words), mask)
         last = finals[-1, 0]  # (B, H), of the last layer

@@ -138,7 +138,7 @@ class SIMM(EmotionModel):
         present = []
         for m in self.modalities:
             mask = batch.masks[m]
-            x = view_vector(batch.values[m], mask)  # (B, dim)
+            x = masked_mean(batch.values[m], mask)  # (B, dim)
             own = self.specific[m](x)
             specific.append(own.relu())
             common = self.entry[m](x)
@@ -256,15 +256,3 @@ class SIMM(EmotionModel):
             return mean_present(overlap.square(), present)
 
         return mean_present(overlap.abs(), present)
-
-
-def view_vector(
-    values: Float[Tensor, "batch steps dim"], mask: Bool[Tensor, "batch steps"]
-) -> Float[Tensor, "batch dim"]:
-    """Return the mean of a view over its real steps.
-
-    Padding is not read, whatever it holds, even NaN.
-    """
-    padding = ~mask[..., None]  # (B, T, 1)
-    values = values.masked_fill(padding, 0.0)
-    return masked_mean(values, mask)

@@ -61,7 +61,7 @@ from emotailor.nn.encoder import (
     Stream,
     TransformerShape,
 )
-from emotailor.nn.sequence import masked_mean
+from emotailor.nn.sequence import cleared, first_real, masked_mean
 
 Representations = dict[Modality, Float[Tensor, "batch steps size"]]
 Masks = dict[Modality, Bool[Tensor, "batch steps"]]
@@ -344,8 +344,8 @@ class Tailor(EncodedModel):
         values = {}
         masks = {}
         for m in self.modalities:
-            x = batch.values[m]
             mask = batch.masks[m]
+            x = cleared(batch.values[m], mask)
             # DIVERGENCE (pad_to_max_steps): the program pads everything to 60 steps
             if config.pad_to_max_steps:
                 more = config.steps_of(m) - x.shape[1]
@@ -388,7 +388,7 @@ class Tailor(EncodedModel):
             shown = {m: torch.ones_like(mask) for m, mask in masks.items()}
 
         if self.config.common == "sum":
-            real_parts = [_masked(x, shown[m]) for m, x in common.items()]
+            real_parts = [cleared(x, shown[m]) for m, x in common.items()]
             shown_parts = torch.stack([shown[m] for m in common])
             return Stream.start(
                 "common",
@@ -462,8 +462,8 @@ class Tailor(EncodedModel):
     ) -> dict[str, Float[Tensor, ""]]:
         """Eq. 6: the overlap of the common and the private part of each modality."""
         if self.config.mask_losses:
-            private = {m: _masked(x, masks[m]) for m, x in private.items()}
-            common = {m: _masked(x, masks[m]) for m, x in common.items()}
+            private = {m: cleared(x, masks[m]) for m, x in private.items()}
+            common = {m: cleared(x, masks[m]) for m, x in common.items()}
 
         terms: dict[str, Float[Tensor, ""]] = {}
         for m, own in private.items():
@@ -484,7 +484,7 @@ class Tailor(EncodedModel):
         """Eq. 7: the labels, predicted from C^m alone for each modality."""
         # DIVERGENCE (common_semantics): the program predicts once, from step 0 of the summed C
         if self.config.common_semantics == "sum_first_step":
-            first_steps = [x[:, 0] for x in common.values()]
+            first_steps = [first_real(x, masks[m]) for m, x in common.items()]
             logits = self.common_classifier(_sum(first_steps))
             logits = self.logit_dropout(logits)
             return {"sum": F.binary_cross_entropy_with_logits(logits, labels)}
@@ -506,13 +506,6 @@ class Tailor(EncodedModel):
             terms[m] = counted.mean()
 
         return terms
-
-
-def _masked(
-    x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
-) -> Float[Tensor, "batch steps size"]:
-    """Return 0 at masked steps."""
-    return x * mask[..., None]
 
 
 def _sum(parts: Sequence[Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape"]:

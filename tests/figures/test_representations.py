@@ -12,8 +12,10 @@ from emotailor.data.batching import Batch, collate
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.sample import Modality, Sample
 from emotailor.figures.representations import (
+    POINTS,
     Drawn,
     Internals,
+    _Collector,
     collect,
     draw_moments,
     probe_accuracy,
@@ -115,6 +117,35 @@ def test_a_missing_modality_adds_nothing() -> None:
     assert set(found.verdicts["private"]) == {"visual"}
     assert found.attention is not None
     np.testing.assert_allclose(found.attention.even, [1, 0])
+
+
+def test_a_missing_step_adds_nothing_and_keeps_its_place() -> None:
+    column = np.array([0.0, 0.9, 0.0, 0.7], np.float32)[:, None]
+    lacks = np.array([True, False, True, False])
+    sample = Sample(
+        "s[0]",
+        {"visual": column.repeat(2, 1), "text": np.full((4, 3), 0.5, np.float32)},
+        None,
+        {"visual": lacks},
+    )
+    collector = _Collector(Known(), 1, POINTS, 0, 4)
+    collector.add(np.array([0]), collate([sample], TWO, aligned=True))
+    found = collector.result()
+
+    visual = found.verdicts["private"]["visual"]
+    assert visual.steps == 2
+    np.testing.assert_allclose(visual.mean, [0.8, 0.2], atol=1e-6)
+    assert found.verdicts["private"]["text"].steps == 4
+    drawn = found.drawn["private"]["visual"]
+    assert drawn.values[:, 0].tolist() == pytest.approx([0.9, 0.7])
+
+    # the labels look at the first visual step, which is missing, and at the last of the text
+    attention = found.attention
+    assert attention is not None
+    np.testing.assert_allclose(attention.mass, [[0.0, 0.0], [0.0, 0.5]])
+    np.testing.assert_allclose(attention.padding, [1, 0.5])
+    np.testing.assert_allclose(attention.even, [1 / 3, 2 / 3])
+    np.testing.assert_allclose(attention.density[1, 1], [0, 0, 0, 4])
 
 
 def test_drawn_steps_are_bounded_and_real() -> None:

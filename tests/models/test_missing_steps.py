@@ -14,7 +14,7 @@ from emotailor.models.table import SYSTEMS, find_system
 from tests.helpers import holed_samples
 from tests.systems import TINY, batch_of, padded, tiny_model, usable_dims
 
-READS_PADDING = ("sgm", "tailor", "carat", "mult", "hhmpn")
+READS_PADDING = ("sgm", "carat", "mult", "hhmpn")
 """The programs of these take padding for steps of zeros, and so do their presets ``authors``."""
 
 IN_ORDER = ("lsan", "sgm", "ml_gcn", "misa", "simm", "br", "lp", "cc")

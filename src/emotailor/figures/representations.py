@@ -206,19 +206,26 @@ class _AttentionSums:
         self.padding = np.zeros(labels)
         self.even = 0.0
 
-    def add(self, attention: Float64[np.ndarray, "labels steps"], length: int, total: int) -> None:
-        """Add one sample of ``length`` real steps here and ``total`` in all blocks."""
-        real = attention[:, :length]
-        padding = attention[:, length:]
-        self.padding += padding.sum(1)
-        self.even += length / max(total, 1)
-        if length == 0:
+    def add(
+        self,
+        attention: Float64[np.ndarray, "labels steps"],
+        real: Bool[np.ndarray, "steps"],
+        total: int,
+    ) -> None:
+        """Add one sample, with ``total`` real steps in all blocks."""
+        self.padding += attention[:, ~real].sum(1)
+        self.even += real.sum() / max(total, 1)
+        if not real.any():
             return
+
+        # the sample ends with its last real step
+        length = int(np.flatnonzero(real)[-1]) + 1
+        to_real = attention * real
 
         # attention up to the end of each step, 0 before the first
         labels = len(attention)
         reached = np.zeros((labels, length + 1))
-        np.cumsum(real, 1, out=reached[:, 1:])
+        np.cumsum(to_real[:, :length], 1, out=reached[:, 1:])
 
         # a step covers its part of the time: what was attended up to a moment is interpolated
         bins = self.time.shape[1]
@@ -231,55 +238,60 @@ class _AttentionSums:
 
 @dataclass(frozen=True)
 class _RealSteps:
-    """Number of real steps of each sample of a batch.
+    """Which steps of the samples of a batch are real.
 
     Attributes:
-        blocks: block that labels attend to -> its steps.
-        representations: modality -> steps of its representations.
+        blocks: block that labels attend to -> its mask.
+        representations: modality -> mask of its representations.
     """
 
-    blocks: Mapping[str, Int64[np.ndarray, "batch"]]
-    representations: Mapping[Modality, Int64[np.ndarray, "batch"]]
+    blocks: Mapping[str, Bool[np.ndarray, "batch _"]]
+    representations: Mapping[Modality, Bool[np.ndarray, "batch _"]]
 
     def in_all_blocks(self, samples: int) -> Int64[np.ndarray, "batch"]:
-        """Return the steps of all blocks together."""
+        """Return the number of real steps in all blocks together."""
         total = np.zeros(samples, np.int64)
-        for steps in self.blocks.values():
-            total += steps
+        for mask in self.blocks.values():
+            total += mask.sum(1)
         return total
 
 
 def _real_steps(model: EmotionModel, batch: Batch, blocks: Iterable[str]) -> _RealSteps:
-    """Count the real steps of each block attended to, and of each representation.
+    """Return the real steps of each block attended to, and of each representation.
 
     Behind a CTC alignment a modality has as many steps as the text; attention to it is spread over
     the steps before the alignment.
     """
-    given = {m: mask.sum(1) for m, mask in batch.masks.items()}
-    inner = dict(given)  # where representations are
-    outer = dict(given)  # where attention is
+    outer = {m: mask.cpu().numpy() for m, mask in batch.masks.items()}  # where attention is
+    inner = dict(outer)  # where representations are
 
     if isinstance(model, CTCAligned):
-        target = model.target_lengths(batch)
-        for m, steps in given.items():
-            inner[m] = torch.where(steps > 0, target, 0)
-            if m not in model.sources:
-                outer[m] = inner[m]
+        target = model.target_lengths(batch).cpu().numpy()
+        positions = np.arange(target.max())
+        of_target = positions < target[:, None]  # (B, S)
+        for m in model.sources:
+            there = outer[m].any(1, keepdims=True)
+            inner[m] = of_target & there
 
-    by_block: dict[str, Tensor] = {str(m): steps for m, steps in outer.items()}
-    for m, steps in inner.items():
-        by_block[f"common.{m}"] = steps
+    by_block: dict[str, np.ndarray] = {str(m): mask for m, mask in outer.items()}
+    for m, mask in inner.items():
+        by_block[f"common.{m}"] = mask
 
-    # any other block is of all modalities: it has the steps of the longest
-    every = torch.stack(list(inner.values()))  # (M, B)
-    longest = every.amax(0)
+    # any other block is of all modalities: a step that any of them has
+    longest = max(mask.shape[1] for mask in inner.values())
+    every = np.stack([_of_length(mask, longest) for mask in inner.values()])  # (M, B, T)
+    in_any: Bool[np.ndarray, "batch _"] = np.any(every, axis=0)
 
-    of_blocks = {}
-    for block in blocks:
-        steps = by_block.get(block, longest)
-        of_blocks[block] = steps.cpu().numpy()
-    of_representations = {m: steps.cpu().numpy() for m, steps in inner.items()}
-    return _RealSteps(of_blocks, of_representations)
+    of_blocks = {block: by_block.get(block, in_any) for block in blocks}
+    return _RealSteps(of_blocks, inner)
+
+
+def _of_length(mask: Bool[np.ndarray, "batch _"], steps: int) -> Bool[np.ndarray, "batch steps"]:
+    """Return a mask of so many steps: models may pad further, or cut padding off."""
+    more = steps - mask.shape[1]
+    if more <= 0:
+        return mask[:, :steps]
+    return np.pad(mask, ((0, 0), (0, more)))
 
 
 class _Collector:
@@ -320,7 +332,7 @@ class _Collector:
         """
         features = self.model(batch, features=True).features
         attention = self._attention_in(features)
-        lengths = _real_steps(self.model, batch, attention)
+        real = _real_steps(self.model, batch, attention)
 
         for kind in KINDS:
             for m in self.modalities:
@@ -329,14 +341,14 @@ class _Collector:
                     continue
 
                 key = (kind, m)
-                steps = lengths.representations[m]
+                mask = real.representations[m]
                 said = features.get(f"discriminator.{kind}.{m}")  # (B, T, M)
-                self._add_steps(key, chosen, x, steps)
-                self._add_verdicts(key, said, steps)
+                self._add_steps(key, chosen, x, mask)
+                self._add_verdicts(key, said, mask)
 
         samples = len(chosen)
         correlation = features.get("label_correlation")
-        self._add_attention(attention, lengths, samples)
+        self._add_attention(attention, real, samples)
         self._add_correlation(correlation, samples)
         self.samples += samples
 
@@ -362,22 +374,23 @@ class _Collector:
         key: tuple[Kind, Modality],
         chosen: Int64[np.ndarray, "batch"],
         x: Float[Tensor, "batch steps size"],
-        lengths: Int64[np.ndarray, "batch"],
+        mask: Bool[np.ndarray, "batch _"],
     ) -> None:
-        """Keep the representations at the drawn moments."""
+        """Keep the representations at the drawn moments, where the step is real."""
         kept = self.steps.setdefault(key, {})
         for row, position in enumerate(chosen.tolist()):
             if position not in self.moments:
                 continue
 
             # a sample may lack the modality: no steps, no places
-            length = lengths[row]
-            if not length:
+            real = np.flatnonzero(mask[row])
+            if not len(real):
                 continue
 
+            length = real[-1] + 1
             places = self.moments[position] * length
             distinct = np.unique(places.astype(np.int64))  # in a short sample, two may meet
-            for place in distinct.tolist():
+            for place in np.intersect1d(distinct, real).tolist():
                 values = x[row, place].float()
                 kept[position, place] = values.cpu().numpy()
 
@@ -385,7 +398,7 @@ class _Collector:
         self,
         key: tuple[Kind, Modality],
         said: Float[Tensor, "batch steps modalities"] | None,
-        lengths: Int64[np.ndarray, "batch"],
+        mask: Bool[np.ndarray, "batch _"],
     ) -> None:
         """Add what the discriminator says of all real steps."""
         if said is None:
@@ -398,23 +411,22 @@ class _Collector:
             self.judged[key] = _Discriminations(classes, own)
 
         probabilities = said.double().cpu().numpy()
-        steps = np.arange(said.shape[1])
-        real = steps < lengths[:, None]  # (B, T)
+        real = _of_length(mask, said.shape[1])
         self.judged[key].add(probabilities[real])
 
     def _add_attention(
-        self, attention: Mapping[str, np.ndarray], lengths: _RealSteps, samples: int
+        self, attention: Mapping[str, np.ndarray], real: _RealSteps, samples: int
     ) -> None:
-        total = lengths.in_all_blocks(samples)
+        total = real.in_all_blocks(samples)
         labels = self.model.num_labels
         for block, x in attention.items():
             if block not in self.attended:
                 self.attended[block] = _AttentionSums(labels, self.bins)
 
             sums = self.attended[block]
-            steps = lengths.blocks[block]
+            mask = _of_length(real.blocks[block], x.shape[2])
             for row in range(samples):
-                sums.add(x[row], int(steps[row]), int(total[row]))
+                sums.add(x[row], mask[row], int(total[row]))
 
     def _add_correlation(self, correlation: Tensor | None, samples: int) -> None:
         """Add softmax(r), which is a mean over the samples of the batch."""

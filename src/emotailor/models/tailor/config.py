@@ -122,6 +122,11 @@ class TailorConfig(Config):
         return self.common == "concatenate" or self.refinement != "full"
 
     @property
+    def reads_padding(self) -> bool:
+        """Whether something reads masked steps too, as the program does."""
+        return self.attend_to_padding or not self.mask_common or not self.mask_losses
+
+    @property
     def loss_weights(self) -> dict[str, float]:
         """The losses of Eq. 17 and their weights: those whose representations are there."""
         weights = {"classification": 1.0}

@@ -345,7 +345,9 @@ class Tailor(EncodedModel):
         masks = {}
         for m in self.modalities:
             mask = batch.masks[m]
-            x = cleared(batch.values[m], mask)
+            x = batch.values[m]
+            if not config.reads_padding:
+                x = cleared(x, mask)
             # DIVERGENCE (pad_to_max_steps): the program pads everything to 60 steps
             if config.pad_to_max_steps:
                 more = config.steps_of(m) - x.shape[1]

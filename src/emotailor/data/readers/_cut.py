@@ -17,6 +17,9 @@ from emotailor.data.sample import Modality, Sample
 _SAME_WORD = 0.01
 """Seconds by which two files may differ over the same word."""
 
+_TOGETHER = 8
+"""How many words may begin at the same time and still be told apart."""
+
 Words = tuple[list[str], Float64[np.ndarray, "n 2"]]
 """The words of a video and their intervals, in order of time."""
 
@@ -304,8 +307,8 @@ def _imputed(track: Track, steps: Track) -> Bool[np.ndarray, "n"]:
     zero = (track.features == 0).all(axis=1)  # (n,)
     found = np.zeros(len(track.features), bool)
     for row in np.flatnonzero(zero).tolist():
-        # words that begin at the same time are few
-        for k in order[place[row] : place[row] + 3].tolist():
+        # few words begin at the same time
+        for k in order[place[row] : place[row] + _TOGETHER].tolist():
             apart = np.abs(steps.intervals[k] - track.intervals[row])
             if apart.max() <= SHARED:
                 found[row] = True
@@ -368,15 +371,20 @@ def _texts(words: Words | None, steps: Track) -> list[str] | None:
     if words is None or not words[0]:
         return None
     texts, intervals = words
-    place = np.searchsorted(intervals[:, 0], steps.intervals[:, 0])
+    starts = steps.intervals[:, 0]
+    firsts = np.searchsorted(intervals[:, 0], starts - _SAME_WORD)
 
     found = []
-    for step, near in zip(steps.intervals, place.tolist(), strict=True):
-        first = max(0, near - 1)
-        apart = np.abs(intervals[first : near + 1] - step).max(axis=1, initial=0)
-        best = int(apart.argmin()) if len(apart) else 0
-        same = len(apart) > 0 and apart[best] <= _SAME_WORD
-        found.append(texts[first + best] if same else "")
+    for step, first in zip(steps.intervals, firsts.tolist(), strict=True):
+        # few words begin at the same time
+        near = intervals[first : first + _TOGETHER]
+        apart = np.abs(near - step).max(axis=1, initial=0)
+        same = np.flatnonzero(apart <= _SAME_WORD)
+        text = ""
+        if len(same):
+            closest = same[apart[same].argmin()]
+            text = texts[first + int(closest)]
+        found.append(text)
     return found if any(found) else None
 
 

@@ -114,7 +114,7 @@ def test_a_data_set_knows_its_shape() -> None:
         ([sample("a"), sample("a")], r"'a' of split 'train': its id already occurs"),
         ([sample("a", (0, 1))], r"labels \[0, 1\][\s\S]*happy, sad, proud"),
         ([sample("a", (0, 2, 0))], r"labels \[0, 2, 0\]"),
-        ([Sample("a", {"text": sequence(7, 5)}, None)], r"labels \[\]"),
+        ([sample("a", ())], r"labels \[\][\s\S]*None where"),
         ([sample("a", text=sequence(7, 3))], r"text is float32 of shape \(7, 3\)[\s\S]*5\)"),
         ([sample("a", text=sequence(0, 5))], "it has no modality"),
         ([sample("a", text=sequence(2, 5), visual=sequence(3, 2))], "in an aligned data set"),
@@ -135,7 +135,6 @@ def test_an_aligned_set_allows_missing_modalities() -> None:
     ("changes", "message"),
     [
         ({"label_names": ("a", "a")}, "label names"),
-        ({"label_names": ()}, "label names"),
         ({"dims": {}}, "modalities and dims"),
         ({"dims": {"text": 0}}, "modalities and dims"),
     ],

@@ -1,6 +1,5 @@
 """What is stored is what is read: round trips, statistics, atomic writes, damage."""
 
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +25,8 @@ from emotailor.data.store import (
 )
 from emotailor.data.validate import validate_dataset
 from emotailor.errors import DataError
-from emotailor.files import write_json
+from emotailor.files import sha256_of, write_json
+from emotailor.verified import read_json
 from tests.helpers import small_dataset, stored_name
 
 DIMS: dict[Modality, int] = {"visual": 2, "audio": 3, "text": 5}
@@ -388,7 +388,7 @@ def test_damaged_shards(damage: Callable[[Path], object], tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(schema_version=2), "another version: schema_version"),
+        (lambda c: c.update(schema_version=3), "another version: schema_version"),
         (lambda c: c.update(format="zip"), "format"),
         (lambda c: c.update(colour="blue"), "colour"),
         (lambda c: c.update(dims={"smell": 3}), "dims"),
@@ -411,7 +411,7 @@ def test_edited_cards(
 ) -> None:
     write(tmp_path / "set", "a", "b")
     file = tmp_path / "set" / "dataset.json"
-    card = json.loads(file.read_text())
+    card = read_json(file, fix="")
     change(card)
     write_json(file, card)
     with pytest.raises(DataError, match=message):
@@ -419,13 +419,19 @@ def test_edited_cards(
 
 
 def _rewritten(folder: Path, change: Callable[[dict[str, np.ndarray]], object]) -> None:
-    """Change the arrays of the first shard."""
+    """Change the arrays of the first shard as somebody would who writes files of their own."""
     from safetensors.numpy import load_file, save_file
 
     shard = shard_of(folder)
     arrays = dict(load_file(shard))
     change(arrays)
     save_file(arrays, shard)
+
+    card = read_json(folder / "dataset.json", fix="")
+    samples = card["splits"]["train"]["samples"]
+    own = {"file": shard.name, "sha256": sha256_of(shard), "samples": samples}
+    card["splits"]["train"]["shards"] = [own]
+    write_json(folder / "dataset.json", card)
 
 
 @pytest.mark.parametrize(
@@ -467,9 +473,9 @@ def test_no_data_set(tmp_path: Path) -> None:
 def test_tensors_of_other_types(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
-    save_file({"x": np.zeros(3, np.float16)}, tmp_path / "half.safetensors")
-    with pytest.raises(DataError, match="'x' has type F16"):
-        map_tensors(tmp_path / "half.safetensors")
+    save_file({"x": np.zeros(3, np.int16)}, tmp_path / "short.safetensors")
+    with pytest.raises(DataError, match="'x' has type I16"):
+        map_tensors(tmp_path / "short.safetensors")
 
 
 def test_altered_statistics_are_one_message(tmp_path: Path) -> None:
@@ -480,5 +486,5 @@ def test_altered_statistics_are_one_message(tmp_path: Path) -> None:
     arrays = load_file(file)
     for changed in ({"x": arrays["text.mean"]}, {**arrays, "text.mean": arrays["text.mean"][:-1]}):
         save_file(changed, file)
-        with pytest.raises(DataError, match=r"statistics-\w+.safetensors cannot be used: its"):
+        with pytest.raises(DataError, match=r"statistics-\w+.safetensors is damaged.* SHA-256"):
             read_statistics(tmp_path / "data")

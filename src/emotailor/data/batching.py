@@ -80,9 +80,9 @@ class Standardizer:
         return cls(mean, std)
 
     def __call__(
-        self, modality: Modality, values: Float32[np.ndarray, "steps dim"]
+        self, modality: Modality, values: Float[np.ndarray, "steps dim"]
     ) -> Float32[np.ndarray, "steps dim"]:
-        """Standardise the steps of one sequence."""
+        """Standardise the steps of one sequence; what comes out at missing ones means nothing."""
         shifted = values - self.mean[modality]
         shifted *= self._scales[modality]
         return np.clip(shifted, -self.limit, self.limit, out=shifted)

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,11 @@ def convert(
     names, order = stored_labels(reading.label_names)
     with DatasetWriter(
         output,
-        name=name or first.resolve().stem,
+        name=_storable(name or first.resolve().stem),
         label_names=names,
         dims=reading.dims,
         aligned=reading.aligned,
+        extraction=reading.extraction,
         provenance=_provenance(chosen, reading, options),
         overwrite=overwrite,
     ) as writer:
@@ -134,13 +136,13 @@ def _provenance(chosen: Format, reading: Reading, options: ConvertOptions) -> di
         digest = None
         if file.stat().st_size <= HASH_LIMIT:
             digest = sha256_of(file)
-        sources.append({"file": file.name, "sha256": digest})
+        sources.append({"file": _storable(file.name), "sha256": digest})
 
     # the folders of one machine mean nothing in a stored data set
     told = {}
     for key, value in vars(options).items():
         if isinstance(value, Path):
-            told[key] = value.name
+            told[key] = _storable(value.name)
         elif value is not None:
             told[key] = value
 
@@ -157,13 +159,21 @@ def _provenance(chosen: Format, reading: Reading, options: ConvertOptions) -> di
     return provenance
 
 
+def _storable(text: str) -> str:
+    """Return a text that JSON can hold: a file's name may have bytes that are no character."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class _Tally:
     """What was seen while samples were written.
 
     Attributes:
         taken: number of samples per split.
         empty: number of samples without any modality per split; they are dropped.
+        unlabelled: number of samples whose labels are unknown.
         present: number of samples that have a modality.
+        steps: number of steps per modality of the samples that have it.
+        lacking: number of those that are missing.
         finite: modalities with any value that is a number.
         in_train: number of samples of the split train that have a modality.
         split_of: the split of each sample, by its id.
@@ -172,7 +182,10 @@ class _Tally:
     def __init__(self) -> None:
         self.taken: Counter[str] = Counter()
         self.empty: Counter[str] = Counter()
+        self.unlabelled = 0
         self.present: Counter[Modality] = Counter()
+        self.steps: Counter[Modality] = Counter()
+        self.lacking: Counter[Modality] = Counter()
         self.finite: set[Modality] = set()
         self.in_train: Counter[Modality] = Counter()
         self.split_of: dict[str, str] = {}
@@ -180,6 +193,8 @@ class _Tally:
 
     def add(self, split: str, sample: Sample) -> None:
         self.taken[split] += 1
+        if sample.labels is None:
+            self.unlabelled += 1
 
         self.split_of[sample.id] = split
         self._refuse_second_spelling(sample.id)
@@ -188,6 +203,8 @@ class _Tally:
             self.present[m] += 1
             if split == "train":
                 self.in_train[m] += 1
+            self.steps[m] += len(sequence)
+            self.lacking[m] += int(np.count_nonzero(sample.missing.get(m, ())))
             # one number is enough, so that most sequences need no look
             if m not in self.finite and np.isfinite(sequence).any():
                 self.finite.add(m)
@@ -233,9 +250,13 @@ class _Tally:
             lacking = total - self.present[m]
             if lacking:
                 lines.append(f"{m} is missing in {lacking} of {total} samples")
+            if self.lacking[m]:
+                lines.append(f"{m} is missing at {self.lacking[m]} of {self.steps[m]} steps")
             if self.taken["train"] and not self.in_train[m]:
                 lines.append(f"no sample of the split train has {m}: no model can learn from it")
 
+        if self.unlabelled:
+            lines.append(f"the labels of {self.unlabelled} of {total} samples are unknown")
         return lines + self._notes_on_videos()
 
     def _notes_on_videos(self) -> list[str]:
@@ -253,6 +274,13 @@ class _Tally:
         return lines
 
 
+def _has_steps(sample: Sample, modality: Modality) -> bool:
+    """Whether a sample has a step of a modality that is not missing."""
+    if not len(sample.sequences[modality]):
+        return False
+    return not np.all(sample.missing.get(modality, False))
+
+
 def _write(
     writer: DatasetWriter, reading: Reading, order: list[int], limit: int | None, source: Path
 ) -> None:
@@ -262,7 +290,7 @@ def _write(
         if limit is not None and tally.taken[split] >= limit:
             continue
 
-        sequences = {m: values for m, values in sample.sequences.items() if len(values)}
+        sequences = {m: x for m, x in sample.sequences.items() if _has_steps(sample, m)}
         if not sequences:
             tally.empty[split] += 1
             continue
@@ -272,7 +300,8 @@ def _write(
         if labels is not None and labels.shape == (len(order),):
             labels = labels[order]  # other shapes are refused by the writer
 
-        stored = Sample(sample.id, sequences, labels)
+        missing = {m: steps for m, steps in sample.missing.items() if m in sequences}
+        stored = replace(sample, sequences=sequences, labels=labels, missing=missing)
         writer.add(split, stored)
         tally.add(split, stored)
 
@@ -283,4 +312,4 @@ def _write(
     if limit is not None:
         notes.append(f"limited to {limit} samples per split")
     for line in notes:
-        writer.note(line)
+        writer.note(_storable(line))

@@ -1,9 +1,10 @@
 """The data contract: what a sample, a split and a data set are.
 
 - A sample has an id, up to three sequences (visual, audio, text) and a 0/1 vector over *named*
-  labels. Each sequence has its own length; no padding is ever stored.
+  labels, where its labels are known. Each sequence has its own length; no padding is ever stored.
 - A modality that a sample lacks is a sequence of length zero. That is its only encoding, so it
   cannot be confused with a sequence of zeros.
+- A step that an aligned sample has and one of its modalities lacks is marked as missing.
 - A split holds its sequences raggedly: one ``values (total_steps, dim)`` array per modality and
   shard, with ``offsets (n + 1,)``. The arrays may be memory maps; nothing is read before its use.
 
@@ -11,16 +12,18 @@ Nothing here needs torch, so that opening and inspecting a data set stays light.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
 
-from emotailor.data.card import DatasetCard
+from emotailor.data.card import DatasetCard, FloatType
 from emotailor.data.checker import SampleChecker
 from emotailor.data.display import Outline, SplitCounts, dataset_line, dataset_table, split_line
+from emotailor.data.extraction import Extraction
 from emotailor.data.ids import Videos
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
@@ -33,15 +36,23 @@ class Ragged:
     Attributes:
         values: (total_steps, dim).
         offsets: (n + 1,); sequence i is ``values[offsets[i]:offsets[i + 1]]``.
+        missing: (total_steps,), True at steps that the modality lacks; None where it lacks none.
+        times: (total_steps, 2), start and end in seconds, NaN where unknown; None where all are.
+        check: is called before values are used; raises where they are damaged.
     """
 
-    values: Float32[np.ndarray, "total dim"]
+    values: Float[np.ndarray, "total dim"]
     offsets: Int64[np.ndarray, "n_plus_1"]
+    missing: Bool[np.ndarray, "total"] | None = None
+    times: Float64[np.ndarray, "total 2"] | None = None
+    check: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, index: int) -> Float32[np.ndarray, "steps dim"]:
+    def __getitem__(self, index: int) -> Float[np.ndarray, "steps dim"]:
+        if self.check is not None:
+            self.check()
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
     @property
@@ -49,10 +60,20 @@ class Ragged:
         """Number of steps of each sequence; 0 where the modality is missing."""
         return np.diff(self.offsets)
 
+    def steps(self, index: int) -> slice:
+        """Return where sequence ``index`` lies."""
+        return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+
     @classmethod
-    def pack(cls, sequences: Sequence[Float32[np.ndarray, "_ dim"] | None], dim: int) -> "Ragged":
+    def pack(
+        cls,
+        sequences: Sequence[Float[np.ndarray, "_ dim"] | None],
+        dim: int,
+        *,
+        dtype: str = "float32",
+    ) -> "Ragged":
         """Lay ``sequences`` end to end; None becomes a sequence of length zero."""
-        empty = np.zeros((0, dim), np.float32)
+        empty = np.zeros((0, dim), dtype)
         arrays = [empty]  # so that there is something to lay end to end
         offsets = [0]
         total = 0
@@ -64,16 +85,141 @@ class Ragged:
             offsets.append(total)
 
         values = np.concatenate(arrays)  # (total_steps, dim)
-        values = values.astype(np.float32, copy=False)
+        values = values.astype(dtype, copy=False)
         return cls(values, np.array(offsets, np.int64))
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Texts, laid end to end as UTF-8.
+
+    Attributes:
+        data: (bytes,).
+        offsets: (n + 1,); text i is ``data[offsets[i]:offsets[i + 1]]``.
+    """
+
+    data: UInt8[np.ndarray, "bytes"]
+    offsets: Int64[np.ndarray, "n_plus_1"]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> str:
+        raw = self.data[self.offsets[index] : self.offsets[index + 1]]
+        return raw.tobytes().decode()
+
+    @classmethod
+    def pack(cls, texts: Iterable[str]) -> "Texts":
+        """Lay ``texts`` end to end."""
+        encoded = [text.encode() for text in texts]
+        joined = b"".join(encoded)
+
+        lengths = [len(text) for text in encoded]
+        offsets = np.cumsum([0, *lengths], dtype=np.int64)
+        return cls(np.frombuffer(joined, np.uint8), offsets)
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of several samples.
+
+    Attributes:
+        texts: all words.
+        offsets: (n + 1,); those of sample i are the texts from ``offsets[i]`` to
+            ``offsets[i + 1]``; none where they are unknown.
+    """
+
+    texts: Texts
+    offsets: Int64[np.ndarray, "n_plus_1"]
+
+    def __getitem__(self, index: int) -> list[str] | None:
+        first = int(self.offsets[index])
+        end = int(self.offsets[index + 1])
+        if first == end:
+            return None
+        return [self.texts[i] for i in range(first, end)]
+
+    @classmethod
+    def pack(cls, words: Sequence[Sequence[str] | None]) -> "Words":
+        """Lay the words of samples end to end."""
+        every: list[str] = []
+        offsets = [0]
+        for of_sample in words:
+            every += of_sample or ()
+            offsets.append(len(every))
+        return cls(Texts.pack(every), np.array(offsets, np.int64))
+
+
+@dataclass(frozen=True)
 class Shard:
-    """A contiguous part of a split: ragged sequences of its samples, per modality."""
+    """A contiguous part of a split.
+
+    Attributes:
+        sequences: those of its samples, per modality.
+        size: number of samples.
+        words: those of its samples; None where none has any.
+        about: name -> a text per sample, empty where a sample has none.
+    """
 
     sequences: Mapping[Modality, Ragged]
     size: int
+    words: Words | None = None
+    about: Mapping[str, Texts] = field(default_factory=dict)
+
+    @classmethod
+    def pack(cls, samples: Sequence[Sample], checker: SampleChecker) -> "Shard":
+        """Lay checked samples end to end."""
+        sequences = {}
+        for m, dim in checker.dims.items():
+            own = [sample.sequences.get(m) for sample in samples]
+            ragged = Ragged.pack(own, dim, dtype=checker.dtype_of(m))
+            sequences[m] = replace(
+                ragged,
+                missing=_pack_missing(samples, m, ragged),
+                times=_pack_times(samples, m, ragged),
+            )
+
+        words = None
+        if any(sample.words for sample in samples):
+            words = Words.pack([sample.words for sample in samples])
+
+        names: dict[str, None] = {}  # each once, in the order in which they come
+        for sample in samples:
+            names |= dict.fromkeys(sample.about)
+        about = {}
+        for name in names:
+            texts = [sample.about.get(name, "") for sample in samples]
+            about[name] = Texts.pack(texts)
+
+        return cls(sequences, len(samples), words, about)
+
+
+def _pack_missing(
+    samples: Sequence[Sample], modality: Modality, ragged: Ragged
+) -> Bool[np.ndarray, "total"] | None:
+    """Return which steps of all samples a modality lacks; None where it lacks none."""
+    if not any(modality in sample.missing for sample in samples):
+        return None
+
+    missing = np.zeros(len(ragged.values), np.bool_)
+    for index, sample in enumerate(samples):
+        if modality in sample.missing:
+            missing[ragged.steps(index)] = sample.missing[modality]
+    return missing
+
+
+def _pack_times(
+    samples: Sequence[Sample], modality: Modality, ragged: Ragged
+) -> Float64[np.ndarray, "total 2"] | None:
+    """Return start and end of all steps, NaN where unknown; None where all are."""
+    if not any(modality in sample.times for sample in samples):
+        return None
+
+    times = np.full((len(ragged.values), 2), np.nan)
+    for index, sample in enumerate(samples):
+        if modality in sample.times:
+            times[ragged.steps(index)] = sample.times[modality]
+    return times
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,18 +229,23 @@ class Split:
     Attributes:
         name: ``train``, ``valid``, ``test`` or any other.
         ids: id of each sample.
-        labels: (n, labels), 0 or 1.
+        labels: (n, labels), 0 or 1; 0 where they are unknown.
         shards: parts of the split, in which the sequences lie.
+        known: (n,), whether the labels of each sample are known; None where all are.
+        places: (n,), the place of each sample in the shards laid end to end; None where the split
+            has all of their samples in their order.
     """
 
     name: str
     ids: Sequence[str]
     labels: UInt8[np.ndarray, "n labels"]
     shards: Sequence[Shard]
+    known: Bool[np.ndarray, "n"] | None = None
+    places: Int64[np.ndarray, "n"] | None = None
     _starts: list[int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # position of the first sample of each shard, and one past the last
+        # place of the first sample of each shard, and one past the last
         starts = np.cumsum([0, *(shard.size for shard in self.shards)]).tolist()
         object.__setattr__(self, "_starts", starts)
 
@@ -110,20 +261,78 @@ class Split:
     def __iter__(self) -> Iterator[Sample]:
         return (self.sample(i) for i in range(len(self)))
 
-    def sequence(self, modality: Modality, index: int) -> Float32[np.ndarray, "steps dim"]:
+    def _find(self, index: int) -> tuple[Shard, int]:
+        """Return the shard that holds a sample, and the place of the sample in it."""
+        place = index if self.places is None else int(self.places[index])
+        number = bisect_right(self._starts, place) - 1
+        return self.shards[number], place - self._starts[number]
+
+    def sequence(self, modality: Modality, index: int) -> Float[np.ndarray, "steps dim"]:
         """Return the sequence of one sample, (steps, dim); zero steps where it is missing."""
-        # the shard that holds the sample, and the place of the sample in it
-        shard = bisect_right(self._starts, index) - 1
-        place = index - self._starts[shard]
-        return self.shards[shard].sequences[modality][place]
+        shard, place = self._find(index)
+        return shard.sequences[modality][place]
 
     def sample(self, index: int) -> Sample:
-        """Return sample ``index`` with the sequences it has."""
+        """Return sample ``index`` with everything that it has."""
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of a split of {len(self)}")
-        sequences = {m: self.sequence(m, index) for m in self.modalities}
-        present = {m: s for m, s in sequences.items() if len(s)}
-        return Sample(self.ids[index], present, self.labels[index])
+
+        shard, place = self._find(index)
+        sequences = {}
+        missing = {}
+        times = {}
+        for m in self.modalities:
+            ragged = shard.sequences[m]
+            sequence = ragged[place]
+            if not len(sequence):
+                continue
+
+            sequences[m] = sequence
+            steps = ragged.steps(place)
+            if ragged.missing is not None and ragged.missing[steps].any():
+                missing[m] = ragged.missing[steps]
+            if ragged.times is not None and not np.isnan(ragged.times[steps]).any():
+                times[m] = ragged.times[steps]
+
+        labels = self.labels[index]
+        if self.known is not None and not self.known[index]:
+            labels = None
+        words = None if shard.words is None else shard.words[place]
+        texts = {name: of_samples[place] for name, of_samples in shard.about.items()}
+        about = {name: text for name, text in texts.items() if text}
+        return Sample(self.ids[index], sequences, labels, missing, words, times, about)
+
+    def take(self, positions: Int64[np.ndarray, "_"]) -> "Split":
+        """Return a split of some of the samples; their sequences are shared, not copied."""
+        places = positions if self.places is None else self.places[positions]
+        ids = [self.ids[i] for i in positions.tolist()]
+        known = None if self.known is None else self.known[positions]
+        if known is not None and known.all():
+            known = None
+        return Split(self.name, ids, self.labels[positions], self.shards, known, places)
+
+    @property
+    def labelled(self) -> Bool[np.ndarray, "n"]:
+        """Whether the labels of each sample are known."""
+        if self.known is None:
+            return np.ones(len(self), np.bool_)
+        return self.known
+
+    def with_labels(self) -> "Split":
+        """Return the samples whose labels are known.
+
+        Raises:
+            DataError: those of none are known.
+        """
+        if self.known is None:
+            return self
+        if not self.known.any():
+            raise DataError(
+                f"no sample of split {self.name!r} has labels",
+                expected="labels to learn from or to compare with",
+                fix="convert the data with their labels; `emotailor predict` needs none",
+            )
+        return self.take(np.flatnonzero(self.known))
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -137,7 +346,14 @@ class Split:
         if not self.shards:
             return np.zeros(0, np.int64)
         parts = [shard.sequences[modality].lengths for shard in self.shards]
-        return np.concatenate(parts)
+        every = np.concatenate(parts)
+        return every if self.places is None else every[self.places]
+
+    def missing_steps(self, modality: Modality) -> Int64[np.ndarray, "n"]:
+        """Number of steps per sample that the sample has and the modality lacks."""
+        counts = [_missing_steps(shard.sequences[modality]) for shard in self.shards]
+        every = np.concatenate([np.zeros(0, np.int64), *counts])
+        return every if self.places is None else every[self.places]
 
     def present(self, modality: Modality) -> Bool[np.ndarray, "n"]:
         """Whether each sample has this modality."""
@@ -157,6 +373,15 @@ class Split:
                 f"no sample {sample_id!r} in split {self.name!r}",
                 expected=f"one of its {len(ids)} ids, such as {ids[:3]}",
             ) from error
+
+
+def _missing_steps(ragged: Ragged) -> Int64[np.ndarray, "n"]:
+    if ragged.missing is None:
+        return np.zeros(len(ragged), np.int64)
+
+    before = np.cumsum(ragged.missing, dtype=np.int64)  # (total,), counts up to each step
+    before = np.concatenate([[0], before])
+    return np.diff(before[ragged.offsets])
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,13 +480,15 @@ class EmotionDataset:
         label_names: Sequence[str],
         dims: Mapping[Modality, int],
         aligned: bool,
+        dtypes: Mapping[Modality, FloatType] | None = None,
+        extraction: Mapping[Modality, Extraction] | None = None,
     ) -> "EmotionDataset":
         """Build a data set in memory; the same checks as on disk apply.
 
         Raises:
-            DataError: a sample does not fit the dims, labels or alignment declared.
+            DataError: a sample does not fit the dims, types, labels or alignment declared.
         """
-        checker = SampleChecker(name, tuple(label_names), dict(dims), aligned)
+        checker = SampleChecker(name, tuple(label_names), dict(dims), aligned, dtypes)
         built = {}
         for split_name, samples in splits.items():
             checked = [checker.check(split_name, sample) for sample in samples]
@@ -271,44 +498,70 @@ class EmotionDataset:
             name=name,
             label_names=checker.label_names,
             dims=checker.dims,
+            dtypes={m: checker.dtype_of(m) for m in checker.dims},
             aligned=aligned,
+            extraction=dict(extraction or {}),
             splits={},  # there are no files
         )
         return cls(card, built)
 
 
 def _same_samples(one: Split, other: Split) -> bool:
-    """Whether two splits of equal size hold the same ids, labels and sequences in one order."""
+    """Whether two splits of equal size hold the same samples in one order."""
     if list(one.ids) != list(other.ids):
         return False
     if not np.array_equal(one.labels, other.labels):
         return False
+    if not np.array_equal(one.labelled, other.labelled):
+        return False
 
-    for index in range(len(one)):
-        for m in one.modalities:
-            ours = one.sequence(m, index)
-            theirs = other.sequence(m, index)
-            if not np.array_equal(ours, theirs):
-                return False
+    pairs = zip(one, other, strict=True)
+    return all(_same_content(ours, theirs) for ours, theirs in pairs)
+
+
+def _same_content(one: Sample, other: Sample) -> bool:
+    """Whether two samples hold the same sequences and the same of what lies beside them."""
+    if one.words != other.words or one.about != other.about:
+        return False
+
+    arrays: list[tuple[Mapping[Any, np.ndarray], Mapping[Any, np.ndarray]]] = [
+        (one.sequences, other.sequences),
+        (one.missing, other.missing),
+        (one.times, other.times),
+    ]
+    for ours, theirs in arrays:
+        if set(ours) != set(theirs):
+            return False
+        if not all(np.array_equal(ours[m], theirs[m]) for m in ours):
+            return False
     return True
 
 
 def _pack_split(name: str, samples: Sequence[Sample], checker: SampleChecker) -> Split:
     """Lay the samples of a split end to end, in one shard."""
     ids = [sample.id for sample in samples]
-
-    # (n, labels), also where there is no sample
-    held = [sample.labels for sample in samples if sample.labels is not None]
-    labels = np.array(held, np.uint8)
-    labels = labels.reshape(len(samples), len(checker.label_names))
-
-    sequences = {}
-    for m, dim in checker.dims.items():
-        own = [sample.sequences.get(m) for sample in samples]
-        sequences[m] = Ragged.pack(own, dim)
+    labels, known = pack_labels(samples, len(checker.label_names))
 
     # no shard rather than an empty one, as on disk
     shards = []
     if samples:
-        shards.append(Shard(sequences, len(samples)))
-    return Split(name, ids, labels, shards)
+        shards.append(Shard.pack(samples, checker))
+    return Split(name, ids, labels, shards, known)
+
+
+def pack_labels(
+    samples: Sequence[Sample], width: int
+) -> tuple[UInt8[np.ndarray, "n labels"], Bool[np.ndarray, "n"] | None]:
+    """Return the labels of samples, 0 where unknown, and whether they are known (None: all are).
+
+    Args:
+        samples: checked ones.
+        width: number of labels.
+    """
+    labels = np.zeros((len(samples), width), np.uint8)
+    known = np.zeros(len(samples), np.bool_)
+    for row, sample in enumerate(samples):
+        if sample.labels is not None:
+            labels[row] = sample.labels
+            known[row] = True
+    return labels, None if known.all() else known

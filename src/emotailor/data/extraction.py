@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from emotailor.errors import ModelError
 
 
 class Extraction(BaseModel):
@@ -33,3 +36,46 @@ class Extraction(BaseModel):
         content = self.model_dump(mode="json")
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def describe(self) -> str:
+        """Return extractor, version, settings and hash in one line."""
+        parts = [self.extractor]
+        if self.version:
+            parts.append(self.version)
+        if self.settings:
+            parts.append(json.dumps(self.settings, sort_keys=True, ensure_ascii=False))
+        if self.sha256 is not None:
+            parts.append(f"weights {self.sha256[:12]}")
+        return " ".join(parts)
+
+
+def check_extraction(
+    found: Mapping[Any, Extraction],
+    expected: Mapping[Any, Extraction],
+    modalities: Iterable[str],
+    name: str,
+) -> None:
+    """Refuse features that were extracted in another way than those a model was trained on.
+
+    Where one side does not say how, nothing is claimed and nothing refused.
+
+    Args:
+        found: modality -> how the features at hand were extracted.
+        expected: modality -> how those that the model was trained on were.
+        modalities: that the model takes.
+        name: of the data at hand, for the message.
+
+    Raises:
+        ModelError: a modality was extracted in another way.
+    """
+    for m in modalities:
+        ours = found.get(m)
+        wanted = expected.get(m)
+        if ours is None or wanted is None or ours.fingerprint == wanted.fingerprint:
+            continue
+
+        raise ModelError(
+            f"{m} of {name} was extracted with {ours.describe()}",
+            expected=f"{wanted.describe()}, on whose features the model was trained",
+            fix="extract the features as for the training, or use a model trained on these",
+        )

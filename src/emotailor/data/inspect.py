@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import BaseModel, ConfigDict
 
+from emotailor.data.card import DatasetCard, FloatType
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import Modality
 from emotailor.text import indented
@@ -26,24 +27,33 @@ class ModalityReport(BaseModel):
     """Width and lengths of one modality over the whole data set (the paper's Table 1).
 
     Lengths are in steps, over the samples that have the modality; all 0 where none has.
+    ``missing_steps`` is the share of these steps that the modality lacks, ``extraction`` how its
+    features were extracted, None where nobody said so.
     """
 
     model_config = ConfigDict(frozen=True)
 
     dim: int
+    dtype: FloatType = "float32"
     present: int
     missing: float
+    missing_steps: float = 0.0
     max_length: int
     mean_length: float
     median_length: float
+    extraction: str | None = None
 
 
 class SplitReport(BaseModel):
-    """Counts of one split; shares are of its samples (0 in an empty split)."""
+    """Counts of one split; shares are of its samples (0 in an empty split).
+
+    What is said of labels is of the samples whose labels are known; those of ``unknown`` are not.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     samples: int
+    unknown: int
     label_counts: dict[str, int]
     label_frequencies: dict[str, float]
     labels_per_sample: list[int]
@@ -57,13 +67,14 @@ class DatasetReport(BaseModel):
 
     ``cooccurrence[i][j]`` counts the samples, over all splits, where labels i and j both hold;
     ``labels_per_sample[k]`` those with exactly k labels; ``cardinality`` is the mean number of
-    labels; ``unlabelled`` counts the samples with none; ``missing`` is the share of samples
-    without the modality.
+    labels; ``unlabelled`` counts the samples with none, ``unknown`` those whose labels nobody
+    knows; ``missing`` is the share of samples without the modality.
     """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
+    schema_version: int
     aligned: bool
     label_names: list[str]
     modalities: dict[Modality, ModalityReport]
@@ -81,13 +92,15 @@ def inspect_dataset(dataset: EmotionDataset) -> DatasetReport:
     lengths = {}
     for name, split in dataset.splits.items():
         # as int64, so that counts do not overflow
-        labels[name] = split.labels.astype(np.int64)
+        known = split.labels[split.labelled]
+        labels[name] = known.astype(np.int64)
         lengths[name] = {m: split.lengths(m) for m in dataset.modalities}
 
     modalities = {}
     for m in dataset.modalities:
         per_split = [lengths[name][m] for name in dataset.splits]
-        modalities[m] = _modality(dataset.dims[m], per_split)
+        missing = [split.missing_steps(m).sum() for split in dataset.splits.values()]
+        modalities[m] = _modality(dataset.card, m, per_split, int(sum(missing)))
 
     splits = {}
     for name in dataset.splits:
@@ -100,18 +113,24 @@ def inspect_dataset(dataset: EmotionDataset) -> DatasetReport:
 
     return DatasetReport(
         name=dataset.card.name,
+        schema_version=dataset.card.schema_version,
         aligned=dataset.aligned,
         label_names=names,
         modalities=modalities,
         splits=splits,
-        samples=len(every),
+        samples=sum(len(split) for split in dataset.splits.values()),
         cooccurrence=together.tolist(),
         labels_per_sample=_labels_per_sample(every),
         notes=list(dataset.card.repairs),
     )
 
 
-def _modality(dim: int, per_split: Sequence[Int64[np.ndarray, "_"]]) -> ModalityReport:
+def _modality(
+    card: DatasetCard,
+    modality: Modality,
+    per_split: Sequence[Int64[np.ndarray, "_"]],
+    missing_steps: int,
+) -> ModalityReport:
     empty = np.zeros(0, np.int64)
     lengths = np.concatenate([empty, *per_split])
     # the paper's lengths are of those that have the modality
@@ -126,30 +145,35 @@ def _modality(dim: int, per_split: Sequence[Int64[np.ndarray, "_"]]) -> Modality
         mean = float(present.mean())
         median = float(np.median(present))
 
+    extraction = card.extraction.get(modality)
     return ModalityReport(
-        dim=dim,
+        dim=card.dims[modality],
+        dtype=card.dtype_of(modality),
         present=len(present),
         missing=_share(absent, len(lengths)),
+        missing_steps=_share(missing_steps, int(lengths.sum())),
         max_length=longest,
         mean_length=mean,
         median_length=median,
+        extraction=None if extraction is None else extraction.describe(),
     )
 
 
 def _split(
     names: Sequence[str],
-    labels: Int64[np.ndarray, "n labels"],
+    labels: Int64[np.ndarray, "labelled labels"],
     lengths: dict[Modality, Int64[np.ndarray, "n"]],
 ) -> SplitReport:
-    # labels (n, labels), lengths (n,) per modality
-    samples = len(labels)
+    # labels (labelled, labels), lengths (n,) per modality
+    labelled = len(labels)
+    samples = max((len(steps) for steps in lengths.values()), default=labelled)
     held = labels.sum(0).tolist()
     counts = dict(zip(names, held, strict=True))
     nothing = labels.sum(1) == 0  # (n,)
 
     frequencies = {}
     for name, count in counts.items():
-        frequencies[name] = _share(count, samples)
+        frequencies[name] = _share(count, labelled)
 
     missing = {}
     for m, steps in lengths.items():
@@ -158,11 +182,12 @@ def _split(
 
     return SplitReport(
         samples=samples,
+        unknown=samples - labelled,
         label_counts=counts,
         label_frequencies=frequencies,
         labels_per_sample=_labels_per_sample(labels),
         unlabelled=int(nothing.sum()),
-        cardinality=_share(sum(held), samples),
+        cardinality=_share(sum(held), labelled),
         missing=missing,
     )
 
@@ -190,8 +215,31 @@ def render(report: DatasetReport) -> "Group":
         _per_sample_table(report),
         _cooccurrence(report),
     ]
-    notes = [escape(f"note: {indented(line)}") for line in report.notes]
+    notes = [escape(f"note: {indented(line)}") for line in _notes(report)]
     return Group(*parts, *notes)
+
+
+def _notes(report: DatasetReport) -> list[str]:
+    """Return what the tables do not say."""
+    lines = []
+    for m, found in report.modalities.items():
+        if found.dtype != "float32":
+            lines.append(f"{m} is stored as {found.dtype}")
+        if found.missing_steps:
+            lines.append(f"{m} lacks {found.missing_steps:.1%} of the steps of its samples")
+        if found.extraction is not None:
+            lines.append(f"{m} was extracted with {found.extraction}")
+
+    unsaid = [m for m, found in report.modalities.items() if found.extraction is None]
+    if len(unsaid) < len(report.modalities):
+        lines += [f"how {m} was extracted is not known" for m in unsaid]
+    for name, split in report.splits.items():
+        if split.unknown:
+            count = f"{split.unknown} of {split.samples} samples"
+            lines.append(f"the labels of {count} of split {name} are unknown")
+    if report.schema_version == 1:
+        lines.append("stored in version 1 of the format; converted again it opens faster")
+    return [*lines, *report.notes]
 
 
 def _table(title: str, first: str, *columns: str) -> "Table":

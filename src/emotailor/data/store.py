@@ -8,24 +8,24 @@
 A data set appears under its name only when it is complete: it is written to a temporary folder,
 which is then renamed. Where one is replaced, its files move beside the old ones, whose names have
 other hashes, and ``dataset.json`` changes last: whoever reads the old one finds its own files or
-none. Reading maps the files into memory and copies nothing.
+none. Reading maps the files into memory and copies nothing; what is read is compared with its hash
+first.
 """
 
-import json
+import hashlib
 import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float, Float64
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load, save_file
 
 from emotailor import __version__
 from emotailor.config import first_problem
@@ -35,24 +35,26 @@ from emotailor.data.card import (
     SCHEMA_VERSION,
     DatasetCard,
     FileCard,
+    FloatType,
+    ShardCard,
     SplitCard,
 )
 from emotailor.data.checker import DataWarning, SampleChecker
-from emotailor.data.dataset import EmotionDataset, Ragged, Shard, Split
+from emotailor.data.dataset import EmotionDataset, Split
+from emotailor.data.extraction import Extraction
 from emotailor.data.sample import Modality, Sample
+from emotailor.data.shard import open_shard, shard_card, shard_tensors
+from emotailor.data.tensors import AGAIN, check_file, damaged, map_file, unreadable
 from emotailor.errors import DataError
-from emotailor.files import sha256_of, write_hashed, write_json
-from emotailor.text import NAME, is_name
-from emotailor.verified import read_json
+from emotailor.files import write_hashed, write_json
+from emotailor.verified import is_there, read_json
 
 SHARD_BYTES = 256 * 2**20
 MOMENT_ROWS = 2**14
-_AGAIN = "make the data set again, or copy the file again"
 STATISTICS = "statistics"
 SUFFIX = ".safetensors"
 
 _SPLIT_NAME = re.compile(r"\w[\w-]*", re.ASCII)
-_NUMPY_TYPES = {"F32": np.float32, "I64": np.int64, "U8": np.uint8}
 
 
 class _Moments:
@@ -63,11 +65,20 @@ class _Moments:
         self.mean: Float64[np.ndarray, "dim"] = np.zeros(dim)
         self.m2: Float64[np.ndarray, "dim"] = np.zeros(dim)
 
-    def add(self, values: Float32[np.ndarray, "steps dim"]) -> None:
+    def add(
+        self,
+        values: Float[np.ndarray, "steps dim"],
+        missing: Bool[np.ndarray, "steps"] | None = None,
+    ) -> None:
+        """Take in steps; those that are missing have no values."""
         for start in range(0, len(values), MOMENT_ROWS):  # a float64 copy of a shard is large
-            self._add(values[start : start + MOMENT_ROWS])
+            block = values[start : start + MOMENT_ROWS]
+            if missing is not None:
+                block = block[~missing[start : start + MOMENT_ROWS]]
+            if len(block):
+                self._add(block)
 
-    def _add(self, values: Float32[np.ndarray, "steps dim"]) -> None:
+    def _add(self, values: Float[np.ndarray, "steps dim"]) -> None:
         wide = values.astype(np.float64)
         mean = wide.mean(0)
         within = np.square(wide - mean).sum(0)
@@ -96,9 +107,13 @@ class DatasetWriter:
     Args:
         path: folder to create.
         name: name of the data set.
-        label_names: names of the label columns.
+        label_names: names of the label columns; none where no sample has labels.
         dims: feature width per modality.
         aligned: whether all modalities of a sample have the same steps.
+        dtypes: type of the values per modality; by default that of the first sample that has it,
+            float16 where it is float16 and else float32. float16 in a set of float32 is widened;
+            anything else in a set of float16 is refused.
+        extraction: how the features were extracted per modality, where that is known.
         provenance: where the data come from (any JSON).
         overwrite: replace an existing data set.
         shard_bytes: size at which a shard is closed.
@@ -116,6 +131,8 @@ class DatasetWriter:
         label_names: Sequence[str],
         dims: Mapping[Modality, int],
         aligned: bool,
+        dtypes: Mapping[Modality, FloatType] | None = None,
+        extraction: Mapping[Modality, Extraction] | None = None,
         provenance: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         shard_bytes: int = SHARD_BYTES,
@@ -123,10 +140,11 @@ class DatasetWriter:
         self._path = Path(path)
         self._shard_bytes = shard_bytes
         self._provenance = dict(provenance or {})
+        self._extraction = dict(extraction or {})
 
         # before hours of work, not after
         FOLDER.check_new(self._path, overwrite=overwrite)
-        self._checker = SampleChecker(name, label_names, dims, aligned)
+        self._checker = SampleChecker(name, label_names, dims, aligned, dtypes)
 
         # the folder gets its name when it is complete
         self._replacing = FOLDER.replacing(self._path, overwrite=overwrite)
@@ -138,7 +156,8 @@ class DatasetWriter:
 
         # per split: what is written already
         none = np.zeros(len(label_names), np.int64)
-        self._shards: defaultdict[str, list[FileCard]] = defaultdict(list)
+        self._shards: defaultdict[str, list[ShardCard]] = defaultdict(list)
+        self._labelled: Counter[str] = Counter()
         self._label_sums: defaultdict[str, np.ndarray] = defaultdict(none.copy)
         self._moments = {m: _Moments(dim) for m, dim in self._checker.dims.items()}
         self._attachments: list[FileCard] = []
@@ -186,44 +205,32 @@ class DatasetWriter:
         self._notes.append(line)
 
     def attach(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store more arrays beside the data, in a file of this name (F32, I64 or U8)."""
+        """Store more arrays beside the data, in a file of this name."""
         contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
         self._attachments.append(self._save(name, contiguous))
 
     def _flush(self, split: str) -> None:
         """Write what is pending of a split as its next shard."""
+        assert self._folder is not None
         samples = self._pending.pop(split, [])
         self._pending_bytes[split] = 0
-        tensors = self._tensors(samples)
-        labels = tensors["labels"]
-        self._label_sums[split] += labels.sum(0, dtype=np.int64)
+        tensors = shard_tensors(samples, self._checker)
+        self._label_sums[split] += tensors["labels"].sum(0, dtype=np.int64)
+        self._labelled[split] += sum(sample.labels is not None for sample in samples)
 
         # what is not seen in training must not leak into the statistics
         if split == "train":
             for m, moments in self._moments.items():
-                moments.add(tensors[f"{m}.values"])
+                missing = tensors.get(f"{m}.missing")
+                lacking = None if missing is None else missing.astype(np.bool_)
+                moments.add(tensors[f"{m}.values"], lacking)
 
         number = len(self._shards[split])
-        card = self._save(f"{split}-{number:05d}", tensors, len(samples))
+        written = self._save(f"{split}-{number:05d}", tensors)
+        card = shard_card(self._folder / written.file, len(samples), written.sha256)
         self._shards[split].append(card)
 
-    def _tensors(self, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-        """Return the arrays of a shard by name."""
-        tensors = _id_tensors(samples)
-
-        # (samples, labels), also where there is no sample
-        labels = np.array([sample.labels for sample in samples], np.uint8)
-        names = self._checker.label_names
-        tensors["labels"] = labels.reshape(len(samples), len(names))
-
-        for m, dim in self._checker.dims.items():
-            sequences = [sample.sequences.get(m) for sample in samples]
-            ragged = Ragged.pack(sequences, dim)
-            tensors[f"{m}.values"] = ragged.values
-            tensors[f"{m}.offsets"] = ragged.offsets
-        return tensors
-
-    def _save(self, stem: str, tensors: dict[str, np.ndarray], samples: int = 0) -> FileCard:
+    def _save(self, stem: str, tensors: dict[str, np.ndarray]) -> FileCard:
         """Write a file whose name begins with ``stem`` and ends in its hash."""
         assert self._folder is not None
 
@@ -231,7 +238,7 @@ class DatasetWriter:
             save_file(tensors, file)
 
         name, digest = write_hashed(self._folder, stem, SUFFIX, write)
-        return FileCard(file=name, sha256=digest, samples=samples)
+        return FileCard(file=name, sha256=digest)
 
     def _finish(self) -> None:
         assert self._folder is not None
@@ -247,7 +254,9 @@ class DatasetWriter:
             name=self._checker.name,
             label_names=self._checker.label_names,
             dims=self._checker.dims,
+            dtypes={m: self._checker.dtype_of(m) for m in self._checker.dims},
             aligned=self._checker.aligned,
+            extraction=self._extraction,
             statistics=self._save_statistics(),
             splits=self._split_cards(),
             attachments=self._attachments,
@@ -278,27 +287,17 @@ class DatasetWriter:
         for split, shards in self._shards.items():
             if not shards:
                 continue
+
             counts = self._label_sums[split].tolist()
+            samples = sum(shard.samples for shard in shards)
+            labelled = self._labelled[split]
             cards[split] = SplitCard(
-                samples=sum(shard.samples for shard in shards),
+                samples=samples,
                 label_counts=dict(zip(self._checker.label_names, counts, strict=True)),
+                labelled=labelled if labelled < samples else None,
                 shards=shards,
             )
         return cards
-
-
-def _id_tensors(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-    """Return the ids as UTF-8, end to end, and where each begins."""
-    # one text after the other
-    encoded = [sample.id.encode() for sample in samples]
-    joined = b"".join(encoded)
-
-    lengths = [len(text) for text in encoded]
-    offsets = np.cumsum([0, *lengths], dtype=np.int64)
-    return {
-        "ids.bytes": np.frombuffer(joined, np.uint8),
-        "ids.offsets": offsets,
-    }
 
 
 def write_dataset(
@@ -309,6 +308,8 @@ def write_dataset(
     label_names: Sequence[str],
     dims: Mapping[Modality, int],
     aligned: bool,
+    dtypes: Mapping[Modality, FloatType] | None = None,
+    extraction: Mapping[Modality, Extraction] | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> EmotionDataset:
@@ -319,6 +320,8 @@ def write_dataset(
         label_names=label_names,
         dims=dims,
         aligned=aligned,
+        dtypes=dtypes,
+        extraction=extraction,
         provenance=provenance,
         overwrite=overwrite,
     ) as writer:
@@ -335,195 +338,45 @@ def read_card(path: str | Path) -> DatasetCard:
         DataError: there is none, or it is not one this version understands.
     """
     file = Path(path) / CARD_FILE
-    if not file.is_file():
+    if not is_there(file):
         raise DataError(
             f"no data set at {path}",
             expected=f"a folder with a {CARD_FILE}, as `emotailor data convert` writes it",
             fix="check the path, or make one with `emotailor data convert` or `data synthesize`",
         )
 
-    values = read_json(file, fix=_AGAIN)
+    fix = "convert the data again"
+    content = read_json(file, fix=fix, expected="the card of a data set")
     try:
-        return DatasetCard.model_validate(values)
+        return DatasetCard.model_validate(content)
     except ValidationError as error:
         raise DataError(
             f"{file} is damaged or of another version: {first_problem(error)}",
-            expected=f"a data set of schema version {SCHEMA_VERSION}",
-            fix="convert the data again",
+            expected=f"a data set of schema version 1 to {SCHEMA_VERSION}",
+            fix=fix,
         ) from error
 
 
 def map_tensors(file: Path) -> dict[str, np.ndarray]:
     """Map the tensors of a safetensors file into memory, read-only, without reading them.
 
-    The library's own NumPy loader copies every tensor; this reads the header alone.
+    Nothing is compared with a hash.
 
     Raises:
-        DataError: the file is missing, truncated or not safetensors.
+        DataError: the file is missing, no file, truncated or not safetensors.
     """
-    try:
-        with safe_open(file, framework="numpy"):  # the library checks header and sizes
-            pass
-        with file.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(size))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise DataError(
-            f"{file} cannot be read: {error}",
-            expected="a complete safetensors file",
-            fix="convert the data again, or copy the file again",
-        ) from error
-
-    # the arrays lie behind the header, at the places that it names
-    data = np.memmap(file, np.uint8, "r", offset=8 + size)
-    tensors = {}
-    for key, entry in header.items():
-        if key == "__metadata__":
-            continue
-        if entry["dtype"] not in _NUMPY_TYPES:
-            raise DataError(
-                f"{file}: tensor {key!r} has type {entry['dtype']}", expected="F32, I64 or U8"
-            )
-
-        begin, end = entry["data_offsets"]
-        raw = np.asarray(data[begin:end])
-        values = raw.view(_NUMPY_TYPES[entry["dtype"]])
-        tensors[key] = values.reshape(entry["shape"])
-    return tensors
-
-
-def _open_shard(file: Path, card: DatasetCard) -> tuple[list[str], np.ndarray, Shard]:
-    tensors = map_tensors(file)
-    misfit = _wrong_types(tensors, card)
-    ids: list[str] = []
-
-    # each check relies on those before it
-    if misfit is None:
-        offsets = tensors["ids.offsets"]
-        total = len(tensors["ids.bytes"])
-        misfit = _wrong_offsets("ids.offsets", offsets, total)
-    if misfit is None:
-        ids, misfit = _read_ids(tensors)
-    if misfit is None:
-        misfit = _wrong_labels(tensors["labels"], len(ids), len(card.label_names))
-    if misfit is None:
-        misfit = _wrong_sequences(tensors, card, len(ids))
-    if misfit is not None:
-        raise DataError(
-            f"{file} does not fit {CARD_FILE}: {misfit}",
-            fix="run `emotailor data validate` for details, or convert the data again",
-        )
-
-    # labels and offsets are small and asked for all the time; values stay on disk
-    labels = np.array(tensors["labels"])
-    sequences = {}
-    for m in card.dims:
-        offsets = np.array(tensors[f"{m}.offsets"])
-        values = tensors[f"{m}.values"]
-        sequences[m] = Ragged(values, offsets)
-    return ids, labels, Shard(sequences, len(ids))
-
-
-def _wrong_types(tensors: Mapping[str, np.ndarray], card: DatasetCard) -> str | None:
-    """Say which array of a shard is missing or of another type; None where none is."""
-    for key, (kind, ndim) in _expected_arrays(card).items():
-        array = tensors.get(key)
-        if array is None:
-            return f"it has no {key}"
-        if array.dtype == kind and array.ndim == ndim:
-            continue
-
-        found = f"{array.dtype} of shape {array.shape}"
-        expected = f"{np.dtype(kind)} of {ndim} dimensions"
-        return f"{key} is {found}, expected {expected}"
-    return None
-
-
-def _expected_arrays(card: DatasetCard) -> dict[str, tuple[type, int]]:
-    """Return type and number of dimensions of every array in a shard."""
-    expected: dict[str, tuple[type, int]] = {
-        "labels": (np.uint8, 2),
-        "ids.bytes": (np.uint8, 1),
-        "ids.offsets": (np.int64, 1),
-    }
-    for m in card.dims:
-        expected[f"{m}.offsets"] = (np.int64, 1)
-    for m in card.dims:
-        expected[f"{m}.values"] = (np.float32, 2)
-    return expected
-
-
-def _wrong_offsets(key: str, offsets: np.ndarray, total: int) -> str | None:
-    """Say why offsets do not run from 0 to ``total``; None where they do."""
-    if not len(offsets) or offsets[0] != 0:
-        return f"{key} does not begin with 0"
-    last = offsets[-1]
-    if last != total:
-        return f"{key} ends with {last}, expected {total}"
-
-    # equal neighbours are a sequence without steps
-    steps = np.diff(offsets)
-    if (steps < 0).any():
-        return f"{key} falls, expected numbers that only rise"
-    return None
-
-
-def _read_ids(tensors: Mapping[str, np.ndarray]) -> tuple[list[str], str | None]:
-    """Return the ids of a shard, and what is wrong with them."""
-    raw = tensors["ids.bytes"].tobytes()
-    offsets = tensors["ids.offsets"].tolist()
-    ids = []
-    for begin, end in pairwise(offsets):
-        text = raw[begin:end]
-        try:
-            ids.append(text.decode())
-        except UnicodeDecodeError as error:
-            return [], f"ids.bytes is not UTF-8: {error}"
-
-    strange = [name for name in ids if not is_name(name)]
-    if strange:
-        return [], f"ids holds {strange[0]!r}, expected {NAME}"
-    return ids, None
-
-
-def _wrong_labels(labels: np.ndarray, samples: int, names: int) -> str | None:
-    wanted = (samples, names)
-    if labels.shape != wanted:
-        return f"labels has shape {labels.shape}, expected {wanted}"
-
-    highest = labels.max(initial=0)
-    if highest > 1:
-        return f"labels holds {highest}, expected 0 and 1"
-    return None
-
-
-def _wrong_sequences(
-    tensors: Mapping[str, np.ndarray], card: DatasetCard, samples: int
-) -> str | None:
-    for m, dim in card.dims.items():
-        values = tensors[f"{m}.values"]  # (steps, dim)
-        steps, width = values.shape
-        if width != dim:
-            return f"{m}.values has shape {values.shape}, expected (steps, {dim})"
-
-        # one more than samples: each begins where the one before it ends
-        key = f"{m}.offsets"
-        offsets = tensors[key]
-        wanted = samples + 1
-        if len(offsets) != wanted:
-            return f"{key} has {len(offsets)} numbers, expected {wanted}"
-
-        misfit = _wrong_offsets(key, offsets, steps)
-        if misfit is not None:
-            return misfit
-    return None
+    return dict(map_file(file).tensors)
 
 
 def open_dataset(path: str | Path) -> EmotionDataset:
     """Open a stored data set; its sequences are mapped, not read.
 
+    Everything else is compared with its hash now, the features of a shard when they are first
+    used. Where a data set of version 1 has no hashes of parts, whole files are compared now.
+
     Raises:
-        DataError: there is none, a shard is missing or truncated, or the parts do not fit.
+        DataError: there is none, a shard is missing, truncated or altered, or the parts do not
+            fit.
     """
     folder = Path(path)
     card = read_card(folder)
@@ -546,25 +399,36 @@ def _open_split(folder: Path, name: str, card: DatasetCard) -> Split:
     none = np.zeros((0, len(card.label_names)), np.uint8)
     ids: list[str] = []
     labels: list[np.ndarray] = [none]
+    known: list[np.ndarray] = [np.zeros(0, np.bool_)]
     shards = []
-    for file_card in card.splits[name].shards:
-        file = folder / file_card.file
-        shard_ids, shard_labels, shard = _open_shard(file, card)
-        ids += shard_ids
-        labels.append(shard_labels)
-        shards.append(shard)
+    for own in card.splits[name].shards:
+        found = open_shard(folder, card, own)
+        ids += found.ids
+        labels.append(found.labels)
+        of_shard = found.known
+        if of_shard is None:
+            of_shard = np.ones(len(found.ids), np.bool_)
+        known.append(of_shard)
+        shards.append(found.shard)
 
     every = np.concatenate(labels)  # (n, labels)
-    return Split(name, ids, every, shards)
+    labelled = np.concatenate(known)  # (n,)
+    return Split(name, ids, every, shards, None if labelled.all() else labelled)
 
 
-def read_statistics(path: str | Path) -> dict[str, np.ndarray]:
+def read_statistics(path: str | Path, card: DatasetCard | None = None) -> dict[str, np.ndarray]:
     """Return ``<modality>.mean`` and ``<modality>.std`` of the training split, each (dim,).
+
+    Args:
+        path: folder of the data set.
+        card: of the data set as it was opened; read anew by default. If another data set has taken
+            its place since, its statistics are refused.
 
     Raises:
         DataError: the data set has no training split, or the file is damaged.
     """
-    card = read_card(path)
+    if card is None:
+        card = read_card(path)
     if card.statistics is None:
         raise DataError(
             f"{path} has no feature statistics because it has no split 'train'",
@@ -580,29 +444,28 @@ def read_statistics(path: str | Path) -> dict[str, np.ndarray]:
                 continue
 
             found = f"{key} is not {dim} finite numbers"
-            raise DataError(f"{file} cannot be used: {found}", fix=_AGAIN)
+            raise DataError(f"{file} cannot be used: {found}", fix=AGAIN)
     return arrays
 
 
-def _load(file: Path, sha256: str | None = None) -> dict[str, np.ndarray]:
+def _load(file: Path, sha256: str) -> dict[str, np.ndarray]:
     """Read all arrays of a safetensors file.
 
     Raises:
         DataError: the file is missing or damaged, or its SHA-256 is another.
     """
-    found = None
+    check_file(file)
     try:
-        if sha256 is not None:
-            found = sha256_of(file)
-        arrays = dict(load_file(file))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise DataError(f"{file} cannot be read: {error}", fix=_AGAIN) from error
+        content = file.read_bytes()
+    except OSError as error:
+        raise unreadable(file, error) from error
 
-    if found != sha256:
-        raise DataError(
-            f"{file} cannot be used: its SHA-256 is not the one in {CARD_FILE}", fix=_AGAIN
-        )
-    return arrays
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise damaged(file, "it does not have")
+    try:
+        return dict(load(content))
+    except (SafetensorError, ValueError) as error:
+        raise unreadable(file, error) from error
 
 
 def read_attachment(path: str | Path, name: str) -> dict[str, np.ndarray]:
@@ -617,5 +480,4 @@ def read_attachment(path: str | Path, name: str) -> dict[str, np.ndarray]:
         found = [attachment.file for attachment in card.attachments] or "nothing"
         raise DataError(f"the data set {path} has no {name!r} beside it: {found}")
 
-    file = Path(path) / attached.file
-    return _load(file)
+    return _load(Path(path) / attached.file, attached.sha256)

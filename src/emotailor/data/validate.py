@@ -4,22 +4,28 @@ Damage is reported, never raised. Features are read shard by shard in blocks of 
 stays small whatever the size of the data set.
 """
 
+import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain, combinations, pairwise
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
+from pydantic import ValidationError
 
-from emotailor.data.card import CARD_FILE, DatasetCard, FileCard, SplitCard
+from emotailor.data.card import CARD_FILE, DatasetCard, FileCard, ShardCard, SplitCard
+from emotailor.data.dataset import Texts
 from emotailor.data.ids import Videos
 from emotailor.data.sample import Modality, canonical_label
-from emotailor.data.store import map_tensors, read_card
+from emotailor.data.shard import Layout, known_tensors, wrong_offsets, wrong_texts
+from emotailor.data.store import read_card
+from emotailor.data.tensors import MappedFile, check_file, map_file
 from emotailor.errors import DataError
 from emotailor.files import sha256_of
+from emotailor.verified import HASH_KEY, is_there
 
 BLOCK_ROWS = 2**14
 EXAMPLES = 3
@@ -113,7 +119,7 @@ class _Validator:
         self._modalities()
         self._statistics()
         for attachment in self.card.attachments:
-            self._tensors(attachment)
+            self._map(attachment)
         self._unknown_files()
         return self.problems
 
@@ -132,7 +138,7 @@ class _Validator:
     def _names(self) -> None:
         names = self.card.label_names
         if not names:
-            self.error("there are no labels", CARD_FILE, REMAKE)
+            self.warn("there are no labels", CARD_FILE, "it can be predicted on, not trained on")
 
         seen: dict[str, str] = {}
         for name in names:
@@ -157,29 +163,35 @@ class _Validator:
             found = bad or "are not given"
             self.error(f"widths of the modalities {found}", CARD_FILE, REMAKE)
 
-    def _tensors(self, file_card: FileCard) -> dict[str, np.ndarray] | None:
+    def _map(self, file_card: FileCard) -> MappedFile | None:
         """Check the bytes of a file and map what it holds; None where that cannot be done."""
         name = file_card.file
         file = self.folder / name
-        if not file.is_file():
+        if not is_there(file):
             self.error("the file is missing", name, COPY)
             return None
 
         try:
+            check_file(file)
             if self.deep and sha256_of(file) != file_card.sha256:
                 self.error(f"its bytes do not hash to the SHA-256 in {CARD_FILE}", name, COPY)
             # a file with another hash may still hold arrays, with more to be found in them
-            return map_tensors(file)
+            return map_file(file)
         except DataError as error:
-            self.error(error.found, name, COPY)
+            self.error(error.found, name, error.fix or COPY)
         except OSError as error:
             self.error(str(error), name, COPY)
         return None
 
-    def _shard(self, split: str, file_card: FileCard) -> None:
-        tensors = self._tensors(file_card)
-        if tensors is None:
+    def _shard(self, split: str, file_card: ShardCard) -> None:
+        before = len(self.problems)
+        mapped = self._map(file_card)
+        if mapped is None:
             return
+
+        tensors = mapped.tensors
+        if self.deep and len(self.problems) == before:
+            self._hashes(mapped, file_card)
 
         # the card says how many samples there should be where the ids are lost
         where = file_card.file
@@ -205,10 +217,32 @@ class _Validator:
             self._lengths(lengths, ids, where)
         self._unknown_arrays(tensors, where)
 
+        # words, times and other texts, which nothing else depends on
+        if len(self.problems) == before:
+            misfit = Layout(tensors, self.card).misfit
+            if misfit is not None:
+                self.error(misfit, where, REMAKE)
+
+    def _hashes(self, mapped: MappedFile, file_card: ShardCard) -> None:
+        """Compare the hashes of the parts, by which opening finds damage, with the parts."""
+        if file_card.tensors is None:
+            return
+
+        wrong = set(file_card.tensors) ^ set(mapped.raw)
+        for name in set(mapped.raw) - wrong:
+            if mapped.hash_of(name) != file_card.tensors[name]:
+                wrong.add(name)
+        if file_card.header != mapped.header_hash:
+            wrong.add("header")
+        if wrong:
+            self.error(
+                f"parts do not hash to their SHA-256 in {CARD_FILE}: {_some(sorted(wrong))}",
+                file_card.file,
+                COPY,
+            )
+
     def _unknown_arrays(self, tensors: Mapping[str, np.ndarray], where: str) -> None:
-        known = {"labels", "ids.bytes", "ids.offsets"}
-        for m in self.card.dims:
-            known |= {f"{m}.values", f"{m}.offsets"}
+        known = known_tensors(tensors, self.card)
         unknown = sorted(set(tensors) - known)
         if unknown:
             self.warn(f"arrays of no known use: {_some(unknown)}", where, "ignore them, or remake")
@@ -223,17 +257,13 @@ class _Validator:
             self.error("its sample ids are missing or their offsets do not fit", where, REMAKE)
             return None
 
+        if wrong_texts("ids.bytes", raw, offsets) is not None:
+            self.error("its sample ids are not UTF-8", where, REMAKE)
+            return None
+
         # the ids lie end to end
-        data = raw.tobytes()
-        ids = []
-        for begin, end in pairwise(offsets.tolist()):
-            text = data[begin:end]
-            try:
-                ids.append(text.decode())
-            except UnicodeDecodeError:
-                self.error("its sample ids are not UTF-8", where, REMAKE)
-                return None
-        return ids
+        texts = Texts(np.array(raw), np.array(offsets))
+        return [texts[i] for i in range(len(texts))]
 
     def _labels(self, tensors: Mapping[str, np.ndarray], where: str, split: str, size: int) -> None:
         labels = tensors.get("labels")
@@ -253,8 +283,25 @@ class _Validator:
         if wrong:
             self.error(f"{wrong} label values are neither 0 nor 1", where, REMAKE)
 
+        known = tensors.get("labels.known")
+        labelled = np.full(size, bool(self.card.label_names))  # (size,)
+        if known is not None:
+            if known.shape != (size,) or known.dtype != np.uint8 or known.max(initial=0) > 1:
+                found = f"{known.dtype} of shape {known.shape}"
+                self.error(
+                    f"its labels.known are {found}, expected 0 or 1 as uint8 of ({size},)",
+                    where,
+                    REMAKE,
+                )
+                return
+            labelled &= known.astype(np.bool_)
+
+        claimed = labels[~labelled].sum(dtype=np.int64)
+        if claimed:
+            self.error(f"{claimed} labels hold in samples without labels", where, REMAKE)
+
         # a copy, so that the file need not stay mapped
-        self.labels[split].append(np.array(labels))
+        self.labels[split].append(np.array(labels[labelled]))
 
     def _sequences(
         self,
@@ -272,10 +319,12 @@ class _Validator:
             self.error(f"{modality} is not in it", where, REMAKE)
             return None
 
-        if values.ndim != 2 or values.shape[1] != dim or values.dtype != np.float32:
+        # the type of values was not known before the first sample with any step
+        wanted = self.card.dtype_of(modality) if len(values) else values.dtype
+        if values.ndim != 2 or values.shape[1] != dim or values.dtype != wanted:
             found = f"{values.dtype} of shape {values.shape}"
             self.error(
-                f"{modality} is {found}, expected float32 of (steps, {dim})",
+                f"{modality} is {found}, expected {wanted} of (steps, {dim})",
                 where,
                 REMAKE,
             )
@@ -296,16 +345,62 @@ class _Validator:
         self.present[modality] += int(present.sum())
         if split == "train":
             self.in_train[modality] += int(present.sum())
+
+        lacking = tensors.get(f"{modality}.missing")
+        if lacking is not None and not self._missing(lacking, offsets, where, modality):
+            return None
         if self.deep:
-            self._values(values, where, split, modality)
+            self._values(values, lacking, where, split, modality)
         return lengths
 
-    def _values(self, values: np.ndarray, where: str, split: str, modality: Modality) -> None:
+    def _missing(
+        self, lacking: np.ndarray, offsets: np.ndarray, where: str, modality: Modality
+    ) -> bool:
+        """Check the marks of missing steps of a modality; return whether they can be used."""
+        total = int(offsets[-1])
+        if lacking.shape != (total,) or lacking.dtype != np.uint8 or lacking.max(initial=0) > 1:
+            found = f"{lacking.dtype} of shape {lacking.shape}"
+            self.error(
+                f"the missing steps of {modality} are {found}, expected 0 or 1 as uint8 of "
+                f"({total},)",
+                where,
+                REMAKE,
+            )
+            return False
+        if not self.card.aligned:
+            self.error(f"{modality} lacks steps of unaligned samples", where, REMAKE)
+
+        # counts up to each step, from 0
+        before = np.concatenate([[0], np.cumsum(lacking, dtype=np.int64)])
+        lacked = np.diff(before[offsets])  # (size,)
+        lengths = np.diff(offsets)
+        nothing = (lengths > 0) & (lacked == lengths)
+        if nothing.any():
+            count = int(nothing.sum())
+            self.error(f"{modality} lacks every step of {count} samples", where, REMAKE)
+        return True
+
+    def _values(
+        self,
+        values: np.ndarray,
+        lacking: np.ndarray | None,
+        where: str,
+        split: str,
+        modality: Modality,
+    ) -> None:
         dim = values.shape[1]
         features = self.features.setdefault(modality, _Features(dim))
         damaged: Bool[np.ndarray, "dim"] = np.zeros(dim, bool)
         count = 0
-        for block in _blocks(values):
+        at_missing = 0
+        for start in range(0, len(values), BLOCK_ROWS):
+            end = start + BLOCK_ROWS
+            block = values[start:end].astype(np.float64)
+            if lacking is not None:
+                missing = lacking[start:end].astype(np.bool_)
+                at_missing += int(np.count_nonzero(block[missing]))
+                block = block[~missing]
+
             finite = np.isfinite(block)  # (rows, dim)
             if not finite.all():
                 bad = ~finite
@@ -317,6 +412,10 @@ class _Validator:
             if len(whole):
                 features.add(whole, train=split == "train")
 
+        if at_missing:
+            self.error(
+                f"{at_missing} values of missing steps of {modality} are not 0", where, REMAKE
+            )
         if count:
             which = np.nonzero(damaged)[0].tolist()
             self.error(
@@ -380,6 +479,15 @@ class _Validator:
         labels = self._all_labels(split)
         held = labels.sum(0, dtype=np.int64).tolist()
         counts = dict(zip(self.card.label_names, held, strict=True))
+        known = found if card.labelled is None else card.labelled
+        if not self.card.label_names:
+            known = 0
+        if len(labels) != known:
+            self.error(
+                f"the labels of {len(labels)} samples are known, {CARD_FILE} says {known}",
+                where,
+                REMAKE,
+            )
         if counts != card.label_counts:
             self.error(
                 f"its labels count {counts}, {CARD_FILE} says {card.label_counts}",
@@ -488,10 +596,11 @@ class _Validator:
                 self.error("there are no feature statistics", CARD_FILE, REMAKE)
             return
 
-        stored = self._tensors(self.card.statistics)
-        if stored is None:
+        mapped = self._map(self.card.statistics)
+        if mapped is None:
             return
 
+        stored = mapped.tensors
         where = self.card.statistics.file
         for m, dim in self.card.dims.items():
             mean = stored.get(f"{m}.mean")
@@ -548,11 +657,6 @@ def _differing(
     return np.nonzero(~right)[0].tolist()
 
 
-def _blocks(values: np.ndarray) -> Iterator[Float64[np.ndarray, "rows dim"]]:
-    for start in range(0, len(values), BLOCK_ROWS):
-        yield values[start : start + BLOCK_ROWS].astype(np.float64)
-
-
 def _which(rows: np.ndarray, ids: list[str] | None) -> str:
     """Name the first samples where ``rows`` is True: by id, or by number where ids are lost."""
     positions = np.nonzero(rows)[0].tolist()
@@ -564,14 +668,7 @@ def _which(rows: np.ndarray, ids: list[str] | None) -> str:
 def _offsets_fit(offsets: np.ndarray, total: int) -> bool:
     if offsets.dtype != np.int64 or offsets.ndim != 1:
         return False
-    if not len(offsets):
-        return False
-    if offsets[0] != 0 or offsets[-1] != total:
-        return False
-
-    # equal neighbours are a sequence without steps
-    steps = np.diff(offsets)
-    return bool((steps >= 0).all())
+    return wrong_offsets("offsets", offsets, total) is None
 
 
 def _some(values: list[str] | list[int]) -> str:
@@ -594,14 +691,36 @@ def validate_dataset(path: str | Path, *, deep: bool = True) -> list[Problem]:
         DataError: there is no data set at ``path``.
     """
     folder = Path(path)
-    if not (folder / CARD_FILE).is_file():
+    if not is_there(folder / CARD_FILE):
         read_card(folder)  # says that there is none
 
-    # a damaged card is a finding, too
+    # a damaged card is a finding, too, and if it can be read there may be more
+    found = []
     try:
         card = read_card(folder)
     except DataError as error:
         fix = error.fix or REMAKE
-        return [Problem("error", error.found, CARD_FILE, fix)]
+        found.append(Problem("error", error.found, CARD_FILE, fix))
+        altered = _altered_card(folder)
+        if altered is None:
+            return found
+        card = altered
+
     validator = _Validator(folder, card, deep=deep)
-    return validator.run()
+    return found + validator.run()
+
+
+def _altered_card(folder: Path) -> DatasetCard | None:
+    """Return a card whose hash is wrong or missing; None where nothing can be made of it."""
+    try:
+        values = json.loads((folder / CARD_FILE).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict):
+        return None
+
+    values.pop(HASH_KEY, None)
+    try:
+        return DatasetCard.model_validate(values)
+    except ValidationError:
+        return None

@@ -5,7 +5,7 @@ label is how much the label's logit drops when the model cannot see it. Every sy
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
 from emotailor.data.batching import Batch, collate
+from emotailor.data.card import FloatType
 from emotailor.data.checker import SampleChecker
-from emotailor.data.dataset import Ragged, Shard, Split
+from emotailor.data.dataset import Shard, Split
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.metrics import decide
@@ -28,6 +29,7 @@ from emotailor.training.setup import choose_device
 
 MAX_VARIANTS = 64  # variants of a sample in one forward pass
 CHUNK = 512  # samples of a long list that are copied at once
+MOST_SAID = 40  # characters of what is said at the strongest steps
 MIN_EVIDENCE = 0.005
 """Evidence below this is none: in two digits it is 0.00."""
 
@@ -45,12 +47,16 @@ class Explanation:
         attention: label -> block -> (steps,), attention of the label averaged over heads, where the
             model has it; over all blocks it sums to 1 (less where a model attends to padding too).
         window: modality -> number of steps that were hidden at once.
+        words: modality -> the word of each step, where the sample has words.
+        times: modality -> (steps, 2), start and end of each step in seconds, where it has them.
     """
 
     modalities: dict[str, dict[Modality, float]]
     steps: dict[str, dict[Modality, Float64[np.ndarray, "_"]]]
     attention: dict[str, dict[str, Float64[np.ndarray, "_"]]]
     window: dict[Modality, int]
+    words: dict[Modality, list[str]] = field(default_factory=dict)
+    times: dict[Modality, Float64[np.ndarray, "_ 2"]] = field(default_factory=dict)
 
     def strongest(self, label: str) -> tuple[Modality, int, int]:
         """Return the modality with the most evidence for ``label``, and its first and last step.
@@ -78,27 +84,56 @@ class Explanation:
     def describe(self, label: str) -> str:
         """Return where the most evidence for a label is, such as ``visual, steps 4-6``.
 
-        Steps are counted from 1. Where no modality speaks for the label: ``-``.
+        Steps are counted from 1. What is said at them and when follows where the sample has words
+        and times. Where no modality speaks for the label: ``-``.
         """
         modality, first, last = self.strongest(label)
         evidence = self.modalities[label][modality]
         if evidence < MIN_EVIDENCE:
             return "-"
 
-        first += 1
-        last += 1
+        where = f"steps {first + 1}-{last + 1}"
         if first == last:
-            return f"{modality}, step {first}"
-        return f"{modality}, steps {first}-{last}"
+            where = f"step {first + 1}"
+        parts = [f"{modality}, {where}", self.said(modality, first, last)]
+        return " ".join(part for part in parts if part)
+
+    def said(self, modality: Modality, first: int, last: int) -> str:
+        """Return what is said at some steps and when, such as ``"so great" (1.2-1.9 s)``.
+
+        Args:
+            modality: whose steps are meant.
+            first: the first step, from 0.
+            last: the last one.
+        """
+        parts = []
+        words = self.words.get(modality)
+        if words is not None:
+            spoken = " ".join(words[first : last + 1])
+            if len(spoken) > MOST_SAID:
+                spoken = f"{spoken[: MOST_SAID - 1]}…"
+            parts.append(f'"{spoken}"')
+
+        times = self.times.get(modality)
+        if times is not None:
+            start = times[first, 0]
+            end = times[last, 1]
+            parts.append(f"({start:.1f}-{end:.1f} s)")
+        return " ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {
+        value: dict[str, Any] = {
             "window": dict(self.window),
             "modalities": self.modalities,
             "steps": _rounded(self.steps, digits=5),
             "attention": _rounded(self.attention, digits=6),
         }
+        if self.words:
+            value["words"] = self.words
+        if self.times:
+            value["times"] = {m: np.round(x, 3).tolist() for m, x in self.times.items()}
+        return value
 
     def __repr__(self) -> str:
         parts = [f"{label}: {self.describe(label)}" for label in self.modalities]
@@ -346,7 +381,7 @@ class Predictor:
 
     def can_see(self, sample: Sample) -> bool:
         """Whether a sample has at least one of the model's modalities."""
-        return any(np.size(sample.sequences.get(m, ())) for m in self.dims)
+        return any(_has_steps(sample, m) for m in self.dims)
 
     def predict(
         self, samples: Split | Iterable[Sample], *, explain: bool = False
@@ -404,8 +439,9 @@ class Predictor:
         Raises:
             DataError: the sample has none of the model's modalities.
         """
-        batch = self._one(sample)
-        steps_of = {m: int(batch.masks[m].sum()) for m in self.modalities}
+        checked = self._as_split([sample]).sample(0)
+        batch = self._one(checked)
+        steps_of = {m: len(checked.sequences.get(m, ())) for m in self.modalities}
         lengths = {m: length for m, length in steps_of.items() if length > 0}
         window = {m: max(1, round(length / 10)) for m, length in lengths.items()}
 
@@ -425,7 +461,14 @@ class Predictor:
             if m in attention:
                 attention[m] = attention[m][:, :length]
 
-        explanation = Explanation(modalities={}, steps={}, attention={}, window=window)
+        explanation = Explanation(
+            modalities={},
+            steps={},
+            attention={},
+            window=window,
+            words=self._words_of(checked),
+            times=dict(checked.times),
+        )
         for k, name in enumerate(self.label_names):
             explanation.modalities[name] = {m: float(x[k]) for m, x in whole.items()}
             explanation.steps[name] = {m: x[:, k] for m, x in moments.items()}
@@ -470,16 +513,24 @@ class Predictor:
         return np.concatenate(parts)
 
     def _one(self, sample: Sample) -> Batch:
-        """Return a sample as a batch on the device of the model, checked."""
-        split = self._as_split([sample])
-        sequences = split.sample(0).sequences
+        """Return a checked sample as a batch on the device of the model."""
         batch = collate(
-            [Sample(sample.id, sequences)],
+            [sample],
             self.dims,
             aligned=self.card.aligned,
             standardize=self.standardizer,
         )
         return batch.to(self.model.device)
+
+    def _words_of(self, sample: Sample) -> dict[Modality, list[str]]:
+        """Return the word of each step of the modalities whose steps are words."""
+        if sample.words is None:
+            return {}
+
+        words = list(sample.words)
+        if self.card.aligned:
+            return dict.fromkeys(sample.sequences, words)
+        return {"text": words}
 
     def _as_split(self, samples: Iterable[Sample]) -> Split:
         """Return samples as a split, checked.
@@ -488,13 +539,11 @@ class Predictor:
             DataError: a sample cannot be used.
             ModelError: a sequence is longer than the model can take.
         """
-        # lengths are compared here: what to do about them is not what a data set's author is told
-        checker = SampleChecker("samples", self.label_names, self.dims, aligned=False)
-        ids = []
-        sequences = []
-        for sample in samples:
-            ids.append(sample.id)
-            sequences.append(self._checked(sample, checker))
+        # lengths are compared here: what to do about them is not what a data set's author is told;
+        # samples of both types may come together
+        wide: dict[Modality, FloatType] = dict.fromkeys(self.dims, "float32")
+        checker = SampleChecker("samples", (), self.dims, self.card.aligned, wide)
+        checked = [self._checked(sample, checker) for sample in samples]
 
         repairs = checker.repairs()
         if repairs:
@@ -504,20 +553,16 @@ class Predictor:
                 fix="replace them before predicting, as `emotailor data convert` does",
             )
 
-        packed = {}
-        for m, width in self.dims.items():
-            of_samples = [parts.get(m) for parts in sequences]
-            packed[m] = Ragged.pack(of_samples, width)
-        shards = [Shard(packed, len(ids))] if ids else []
-
-        # a split has labels, but nobody reads these
-        shape = (len(ids), len(self.label_names))
-        labels = np.zeros(shape, np.uint8)
-        split = Split("samples", ids, labels, shards)
+        # a split has labels, but these are unknown
+        ids = [sample.id for sample in checked]
+        labels = np.zeros((len(ids), len(self.label_names)), np.uint8)
+        known = np.zeros(len(ids), np.bool_)
+        shards = [Shard.pack(checked, checker)] if ids else []
+        split = Split("samples", ids, labels, shards, known)
         self._check_split(split)
         return split
 
-    def _checked(self, sample: Sample, checker: SampleChecker) -> dict[Modality, np.ndarray]:
+    def _checked(self, sample: Sample, checker: SampleChecker) -> Sample:
         """Return what the model takes of a sample.
 
         Raises:
@@ -535,9 +580,9 @@ class Predictor:
 
         # other modalities may have any shape: the model does not look at them
         known = {m: x for m, x in sample.sequences.items() if m in self.dims}
-        found = checker.check_sequences(name, Sample(sample.id, known))
+        sequences, missing = checker.check_sequences(name, replace(sample, sequences=known))
 
-        lengths = {m: len(x) for m, x in found.items()}
+        lengths = {m: len(x) for m, x in sequences.items()}
         distinct = set(lengths.values())
         if self.card.aligned and len(distinct) > 1:
             steps = ", ".join(f"{m} {length}" for m, length in lengths.items())
@@ -546,7 +591,11 @@ class Predictor:
                 expected=ALIGNED,
                 fix=ALIGN,
             )
-        return found
+
+        # words of a text that the model does not look at belong to none of its steps
+        words = sample.words if self.card.aligned or "text" in sequences else None
+        checked = Sample(sample.id, sequences, None, missing)
+        return checker.with_attachments(name, checked, replace(sample, words=words))
 
     def _check_split(self, split: Split) -> None:
         """Refuse a split whose features do not fit the model.
@@ -629,6 +678,13 @@ def _variants(batch: Batch, hidden: Sequence[_Hidden]) -> Batch:
 
     ids = [batch.ids[0]] * count
     return Batch(values, masks, None, ids)
+
+
+def _has_steps(sample: Sample, modality: Modality) -> bool:
+    """Whether a sample has a step of a modality that is not missing."""
+    if not np.size(sample.sequences.get(modality, ())):
+        return False
+    return not np.all(sample.missing.get(modality, False))
 
 
 def _uneven(lengths: Mapping[Modality, Int64[np.ndarray, "n"]]) -> bool:

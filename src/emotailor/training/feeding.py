@@ -37,13 +37,16 @@ class ResidentSamples:
         self.lengths: dict[Modality, Int64[np.ndarray, "n"]] = {}
         self.starts: dict[Modality, Int64[Tensor, "n"]] = {}
         self.tables: dict[Modality, Float[Tensor, "entries dim"]] = {}
+        self.missing: dict[Modality, Bool[Tensor, "entries"]] = {}  # where any step is missing
         for m, dim in data.dims.items():
-            sequences = self._sequences(data, m, dim)
+            sequences, missing = self._sequences(data, m, dim)
             lengths = np.array([len(x) for x in sequences], np.int64)
 
             # entry 0 is what padding reads, so the first sequence starts at 1
             padding = np.zeros((1, dim), np.float32)
             table = np.concatenate([padding, *sequences])  # (entries, dim)
+            lacking = np.concatenate([np.zeros(1, np.bool_), *missing])  # (entries,)
+            table[lacking] = 0
             ends = np.cumsum(lengths)
             starts = 1 + ends - lengths
 
@@ -51,11 +54,19 @@ class ResidentSamples:
             self.lengths[m] = lengths
             self.starts[m] = torch.from_numpy(starts).to(device)
             self.tables[m] = torch.from_numpy(table).to(device)
+            if lacking.any():
+                self.missing[m] = torch.from_numpy(lacking).to(device)
 
     @staticmethod
-    def _sequences(data: TrainingData, m: Modality, dim: int) -> list[np.ndarray]:
-        """Return one modality of all used samples, standardised; no steps where it is missing."""
+    def _sequences(
+        data: TrainingData, m: Modality, dim: int
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return one modality of all used samples, standardised, and which steps it lacks.
+
+        A sample that lacks the modality has no steps.
+        """
         found = []
+        missing = []
         for position in data.positions:
             sample = data.train_split.sample(int(position))
             x = sample.sequences.get(m)
@@ -64,7 +75,12 @@ class ResidentSamples:
             if data.standardizer is not None:
                 x = data.standardizer(m, x)
             found.append(x)
-        return found
+
+            lacking = sample.missing.get(m)
+            if lacking is None:
+                lacking = np.zeros(len(x), np.bool_)
+            missing.append(lacking)
+        return found, missing
 
     @staticmethod
     def size(data: TrainingData) -> int:
@@ -96,6 +112,8 @@ class ResidentSamples:
             starts = self.starts[m][rows]
             entries = starts[:, None] + steps
             entries = torch.where(mask, entries, 0)
+            if m in self.missing:
+                mask = mask & ~self.missing[m][entries]
 
             masks[m] = mask
             values[m] = table[entries]  # (B, T, dim)

@@ -90,7 +90,7 @@ class TrainingData:
 
     A sample is named in three ways, and each has one word:
 
-    - *position*: where it is in the stored split, from 0;
+    - *position*: where it is in the split without what has no labels, from 0;
     - *number*: which one it is of the samples used for training, from 0; the sample of number i is
       at ``positions[i]``. The batches of an epoch are arrays of numbers;
     - *row*: where it is in one batch, from 0.
@@ -101,8 +101,8 @@ class TrainingData:
 
     Attributes:
         dataset: as stored.
-        train_split: the samples to train on.
-        valid_split: the samples to validate on.
+        train_split: the samples to train on, without those whose labels are unknown.
+        valid_split: the samples to validate on, likewise.
         positions: (n,), positions of the used samples: those that have one of the modalities.
         dims: modality -> feature width, of the modalities the system takes.
         alignment: what is put before the system, for this data set.
@@ -121,8 +121,8 @@ class TrainingData:
 
         settings = config.data
         self.dataset = open_dataset(settings.path)
-        self.train_split = self._nonempty(settings.train_split)
-        self.valid_split = self._nonempty(settings.valid_split)
+        self.train_split = self._labelled(settings.train_split)
+        self.valid_split = self._labelled(settings.valid_split)
 
         system = find_system(config.system)
         self.dims = system.choose(self.dataset.dims, settings.modalities)
@@ -160,7 +160,7 @@ class TrainingData:
                 fix="set data.standardize=false, or store the samples as split 'train'",
             )
 
-        statistics = read_statistics(settings.path)
+        statistics = read_statistics(settings.path, self.dataset.card)
         return Standardizer.from_statistics(statistics, list(self.dims))
 
     def _nonempty(self, name: str) -> Split:
@@ -168,6 +168,19 @@ class TrainingData:
         if not len(split):
             raise DataError(f"split {name!r} of {self.config.data.path} is empty")
         return split
+
+    def _labelled(self, name: str) -> Split:
+        """Return the samples of a split whose labels are known, and tell of the others."""
+        split = self._nonempty(name)
+        labelled = split.with_labels()
+
+        unknown = len(split) - len(labelled)
+        if unknown:
+            self.reporter.message(
+                f"{unknown} of {len(split)} samples of split {name!r} have no labels and are "
+                "left out"
+            )
+        return labelled
 
     def _usable(self, split: Split) -> Int64[np.ndarray, "_"]:
         """Positions of the samples that have at least one of the chosen modalities."""

@@ -218,12 +218,13 @@ def made(cls: type[Any], **values: Any) -> Any:
 def sample(name: Any = "a", sequences: Any = None, labels: Any = (1,)) -> Sample:
     if sequences is None:
         sequences = {"visual": FACE}
-    return made(Sample, id=name, sequences=sequences, labels=labels)
+    nothing: dict[str, Any] = {"missing": {}, "words": None, "times": {}, "about": {}}
+    return made(Sample, id=name, sequences=sequences, labels=labels, **nothing)
 
 
 def reading(*items: Any, **changes: Any) -> Any:
     values = {"label_names": ("joy",), "dims": {"visual": 3}, "aligned": False, "samples": items}
-    return made(Reading, **{**values, "files": [], "notes": [], **changes})
+    return made(Reading, **{**values, "files": [], "notes": [], "extraction": {}, **changes})
 
 
 def converted(result: Any) -> Any:
@@ -273,7 +274,6 @@ def test_what_a_reader_gives_is_checked(workplace: Path, result: Any, named: str
 @pytest.mark.parametrize(
     ("item", "named"),
     [
-        (sample(labels=None), "labels"),
         (sample(labels=[1, 0]), "labels"),
         (sample(sequences={"visual": FACE[:, :2]}), "visual"),
     ],
@@ -283,6 +283,26 @@ def test_samples_pass_the_checks_of_every_data_set(item: Sample, named: str) -> 
         converted(reading(("train", item)))
     assert named in caught.value.found
     assert "'a'" in caught.value.found
+
+
+def test_a_reader_may_have_no_labels() -> None:
+    items = (("train", sample("a", labels=None)), ("train", sample("b")))
+    data = converted(reading(*items))
+    assert data["train"].labelled.tolist() == [False, True]
+    assert data["train"].sample(0).labels is None
+    assert "the labels of 1 of 2 samples are unknown" in data.card.repairs
+
+    data = emotailor.convert(
+        "clips.txt",
+        "without",
+        format=lambda path, options: Reading(
+            label_names=(),
+            dims={"visual": 3},
+            aligned=True,
+            samples=[("test", Sample("c", {"visual": FACE}))],
+        ),
+    )
+    assert (data.label_names, data["test"].labels.shape) == ((), (1, 0))
 
 
 def test_lists_will_do_instead_of_arrays() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float
 
 from emotailor.data.readers._common import ConvertOptions, Reading, as_float32
 from emotailor.data.readers._format import Format
@@ -145,18 +145,24 @@ def _checked(item: Any, name: str, number: int) -> tuple[str, Sample]:
 
     gave = f"gave sample {sample.id!r}"
     sequences = _arrays(sample.sequences, name, gave)
-    if sample.labels is None:
-        return split, Sample(sample.id, sequences)  # the writer says that labels are missing
+    for part in (sample.missing, sample.times, sample.about):
+        if not isinstance(part, Mapping):
+            found = f"{gave} a {type(part).__name__} as missing steps, times or about"
+            raise _wrong(name, found, "a dictionary, empty where there is nothing")
+
+    labels = sample.labels
+    if labels is None:
+        return split, replace(sample, sequences=sequences)
 
     # numbers of any type will do, as long as they are 0 and 1
-    labels = np.asarray(sample.labels)
+    labels = np.asarray(labels)
     if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
         raise _wrong(name, f"{gave} the labels {labels.tolist()}", "0 or 1 for each label")
     labels = labels.astype(np.uint8)
-    return split, Sample(sample.id, sequences, labels)
+    return split, replace(sample, sequences=sequences, labels=labels)
 
 
-def _arrays(given: Any, name: str, gave: str) -> dict[Modality, Float32[np.ndarray, "_ _"]]:
+def _arrays(given: Any, name: str, gave: str) -> dict[Modality, Float[np.ndarray, "_ _"]]:
     """Return the sequences of a sample as arrays.
 
     Args:
@@ -177,8 +183,9 @@ def _arrays(given: Any, name: str, gave: str) -> dict[Modality, Float32[np.ndarr
             raise _wrong(name, f"{gave} a sequence {modality!r}", f"some of {known}")
 
         array = _numbers(values, name, f"{gave} as {modality}")
-        if array.size:  # nothing at all is a missing modality
-            sequences[modality] = as_float32(array)
+        if not array.size:  # nothing at all is a missing modality
+            continue
+        sequences[modality] = array if array.dtype == np.float16 else as_float32(array)
     return sequences
 
 

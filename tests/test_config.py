@@ -1,5 +1,6 @@
 """Settings: what is wrong is named by key and value, and nothing heavy is imported to say so."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,10 +9,12 @@ from pydantic import Field
 
 from emotailor.config import Config, merge, parse_overrides, read_toml
 from emotailor.errors import ConfigError
+from emotailor.files import write_json
 from emotailor.models.table import available_models, find_system
 from emotailor.models.tailor.config import TailorConfig
 from emotailor.training.config import TrainingConfig
 from emotailor.training.run_config import RunConfig, recipe
+from emotailor.verified import with_hash
 
 
 class Inner(Config):
@@ -279,3 +282,34 @@ def test_the_training_recipes_are_valid() -> None:
             assert TrainingConfig.parse(found.to_json()) == found
     assert recipe("tailor") == TrainingConfig()
     assert recipe("tailor", "authors").optimizer == "bert_adam"
+
+
+@pytest.mark.parametrize(
+    ("item", "what"),
+    [
+        ("training.epochs=" + "[" * 10**5, "training.epochs"),
+        ("training.epochs=" + "9" * 5000, "training.epochs"),
+        ("training.epochs=" + "[" * 200 + "]" * 200, "nested deeper"),
+        (".".join("a" * 500) + "=1", "nested deeper"),
+    ],
+)
+def test_settings_without_end_are_one_short_error(item: str, what: str) -> None:
+    with pytest.raises(ConfigError, match=what) as caught:
+        RunConfig.build({"data": {"path": "x"}}, parse_overrides([item]))
+    assert len(str(caught.value)) < 1000
+
+
+def test_files_without_end_or_changed_by_hand(tmp_path: Path) -> None:
+    for name, content in (
+        ("a.json", '{"a": ' + "[" * 10**5 + "]" * 10**5 + "}"),
+        ("b.json", '{"a": ' + "[" * 100 + "]" * 100 + "}"),
+        ("c.toml", "a = " + "[" * 10**5 + "]" * 10**5),
+        ("d.toml", "a = " + "[" * 100 + "]" * 100),
+        ("e.json", json.dumps({**with_hash({"a": 1}), "a": 2})),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ConfigError, match=name):
+            read_toml(tmp_path / name)
+
+    write_json(tmp_path / "ours.json", {"a": 1})
+    assert read_toml(tmp_path / "ours.json") == {"a": 1}

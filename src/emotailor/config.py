@@ -15,9 +15,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from emotailor.errors import ConfigError
-from emotailor.verified import HASH_KEY, content_of
+from emotailor.verified import HASH_KEY, MAX_DEPTH, content_of, is_deeper
 
 ConfigT = TypeVar("ConfigT", bound="Config")
+LONGEST = 200  # characters of a value in a message
 NONE = ("none", "null")
 """Words that stand for None where a setting may be None: neither TOML nor ``--set`` has one."""
 
@@ -138,7 +139,7 @@ def _problem(cls: type[Config], problem: Mapping[str, Any], prefix: str) -> tupl
     kind = problem["type"]
     if kind == "extra_forbidden":
         meant = _meant(cls, problem["loc"], key)
-        return f"{key} = {value!r} is not a setting", meant
+        return f"{key} = {_short(value)} is not a setting", meant
 
     if kind == "value_error":  # settings that do not go together
         what = message.removeprefix("Value error, ")
@@ -147,7 +148,13 @@ def _problem(cls: type[Config], problem: Mapping[str, Any], prefix: str) -> tupl
     if kind == "missing":
         return f"{key} is not given", ""
 
-    return f"{key} = {value!r}", f"{key}: {message}"
+    return f"{key} = {_short(value)}", f"{key}: {message}"
+
+
+def _short(value: Any) -> str:
+    """Return a value as it was given, or its beginning."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _key(loc: tuple[int | str, ...], prefix: str) -> str:
@@ -231,6 +238,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}", expected="a table of settings")
+    if is_deeper(values, MAX_DEPTH):
+        raise ConfigError(
+            f"{path} is nested deeper than {MAX_DEPTH} levels", expected="tables of settings"
+        )
     if HASH_KEY not in values:
         return values
 
@@ -273,6 +284,11 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
             if not isinstance(table, dict):
                 raise ConfigError(f"--set {item!r}: {part} is already set to a value")
         table[last] = _value(raw)
+        if is_deeper(result, MAX_DEPTH):
+            raise ConfigError(
+                f"--set {item[:50]!r}… is nested deeper than {MAX_DEPTH} levels",
+                expected="KEY=VALUE, such as --set model.hidden_size=128",
+            )
     return result
 
 
@@ -280,7 +296,7 @@ def _value(raw: str) -> Any:
     """Return the value after ``KEY=``: that of TOML, or the words themselves."""
     try:
         return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:  # most strings are given without quotes
+    except (ValueError, RecursionError):  # most strings are given without quotes
         return raw.strip()
 
 

@@ -102,7 +102,7 @@ def read_json(
 
     if not isinstance(values, dict):
         raise damaged(f"it holds a {type(values).__name__}, not a JSON object")
-    if _is_deeper(values, MAX_DEPTH):
+    if is_deeper(values, MAX_DEPTH):
         raise damaged(f"it is nested deeper than {MAX_DEPTH} levels")
 
     try:
@@ -177,7 +177,7 @@ def _first_line(problem: Exception) -> str:
     return lines[0] if lines else type(problem).__name__
 
 
-def _is_deeper(value: Any, bound: int) -> bool:
+def is_deeper(value: Any, bound: int) -> bool:
     """Return whether tables and lists are nested more than ``bound`` deep."""
     level = [value]
     for _ in range(bound):

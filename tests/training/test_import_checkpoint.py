@@ -1,6 +1,7 @@
 """Importing the authors' checkpoint: exact where it is theirs, one message where it is not."""
 
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,88 @@ def test_what_is_not_their_checkpoint(state: State, tmp_path: Path, name: str) -
     assert "pytorch_model_19.bin" in str(caught.value)
     assert "weights_only" not in str(caught.value)  # torch's advice to disarm itself
     assert {p.name for p in tmp_path.iterdir()} <= {file.name}
+
+
+def _zip_of(files: dict[str, bytes], path: Path, method: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(f"a/{name}", content)
+
+
+def _compressed(state: State, path: Path) -> None:
+    save(state, path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}
+    _zip_of(files, path, zipfile.ZIP_DEFLATED)
+
+
+def _overlapping(state: State, path: Path) -> None:
+    """Every entry of the directory points to the same member."""
+    save({"a": torch.zeros(1000)}, path)
+    content = path.read_bytes()
+    start = int.from_bytes(content[-6:-2], "little")
+    directory, end = content[start:-22], bytearray(content[-22:])
+    count = int.from_bytes(end[10:12], "little") * 50
+    end[8:12] = count.to_bytes(2, "little") * 2
+    end[12:16] = (len(directory) * 50).to_bytes(4, "little")
+    path.write_bytes(content[:start] + directory * 50 + end)
+
+
+def _fan_out(state: State, path: Path) -> None:
+    """Thirty tuples, each of which holds the one before twice; to hash the last takes minutes."""
+    pairs = b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(30))
+    table = b"\x80\x02}" + b")q\x00" + pairs + b"K\x01s."
+    _zip_of({"data.pkl": table, "version": b"3"}, path)
+
+
+def _repeated(state: State, path: Path) -> None:
+    save({"a": torch.zeros(1).expand(10**9)}, path)
+
+
+HOSTILE: dict[str, Callable[[State, Path], Any]] = {
+    "compressed": _compressed,
+    "overlapping": _overlapping,
+    "fan-out": _fan_out,
+    "repeated": _repeated,
+    "no table": lambda state, path: _zip_of({"version": b"3"}, path),
+    "deep": lambda state, path: _zip_of({"data.pkl": b"\x80\x02" + b"]" * 10**5 + b"."}, path),
+    "no rows": _with(bert__encoder__layer__0__intermediate__dense__weight=torch.zeros(10**12, 0)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_that_claims_more_than_it_holds(state: State, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "pytorch_model_19.bin"
+    HOSTILE[name](state, file)
+    with pytest.raises(ModelError) as caught:
+        import_checkpoint(file, tmp_path / "model")
+    assert "pytorch_model_19.bin" in caught.value.found
+    assert caught.value.expected
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_flipped_and_missing_bytes_are_one_error_or_change_nothing(
+    state: State, tmp_path: Path, new: bool
+) -> None:
+    kept = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
+    file = save(kept, tmp_path / "small.bin", _use_new_zipfile_serialization=new)
+    content = file.read_bytes()
+    generator = np.random.default_rng(0)
+    refused = 0
+    for at in generator.choice(len(content), 200, replace=False).tolist():
+        for spoiled in (
+            content[:at]
+            + bytes([content[at] ^ (1 << int(generator.integers(8)))])
+            + content[at + 1 :],
+            content[:at],
+        ):
+            file.write_bytes(spoiled)
+            try:
+                read_state_dict(file)
+            except ModelError as error:
+                assert "small.bin" in error.found
+                refused += 1
+    assert refused > 200
 
 
 @pytest.mark.parametrize("heads", [3, 5, 16 * 3])

@@ -40,6 +40,23 @@ class Entry:
     theirs: tuple[str, ...]
     rows: Sequence[int] | None = None
 
+    def check(self, tensors: Mapping[str, Tensor]) -> None:
+        """Refuse tensors that cannot be stacked, or have too few rows.
+
+        Raises:
+            ModelError: naming the first of them.
+        """
+        first = tensors[self.theirs[0]].shape
+        rows = 0
+        for name in self.theirs:
+            shape = tensors[name].shape
+            if not shape or shape[1:] != first[1:]:
+                raise _unexpected(name, tensors)
+            rows += shape[0]
+
+        if self.rows is not None and rows <= max(self.rows):
+            raise _unexpected(self.theirs[0], tensors)
+
     def to_ours(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Build our tensor from theirs."""
         stacked = torch.cat([tensors[name] for name in self.theirs])
@@ -222,6 +239,10 @@ def infer_config(tensors: Mapping[str, Tensor], *, heads: int = 8) -> TailorConf
                 expected="the state dict of the authors' TAILOR program (pytorch_model_*.bin)",
             )
 
+    for name in (position_name, inner_name):
+        if tensors[name].ndim != 2:
+            raise _unexpected(name, tensors)
+
     positions, inner = tensors[position_name], tensors[inner_name]
     layers = {f"{m}_layers": _count(tensors, f"{name}.encoder") for m, name in _ENCODERS.items()}
     return TailorConfig.authors().replace(
@@ -236,11 +257,18 @@ def infer_config(tensors: Mapping[str, Tensor], *, heads: int = 8) -> TailorConf
 
 
 def dims_of(tensors: Mapping[str, Tensor]) -> dict[Modality, int]:
-    """Read the feature widths off the authors' parameters."""
-    return {
-        m: tensors[f"{name}.embeddings.word_embeddings.weight"].shape[1]
-        for m, name in _ENCODERS.items()
-    }
+    """Read the feature widths off the authors' parameters.
+
+    Raises:
+        ModelError: a projection is no matrix.
+    """
+    dims = {}
+    for m, encoder in _ENCODERS.items():
+        name = f"{encoder}.embeddings.word_embeddings.weight"
+        if tensors[name].ndim != 2:
+            raise _unexpected(name, tensors)
+        dims[m] = tensors[name].shape[1]
+    return dims
 
 
 def convert_state(tensors: Mapping[str, Tensor], config: TailorConfig) -> dict[str, Tensor]:
@@ -266,10 +294,17 @@ def convert_state(tensors: Mapping[str, Tensor], config: TailorConfig) -> dict[s
             expected=f"the {len(wanted)} parameters of their aligned model",
         )
 
-    try:
-        return {entry.ours: entry.to_ours(tensors) for entry in mapping}
-    except (IndexError, RuntimeError) as error:
-        raise ModelError(f"parameters of unexpected shapes: {error}") from error
+    for entry in mapping:
+        entry.check(tensors)
+    return {entry.ours: entry.to_ours(tensors) for entry in mapping}
+
+
+def _unexpected(name: str, tensors: Mapping[str, Tensor]) -> ModelError:
+    shape = tuple(tensors[name].shape)
+    return ModelError(
+        f"parameters of unexpected shapes: {name} {shape}",
+        expected="the parameters of the authors' TAILOR, aligned setting",
+    )
 
 
 def _listed(kind: str, names: Sequence[str]) -> str:

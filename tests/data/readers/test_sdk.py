@@ -158,7 +158,8 @@ def test_folders_by_segment_are_taken_by_number(tmp_path: Path) -> None:
         found["All Labels"][key] = (values[int(number)][None], span[None])
 
         # as many words as rows, one after the other
-        edges = np.linspace(*span.tolist(), len(rows) + 1)
+        start, end = span.tolist()
+        edges = np.linspace(start, end, len(rows) + 1)
         found["glove_vectors"][key] = (rows, np.stack([edges[:-1], edges[1:]], axis=1))
     samples = _samples(_written(tmp_path / "final_aligned", found))
     assert set(samples) == set(recorded)

@@ -23,6 +23,7 @@ from emotailor.data.readers._format import Format, as_format, reader
 from emotailor.data.readers._own import read_own
 from emotailor.data.readers._sniff import kind_of
 from emotailor.data.readers.csd import read_csd
+from emotailor.data.readers.frames import folders_in, read_extractor_folder
 from emotailor.data.readers.mmsa import read_mmsa
 from emotailor.data.readers.mult import read_mult
 from emotailor.data.readers.npz import read_npz
@@ -79,6 +80,12 @@ _BUILT_IN = (
         by_role=True,
     ),
     Format(
+        "frames",
+        "a folder of OpenFace, openSMILE or COVAREP files per video, with a table of segments",
+        read_extractor_folder,
+        frozenset(_RULE | {"labels", "folds", "split_by_hash"}),
+    ),
+    Format(
         "table",
         "a CSV with id, split and labels, and .npy files beside it",
         read_table,
@@ -126,6 +133,8 @@ def _detect_folder(path: Path) -> str | None:
         return "csd"
     if (path / "y_train.h5").exists():
         return "pom"
+    if folders_in(path):
+        return "frames"
     return "table" if any(path.glob("*.csv")) else None
 
 

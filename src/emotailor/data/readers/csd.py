@@ -77,13 +77,13 @@ def read_csd(source: Source, options: ConvertOptions) -> Reading:
 
     table = read_label_table(labels, options)
     notes += [*table.notes, options.rule]
-    folds = _Folds(options, notes, where)
+    folds = Folds(options, notes, where)
     files, dims, spoken, kept_open = _open_features(roles, where)
 
     def samples() -> Iterator[tuple[str, Sample]]:
         with kept_open:
             cutter = Cutter(files, align, spoken)
-            yield from _cut(table, folds, cutter, options.limit)
+            yield from cut_by_video(table, folds, cutter, options.limit)
         notes.extend(_after(files, cutter))
 
     # every file is named in the provenance
@@ -141,8 +141,8 @@ def _extraction(csd: Csd, steps: str) -> Extraction:
     return Extraction(extractor=csd.root, version=str(known), settings=settings)
 
 
-def _cut(
-    table: LabelTable, folds: "_Folds", cutter: Cutter, limit: int | None
+def cut_by_video(
+    table: LabelTable, folds: "Folds", cutter: Cutter, limit: int | None
 ) -> Iterator[tuple[str, Sample]]:
     """Yield the segments that are in a split, at most ``limit`` of each; count the others."""
     # all segments of a video together, so that each of its entries is read once
@@ -240,7 +240,7 @@ def _role_of(name: str) -> str | None:
     return None
 
 
-class _Folds:
+class Folds:
     """Says in which split a segment is.
 
     Raises:

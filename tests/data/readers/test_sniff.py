@@ -1,6 +1,7 @@
 """Files that are something else than their names say."""
 
 import io
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from emotailor.data.convert import convert
 from emotailor.data.readers._common import ConvertOptions, read_csv
 from emotailor.data.readers._labels import read_label_table
 from emotailor.data.readers._sniff import kind_of
+from emotailor.data.readers.csd import read_folds
 from emotailor.errors import DataError
 from tests.data.readers.sources import MAKERS, mmsa
 
@@ -105,6 +107,38 @@ def test_tables_of_other_programs_are_read(tmp_path: Path, encoding: str, mark: 
         "ann[0]": [1, 0],
         "bób[3]": [1, 1],
     }
+
+
+FOLDS = {"train": ["ann"], "valid": ["bob"], "test": ["cy"]}
+
+
+@pytest.mark.parametrize("name", ["folds.json", "folds.csv", "folds"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        json.dumps(FOLDS).encode("utf-8-sig"),
+        json.dumps(FOLDS).encode("utf-16"),
+        b"id;split\nann;Train\nbob;val\ncy;test\n",
+        b"id\tsplit\nann\ttrain\nbob\tdev\ncy\ttest\n",
+    ],
+    ids=["mark", "utf-16", "semicolon", "tab"],
+)
+def test_folds_are_read_by_content(tmp_path: Path, name: str, data: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    assert read_folds(path) == {"ann": "train", "bob": "valid", "cy": "test"}
+
+
+@pytest.mark.parametrize("kind", [*NO_LABELS, *STAND_INS])
+@pytest.mark.parametrize("name", ["folds.json", "folds.csv"])
+def test_folds_of_the_wrong_kind_are_called_so(tmp_path: Path, kind: str, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes((NO_LABELS | STAND_INS)[kind])
+    with pytest.raises(DataError) as caught:
+        read_folds(path)
+    assert "Decode" not in str(caught.value) and name in caught.value.found
+    if kind in STAND_INS:
+        assert kind in caught.value.found
 
 
 def test_a_decimal_comma_in_a_table_of_semicolons(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ def read_csv(path: Path, expected: str, *, strict: bool = False) -> CsvRows:
         DataError: the file is missing or damaged, or no text.
     """
     require_file(path, expected)
-    encoding = _encoding(path, expected)
+    encoding = text_encoding(path, expected)
     rows = []
     lines = []
     with unreadable(path, expected), path.open(newline="", encoding=encoding) as file:
@@ -273,12 +273,20 @@ def read_csv(path: Path, expected: str, *, strict: bool = False) -> CsvRows:
     return CsvRows(columns, rows, lines)
 
 
-def _encoding(path: Path, expected: str) -> str:
-    """Return how the text of a file is stored."""
+def text_encoding(path: Path, expected: str) -> str:
+    """Return how the text of a file is stored: UTF-8, or UTF-16 with its mark.
+
+    Args:
+        path: the file.
+        expected: what would be right, for messages.
+
+    Raises:
+        DataError: it is no text, or in another encoding.
+    """
     kind = kind_of(path)
     if kind != "text":
         raise DataError(
-            f"{path} cannot be read as a table: it is {_WORDS.get(kind, kind)}", expected=expected
+            f"{path} cannot be read as text: it is {_WORDS.get(kind, kind)}", expected=expected
         )
 
     with path.open("rb") as file:

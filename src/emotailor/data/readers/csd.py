@@ -22,6 +22,7 @@ from emotailor.data.readers._common import (
     canonical_split,
     read_csv,
     require_file,
+    text_encoding,
     unreadable,
 )
 from emotailor.data.readers._csd import Csd
@@ -291,8 +292,9 @@ def read_folds(path: Path) -> dict[str, str | None]:
         DataError: it is missing or damaged, or puts an id into two splits.
     """
     require_file(path, _FOLDS)
-    is_json = path.suffix.lower() == ".json"
-    pairs = _pairs_in_json(path) if is_json else _pairs_in_csv(path)
+    text = path.read_text(encoding=text_encoding(path, _FOLDS))
+    is_json = text.lstrip().startswith(("{", "["))
+    pairs = _pairs_in_json(path, text) if is_json else _pairs_in_csv(path)
 
     folds: dict[str, str | None] = {}
     for name, split in pairs:
@@ -309,9 +311,9 @@ def read_folds(path: Path) -> dict[str, str | None]:
     return folds
 
 
-def _pairs_in_json(path: Path) -> Iterator[tuple[str, str | None]]:
+def _pairs_in_json(path: Path, text: str) -> Iterator[tuple[str, str | None]]:
     with unreadable(path, _FOLDS):
-        lists = json.loads(path.read_text(encoding="utf-8"))
+        lists = json.loads(text)
 
     found = f"{path} holds {str(lists)[:80]}"
     if not isinstance(lists, dict):

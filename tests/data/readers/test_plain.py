@@ -59,7 +59,7 @@ def test_table_keeps_zero_steps_and_drops_samples_in_no_split(tmp_path: Path) ->
     [
         ("id,happy\na1,1\n", "has the columns id, happy"),
         ("id,split,happy\n", "has no rows"),
-        ("id,split,mood\na1,train,good\n", "no numeric column"),
+        ("id,split,a,b\na1,train,1,\nb2,test,,\nc3,test,0,1\n", "'a1' has no value for 'b'"),
         ("id,split,happy\na1,train\n", "line 2: not as many cells"),
         ("id,split,happy\na1,train,1,1\n", "line 2: not as many cells"),
         ("id,split,happy\n../a1,train,1\n", "line 2: id '../a1'"),
@@ -68,7 +68,7 @@ def test_table_keeps_zero_steps_and_drops_samples_in_no_split(tmp_path: Path) ->
         ("id,split,happy\na1,train,1\na1,test,1\nc3,test,1\n", "already occurs in split 'train'"),
         ("id,split,happy\na1,tr ain,1\nb2,test,1\nc3,test,1\n", "split name 'tr ain'"),
         ("id,split,happy,happy\na1,train,1,1\n", "has the columns id, split, happy, happy"),
-        ("id,split,anger,angry\na1,train,1,1\nb2,test,1,1\nc3,test,1,1\n", "all distinct"),
+        ("id,split,anger,angry\na1,train,1,1\nb2,test,1,1\nc3,test,1,1\n", "distinct ones"),
         ("id,split,happy\na1,train,1\n", "visual.npy has 3 rows"),
         ('id,split,happy\n"a1,train,1\n', "cannot be read"),
         ("id,split,happy\n\xff,train,1\n", "cannot be read"),
@@ -103,6 +103,48 @@ def test_table_arrays_that_do_not_fit(tmp_path: Path, array: np.ndarray, message
     source = table(tmp_path)
     np.save(tmp_path / "audio" / "b2.npy", array, allow_pickle=True)
     with pytest.raises(DataError, match=message):
+        convert(source.path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("more", ["", ",speaker"], ids=["alone", "with a name"])
+def test_table_without_labels_is_for_prediction(tmp_path: Path, more: str) -> None:
+    source = table(tmp_path)
+    cell = ",anna" if more else ""
+    source.path.write_text(
+        f"id,split{more}\na1,train{cell}\nb2,dev{cell}\nc3,test{cell}\n", encoding="utf-8"
+    )
+    data = convert(source.path, tmp_path / "out")
+    assert data.label_names == ()
+    assert [data[split].sample(0).labels for split in data.splits] == [None] * 3
+    note = "no column of labels: the samples are for prediction alone"
+    assert note in data.card.repairs
+    np.testing.assert_array_equal(data["valid"].sequence("audio", 0), features("audio", 3, 3)[1])
+
+
+def test_table_with_rows_whose_labels_are_unknown(tmp_path: Path) -> None:
+    source = table(tmp_path)
+    source.path.write_text("id,split,happy,calm\na1,train,1,0\nb2,dev,0,1\nc3,test, ,\n")
+    data = convert(source.path, tmp_path / "out")
+    assert data.label_names == ("happy", "calm")
+    assert data["train"].labels.tolist() == [[1, 0]]
+    assert data["test"].sample(0).labels is None
+
+
+def test_table_keeps_half_precision(tmp_path: Path) -> None:
+    source = table(tmp_path)
+    values = np.array([[0.1, -2.5, 3.0]] * 3, np.float16)
+    np.save(tmp_path / "visual.npy", np.asfortranarray(values))
+    data = convert(source.path, tmp_path / "out")
+    stored = data["train"].sequence("visual", 0)
+    assert stored.dtype == np.float16
+    np.testing.assert_array_equal(stored, values[:1])
+
+
+def test_table_of_files_that_lie_as_dim_by_steps(tmp_path: Path) -> None:
+    source = table(tmp_path)
+    np.save(tmp_path / "audio" / "a1.npy", features("audio", 1, 2)[0].T)
+    np.save(tmp_path / "audio" / "b2.npy", features("audio", 1, 3)[0].T)
+    with pytest.raises(DataError, match=r"audio of 'b2' has the shape \(5, 3\).*\(5, 2\)"):
         convert(source.path, tmp_path / "out")
 
 

@@ -422,3 +422,16 @@ def test_training_and_validation_say_what_is_absent_in_training(tmp_path: Path) 
     assert reporter.lines == ["no sample of split 'train' has audio: nothing is learned about it"]
     found = {problem.what: problem.where for problem in validate_dataset(tmp_path / "out")}
     assert found["no sample of the split train has it"] == "audio"
+
+
+def test_half_precision_stays_and_the_transcript_is_kept(tmp_path: Path) -> None:
+    content = with_labels(lambda n: SIX[:n])
+    for split, n in COUNTS.items():
+        content[split]["text"] = features("text", n).astype(">f2")
+        content[split]["raw_text"] = np.array([f"{split} says {i}" for i in range(n)])
+    data = convert(saved(tmp_path / "a.pkl", content), tmp_path / "out", format="mult")
+    stored = data["train"].sequence("text", 2)
+    assert stored.dtype == np.float16
+    assert data["train"].sequence("audio", 2).dtype == np.float32
+    np.testing.assert_array_equal(stored, features("text", 3)[2].astype(np.float16))
+    assert data["test"].sample(1).about == {"transcript": "test says 1"}

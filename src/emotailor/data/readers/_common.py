@@ -440,8 +440,9 @@ def _describe(value: Any, array: np.ndarray) -> str:
 def as_float(values: np.ndarray) -> Float[np.ndarray, "..."]:
     """Return ``values`` as they are if they are float16, else as float32."""
     array = np.asarray(values)
-    if array.dtype == np.float16:
-        return array.astype(np.float16, copy=False)  # in the byte order of this machine
+    # whatever its byte order is
+    if array.dtype.newbyteorder("=") == np.float16:
+        return array.astype(np.float16, copy=False)
     return as_float32(array)
 
 

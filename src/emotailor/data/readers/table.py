@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from emotailor.data.readers._common import (
     Block,
@@ -47,13 +47,11 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
     rows, columns = _read_rows(path)
     label_columns, notes = _label_columns(path, rows, columns, options)
 
-    # (rows, labels); columns that are not numeric are left out
-    values = []
-    for row in rows:
-        numbers = [_number(row[column]) for column in label_columns]
-        values.append(numbers)
-    labels = options.binarise(str(path), np.array(values, np.float64))
-    notes.append(options.rule)
+    labels = _labels(path, rows, label_columns, options)
+    if label_columns:
+        notes.append(options.rule)
+    else:
+        notes.append("no column of labels: the samples are for prediction alone")
 
     dims: dict[Modality, int] = {}
     fetch: dict[Modality, _Fetch] = {}
@@ -160,6 +158,35 @@ def _number(cell: str) -> float | None:
         return None
 
 
+def _labels(
+    path: Path, rows: _Rows, columns: list[str], options: ConvertOptions
+) -> list[UInt8[np.ndarray, "labels"] | None]:
+    """Return the labels of each row; None where all its cells are empty."""
+    labelled = []
+    values = []
+    for i, row in enumerate(rows):
+        numbers = [_number(row[column]) for column in columns]
+        known = [number is not None for number in numbers]
+        if not any(known):
+            continue
+
+        # half a vector says neither yes nor no of the rest
+        if not all(known):
+            empty = columns[known.index(False)]
+            raise DataError(
+                f"{path}: sample {row['id']!r} has no value for {empty!r} and one for others",
+                expected="a number for every label, or for none",
+            )
+        labelled.append(i)
+        values.append(numbers)
+
+    labels: list[UInt8[np.ndarray, "labels"] | None] = [None] * len(rows)
+    held = options.binarise(str(path), np.array(values, np.float64))
+    for i, of_row in zip(labelled, held, strict=True):
+        labels[i] = of_row
+    return labels
+
+
 def _label_columns(
     path: Path, rows: _Rows, columns: list[str], options: ConvertOptions
 ) -> tuple[list[str], list[str]]:
@@ -186,9 +213,6 @@ def _label_columns(
             chosen.append(column)
         else:
             unused.append(column)
-    if not chosen:
-        raise DataError(f"{path} has no numeric column besides id and split", expected=_EXPECTED)
-
     notes = []
     if unused:
         notes.append(f"columns not used, not numeric: {', '.join(unused)}")
@@ -196,11 +220,14 @@ def _label_columns(
 
 
 def _first_wrong(rows: _Rows, column: str) -> str | None:
-    """Return the first cell of a column that is no number."""
-    for row in rows:
-        if _number(row[column]) is None:
-            return row[column]
-    return None
+    """Return the first cell of a column that is no number; empty ones are unknown labels."""
+    cells = [row[column] for row in rows if row[column].strip()]
+    for cell in cells:
+        if _number(cell) is None:
+            return cell
+
+    # a column without any value is no label either
+    return None if cells else ""
 
 
 def _from_array(file: Path, count: int) -> tuple[int, _Fetch]:

@@ -10,6 +10,7 @@ import pytest
 from emotailor.data.convert import convert
 from emotailor.data.readers import ConvertOptions, detect
 from emotailor.data.readers._frames import read_frames
+from emotailor.data.readers.fet import read_fet
 from emotailor.data.readers.frames import read_extractor_folder
 from emotailor.errors import DataError
 from tests.data.readers.sources import SDK
@@ -196,3 +197,43 @@ def test_what_mmsa_fet_writes_for_a_data_set(tmp_path: Path) -> None:
         data["test"].sequence("audio", 0), stored["audio"][0].astype(np.float32)
     )
     assert json.dumps(data.card.provenance)
+
+
+def test_what_mmsa_fet_writes_for_single_clips(tmp_path: Path) -> None:
+    """The layout of ``run_single``: one pickle per clip, with the settings."""
+    rng = np.random.default_rng(5)
+    settings = {"tool": "openface", "fps": 25, "args": {"action_units": True}}
+    folder = tmp_path / "fet"
+    folder.mkdir()
+    clips = {}
+    for i, steps in enumerate((3, 5, 4)):
+        clips[i] = {
+            "audio": rng.normal(size=(steps, 7)).astype(np.float32),
+            "vision": rng.normal(size=(steps, 5)),
+            "text": rng.normal(size=(steps, 2)).astype(str),
+            "text_bert": np.ones((3, steps), np.int64),
+            "config": {"video": settings},
+            "align": [{"text": "hi", "start": 0.0, "end": 0.2}],
+        }
+        (folder / f"ann$_${i}.pkl").write_bytes(pickle.dumps(clips[i], protocol=5))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,clip,happy,sad,split\nann,0,1,0,train\nann,1,0,1,train\n")
+    assert detect(folder) == "fet"
+    data = convert(folder, tmp_path / "out", labels=labels)
+    train = data["train"]
+    assert data.aligned and train.ids == ["ann$_$0", "ann$_$1"]
+    assert train.labels.tolist() == [[1, 0], [0, 1]]
+    np.testing.assert_array_equal(train.sequence("audio", 1), clips[1]["audio"])
+    text = np.asarray(clips[0]["text"]).astype(np.float32)
+    np.testing.assert_array_equal(train.sequence("text", 0), text)
+    assert "1 files have no labels or are in no split and were dropped" in data.card.repairs
+
+    reading = read_fet(folder, ConvertOptions(labels=labels))
+    assert reading.extraction["visual"].extractor == "openface"
+    assert reading.extraction["visual"].settings == settings
+    with pytest.raises(DataError, match="has no labels"):
+        convert(folder, tmp_path / "other")
+    clips[1]["audio"] = np.ones((4, 7))
+    (folder / "ann$_$1.pkl").write_bytes(pickle.dumps(clips[1]))
+    with pytest.raises(DataError, match=r"ann\$_\$1\.pkl has .* steps"):
+        convert(folder, tmp_path / "other", labels=labels)

@@ -23,6 +23,7 @@ from emotailor.data.readers._format import Format, as_format, reader
 from emotailor.data.readers._own import read_own
 from emotailor.data.readers._sniff import kind_of
 from emotailor.data.readers.csd import read_csd
+from emotailor.data.readers.fet import read_fet
 from emotailor.data.readers.frames import folders_in, read_extractor_folder
 from emotailor.data.readers.mmsa import read_mmsa
 from emotailor.data.readers.mult import read_mult
@@ -86,6 +87,12 @@ _BUILT_IN = (
         frozenset(_RULE | {"labels", "folds", "split_by_hash"}),
     ),
     Format(
+        "fet",
+        "a folder of pickles of MMSA-FET's run_single, one per clip, with a label file",
+        read_fet,
+        frozenset(_RULE | {"labels", "folds", "split_by_hash"}),
+    ),
+    Format(
         "table",
         "a CSV with id, split and labels, and .npy files beside it",
         read_table,
@@ -135,6 +142,8 @@ def _detect_folder(path: Path) -> str | None:
         return "pom"
     if folders_in(path):
         return "frames"
+    if any(path.glob("*$_$*.pkl")):
+        return "fet"
     return "table" if any(path.glob("*.csv")) else None
 
 

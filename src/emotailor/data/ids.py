@@ -14,8 +14,12 @@ from typing import Literal
 
 Spelling = Literal["[]", "$_$", "_"]
 
-_SEGMENT = re.compile(r"(?P<video>.+?)(?:\[(?P<row>\d+)\]|\$_\$(?P<clip>\d+))", re.DOTALL)
-_RAW_CLIP = re.compile(r"(?P<video>.+)_(?P<clip>\d+)", re.DOTALL)
+# a longer number is no count of anything
+_NUMBER = "[0-9]{1,9}"
+_SEGMENT = re.compile(
+    rf"(?P<video>.+?)(?:\[(?P<row>{_NUMBER})\]|\$_\$(?P<clip>{_NUMBER}))", re.DOTALL
+)
+_RAW_CLIP = re.compile(rf"(?P<video>.+)_(?P<clip>{_NUMBER})", re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -433,3 +433,15 @@ def test_both_spellings_of_a_segment_are_that_segment_twice(tmp_path: Path) -> N
     path.write_text("id,happy\nann[0],1\nann$_$0,0\n")
     with pytest.raises(DataError, match=r"'ann\$_\$0' occurs twice, once as 'ann\[0\]'"):
         read_label_table(path, ConvertOptions())
+
+
+def test_numbers_without_bound_are_no_rows(tmp_path: Path) -> None:
+    table = table_of(row(0), row(999_999_999))
+    assert rows_found(table, Wanted("v$_$1"), Wanted("v$_$0")) == [None, 0]
+    path = tmp_path / "labels.csv"
+    path.write_text(f"id,segment_id,happy\nann,{'9' * 5000},1\n")
+    with pytest.raises(DataError, match="the number of the segment is '999"):
+        read_label_table(path, ConvertOptions())
+    path.write_text(f"id,happy\nann[{'9' * 5000}],1\n")
+    (segment,) = read_label_table(path, ConvertOptions()).segments
+    assert segment.number is None

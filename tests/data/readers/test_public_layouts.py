@@ -435,3 +435,51 @@ def test_half_precision_stays_and_the_transcript_is_kept(tmp_path: Path) -> None
     assert data["train"].sequence("audio", 2).dtype == np.float32
     np.testing.assert_array_equal(stored, features("text", 3)[2].astype(np.float16))
     assert data["test"].sample(1).about == {"transcript": "test says 1"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("labels", [[1, 0], [1]], "no array"),
+        ("labels", [["x"] * 6] * 3, "of shape"),
+        ("labels", np.full((3, 6), np.nan), "not finite numbers"),
+        ("labels", np.float64(3), "shape"),
+        ("labels", [[10**400] * 6] * 3, "of shape|not finite|no array"),
+        ("id", np.array([["a", "nan", "2"]] * 3), "not video, start and end"),
+        ("id", [["a", "b"]] * 3, r"shape \(3, 2\)"),
+        ("text", [[1, 2], [3]], "no array|shape"),
+        ("text", None, "shape"),
+        ("tgt", [[2, 4, 3], {}, None], "'tgt' of sample 1"),
+    ],
+)
+def test_what_is_wrong_in_a_split_is_one_message(
+    tmp_path: Path, key: str, value: Any, message: str
+) -> None:
+    content = with_labels(lambda n: SIX[:n])
+    for split in content.values():
+        if key == "tgt":
+            split["tgt"] = [[2, 3]] * len(split["labels"])
+    content["train"][key] = value
+    with pytest.raises(DataError, match=message):
+        convert(saved(tmp_path / "a.pkl", content), tmp_path / "out", format="mult")
+
+
+@pytest.mark.parametrize("key", ["text_bert", "raw_text", "regression_labels"])
+@pytest.mark.parametrize("value", [None, 3, "x", np.float64(1), [[1], [2, 3]], [10**400] * 3])
+def test_what_is_not_needed_does_no_harm(tmp_path: Path, key: str, value: Any) -> None:
+    content = with_labels(lambda n: SIX[:n])
+    content["train"][key] = value
+    data = convert(saved(tmp_path / "a.pkl", content), tmp_path / "out", format="mult")
+    assert held(data, "train") == HELD
+    names = tmp_path / "labels.csv"
+    names.write_text("id,sad,sentiment\n" + "".join(f"train{i}[0],{i},1\n" for i in range(3)))
+    other = convert(saved(tmp_path / "a.pkl", content), tmp_path / "o", labels=names, format="mult")
+    assert held(other, "train") == [set(), {"sad"}, {"sad"}]
+
+
+@pytest.mark.parametrize("names", [5, {"happy": [[1], [2, 3]]}, {"happy": None}, {("a",): {}}])
+def test_dictionaries_that_name_no_class(tmp_path: Path, names: Any) -> None:
+    content = torch_content([[2, 4, 3]]) | {"dict": {"tgt": names}}
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(DataError, match=r"dict\.tgt"):
+        convert(tmp_path / "a.pt", tmp_path / "out")

@@ -158,6 +158,8 @@ def _dictionary(path: Path, content: Mapping[Any, Any]) -> dict[int, str] | None
 
 def _as_int(value: Any) -> int | None:
     """Return a whole number, also from an array or a scalar of NumPy."""
+    if not isinstance(value, int | np.integer | np.ndarray):
+        return None
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "iu":
         return None
@@ -286,7 +288,7 @@ def _as_numbers(where: str, array: np.ndarray, expected: str) -> np.ndarray:
         return array
     try:
         return array.astype(np.float64)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise DataError(
             f"{where}: {array.dtype} of shape {array.shape}", expected=expected
         ) from error
@@ -321,9 +323,10 @@ def _column_names(
 
 def _refuse_negative(where: str, values: np.ndarray) -> None:
     """Refuse values below zero: an emotion is absent or has an intensity."""
-    if values.size and np.nanmin(values) < 0:
+    below = values[values < 0]
+    if len(below):
         raise DataError(
-            f"{where}: the value {np.nanmin(values):g}",
+            f"{where}: the value {below.min():g}",
             expected="0 or 1, or an intensity from 0 to 3, for each emotion",
             fix="name the columns in their order with --label-names if they are others",
         )
@@ -356,7 +359,7 @@ def sentiments_in(split: Mapping[str, Any], count: int) -> list[float | None]:
             continue
         try:
             values = np.asarray(split[key], np.float64).reshape(-1)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             continue
         if len(values) == count and np.isfinite(values).all():
             return [float(value) for value in values]

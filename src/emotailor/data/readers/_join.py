@@ -20,6 +20,10 @@ SENTIMENT_TOLERANCE = 0.02
 """By how much the sentiment of one segment may differ between two files: it is in thirds."""
 
 
+_MOST_ROWS = 2000
+"""Rows of a video up to which clips that are missing are looked for; real ones have 100."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A sample that looks for its labels.
@@ -290,6 +294,10 @@ def _rows_of_video(
     total = max([len(clips), *(number + 1 for number in rows)])
     if len(clips) == total or not rows:
         return [[rows.get(k)] for k in range(len(clips))]
+
+    # numbers so large do not count the rows of a video
+    if total > _MOST_ROWS:
+        return [[None] for _ in clips]
 
     texts = {_normal(row.text) for row in rows.values()}
     in_order = [rows.get(k) for k in range(total)]

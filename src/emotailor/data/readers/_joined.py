@@ -154,14 +154,21 @@ def _name(cells: tuple[str, ...], ordered: Mapping[str, Sequence[tuple[float, fl
 
 
 def _times(cells: tuple[str, ...]) -> tuple[str, float, float]:
-    video, start, end = cells
+    video, *times = cells
     try:
-        return video, float(start), float(end)
+        start, end = (float(time) for time in times)
     except ValueError as error:
-        raise DataError(
-            f"the id {cells} is not video, start and end",
-            expected=f"seconds, which match the label file within {TOLERANCE}",
-        ) from error
+        raise _no_times(cells) from error
+    if not np.isfinite((start, end)).all():
+        raise _no_times(cells)
+    return video, start, end
+
+
+def _no_times(cells: tuple[str, ...]) -> DataError:
+    return DataError(
+        f"the id {cells} is not video, start and end",
+        expected=f"seconds, which match the label file within {TOLERANCE}",
+    )
 
 
 def _labels_of_table(file: SplitFile, table: LabelTable, options: ConvertOptions) -> Labelled:

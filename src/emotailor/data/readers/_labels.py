@@ -33,6 +33,9 @@ EXPECTED_LABELS = (
     "or the SDK's CMU_MOSEI_Labels.csd"
 )
 
+_DIGITS = 9
+"""Digits that the number of a segment has at most."""
+
 _COLUMNS = {
     "id": ("id", "video_id", "video", "input.video_id"),
     "number": ("segment_id", "segment", "segment_number"),
@@ -318,9 +321,12 @@ def _names(row: Mapping[str, str], roles: Mapping[str, str], where: str) -> _Nam
 def _whole(cell: str, where: str) -> int | None:
     if not cell:
         return None
-    if not cell.removesuffix(".0").isdecimal():
-        raise DataError(f"{where}: the number of the segment is {cell!r}", expected="0 or more")
-    return int(cell.removesuffix(".0"))
+    digits = cell.removesuffix(".0")
+    if not digits.isdecimal() or len(digits) > _DIGITS:
+        raise DataError(
+            f"{where}: the number of the segment is {cell[:30]!r}", expected="0 or more"
+        )
+    return int(digits)
 
 
 def _from_csd(path: Path, options: ConvertOptions) -> LabelTable:

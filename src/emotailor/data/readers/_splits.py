@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 
 from emotailor.data.padding import nonzero_steps, real_span
-from emotailor.data.readers._common import Block, Padded, as_array, as_text, splits_of
+from emotailor.data.readers._common import (
+    Block,
+    Padded,
+    as_array,
+    as_text,
+    require_file,
+    splits_of,
+)
 from emotailor.data.readers._pickle import load_pickle, load_torch
 from emotailor.data.readers._sniff import holds_pickle
 from emotailor.data.sample import Modality
@@ -65,6 +72,7 @@ def open_splits(path: Path) -> SplitFile:
         DataError: the file is missing or damaged, has no split with rows, or no modality.
     """
     notes = []
+    require_file(path, "a pickle or a file of torch, with splits")
     if holds_pickle(path):
         content, unknown = load_torch(path)
         if unknown:
@@ -231,8 +239,11 @@ def _ids(where: str, value: Any) -> list[tuple[str, ...]]:
 def texts_of(file: SplitFile, split: str, count: int) -> list[str | None]:
     """Return what is said in each sample of a split; None where the file does not tell it."""
     for key in _TEXTS:
-        texts = file.splits[split].get(key)
-        if isinstance(texts, list | tuple | np.ndarray) and len(texts) == count:
+        texts: Any = file.splits[split].get(key)
+        listed = isinstance(texts, list | tuple)
+        if isinstance(texts, np.ndarray):
+            listed = texts.ndim > 0
+        if listed and len(texts) == count:
             return [text if isinstance(text, str) else None for text in texts]
     return [None] * count
 
@@ -303,25 +314,34 @@ def _token_mask(
     value: Any, blocks: Mapping[Modality, Block], aligned: bool
 ) -> Bool[np.ndarray, "n steps"] | str | None:
     """Return which steps are real tokens; why the file does not say it; None where it has none."""
-    if value is None:
-        return None
-    array = np.asarray(value)
-    if array.ndim != 3 or array.shape[1] != 3 or array.dtype.kind not in "fiub":
-        return f"{array.dtype} of shape {array.shape}"
-
     # the modality that it speaks of
     block = blocks.get("text")
     if block is None and aligned:
         block = next(iter(blocks.values()))
-    if block is None:
+    if value is None or block is None:
         return None
 
-    mask = array[:, 1]
+    mask = _second_row(value)
+    if isinstance(mask, str):
+        return mask
     if len(mask) != len(block) or set(block.lengths.tolist()) != {mask.shape[1]}:
         return f"it has {len(mask)} rows of {mask.shape[1]} tokens"
     if not np.isin(mask, (0, 1)).all():
         return "its second row holds other numbers than 0 and 1"
     return mask.astype(bool)
+
+
+def _second_row(value: Any) -> Shaped[np.ndarray, "n steps"] | str:
+    """Return the second row of each sample in (n, 3, steps), or what there is instead."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError):
+        return "no array"
+
+    numeric = array.dtype.kind in "fiub"
+    if array.ndim != 3 or array.shape[1] != 3 or not numeric:
+        return f"{array.dtype} of shape {array.shape}"
+    return np.asarray(array[:, 1])
 
 
 def _all_lengths(

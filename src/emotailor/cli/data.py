@@ -139,6 +139,18 @@ def inspect(
         say(render(report))
 
 
+@group.command("show")
+def show(
+    path: DataPath,
+    sample_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a sample.")],
+) -> None:
+    """Print what is known of one sample: labels, lengths, words, times, missing steps."""
+    from emotailor.data.inspect import render_sample
+    from emotailor.data.store import open_dataset
+
+    print(visible(render_sample(open_dataset(path), sample_id)))
+
+
 @group.command("validate")
 def validate(
     path: DataPath,

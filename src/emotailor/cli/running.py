@@ -183,7 +183,9 @@ def predict(
     predictor = Predictor.load(
         run, device=device, thresholds=thresholds.value if thresholds else None
     )
-    samples = read_samples(source, split=split, ids=sample_id or [], limit=limit)
+    samples = read_samples(
+        source, split=split, ids=sample_id or [], limit=limit, predictor=predictor
+    )
     wanted = len(samples) <= 20 if explain is None else explain
     predictions = predict_samples(predictor, samples, explain=wanted)
 

@@ -465,6 +465,13 @@ class EmotionDataset:
         """Whether step i of every modality of a sample is the same moment (the same word)."""
         return self.card.aligned
 
+    def with_labels(self) -> "EmotionDataset":
+        """Return the samples whose labels are known; a split without any stays as it is."""
+        splits = {}
+        for name, split in self.splits.items():
+            splits[name] = split.with_labels() if split.labelled.any() else split
+        return replace(self, splits=splits)
+
     def videos(self, split: str) -> list[str]:
         """Return the video of each sample of a split, as far as all ids together tell."""
         all_ids = chain.from_iterable(part.ids for part in self.splits.values())

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from emotailor.data.card import DatasetCard, FloatType
 from emotailor.data.dataset import EmotionDataset
-from emotailor.data.sample import Modality
+from emotailor.data.sample import Modality, Sample
+from emotailor.errors import DataError
 from emotailor.text import indented
 
 if TYPE_CHECKING:
@@ -123,6 +124,67 @@ def inspect_dataset(dataset: EmotionDataset) -> DatasetReport:
         labels_per_sample=_labels_per_sample(every),
         notes=list(dataset.card.repairs),
     )
+
+
+def render_sample(dataset: EmotionDataset, sample_id: str) -> str:
+    """Return everything that is known of a sample, a line each, and a line for each step.
+
+    Raises:
+        DataError: no sample has this id.
+    """
+    holding = [split for split in dataset.splits.values() if sample_id in split.ids]
+    if not holding:
+        raise DataError(
+            f"no sample {sample_id!r} in the data set {dataset.card.name!r}",
+            expected="one of its ids, as `emotailor predict` lists them",
+        )
+
+    split = holding[0]
+    sample = split.sample(split.index_of(sample_id))
+    lines = [f"sample: {sample.id}", f"split: {split.name}"]
+    lines.append(f"labels: {_held(sample, dataset.label_names)}")
+    for name, text in sample.about.items():
+        lines.append(f"{name}: {indented(text)}")
+
+    for m in dataset.modalities:
+        sequence = sample.sequences.get(m)
+        if sequence is None:
+            lines.append(f"{m}: missing")
+            continue
+        steps, dim = sequence.shape
+        lines.append(f"{m}: {steps} steps of {dim} features, {sequence.dtype}")
+        lines += _steps(sample, m, worded=dataset.aligned or m == "text")
+    return "\n".join(lines)
+
+
+def _held(sample: Sample, names: Sequence[str]) -> str:
+    """Return the labels that hold."""
+    if sample.labels is None:
+        return "unknown"
+    held = [name for name, yes in zip(names, sample.labels.tolist(), strict=True) if yes]
+    return ", ".join(held) or "none"
+
+
+def _steps(sample: Sample, modality: Modality, *, worded: bool) -> list[str]:
+    """Return a line for each step of which more is known than its features."""
+    missing = sample.missing.get(modality)
+    times = sample.times.get(modality)
+    words = sample.words if worded else None
+    if missing is None and times is None and words is None:
+        return []
+
+    lines = []
+    for step in range(len(sample.sequences[modality])):
+        parts = [f"  {step + 1}"]
+        if times is not None:
+            start, end = times[step].tolist()
+            parts.append(f"{start:.2f}-{end:.2f} s")
+        if words is not None:
+            parts.append(words[step])
+        if missing is not None and missing[step]:
+            parts.append("(missing)")
+        lines.append("  ".join(parts))
+    return lines
 
 
 def _modality(

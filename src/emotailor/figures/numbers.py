@@ -86,7 +86,8 @@ class RunView:
         self.predictor = run.predictor(device=device)
 
         path = run.data_path if data is None else data
-        self.dataset = run.dataset(path)
+        self.dataset = run.dataset(path).with_labels()
+        self.predictor.check_extraction(self.dataset)
         self.part = self.dataset[split]
         if len(self.part) == 0:
             raise DataError(f"split {split!r} of {path} is empty", expected="at least one sample")

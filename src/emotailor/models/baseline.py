@@ -25,8 +25,9 @@ class LabelFrequency:
         """Count the labels of ``split``.
 
         Raises:
-            DataError: the split is empty, or the names do not fit its labels.
+            DataError: the split is empty, it has no labels, or the names do not fit them.
         """
+        split = split.with_labels()
         if not len(split):
             raise DataError(f"split {split.name!r} has no samples", expected="samples to train on")
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from emotailor.data.dataset import Split
-from emotailor.data.sample import Modality
+from emotailor.data.sample import Modality, Sample
 from emotailor.report.page import (
     Block,
     Card,
@@ -25,6 +25,7 @@ from emotailor.runs.stored import StoredEvaluation, StoredPredictions
 from emotailor.serving.predictor import MIN_EVIDENCE, Explanation
 
 MISTAKES = 6  # cards of each kind
+MOST_TOLD = 300  # characters of what is said
 FAINT = 0.05  # change of log-odds that has the full colour where none is larger
 
 Kind = Literal["false positive", "false negative"]
@@ -233,6 +234,7 @@ class _Cards:
         # without the sample itself nothing can be hidden from the model
         part = self.source.part
         if part is not None:
+            facts += _told(part.sample(sample))
             why = self._explain(sample, part)
             blocks += _explained(why, name, look)
         return Card(f"{name}: {look.verb}", blocks)
@@ -255,6 +257,21 @@ class _Cards:
 
         self._explanations[position] = explanation
         return explanation
+
+
+def _told(sample: Sample) -> list[tuple[str, str]]:
+    """Return what is said in a sample, and what else its data set tells."""
+    told = []
+    if sample.words is not None:
+        told.append(("words", shortened(" ".join(sample.words))))
+    for name, text in sample.about.items():
+        told.append((name, shortened(text)))
+    return told
+
+
+def shortened(text: str) -> str:
+    """Return a text that does not fill a card."""
+    return text if len(text) <= MOST_TOLD else f"{text[: MOST_TOLD - 1]}…"
 
 
 def _explained(why: Explanation | None, label: str, look: _Look) -> list[Block]:
@@ -293,7 +310,9 @@ def _sentence(why: Explanation, label: str, look: _Look) -> str:
     which = f"steps {first + 1} to {last + 1}"
     if first == last:
         which = f"step {first + 1}"
-    return f"{look.evidence}: {modality}, there most of all {which}."
+    parts = [which, why.said(modality, first, last)]
+    where = " ".join(part for part in parts if part)
+    return f"{look.evidence}: {modality}, there most of all {where}."
 
 
 def _scale(steps: Iterable[np.ndarray]) -> float:

@@ -107,6 +107,9 @@ def _open_data(source: PageSource, data: Path | None) -> None:
     part = source.dataset[source.split]
     if len(part) == 0:
         raise DataError(f"split {source.split!r} of {source.data_path} is empty")
+
+    part = part.with_labels()
+    source.predictor.check_extraction(source.dataset)
     matching_labels(source.dataset, part, run.label_names)
 
     # the model says itself whether the features fit, on one sample

@@ -40,8 +40,16 @@ def matching_labels(
     """Return the labels of a split in the order of ``label_names``, matched by name, (n, L).
 
     Raises:
-        DataError: the data set has other labels.
+        DataError: the data set has other labels, or those of some samples are unknown.
     """
+    labelled = len(split.with_labels())
+    if labelled < len(split):
+        raise DataError(
+            f"only {labelled} of {len(split)} samples of split {split.name!r} have labels",
+            expected="labels to compare with",
+            fix="leave out the others with EmotionDataset.with_labels",
+        )
+
     found = dataset.label_names
     if set(found) != set(label_names):
         raise DataError(

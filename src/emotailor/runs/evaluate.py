@@ -213,10 +213,14 @@ def evaluate_run(
     run = Path(run)
     predictor = Predictor.load(run, device=device, thresholds=thresholds)
     path = trained_on(run) if data is None else Path(data)
-    dataset = open_dataset(path)
-    part = dataset[split]
-    if not len(part):
+    stored = open_dataset(path)
+    predictor.check_extraction(stored)
+    if not len(stored[split]):
         raise DataError(f"split {split!r} of {path} is empty", expected="at least one sample")
+
+    # nothing can be said of samples whose labels nobody knows
+    dataset = stored.with_labels()
+    part = dataset[split]
 
     names = predictor.label_names
     labels = matching_labels(dataset, part, names)  # (n, L)
@@ -242,6 +246,10 @@ def evaluate_run(
         )
 
     notes = _state(run) + _notes(predictor.card, path, dataset, part, resampled=resamples > 0)
+    unknown = len(stored[split]) - len(part)
+    if unknown:
+        total = len(stored[split])
+        notes.append(f"{unknown} of {total} samples have no labels and are left out")
     if intervals:
         undefined = [metric.name for metric in extra if metric.name not in intervals]
         for name in undefined:

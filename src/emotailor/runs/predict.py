@@ -22,7 +22,12 @@ from emotailor.text import indented
 
 
 def read_samples(
-    source: Path, *, split: str = "test", ids: Sequence[str] = (), limit: int | None = None
+    source: Path,
+    *,
+    split: str = "test",
+    ids: Sequence[str] = (),
+    limit: int | None = None,
+    predictor: Predictor | None = None,
 ) -> list[Sample]:
     """Return samples of a stored data set, or the one sample in an ``.npz`` file.
 
@@ -32,8 +37,10 @@ def read_samples(
         split: name of the split of a data set.
         ids: ids of the samples; empty for all.
         limit: largest number of samples.
+        predictor: that the samples are for; a stored data set must have features of its kind.
 
     Raises:
+        ModelError: the features of the data set were extracted in another way.
         DataError: nothing there, a damaged file, an empty split, or an unknown id.
     """
     if source.suffix.lower() == ".npz":
@@ -46,6 +53,8 @@ def read_samples(
         return [sample]
 
     dataset = open_dataset(source)
+    if predictor is not None:
+        predictor.check_extraction(dataset)
     part = dataset[split]
     if not len(part):
         raise DataError(f"split {split!r} of {source} is empty", expected="at least one sample")
@@ -160,7 +169,7 @@ def predict(
     # samples may come from a file, or as they are
     if isinstance(source, str | Path):
         path = Path(source)
-        samples = read_samples(path, split=split, ids=ids, limit=limit)
+        samples = read_samples(path, split=split, ids=ids, limit=limit, predictor=predictor)
     else:
         samples = list(source)[:limit]
 

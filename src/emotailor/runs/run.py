@@ -248,7 +248,7 @@ class Run:
             return None
 
         if dataset is not None:
-            part = dataset[split]
+            part = dataset.with_labels()[split]
             same_data = evaluation.data.get("fingerprint") == dataset.card.fingerprint
             same_samples = predictions.ids == tuple(part.ids)
             if not same_data or not same_samples or not self._predicts(part, predictions, device):

@@ -17,7 +17,8 @@ from torch import Tensor
 from emotailor.data.batching import Batch, collate
 from emotailor.data.card import FloatType
 from emotailor.data.checker import SampleChecker
-from emotailor.data.dataset import Shard, Split
+from emotailor.data.dataset import EmotionDataset, Shard, Split
+from emotailor.data.extraction import check_extraction
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.metrics import decide
@@ -378,6 +379,17 @@ class Predictor:
                 fix="its parameters are damaged, or features are absurdly large: look at both",
             )
         return probabilities
+
+    def check_extraction(self, dataset: EmotionDataset) -> None:
+        """Refuse a data set whose features were extracted in another way than the model's.
+
+        Where the model or the data set does not say how, nothing is refused.
+
+        Raises:
+            ModelError: a modality was extracted in another way; the message says how.
+        """
+        card = dataset.card
+        check_extraction(card.extraction, self.card.extraction, self.dims, card.name)
 
     def can_see(self, sample: Sample) -> bool:
         """Whether a sample has at least one of the model's modalities."""

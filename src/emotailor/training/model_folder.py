@@ -20,6 +20,7 @@ from emotailor import __version__
 from emotailor.config import Config, first_problem
 from emotailor.data.batching import Standardizer
 from emotailor.data.card import FileCard
+from emotailor.data.extraction import Extraction
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
@@ -68,6 +69,7 @@ class ModelCard(BaseModel):
     aligned: bool
     standardized: bool
     thresholds: dict[ThresholdMode, Thresholds] = Field(min_length=1)
+    extraction: dict[Modality, Extraction] = Field(default_factory=dict)  # of its features
     data: dict[str, Any] = Field(default_factory=dict)  # name and fingerprint of the training data
     selection: dict[str, Any] = Field(default_factory=dict)  # epoch and validation scores
     versions: dict[str, str] = Field(

@@ -2,7 +2,6 @@
 
 import platform
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -273,7 +272,7 @@ def read_vectors(file: str | Path, names: tuple[str, ...]) -> Float32[np.ndarray
     is_archive = path.suffix.lower() == ".npz"
     try:
         found = _read_arrays(path) if is_archive else _read_lines(path, wanted)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy and zipfile fail on damaged files in many ways
         raise DataError(f"{path} cannot be read: {error}", expected=expected) from error
 
     rows = []

@@ -49,6 +49,8 @@ def describe_model(
     record: EpochRecord,
 ) -> ModelCard:
     """Return the card of a trained model; ``record`` is that of the selected epoch."""
+    known = data.dataset.card.extraction
+    extraction = {m: known[m] for m in data.dims if m in known}
     return ModelCard(
         system=config.system,
         config=config.model.to_json(),
@@ -58,6 +60,7 @@ def describe_model(
         aligned=data.dataset.aligned,
         standardized=data.standardizer is not None,
         thresholds=thresholds,
+        extraction=extraction,
         data={"name": data.dataset.card.name, "fingerprint": data.dataset.card.fingerprint},
         selection=record.to_json(),
         device=device_name(choose_device(config.training.device)),

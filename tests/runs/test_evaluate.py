@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from emotailor.comparison.published import published_numbers
+from emotailor.data.extraction import Extraction
 from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
@@ -27,7 +29,9 @@ from emotailor.runs.evaluate import (
     render_evaluations,
     why_not_resampled,
 )
+from emotailor.runs.predict import predict
 from emotailor.runs.stored import read_evaluation
+from emotailor.training.model_folder import read_model_card
 from tests.evaluation.fake_pandas import with_fake_pandas
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.own.my_metric import mean_probability
@@ -365,3 +369,67 @@ def test_paths_are_no_markup(run: Path) -> None:
     result = with_path(evaluate_run(run, resamples=0, store=False), "runs/[red]x")
     assert "[red]x" in shown(render_evaluations([result]))
     assert "[red]x" in shown(render_evaluations([result, with_path(result, "b/run")]))
+
+
+def partly_labelled(data: Path, path: Path, extractor: str | None = None) -> Path:
+    """A copy of the data set in which every third sample has no labels."""
+    old = open_dataset(data)
+    splits = {}
+    for name, part in old.splits.items():
+        samples = list(part)
+        splits[name] = [
+            replace(sample, labels=None) if i % 3 == 0 else sample
+            for i, sample in enumerate(samples)
+        ]
+    extraction = None
+    if extractor is not None:
+        extraction = {"text": Extraction(extractor=extractor)}
+    write_dataset(
+        path,
+        splits,
+        name="copy",
+        label_names=LABELS,
+        dims=DIMS,
+        aligned=True,
+        extraction=extraction,
+    )
+    return path
+
+
+def test_samples_without_labels_are_left_out_and_counted(
+    data: Path, run: Path, tmp_path: Path
+) -> None:
+    path = partly_labelled(data, tmp_path / "partly")
+    whole = evaluate_run(run, data=data, resamples=0, store=False)
+    found = evaluate_run(run, data=path, resamples=9, store=False)
+    assert "3 of 7 samples have no labels and are left out" in found.notes
+    assert found.ids == tuple(whole.ids[i] for i in (1, 2, 4, 5))
+    np.testing.assert_array_equal(found.labels, whole.labels[[1, 2, 4, 5]])
+    np.testing.assert_allclose(found.probabilities, whole.probabilities[[1, 2, 4, 5]], atol=1e-6)
+
+
+def test_training_leaves_out_samples_without_labels(data: Path, tmp_path: Path) -> None:
+    path = partly_labelled(data, tmp_path / "partly", "bert")
+    folder = train_tiny(path, tmp_path / "run")
+    card = read_model_card(folder / "model")
+    assert card.extraction == {"text": Extraction(extractor="bert")}
+
+    # the same features are taken, others are not, and where nothing is said nothing is refused
+    evaluate_run(folder, resamples=0, store=False)
+    evaluate_run(folder, data=data, resamples=0, store=False)
+    other = partly_labelled(data, tmp_path / "other", "glove")
+    with pytest.raises(ModelError, match="text of copy was extracted with glove"):
+        evaluate_run(folder, data=other, resamples=0, store=False)
+    with pytest.raises(ModelError, match="text of copy was extracted with glove"):
+        predict(folder, other)
+
+
+def test_a_split_without_labels_can_be_predicted_alone(
+    data: Path, run: Path, tmp_path: Path
+) -> None:
+    samples = [replace(sample, labels=None) for sample in open_dataset(data)["test"]]
+    path = tmp_path / "without"
+    write_dataset(path, {"test": samples}, name="x", label_names=(), dims=DIMS, aligned=True)
+    assert len(predict(run, path)) == 7
+    with pytest.raises(DataError, match="no sample of split 'test' has labels"):
+        evaluate_run(run, data=path, store=False)

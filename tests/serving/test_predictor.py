@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,38 @@ def test_the_strongest_evidence_is_a_modality_and_the_steps_around_its_peak(
 ) -> None:
     why = explanation({"visual": 1.0, "text": 2.0}, {"visual": [9.0], "text": drops})
     assert why.strongest("x") == ("text", *expected)
+
+
+def test_evidence_names_the_words_and_their_times() -> None:
+    nine = ["so", "what", "a", "really", "great", "day", "it", "was", "\u001b[2J"]
+    starts = np.arange(9) / 2
+    told = replace(
+        sample(),
+        words=nine,
+        times={"text": np.stack([starts, starts + 0.5], axis=1)},
+        missing={"visual": np.arange(9) == 3},
+    )
+    why = summing().explain(told)
+    assert why.words == dict.fromkeys(DIMS, nine)
+    assert why.said("visual", 3, 5) == '"really great day"'
+    assert why.said("text", 3, 5) == '"really great day" (1.5-3.0 s)'
+    assert why.to_json()["times"]["text"][8] == [4.0, 4.5]
+
+    assert why.describe("angry") == 'visual, step 5 "great"'
+    assert [len(steps) for steps in why.steps["happy"].values()] == [9, 9, 9]
+
+    # what the model does not see adds nothing
+    alone = summing().explain(replace(told, words=None))
+    assert why.steps["happy"]["visual"][3] == 0
+    assert alone.words == {}
+
+
+def test_words_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(DataError, match="1 words for 9 steps"):
+        summing().predict([replace(sample(), words=["so"])])
+    unseen = {"visual": np.ones(9, np.bool_), "audio": np.ones(9, np.bool_)}
+    blind = replace(sample(), missing={**unseen, "text": np.ones(9, np.bool_)})
+    assert not summing().can_see(blind)
 
 
 def test_predictions_and_evidence_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ def test_a_set_without_label_names(tmp_path: Path) -> None:
 
 
 def half(name: str, dtype: type = np.float16) -> Sample:
-    values = np.array([[0.1, 2000.0]], dtype)
+    values: np.ndarray = np.array([[0.1, 2000.0]], dtype)
     return Sample(name, {"text": values}, np.array([0, 1], np.uint8))
 
 

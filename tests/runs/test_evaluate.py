@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 
 from emotailor.comparison.published import published_numbers
 from emotailor.data.extraction import Extraction
-from emotailor.data.sample import Sample
+from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.custom import CustomMetric
@@ -381,7 +381,7 @@ def partly_labelled(data: Path, path: Path, extractor: str | None = None) -> Pat
             replace(sample, labels=None) if i % 3 == 0 else sample
             for i, sample in enumerate(samples)
         ]
-    extraction = None
+    extraction: dict[Modality, Extraction] = {}
     if extractor is not None:
         extraction = {"text": Extraction(extractor=extractor)}
     write_dataset(

@@ -385,8 +385,8 @@ def test_evidence_names_the_words_and_their_times() -> None:
 def test_words_that_do_not_fit_are_refused() -> None:
     with pytest.raises(DataError, match="1 words for 9 steps"):
         summing().predict([replace(sample(), words=["so"])])
-    unseen = {"visual": np.ones(9, np.bool_), "audio": np.ones(9, np.bool_)}
-    blind = replace(sample(), missing={**unseen, "text": np.ones(9, np.bool_)})
+    unseen: dict[Modality, np.ndarray] = {m: np.ones(9, np.bool_) for m in DIMS}
+    blind = replace(sample(), missing=unseen)
     assert not summing().can_see(blind)
 
 

@@ -1,6 +1,7 @@
 """Batches from the device's memory, or prepared ahead, are the batches that are collated."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from emotailor.data.batching import Batch
+from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import write_dataset
 from emotailor.training.feeding import Feeder, ResidentSamples
 from emotailor.training.progress import Reporter
@@ -24,6 +26,15 @@ def training_data(path: Path, *, standardize: bool = True) -> TrainingData:
         write_dataset(path, splits, name="x", label_names=LABELS, dims=DIMS, aligned=True)
     config = RunConfig.build({"data": {"path": str(path), "standardize": standardize}})
     return TrainingData(config, Reporter())
+
+
+def lacking(sample: Sample) -> Sample:
+    """The same sample, in which every modality but the text lacks every other step."""
+    missing: dict[Modality, np.ndarray] = {}
+    for m, sequence in sample.sequences.items():
+        if m != "text":
+            missing[m] = np.arange(len(sequence)) % 2 == 1
+    return replace(sample, missing=missing)
 
 
 def assert_equal(a: Batch, b: Batch) -> None:
@@ -44,6 +55,23 @@ def test_resident_samples_give_the_same_batches(tmp_path: Path, standardize: boo
         assert_equal(resident.batch(chosen), data.batch(chosen))
     stored = sum(table.numel() - table.shape[1] for table in resident.tables.values())
     assert ResidentSamples.size(data) == 4 * stored
+
+
+def test_resident_samples_have_the_same_missing_steps(tmp_path: Path) -> None:
+    samples = [lacking(sample) for sample in random_samples(23)]
+    samples[5] = replace(samples[5], labels=None)
+    splits = {"train": samples, "valid": random_samples(3, prefix="v")}
+    write_dataset(tmp_path / "data", splits, name="x", label_names=LABELS, dims=DIMS, aligned=True)
+    data = training_data(tmp_path / "data")
+    assert (len(data.positions), "video5[0]" in data.train_split.ids) == (22, False)
+
+    every = np.arange(22)
+    batch = ResidentSamples(data, CPU).batch(every)
+    assert_equal(batch, data.batch(every))
+    for m in ("visual", "audio"):
+        assert not batch.masks[m][:, 1::2].any()
+        assert not batch.values[m][:, 1::2].any()
+        assert torch.equal(batch.masks[m][:, ::2], batch.masks["text"][:, ::2])
 
 
 def test_a_batch_prepared_ahead_is_the_one_asked_for(tmp_path: Path) -> None:

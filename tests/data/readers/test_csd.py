@@ -40,6 +40,14 @@ def test_a_long_row_among_short_ones_is_found_by_every_word() -> None:
     assert not lacking.any()
 
 
+def test_words_that_nobody_can_have_spoken() -> None:
+    everywhere = np.tile([0.0, 9.0], (5000, 1))
+    with pytest.raises(DataError, match="5000 intervals overlap 5000 rows 25000000 times"):
+        mean_per_word("x", np.ones((5000, 1)), everywhere, everywhere)
+    with pytest.raises(DataError, match="100000 words with 1000 features each"):
+        mean_per_word("x", np.ones((1, 1000)), everywhere[:1], np.zeros((100_000, 2)))
+
+
 def test_rows_with_a_stamp_alone_last_until_the_next() -> None:
     stamps = np.array([[0, 0], [0.5, 0.5], [0.5, 0.5], [2, 2]])
     assert with_length(stamps).tolist() == [[0, 0.5], [0.5, 2], [0.5, 2], [2, 3.5]]
@@ -82,6 +90,11 @@ def test_segments_are_cut_and_words_without_features_are_missing(tmp_path: Path)
     assert data["train"].lengths("audio").tolist() == [1, 2]
     np.testing.assert_array_equal(data["train"].sequence("audio", 0), late["ann"][0])
     assert data["train"].sequence("audio", 1)[0].tolist() == [0] * 5
+    stored = data["train"].sample(1)
+    assert stored.missing["audio"].tolist() == [True, False]
+    assert stored.times["audio"].tolist() == [[0, 1], [1, 2]]
+    extraction = data.card.extraction["audio"]
+    assert extraction.extractor == "COVAREP" and extraction.settings["steps"] == "words"
     np.testing.assert_array_equal(
         data["train"].sequence("audio", 1)[1], features("audio", 1, 1)[0, 0]
     )

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from emotailor import files
-from emotailor.errors import DataError
+from emotailor.errors import ConfigError, DataError
 from emotailor.locks import Lock
 from tests import kills
 
@@ -211,7 +211,7 @@ def test_two_processes_do_not_write_one_folder(tmp_path: Path, is_there: bool) -
         make_set(target, "old")
     with new_folder(target, overwrite=True) as temporary:
         with (
-            pytest.raises(DataError, match="another process is writing"),
+            pytest.raises(ConfigError, match="another process is writing"),
             new_folder(target, overwrite=True),
         ):
             raise AssertionError("no work is done")

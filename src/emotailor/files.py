@@ -16,7 +16,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -45,7 +44,7 @@ _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 def sync_file(path: Path) -> None:
     """Flush the content of a file to the disk."""
-    with path.open("rb+") as file:
+    with _naming(path), path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
@@ -68,9 +67,10 @@ def make_folder(path: Path) -> None:
     """Make a folder and those above it, as far as they are missing, to stay after a power cut."""
     above = (path, *path.absolute().parents)
     missing = [place for place in above if not place.is_dir()]
-    for place in reversed(missing):
-        place.mkdir(exist_ok=True)
-        sync_folder(place.absolute().parent)
+    with _naming(path):
+        for place in reversed(missing):
+            place.mkdir(exist_ok=True)
+            sync_folder(place.absolute().parent)
 
 
 # ---------------------------------------------------------------------- temporary folders
@@ -116,7 +116,7 @@ def _temporary_folder(place: Path, name: str) -> Iterator[Path]:
         _remove(folder)
         if lock is not None:
             lock.release()
-        if folder.exists():  # Windows keeps what is open, and removing needs file descriptors
+        if folder.exists():  # the lock was in the way: Windows keeps what is open
             _remove(folder)
 
 
@@ -198,12 +198,20 @@ def _has_ended(process: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or a whole folder, if it is there and may be removed."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove a file or a whole folder, as far as it is there and may be removed."""
+    if path.is_symlink() or not path.is_dir():
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         return
+
+    # a process may have no file descriptor left, and needs one to list what is in a folder
+    inner: list[Path] = []
     with suppress(OSError):
-        path.unlink(missing_ok=True)
+        inner = list(path.iterdir())
+    for part in inner:
+        _remove(part)
+    with suppress(OSError):
+        path.rmdir()
 
 
 # ---------------------------------------------------------------------- files
@@ -444,7 +452,8 @@ def replacing_folder(
 
     # what a link points to is replaced, not the link
     target = path.resolve()
-    make_folder(target.parent)
+    with _naming(path):
+        make_folder(target.parent)
 
     for around in (target.parent, target):
         _check_alone(around, target.name, path)
@@ -461,13 +470,15 @@ def replacing_folder(
         new.mkdir()
         yield new
 
-        _sync_all(new)
-        if is_there:
+        with _naming(path):
+            _sync_all(new)
+            if not is_there:
+                _appear(new, target, path)
+                return
+
             if meanwhile is not None:
                 write_json(target / index, meanwhile)
             _move_into(new, target, index, writes)
-        else:
-            _appear(new, target, path)
 
 
 def _exists(path: Path) -> DataError:

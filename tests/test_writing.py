@@ -1,0 +1,291 @@
+"""Commands on a machine that lacks something, and two commands on one folder."""
+
+import ast
+import errno
+import os
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+import emotailor
+from emotailor.figures import make
+from emotailor.figures.store import FigureFolder
+from emotailor.files import is_temporary, replacing_folder
+from emotailor.folders import held
+from tests.helpers import small_dataset
+from tests.runs.runs import TOML, Outcome, run_cli, train_tiny
+
+LOSSES = "figure4-losses"
+
+ROOT = Path(emotailor.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    small_dataset(home / "data")
+    (home / "tiny.toml").write_text(TOML)
+    train_tiny(home / "data", home / "run", epochs=1)
+    return home
+
+
+@pytest.fixture
+def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with data and a run, where commands name what is there."""
+    shutil.copytree(home, tmp_path / "place")
+    monkeypatch.chdir(tmp_path / "place")
+    monkeypatch.setattr(make, "FIGURES", {LOSSES: make.FIGURES[LOSSES]})  # all take a while
+    return tmp_path / "place"
+
+
+COMMANDS = {
+    "synthesize": "data synthesize -o made --set train=20 --set valid=6 --set test=6",
+    "synthesize again": "data synthesize -o data --overwrite --set train=20 --set valid=6",
+    "train": "train -d data -o new --config tiny.toml --set training.epochs=1",
+    "evaluate": "evaluate run --data data --resamples 10",
+    "new": "models new my_model -o own",
+}
+"""What is written by each."""
+
+OUTPUT = {"synthesize": "made", "synthesize again": "data", "train": "new", "evaluate": "run"}
+
+
+def call(command: str) -> Outcome:
+    return run_cli(*command.split())
+
+
+def temporaries(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if is_temporary(path.name)]
+
+
+# ---------------------------------------------------------------------- what is lacking
+
+
+@contextmanager
+def failing_at(number: int, code: int) -> Iterator[list[int]]:
+    """Let the n-th flush to the disk, and all after it, fail as a full disk does."""
+    sync = os.fsync
+    calls: list[int] = []
+
+    def fail(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) >= number:
+            raise OSError(code, os.strerror(code))
+        sync(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        yield calls
+
+
+@pytest.mark.parametrize("name", OUTPUT)
+def test_a_disk_that_is_full_from_any_write_on(place: Path, name: str) -> None:
+    """One message that names what the user gave; then the same command works."""
+    for number in (1, 2, 3, 5, 9, 16):
+        with failing_at(number, errno.ENOSPC) as calls:
+            done = call(COMMANDS[name])
+        if len(calls) < number:
+            break
+
+        assert done.code == 1
+        assert done.err.startswith("error: No space left on device: ")
+        assert OUTPUT[name] in done.err.splitlines()[0]
+        assert " MB are free)" in done.err
+        assert ".tmp" not in done.err
+        assert temporaries(place) == []
+        if name == "synthesize":
+            assert not (place / "made").exists()
+        else:
+            assert call("data validate data").code == 0
+        if name == "evaluate":  # the numbers are not lost
+            assert "micro-F1" in done.out
+    assert number > 2
+    assert call(COMMANDS[name]).code == 0
+    assert temporaries(place) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENOMEM, "ulimit -v"),
+        (errno.EDQUOT, "quota"),
+        (errno.EIO, "check the disk"),
+        (errno.EROFS, "name a place that can be written to"),
+    ],
+)
+def test_every_lack_has_its_remedy(place: Path, code: int, fix: str) -> None:
+    with failing_at(2, code):
+        done = call(COMMANDS["synthesize"])
+    assert done.code == 1
+    assert f"error: {os.strerror(code)}: made" in done.err
+    assert fix in done.err
+    assert not (place / "made").exists()
+    assert temporaries(place) == []
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_numbers_are_printed_where_nothing_may_be_written(place: Path, code: int) -> None:
+    before = {path.name for path in (place / "run").iterdir()}
+    with failing_at(1, code):
+        done = call(COMMANDS["evaluate"])
+    assert done.code == 0
+    assert "micro-F1" in done.out
+    assert f"nothing is stored in run: {os.strerror(code)}" in " ".join(done.out.split())
+    assert {path.name for path in (place / "run").iterdir()} == before
+
+
+def test_too_few_file_descriptors(place: Path) -> None:
+    call(COMMANDS["evaluate"])  # everything is imported
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+
+    for free in range(4):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + free, hard))
+        try:
+            done = call(COMMANDS["synthesize"])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if done.code == 0:
+            break
+        done.failed(1, os.strerror(errno.EMFILE), "ulimit -n")
+        assert temporaries(place) == []
+        if (place / "made").exists():  # whole: it is the look at it that failed
+            assert call("data validate made").code == 0
+            shutil.rmtree(place / "made")
+    assert free > 0
+    shutil.rmtree(place / "made", ignore_errors=True)
+    assert call(COMMANDS["synthesize"]).code == 0
+
+
+def test_a_run_folder_that_vanishes_is_one_error(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from emotailor.training import checkpoint
+
+    save = checkpoint.save_checkpoint
+
+    def removed(folder: Path, *arguments: object) -> None:
+        shutil.rmtree(folder.parent)
+        save(folder, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("emotailor.training.loop.save_checkpoint", removed)
+    call(COMMANDS["train"]).failed(3, str(place / "new"), "was removed or replaced")
+    assert not (place / "new").exists()
+
+
+# ---------------------------------------------------------------------- two commands
+
+
+def training(folder: str) -> AbstractContextManager[object]:
+    return held(Path(folder))
+
+
+def converting(folder: str) -> AbstractContextManager[object]:
+    return replacing_folder(Path(folder), index="dataset.json", overwrite=True)
+
+
+def drawing(folder: str) -> AbstractContextManager[object]:
+    return FigureFolder(Path(folder)).replacing()
+
+
+BENCHMARK = "benchmark -d data -o table --models br --seeds 1 --resamples 10"
+REPRODUCE = "reproduce paper -d data -o paper --seeds 1"
+
+PAIRS: list[tuple[Callable[[str], AbstractContextManager[object]], str, str, int]] = [
+    # what is under way, where, and what is started then, with its exit code
+    (training, "new", COMMANDS["train"], 3),
+    (training, "run", COMMANDS["evaluate"], 0),
+    (training, "run", "report run --data data", 0),
+    (training, "run", "predict run data --limit 1", 0),
+    (training, "table", BENCHMARK, 3),
+    (training, "paper", REPRODUCE, 3),
+    (training, "table", "train -d data -o table/tailor --config tiny.toml", 0),
+    (converting, "made", COMMANDS["synthesize"], 3),
+    (converting, "data", COMMANDS["synthesize again"], 3),
+    (converting, "data", COMMANDS["train"], 0),
+    (converting, "data", COMMANDS["evaluate"], 0),
+    (drawing, "run/figures", "figures run --data data", 3),
+    (drawing, "run/figures", "report run --data data", 0),
+    (drawing, "run/figures", COMMANDS["evaluate"], 0),
+]
+
+
+class StoppedError(Exception):
+    """Ends what is under way."""
+
+
+@pytest.mark.parametrize(("work", "folder", "command", "code"), PAIRS)
+def test_two_commands_on_one_folder(
+    work: Callable[[str], AbstractContextManager[object]],
+    folder: str,
+    command: str,
+    code: int,
+    place: Path,
+) -> None:
+    with pytest.raises(StoppedError), work(folder):
+        done = call(command)
+        raise StoppedError
+    assert done.code == code, done.out + done.err
+    if code:
+        done.failed(code, "another process", folder)
+    assert call("data validate data").code == 0
+    assert temporaries(place) == []
+
+
+# ---------------------------------------------------------------------- one way to write
+
+WRITING = {
+    "write_text", "write_bytes", "touch", "mkdir", "makedirs", "unlink", "rename", "rmdir",
+    "savefig", "save_file", "savez", "tofile", "rmtree", "copyfile", "copytree", "truncate",
+    "symlink_to", "hardlink_to", "TemporaryDirectory",
+}  # fmt: skip
+"""Functions that change the disk."""
+
+PERMITTED = {
+    # into a temporary path of files.py, or into memory
+    ("data/store.py", "save_file"),
+    ("training/model_folder.py", "save_file"),
+    ("figures/store.py", "write_bytes"),
+    ("figures/drawing.py", "savefig"),
+    # nothing of it stays
+    ("report/figures.py", "TemporaryDirectory"),
+    ("testing.py", "TemporaryDirectory"),
+    # a log, to which the system appends what a process prints
+    ("comparison/processes.py", "mkdir"),
+    ("comparison/processes.py", "open"),
+}
+
+
+def writing_calls(file: Path) -> Iterator[str]:
+    """Yield the names of the functions that a module calls and that change the disk."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        is_method = isinstance(node.func, ast.Attribute)
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        if isinstance(node.func, ast.Name):
+            name = node.func.id
+
+        given = [*node.args, *(key.value for key in node.keywords if key.arg == "mode")]
+        modes = [str(part.value) for part in given if isinstance(part, ast.Constant)]
+        opens_to_write = name == "open" and any(set("wax+") & set(mode) for mode in modes)
+        replaces = name == "replace" and is_method and len(node.args) == 1 and not node.keywords
+        is_writing = name in WRITING and (is_method or name == "save_file")
+        if opens_to_write or replaces or is_writing:
+            yield name
+
+
+def test_everything_is_written_in_one_way() -> None:
+    found = set()
+    for file in ROOT.rglob("*.py"):
+        name = file.relative_to(ROOT).as_posix()
+        if name != "files.py":
+            found |= {(name, call) for call in writing_calls(file)}
+    assert found == PERMITTED

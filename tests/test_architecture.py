@@ -13,7 +13,8 @@ ROOT = Path(emotailor.__file__).parent
 # a room imports only from itself and the rooms before it
 ORDER = ["foundation", "data", "nn", "models", "evaluation", "training", "serving", "runs",
          "comparison", "figures", "report", "paper", "testing", "commands", "cli"]  # fmt: skip
-FOUNDATION = {"errors", "verified", "locks", "files", "folders", "config", "loading", "text"}
+FOUNDATION = {"errors", "inputs", "verified", "locks", "files", "folders", "config", "loading",
+              "text"}  # fmt: skip
 
 
 def room(parts: tuple[str, ...]) -> str:

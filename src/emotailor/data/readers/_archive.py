@@ -12,6 +12,7 @@ from emotailor.errors import DataError
 _HEADER = 30  # bytes before the name of a member
 _KNOWN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MOST_MEMBERS = 1_000_000
+_UNREADABLE = 0x1 | 0x20 | 0x40  # flags: encrypted, patched, encrypted
 _CHUNK = 2**20
 _LARGE = 2**30
 _LARGEST_RATIO = 100
@@ -49,6 +50,9 @@ def _check_names(path: Path, members: list[zipfile.ZipInfo], expected: str) -> N
             raise DataError(f"{path} holds {name[:80]!r} twice", expected=expected)
         seen.add(name)
 
+        if member.flag_bits & _UNREADABLE:
+            raise DataError(f"{path}: {name[:80]!r} is encrypted or patched", expected=expected)
+
         # NumPy and torch use no other, and some can ask for gigabytes to unpack a byte
         if member.compress_type not in _KNOWN:
             raise DataError(
@@ -77,13 +81,13 @@ def _check_places(path: Path, members: list[zipfile.ZipInfo], end: int, expected
         end = begin
 
 
-def check_sum(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+def check_sum(path: Path, expected: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     """Read a member to its end.
 
     Raises:
-        BadZipFile: its bytes are not those that were written.
+        DataError: its bytes are not those that were written.
     """
-    with archive.open(member) as stream:
+    with unreadable(path, expected), archive.open(member) as stream:
         while stream.read(_CHUNK):
             pass
 

@@ -20,8 +20,8 @@ from emotailor.data.readers._machine import (
     Unfinished,
     arguments,
     is_text,
-    kind_of,
     latin_bytes,
+    type_of,
 )
 
 _NUMBERS = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
@@ -29,7 +29,8 @@ _SPEC = re.compile(r"[<>=|]?([a-zA-Z])([0-9]{0,8})")
 _LONGEST_TEXT = 2**24  # bytes of one item
 _MOST_AXES = 32
 _LARGEST_UNICODE = 0x10FFFF
-_LARGEST_EMPTY = 1_000_000
+_MOST_EMPTY_ROWS = 1_000_000
+_LARGEST_EMPTY = 10**9
 _BYTE_ORDERS: dict[Any, Literal["<", ">", "="]] = {
     "<": "<",
     ">": ">",
@@ -102,9 +103,23 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
 
     # no bytes stand behind the other axes of an empty array, but readers count their rows
     sizes = tuple(shape)
-    if 0 in sizes and max(sizes) > _LARGEST_EMPTY:
-        raise pickle.UnpicklingError("an empty array with more than a million rows")
+    if 0 in sizes:
+        places = prod(size for size in sizes if size)
+        if max(sizes) > _MOST_EMPTY_ROWS or places > _LARGEST_EMPTY:
+            raise pickle.UnpicklingError("an empty array of impossible shape")
     return sizes
+
+
+def checked_bytes(sizes: tuple[int, ...], real: np.dtype[Any]) -> int:
+    """Return how many bytes an array takes.
+
+    Raises:
+        UnpicklingError: it has many items and they take none.
+    """
+    count = prod(sizes)
+    if count > 1 and not real.itemsize:
+        raise pickle.UnpicklingError("an array of texts without room for a character")
+    return count * real.itemsize
 
 
 def checked_dtype(real: np.dtype[Any]) -> np.dtype[Any]:
@@ -152,7 +167,7 @@ def _plain(data: Any, dtype: Any, shape: Any, order: Any, budget: Budget) -> np.
     raw = _raw(data, budget)
     real = dtype.real
     budget.spend_bytes(len(raw))
-    if len(raw) != prod(sizes) * real.itemsize:
+    if len(raw) != checked_bytes(sizes, real):
         text = "x".join(map(str, sizes))
         raise pickle.UnpicklingError(f"an array of shape {text[:80]} with {len(raw)} bytes")
 
@@ -183,7 +198,7 @@ def _raw(data: Any, budget: Budget) -> bytes:
         return data
     if type(data) is str:
         return latin_bytes(data, budget)
-    raise pickle.UnpicklingError(f"an array of which the data are a {kind_of(data)}")
+    raise pickle.UnpicklingError(f"an array of which the data are a {type_of(data)}")
 
 
 def _dtype(budget: Budget, args: Args) -> Dtype:

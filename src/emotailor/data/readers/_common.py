@@ -1,12 +1,13 @@
 """What every reader takes, returns and checks."""
 
+import codecs
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -16,6 +17,7 @@ from emotailor.data.padding import strip_padding
 from emotailor.data.readers._sniff import kind_of, refuse_stand_in
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, EmotailorError
+from emotailor.inputs import not_a_file
 
 _SPLITS = ("train", "valid", "test")
 _SPLIT_ALIASES = {
@@ -28,6 +30,12 @@ _SPLIT_ALIASES = {
     "test": "test",
     "testing": "test",
 }
+_PIECE = 2**20
+_LONGEST_LINE = 2**24
+_MOST_COLUMNS = 20_000
+_MOST_CELLS = 20_000_000
+_LARGEST_NUMBER = 16  # bytes
+_MOST_TEXT = 2**30  # bytes of an array of text
 _SDK_FOLD = re.compile(r"(?:standard_)?(train|valid|test)_fold")
 
 
@@ -156,15 +164,12 @@ def require_file(path: Path, what: str) -> Path:
     """Return ``path`` if it is a file that holds data.
 
     Raises:
-        DataError: it does not exist, is a folder, is empty, or is something else that was saved in
+        DataError: it does not exist, is a folder, a pipe or a device, which is not opened, is
+            empty, or is something else that was saved in
             place of the file, such as a web page.
     """
-    found = None
-    if not path.exists():
-        found = f"{path} does not exist"
-    elif not path.is_file():
-        found = f"{path} is not a file"
-    elif path.stat().st_size == 0:
+    found = not_a_file(path)
+    if found is None and path.stat().st_size == 0:
         found = f"{path} is empty"
     if found:
         raise DataError(found, expected=what, fix="check the path")
@@ -217,12 +222,52 @@ def as_array(value: Any, where: str, expected: str) -> np.ndarray:
     Raises:
         DataError: it cannot be an array, such as rows of different lengths.
     """
+    count, width = _written_out(value, {})
+    if width > _LARGEST_NUMBER and count * width > _MOST_TEXT:
+        raise DataError(
+            f"{where}: {count} items, one of them a text of {width} bytes",
+            expected=expected,
+            fix="an array gives every text the room of the longest: shorten it, or leave it out",
+        )
+
     try:
         return np.asarray(value)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
         raise DataError(
             f"{where}: a {type(value).__name__} that is no array: {error}", expected=expected
         ) from error
+
+
+def _written_out(value: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Return how many items a list has, over all levels, and the bytes of the largest in NumPy.
+
+    Args:
+        value: anything; only lists and tuples are gone through.
+        known: what was gone through already, by identity; it is filled.
+    """
+    if isinstance(value, str):
+        return 1, 4 * len(value)
+    if isinstance(value, bytes):
+        return 1, len(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.size, value.itemsize
+    if not isinstance(value, list | tuple):
+        return 1, 0
+
+    key = id(value)
+    if key in known:
+        return known[key]
+    count = len(value)
+    width = 0
+    for item in value:
+        kind = type(item)
+        if kind is float or kind is int:
+            continue
+        of_item, wide = _written_out(item, known)
+        count += of_item - 1
+        width = max(width, wide)
+    known[key] = count, width
+    return count, width
 
 
 @dataclass(frozen=True)
@@ -256,21 +301,92 @@ def read_csv(path: Path, expected: str, *, strict: bool = False) -> CsvRows:
     """
     require_file(path, expected)
     encoding = text_encoding(path, expected)
-    rows = []
-    lines = []
+    rows: list[dict[str, str]] = []
+    ends = []
     with unreadable(path, expected), path.open(newline="", encoding=encoding) as file:
-        delimiter = _delimiter(file.readline())
+        delimiter = _delimiter(file.readline(_LONGEST_LINE))
         file.seek(0)
 
-        reader = csv.DictReader(file, strict=strict, delimiter=delimiter)
+        lines = _Lines(path, file, expected)
+        reader = csv.DictReader(lines, strict=strict, delimiter=delimiter)
         columns = [column.strip() for column in reader.fieldnames or []]
+        if len(columns) > _MOST_COLUMNS:
+            raise DataError(f"{path} has {len(columns)} columns", expected=expected)
         reader.fieldnames = columns
 
         # a row may take several lines, so its number says too little
+        lines.begin_row()
         for row in reader:
+            if len(rows) * len(columns) > _MOST_CELLS:
+                raise DataError(
+                    f"{path} has more than {_MOST_CELLS} cells",
+                    expected=expected,
+                    fix="keep features in .npy or .npz files, and labels alone in the CSV",
+                )
             rows.append(row)
-            lines.append(reader.line_num)
-    return CsvRows(columns, rows, lines)
+            ends.append(reader.line_num)
+            lines.end_row()
+        lines.refuse_open_quote()
+    return CsvRows(columns, rows, ends)
+
+
+class _Lines:
+    """The lines of a CSV, none too long to keep, and whether a quote swallows the rest of them."""
+
+    def __init__(self, path: Path, file: TextIO, expected: str) -> None:
+        self._path = path
+        self._file = file
+        self._expected = expected
+        self._number = 0
+        self.begin_row()
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(_LONGEST_LINE + 1)
+        if not line:
+            raise StopIteration
+
+        self._number += 1
+        where = f"{self._path}, line {self._number}"
+        if len(line) > _LONGEST_LINE:
+            raise DataError(
+                f"{where}: more than {_LONGEST_LINE} characters", expected=self._expected
+            )
+        if "\0" in line:
+            raise DataError(f"{where}: a zero byte", expected=self._expected)
+
+        self._quotes += line.count('"')
+        self._taken += 1
+        return line
+
+    def begin_row(self) -> None:
+        """Count anew."""
+        self._quotes = 0
+        self._taken = 0
+        self._swallowed = 0
+
+    def end_row(self) -> None:
+        """Remember the lines of a row in which a quote stays open; it can only be the last."""
+        swallowed = self._taken if self._quotes % 2 else 0
+        self.begin_row()
+        self._swallowed = swallowed
+
+    def refuse_open_quote(self) -> None:
+        """Refuse a file of which the last row takes several lines and has a quote too much.
+
+        Raises:
+            DataError: it is so.
+        """
+        if self._swallowed < 2:
+            return
+        first = self._number - self._swallowed + 1
+        raise DataError(
+            f"{self._path}, line {first}: a quote that is not closed takes the rest of the file",
+            expected=self._expected,
+            fix="close it, or double a quote that is meant as text",
+        )
 
 
 def text_encoding(path: Path, expected: str) -> str:
@@ -294,18 +410,30 @@ def text_encoding(path: Path, expected: str) -> str:
     if mark in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
 
-    # the whole file, so that the message names the place
-    try:
-        path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise DataError(
-            f"{path} cannot be read as UTF-8: byte 0x{byte:02x} at position {error.start} "
-            f"({type(error).__name__})",
-            expected=expected,
-            fix="save it as UTF-8",
-        ) from error
+    _check_utf8(path, expected)
     return "utf-8-sig"
+
+
+def _check_utf8(path: Path, expected: str) -> None:
+    """Go through the whole file, so that the message names the place."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    position = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            # the end of a piece may cut a character
+            kept, _ = decoder.getstate()
+            try:
+                decoder.decode(piece)
+            except UnicodeDecodeError as error:
+                byte = error.object[error.start]
+                place = position - len(kept) + error.start
+                raise DataError(
+                    f"{path} cannot be read as UTF-8: byte 0x{byte:02x} at position {place} "
+                    f"({type(error).__name__})",
+                    expected=expected,
+                    fix="save it as UTF-8",
+                ) from error
+            position += len(piece)
 
 
 _WORDS = {

@@ -10,8 +10,8 @@ from emotailor.data.readers._machine import (
     arguments,
     check_keys,
     is_text,
-    kind_of,
     latin_bytes,
+    type_of,
 )
 
 _POINTER = 8  # bytes
@@ -36,7 +36,7 @@ def _bytes(budget: Budget, args: Args) -> bytes:
 
     # a number would fill the memory
     if type(data) is not str or not codec:
-        raise pickle.UnpicklingError(f"bytes made of a {kind_of(data)}")
+        raise pickle.UnpicklingError(f"bytes made of a {type_of(data)}")
     return _encode(budget, args)
 
 
@@ -47,7 +47,7 @@ def _items(budget: Budget, args: Args) -> list[Any]:
 
     items = args[0]
     if type(items) not in (list, tuple):
-        raise pickle.UnpicklingError(f"it copies a {kind_of(items)}")
+        raise pickle.UnpicklingError(f"it copies a {type_of(items)}")
     budget.spend_bytes(len(items) * _POINTER)
     return list(items)
 

@@ -86,13 +86,14 @@ def refused(path: Path, expected: str) -> Iterator[None]:
         with unreadable(path, expected, _DAMAGE):
             yield
     except DataError as error:
-        if not isinstance(error.__cause__, NotPlainError):
+        cause = error.__cause__
+        if not isinstance(cause, NotPlainError):
             raise
         raise DataError(
-            error.found,
+            f"{path} cannot be read: {cause}",
             expected="arrays of plain numbers or text, lists, dictionaries and strings",
             fix="export the arrays again as those, if you trust where the file is from",
-        ) from error.__cause__
+        ) from cause
 
 
 def printable(name: str) -> str:
@@ -131,7 +132,7 @@ def latin_bytes(text: str, budget: Budget) -> bytes:
         raise pickle.UnpicklingError("data that are no bytes") from error
 
 
-def kind_of(value: Any) -> str:
+def type_of(value: Any) -> str:
     """Name the type of something in a pickle; the value itself may be endless."""
     return type(value).__name__
 
@@ -388,7 +389,7 @@ class Machine:
         if type(target) is list:
             target += items
         elif not isinstance(target, Inert):
-            raise pickle.UnpicklingError(f"it appends to a {kind_of(target)}")
+            raise pickle.UnpicklingError(f"it appends to a {type_of(target)}")
 
     def _set_item(self) -> None:
         value = self._pop()
@@ -403,7 +404,7 @@ class Machine:
         if isinstance(target, Inert):
             return
         if type(target) is not dict:
-            raise pickle.UnpicklingError(f"it sets an item of a {kind_of(target)}")
+            raise pickle.UnpicklingError(f"it sets an item of a {type_of(target)}")
         if len(items) % 2:
             raise pickle.UnpicklingError("a dictionary with a key that has no value")
 
@@ -418,7 +419,7 @@ class Machine:
             check_keys(items, self._budget)
             target.update(items)
         elif not isinstance(target, Inert):
-            raise pickle.UnpicklingError(f"it adds to a {kind_of(target)}")
+            raise pickle.UnpicklingError(f"it adds to a {type_of(target)}")
 
     # names and calls
 
@@ -462,7 +463,7 @@ class Machine:
 
     def _make(self, kind: Any) -> None:
         if not isinstance(kind, Inert):
-            raise pickle.UnpicklingError(f"it makes an object of a {kind_of(kind)}")
+            raise pickle.UnpicklingError(f"it makes an object of a {type_of(kind)}")
         self._stack.append(Inert())
 
     def _call(self, function: Any, args: Any) -> None:
@@ -470,7 +471,7 @@ class Machine:
             self._stack.append(Inert())
             return
         if type(function) is not Function or type(args) is not tuple:
-            raise pickle.UnpicklingError(f"it calls a {kind_of(function)}")
+            raise pickle.UnpicklingError(f"it calls a {type_of(function)}")
         self._stack.append(function.call(self._budget, args))
 
     def _build(self) -> None:
@@ -482,7 +483,7 @@ class Machine:
         if isinstance(target, Function):
             raise pickle.UnpicklingError("it tries to change a function")
         if not isinstance(target, Unfinished) or target.done:
-            raise pickle.UnpicklingError(f"it sets the state of a {kind_of(target)} once more")
+            raise pickle.UnpicklingError(f"it sets the state of a {type_of(target)} once more")
 
         target.done = True
         value = target.finish(state, self._budget)

@@ -9,8 +9,10 @@ from emotailor.data.readers._arrays import EmptyArray
 from emotailor.errors import DataError
 
 MAX_DEPTH = 8
-_MOST_REPEATED = 4
-_SPARE = 2**24
+_REPEATED = 4
+_SMALL_REPEATED = 100
+_MOST_REPEATED = 2**26
+_SPARE = 2**20
 _LEAVES = frozenset({str, bytes, int, float, bool, type(None)})
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 
@@ -27,12 +29,15 @@ def refuse_deep_nesting(content: Any, path: Path) -> None:
     """
     measure = _Measure(path)
     written_out = measure.height_and_size(content, 0)[1]
-    limit = _MOST_REPEATED * measure.held + _SPARE
-    if written_out <= limit:
+    held = measure.held
+
+    # rows of padding are often one list; what is large is not as large once more
+    repeated = min(_SMALL_REPEATED * held, _MOST_REPEATED)
+    if written_out <= _REPEATED * held + repeated + _SPARE:
         return
 
     raise DataError(
-        f"{path} holds {measure.held} values, and {written_out} once what it shares is written out",
+        f"{path} holds {held} values, and {written_out} once what it shares is written out",
         expected="data that do not repeat themselves",
         fix="export the arrays again, each by itself, if you trust where the file is from",
     )

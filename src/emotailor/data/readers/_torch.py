@@ -26,9 +26,9 @@ from emotailor.data.readers._machine import (
     Machine,
     arguments,
     is_text,
-    kind_of,
     printable,
     refused,
+    type_of,
 )
 from emotailor.data.readers._sniff import LEGACY_TORCH
 from emotailor.errors import DataError
@@ -116,7 +116,7 @@ def _parameter(_: Budget, args: Args) -> Any:
     """``_rebuild_parameter(tensor, requires_grad, hooks)``: the tensor."""
     tensor = arguments(args, 2, 3)[0]
     if not isinstance(tensor, np.ndarray | Inert):
-        raise pickle.UnpicklingError(f"a parameter made of a {kind_of(tensor)}")
+        raise pickle.UnpicklingError(f"a parameter made of a {type_of(tensor)}")
     return tensor
 
 
@@ -207,13 +207,14 @@ def load_zip(path: Path) -> tuple[Any, set[str]]:
             member = f"{folder}data/{name}"
             if member not in archive.NameToInfo:
                 raise pickle.UnpicklingError("a storage that is not in the file")
-            return _numbers(archive.read(member), dtype, count)
+            with unreadable(path, TORCH_FILE):
+                data = archive.read(member)
+            return _numbers(data, dtype, count)
 
         content = _Content(Budget(path.stat().st_size), read_storage)
-        # the checksum first, then the pickle from its place, which is faster
-        with unreadable(path, TORCH_FILE):
-            check_sum(archive, main)
         with refused(path, TORCH_FILE):
+            # the checksum first, then the pickle from its place, which is faster
+            check_sum(path, TORCH_FILE, archive, main)
             file.seek(data_offset(file, main))
             value = content.run(file)
     return value, content.unknown

@@ -20,9 +20,9 @@ from emotailor.data.readers._common import (
     as_text,
     canonical_split,
     require_file,
-    unreadable,
 )
 from emotailor.data.readers._labels import SDK_LABELS
+from emotailor.data.readers._npy import load_npz
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
@@ -37,7 +37,8 @@ def read_npz(path: Path, options: ConvertOptions) -> Reading:
     Raises:
         DataError: the file is missing, damaged, holds pickled objects, or lacks an array.
     """
-    arrays, present = _load(path)
+    require_file(path, _EXPECTED)
+    arrays, present = load_npz(path, _EXPECTED, _USED)
     key = "labels" if "labels" in arrays else _INTENSITY
     if not {key, "id", "split"} <= set(arrays):
         found = ", ".join(present)[:200]
@@ -92,22 +93,6 @@ def read_npz(path: Path, options: ConvertOptions) -> Reading:
             yield split, Sample(ids[i], sequences, labels[i])
 
     return Reading(names, padded.dims, padded.aligned, samples(), [path], notes)
-
-
-def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return the arrays that have a use here, and the names of all; others may be unreadable."""
-    require_file(path, _EXPECTED)
-    arrays = {}
-    with (
-        unreadable(path, _EXPECTED),
-        path.open("rb") as stream,  # which np.load would leave open on a damaged file
-        np.load(stream, allow_pickle=False) as file,
-    ):
-        names = list(file.files)
-        for name in names:
-            if name in _USED:
-                arrays[name] = file[name]
-    return arrays, names
 
 
 def _strings(path: Path, key: str, array: np.ndarray) -> list[str]:

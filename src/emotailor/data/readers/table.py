@@ -24,6 +24,7 @@ from emotailor.data.readers._common import (
     require_file,
     unreadable,
 )
+from emotailor.data.readers._npy import load_npz
 from emotailor.data.sample import MODALITIES, Modality, Sample, canonical_label
 from emotailor.errors import DataError
 
@@ -290,17 +291,15 @@ def _sequence(folder: Path, name: str) -> Float[np.ndarray, "_ _"] | None:
 def _load(file: Path) -> np.ndarray:
     """Return the array in a ``.npy`` file, or the only one in a ``.npz`` file."""
     expected = "a complete .npy file, or .npz with one array, of numbers"
-    with unreadable(file, expected), file.open("rb") as stream:
-        loaded = np.load(stream, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
+    if file.suffix == ".npz":
+        arrays, names = load_npz(file, expected)
+        if len(names) != 1:
+            raise DataError(f"{file} holds {names[:8]}", expected="one array")
+        return arrays[names[0]]
 
-        # a .npz is read only when it is asked for its arrays
-        with loaded as archive:
-            names = archive.files
-            if len(names) != 1:
-                raise DataError(f"{file} holds {names}", expected="one array")
-            return archive[names[0]]
+    with unreadable(file, expected), file.open("rb") as stream:
+        array = np.lib.format.read_array(stream, allow_pickle=False)
+    return np.asarray(array)
 
 
 def _first_shape(folder: Path, rows: _Rows) -> tuple[int, ...] | None:

@@ -14,9 +14,17 @@ from emotailor.comparison.results import (
     write_benchmark,
 )
 from emotailor.errors import DataError
+from emotailor.evaluation.metrics import OVERALL
 from emotailor.verified import with_hash
 
 ROW = {"title": "BR", "status": "failed", "runs": []}
+METRICS = {
+    **dict.fromkeys(OVERALL, 0.5),
+    "samples": 3,
+    "labels": {},
+    "without_average_precision": [],
+    "without_roc_auc": [],
+}
 RUN = {"seed": 7, "folder": "o/br/seed7", "log": "o/br/seed7.log"}
 
 
@@ -71,6 +79,44 @@ def test_a_first_call_that_has_not_ended(tmp_path: Path) -> None:
         (
             json.dumps(stored(systems={"br": {"title": "BR", "status": "odd", "runs": []}})),
             "status",
+        ),
+        (json.dumps(stored(systems={})), "systems is empty"),
+        (json.dumps(stored(systems={"br": {**ROW, "runs": [RUN, RUN]}})), "two runs have one seed"),
+        (
+            json.dumps(
+                stored(
+                    systems={
+                        "br": {**ROW, "runs": [RUN]},
+                        "cc": {**ROW, "runs": [{**RUN, "seed": 8}]},
+                    }
+                )
+            ),
+            "other seeds",
+        ),
+        (
+            json.dumps(
+                stored(
+                    systems={
+                        "br": {**ROW, "summary": {"runs": 1, "overall": {}, "labels": {}}},
+                    }
+                )
+            ),
+            "no micro_f1",
+        ),
+        (
+            json.dumps(
+                stored(systems={"br": {**ROW, "runs": [{**RUN, "metrics": {"fixed": METRICS}}]}})
+            ),
+            "no metrics under tuned",
+        ),
+        (
+            json.dumps(
+                stored(
+                    systems={"br": {**ROW, "runs": [{**RUN, "metrics": {"tuned": METRICS}}]}},
+                    metrics=["mine"],
+                )
+            ),
+            "no mine",
         ),
     ],
 )

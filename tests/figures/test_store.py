@@ -63,8 +63,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     )
     folder.write_index(index)
 
-    assert folder.read_index() == index
+    found = folder.read_index()
+    assert found.model_copy(update={"version": 1, "sha256": {}}) == index
+    index = found
     assert index.version == VERSION
+    assert set(index.sha256) == set(index.written)
     assert index.drawn == ["thresholds"]
     assert folder.is_whole(index)
     assert folder.read_numbers("thresholds") == {"threshold": 0.333333, "curve": [0.5, None]}
@@ -74,6 +77,28 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert (claims.split, claims.planted) == ("valid", True)
     assert claims.claims[0].numbers == {"chance": 0.333333}
     assert claims.claims[0].holds is True
+
+    # a changed byte in any of the files
+    for name in index.written:
+        file = folder.path / name
+        content = file.read_bytes()
+        file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        os.utime(file, ns=(0, 1))
+        assert not folder.is_whole(index)
+        with pytest.raises(DataError, match=f"{name} is damaged") as caught:
+            folder.check_whole(index)
+        assert caught.value.fix
+        file.write_bytes(content)
+    assert folder.is_whole(index)
+
+    (folder.path / "thresholds.svg").unlink()
+    assert not folder.is_whole(index)
+
+
+def test_an_index_without_a_hash_of_every_file(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, {**FIRST, "version": 2, "written": ["thresholds.svg"]})
+    with pytest.raises(DataError, match="one hash for each"):
+        folder.read_index()
 
 
 def test_an_index_of_the_first_versions(tmp_path: Path) -> None:

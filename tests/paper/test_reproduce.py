@@ -22,13 +22,14 @@ from emotailor.comparison.results import read_benchmark
 from emotailor.data.sample import Sample
 from emotailor.data.store import write_dataset
 from emotailor.errors import ConfigError, DataError
+from emotailor.files import write_json
 from emotailor.models.tailor.ablations import ABLATIONS
 from emotailor.paper import plan as paper_plan
 from emotailor.paper.page import _beside, _reading
 from emotailor.paper.plan import Reproduction, plan_paper
 from emotailor.paper.reproduce import reproduce_paper, run_paper
 from emotailor.paper.results import VERSION, read_reproduction
-from emotailor.paper.time import expect
+from emotailor.paper.time import _Speeds, expect
 from emotailor.report.page import Text
 from emotailor.training import timing
 from emotailor.training.run_folder import RunFolder
@@ -530,3 +531,23 @@ def test_a_damaged_file_is_one_error(tmp_path: Path, content: str, why: str) -> 
         read_reproduction(tmp_path)
     assert str(tmp_path / "reproduction.json") in caught.value.found
     assert why in caught.value.found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start": 3},
+        {"runs": []},
+        {"start": {"here": "soon"}},
+        {"runs": {"a": 1}},
+        {"runs": {"a": {}}},
+        {"runs": {"a": {"speed": {"setup": 1}}}},
+    ],
+)
+def test_speeds_that_are_none_are_timed_anew(tmp_path: Path, change: dict[str, Any]) -> None:
+    file = tmp_path / "speed.json"
+    good = {"start": {"here": 1.5}, "runs": {"a": {"failed": "no memory"}}}
+    write_json(file, good)
+    assert _Speeds(file, Console()).known == good
+    write_json(file, {**good, **change})
+    assert _Speeds(file, Console()).known == {"start": {}, "runs": {}}

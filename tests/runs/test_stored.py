@@ -9,7 +9,7 @@ import pytest
 from emotailor.errors import DataError
 from emotailor.evaluation.comparison import bootstrap, summarise_seeds
 from emotailor.evaluation.metrics import evaluate
-from emotailor.files import write_json
+from emotailor.files import sha256_of, write_json
 from emotailor.runs.stored import (
     VERSION,
     StoredEvaluation,
@@ -20,6 +20,7 @@ from emotailor.runs.stored import (
     read_summary,
     write_evaluation,
     write_predictions,
+    write_results,
     write_summary,
 )
 
@@ -141,3 +142,29 @@ def test_a_table_without_samples_is_damaged(tmp_path: Path, content: bytes) -> N
     (tmp_path / "predictions-test.csv").write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
         read_predictions(tmp_path, "test")
+
+
+def test_flipped_bytes_of_an_evaluation_and_its_predictions_are_found(tmp_path: Path) -> None:
+    files = write_results(tmp_path, EVALUATION, PREDICTIONS)
+    before = read_evaluation(tmp_path, "test")
+    table = read_predictions(tmp_path, "test")
+    assert before is not None
+    assert table is not None
+    assert before.predictions == sha256_of(files[1])
+
+    for file, step in zip(files, (13, 1), strict=True):
+        content = file.read_bytes()
+        for at in range(0, len(content), step):
+            spoiled = bytearray(content)
+            spoiled[at] ^= 1 << (at % 7)
+            file.write_bytes(spoiled)
+            try:
+                assert read_evaluation(tmp_path, "test") == before
+                found = read_predictions(tmp_path, "test")
+            except DataError as error:
+                assert str(file) in error.found
+            else:
+                assert found is not None
+                assert file == files[0]  # white space of the JSON file
+                np.testing.assert_array_equal(found.probabilities, table.probabilities)
+        file.write_bytes(content)

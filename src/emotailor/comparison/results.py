@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from emotailor.config import first_problem
 from emotailor.errors import DataError
 from emotailor.evaluation.comparison import PairedDifference, SeedSummary
 from emotailor.evaluation.metrics import Metrics
+from emotailor.evaluation.tables import TESTED
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import json_text, write_together
 from emotailor.verified import read_json
@@ -155,6 +156,39 @@ class StoredBenchmark(BaseModel):
     findings: list[str] = Field(default_factory=list)
     metrics: list[str] = Field(default_factory=list)
     systems: dict[str, StoredSystem]
+
+    @model_validator(mode="after")
+    def _check(self) -> "StoredBenchmark":
+        if not self.systems:
+            raise ValueError("systems is empty")
+
+        seeds_of_all: set[tuple[int, ...]] = set()
+        for name, system in self.systems.items():
+            seeds = tuple(run.seed for run in system.runs)
+            if len(set(seeds)) != len(seeds):
+                raise ValueError(f"systems.{name}: two runs have one seed")
+            if seeds:
+                seeds_of_all.add(seeds)
+            self._check_metrics(name, system)
+
+        if len(seeds_of_all) > 1:
+            raise ValueError("the systems have other seeds than each other")
+        return self
+
+    def _check_metrics(self, name: str, system: StoredSystem) -> None:
+        """Refuse a system that lacks a metric that every tested one has."""
+        if system.summary is not None and TESTED not in system.summary.overall:
+            raise ValueError(f"systems.{name}.summary: no {TESTED}")
+
+        for run in system.runs:
+            if not run.metrics:
+                continue
+            decisive = run.metrics.get(self.thresholds)
+            if decisive is None:
+                raise ValueError(f"systems.{name}: no metrics under {self.thresholds} thresholds")
+            missing = set(self.metrics) - set(decisive.extra)
+            if missing:
+                raise ValueError(f"systems.{name}: no {min(missing)}")
 
     @property
     def is_ablation(self) -> bool:

@@ -16,19 +16,21 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from emotailor.config import first_problem
 from emotailor.errors import DataError
-from emotailor.files import replacing_file, replacing_folder, write_json
+from emotailor.files import replacing_file, replacing_folder, sha256_of, write_json
 from emotailor.folders import FolderKind
-from emotailor.verified import read_json
+from emotailor.verified import read_json, verify_file
 
 INDEX_FILE = "index.json"
 CLAIMS_FILE = "claims.json"
 FORMAT: Final = "emotailor-figures"
-VERSION = 1
+VERSION = 2
 """Version of all files of the folder; folders without one are of version 1."""
+
+VERSION_KEY = "version"
 
 AGAIN = "draw the figures again: emotailor figures RUN"
 
@@ -129,10 +131,11 @@ class FigureIndex(BaseModel):
         written: names of the files in the order of writing, without the index itself.
         skipped: figure -> why it was not drawn.
         notes: what a reader of the figures should know.
+        sha256: name of a file in ``written`` -> SHA-256 of it; empty in folders of version 1.
     """
 
     format: Literal["emotailor-figures"] = FORMAT
-    version: int = Field(VERSION, ge=1, le=VERSION)
+    version: int = Field(1, ge=1, le=VERSION)
     run: str = ""
     system: str
     against: str | None = None
@@ -141,11 +144,18 @@ class FigureIndex(BaseModel):
     written: list[str]
     skipped: dict[str, str]
     notes: list[str] = Field(default_factory=list)
+    sha256: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("written")
     @classmethod
     def _stay_in_the_folder(cls, names: list[str]) -> list[str]:
         return [Path(name).name for name in names]
+
+    @model_validator(mode="after")
+    def _check_hashes(self) -> "FigureIndex":
+        if self.version > 1 and set(self.sha256) != set(self.written):
+            raise ValueError("sha256 has not one hash for each written file")
+        return self
 
     @property
     def has_claims(self) -> bool:
@@ -189,9 +199,26 @@ class FigureFolder:
                 fix=AGAIN,
             ) from error
 
+    def check_whole(self, index: FigureIndex) -> None:
+        """Refuse a folder in which a file that the index lists is missing or damaged.
+
+        Raises:
+            DataError: naming the first of them.
+        """
+        for name in index.written:
+            file = self.path / name
+            if name in index.sha256:
+                verify_file(file, index.sha256[name], fix=AGAIN)
+            elif not file.is_file():
+                raise DataError(f"{file} is missing", fix=AGAIN)
+
     def is_whole(self, index: FigureIndex) -> bool:
-        """Whether every file that the index lists is there."""
-        return all((self.path / name).is_file() for name in index.written)
+        """Whether every file that the index lists is there and as it was written."""
+        try:
+            self.check_whole(index)
+        except DataError:
+            return False
+        return True
 
     @property
     def written_at(self) -> float:
@@ -226,8 +253,9 @@ class FigureFolder:
         Raises:
             DataError: there are none, or the file is damaged.
         """
-        file = self.path / f"{name}.json"
-        return _read_json(file)
+        numbers = _read_json(self.path / f"{name}.json")
+        numbers.pop(VERSION_KEY, None)
+        return numbers
 
     def image(self, name: str, kind: Literal["svg", "png"]) -> Path:
         """Return the path of a drawing."""
@@ -279,7 +307,7 @@ class FigureFolder:
             written.append(file)
 
         file = self.path / f"{name}.json"
-        write_json(file, numbers)
+        write_json(file, {**numbers, VERSION_KEY: VERSION})
         return [*written, file]
 
     def write_claims(self, claims: Iterable[Claim], *, split: str, planted: bool) -> Path | None:
@@ -290,13 +318,16 @@ class FigureFolder:
             return None
 
         stored = {"split": split, "planted": planted, "claims": values}
-        write_json(file, plain(stored))
+        write_json(file, {**plain(stored), VERSION_KEY: VERSION})
         return file
 
     def write_index(self, index: FigureIndex) -> Path:
-        """Write the index and return its file."""
+        """Write the index, with the hashes of the files that it lists; return its file."""
+        hashes = {name: sha256_of(self.path / name) for name in index.written}
+        values = index.model_dump(mode="json")
+
         file = self.path / INDEX_FILE
-        write_json(file, index.model_dump(mode="json"))
+        write_json(file, {**values, VERSION_KEY: VERSION, "sha256": hashes})
         return file
 
 

@@ -264,6 +264,7 @@ def _figures(path: Path) -> list[Section]:
     # figures that are lost or damaged must not cost the tables
     try:
         index = folder.read_index()
+        folder.check_whole(index)
         for name in index.drawn:
             picture = embedded(folder.image(name, "svg"))
             caption = FIGURES.get(name, name)

@@ -5,7 +5,7 @@ import json
 import platform
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,6 +202,8 @@ class _Speeds:
         with suppress(DataError):  # no file, or a damaged one: all is timed anew
             known = read_json(file, hashed_since=1, fix="remove it")
         self.known = {"start": {}, "runs": {}, **known}
+        if not _are_speeds(self.known):
+            self.known = {"start": {}, "runs": {}}
 
     @property
     def start(self) -> float:
@@ -242,6 +244,29 @@ class _Speeds:
         for key, (plan, config) in todo.items():
             self.known["runs"][key] = _timed(plan, config)
             write_json(self.file, self.known)
+
+
+def _are_speeds(known: Mapping[str, Any]) -> bool:
+    """Return whether a file holds what was timed, as we write it."""
+    start = known["start"]
+    runs = known["runs"]
+    if not isinstance(start, dict) or not isinstance(runs, dict):
+        return False
+    if not all(isinstance(seconds, int | float) for seconds in start.values()):
+        return False
+    return all(isinstance(entry, dict) and _is_speed(entry) for entry in runs.values())
+
+
+def _is_speed(entry: Mapping[str, Any]) -> bool:
+    """Return whether an entry has a speed, or why there is none."""
+    from emotailor.training.timing import Speed
+
+    if "failed" in entry:
+        return True
+    speed = entry.get("speed")
+    if not isinstance(speed, dict) or set(speed) != {field.name for field in fields(Speed)}:
+        return False
+    return all(isinstance(value, int | float) for value in speed.values())
 
 
 def _timed(plan: Plan, config: RunConfig) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Version 1 of the JSON files has no field ``version`` and no metrics of others; i
 """
 
 import csv
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,12 +26,13 @@ from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import json_text, write_text, write_together
 from emotailor.text import from_cell, to_cell
-from emotailor.verified import is_there, read_json
+from emotailor.verified import is_there, read_json, read_text
 
 VERSION = 3
 """The version of the JSON files written."""
 
 AGAIN = "evaluate again with `emotailor evaluate`"
+AS_WRITTEN = "predictions as written"
 
 StoredT = TypeVar("StoredT", bound=BaseModel)
 
@@ -46,6 +48,8 @@ class StoredEvaluation(BaseModel):
         metrics: kind of threshold -> metrics.
         intervals: metric -> bootstrap interval; empty where there are none.
         notes: what a reader of the numbers should know.
+        predictions: SHA-256 of the table of predictions that the metrics are of; None before
+            version 3.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +61,7 @@ class StoredEvaluation(BaseModel):
     metrics: dict[ThresholdMode, Metrics]
     intervals: dict[str, Interval]
     notes: list[str]
+    predictions: str | None = None
 
 
 class StoredSummary(BaseModel):
@@ -135,7 +140,9 @@ def write_results(
     """
     file = evaluation_file(folder, evaluation.split)
     table = predictions_file(folder, evaluation.split)
-    write_together({table: _to_csv(predictions), file: _to_json(evaluation)})
+    text = _to_csv(predictions)
+    evaluation = evaluation.model_copy(update={"predictions": _hash_of(text)})
+    write_together({table: text, file: _to_json(evaluation)})
     return file, table
 
 
@@ -210,19 +217,25 @@ def read_predictions(folder: Path, split: str) -> StoredPredictions | None:
         DataError: the file is damaged.
     """
     file = predictions_file(folder, split)
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
+    if not is_there(file):
         return None
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}", fix=AGAIN) from error
+
+    text = read_text(file, expected=AS_WRITTEN, fix=AGAIN)
+    evaluation = read_evaluation(folder, split)
+    if evaluation is not None and evaluation.predictions not in (None, _hash_of(text)):
+        raise _damaged(file, f"it is not what {evaluation_file(folder, split).name} is of")
 
     try:
-        text = content.decode()
         rows = list(csv.reader(io.StringIO(text, newline="")))
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise _damaged(file, str(error)) from error
     return _parse(file, rows)
+
+
+def _hash_of(text: str) -> str:
+    """Return the SHA-256 of a table, whatever the system ends its lines with."""
+    unix = text.replace("\r\n", "\n")
+    return hashlib.sha256(unix.encode()).hexdigest()
 
 
 def _header(label_names: Sequence[str]) -> list[str]:
@@ -277,4 +290,4 @@ def _parse(file: Path, rows: list[list[str]]) -> StoredPredictions:
 
 
 def _damaged(file: Path, why: str) -> DataError:
-    return DataError(f"{file} is damaged: {why}", expected="predictions as written", fix=AGAIN)
+    return DataError(f"{file} is damaged: {why}", expected=AS_WRITTEN, fix=AGAIN)

@@ -11,14 +11,18 @@ import emotailor
 ROOT = Path(emotailor.__file__).parent
 
 # a room imports only from itself and the rooms before it
-ORDER = ["foundation", "data", "nn", "models", "evaluation", "training", "serving", "runs",
-         "comparison", "figures", "report", "paper", "testing", "commands", "cli"]  # fmt: skip
+ORDER = ["foundation", "data", "data.readers", "nn", "models", "evaluation", "training",
+         "serving", "runs", "comparison", "figures", "report", "paper", "testing", "commands",
+         "cli"]  # fmt: skip
 FOUNDATION = {"errors", "inputs", "verified", "locks", "files", "folders", "config", "loading",
               "text"}  # fmt: skip
 
 
 def room(parts: tuple[str, ...]) -> str:
     name = parts[0]
+    # foreign files are a room of their own: what is stored knows nothing of them
+    if parts[:2] == ("data", "readers"):
+        return "data.readers"
     return "foundation" if name in FOUNDATION else name
 
 
@@ -88,9 +92,10 @@ def test_no_import_goes_in_a_circle() -> None:
 def test_no_room_is_larger_than_a_quarter() -> None:
     sizes: Counter[str] = Counter()
     for name, file in modules().items():
-        sizes[name.partition(".")[0]] += len(file.read_text(encoding="utf-8").splitlines())
-    largest, lines = sizes.most_common(1)[0]
-    assert lines <= sum(sizes.values()) / 4, (largest, lines, sum(sizes.values()))
+        lines = file.read_text(encoding="utf-8").splitlines()
+        sizes[room(tuple(name.split(".")))] += len(lines)
+    largest, most = sizes.most_common(1)[0]
+    assert most <= sum(sizes.values()) / 4, (largest, most, sum(sizes.values()))
 
 
 def test_a_system_is_named_in_few_places() -> None:
@@ -121,7 +126,7 @@ def test_configurations_and_data_do_not_import_torch() -> None:
         "emotailor.cli",
         "emotailor.training.run_config",
         "emotailor.data.inspect",
-        "emotailor.data.convert",
+        "emotailor.data.readers.convert",
         "emotailor.data.synthetic",
         "emotailor.data.validate",
         "emotailor.runs.train",

@@ -68,9 +68,9 @@ if TYPE_CHECKING:
     from emotailor.comparison.benchmark import benchmark
     from emotailor.config import Config
     from emotailor.data.batching import Batch
-    from emotailor.data.convert import convert
     from emotailor.data.dataset import EmotionDataset, Split
     from emotailor.data.readers import ConvertOptions, Reading
+    from emotailor.data.readers.convert import convert
     from emotailor.data.sample import EMOTIONS, MODALITIES, Modality, Sample
     from emotailor.data.store import open_dataset as load_dataset
     from emotailor.data.store import write_dataset
@@ -147,7 +147,7 @@ _HOMES = {
     "available_models": "emotailor.models.table",
     "benchmark": "emotailor.comparison.benchmark",
     "classification_loss": "emotailor.models.base",
-    "convert": "emotailor.data.convert",
+    "convert": "emotailor.data.readers.convert",
     "evaluate": "emotailor.runs.evaluate:evaluate_run",
     "import_checkpoint": "emotailor.training.import_checkpoint",
     "load_dataset": "emotailor.data.store:open_dataset",

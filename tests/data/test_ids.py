@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotailor.data.convert import convert
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.ids import Videos, parse_raw_clip, parse_segment, segment_key, video_of
+from emotailor.data.readers.convert import convert
 from emotailor.data.sample import Sample
 from emotailor.data.validate import validate_dataset
 from emotailor.errors import DataError

@@ -101,8 +101,8 @@ def convert(
     A reader of your own is a function that takes a path and options and returns a Reading: see
     the page about data. Installed packages may offer more formats.
     """
-    from emotailor.data.convert import convert as convert_source
     from emotailor.data.inspect import inspect_dataset, render
+    from emotailor.data.readers.convert import convert as convert_source
 
     names = several(label_names)
     dataset = convert_source(

@@ -5,7 +5,6 @@ from typing import Any, NoReturn
 
 import pytest
 
-from emotailor.data.convert import convert
 from emotailor.data.readers import (
     _common,
     _csd,
@@ -27,6 +26,7 @@ from emotailor.data.readers import (
     table,
     tailor,
 )
+from emotailor.data.readers.convert import convert
 from emotailor.errors import DataError
 from tests.data.readers.sources import MAKERS
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotailor.data.convert import convert
 from emotailor.data.readers import ConvertOptions, detect
 from emotailor.data.readers._frames import read_frames
+from emotailor.data.readers.convert import convert
 from emotailor.data.readers.fet import read_fet
 from emotailor.data.readers.frames import read_extractor_folder
 from emotailor.errors import DataError

@@ -11,9 +11,9 @@ import h5py
 import numpy as np
 import pytest
 
-from emotailor.data.convert import convert
 from emotailor.data.readers import _hdf5
 from emotailor.data.readers._hdf5 import Hdf5
+from emotailor.data.readers.convert import convert
 from emotailor.errors import DataError
 from tests.data.readers.sources import Source, csd, pom
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emotailor.data.checker import DataWarning
-from emotailor.data.convert import convert
+from emotailor.data.readers.convert import convert
 from emotailor.errors import DataError
 from tests.data.readers.sources import DIMS, STEPS, features, npz, pom, table
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from emotailor.data.convert import convert
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.readers import detect
+from emotailor.data.readers.convert import convert
 from emotailor.data.validate import validate_dataset
 from emotailor.errors import ConfigError, DataError
 from emotailor.training.progress import Reporter

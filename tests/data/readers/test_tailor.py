@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotailor.data.convert import convert
+from emotailor.data.readers.convert import convert
 from emotailor.errors import DataError
 from tests.data.readers.sources import DIMS, STEPS, Evil, features, tailor, tailor_content
 

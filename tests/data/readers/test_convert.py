@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emotailor.data.convert import convert, stored_labels
 from emotailor.data.readers import FORMATS, detect
+from emotailor.data.readers.convert import convert, stored_labels
 from emotailor.data.sample import Modality
 from emotailor.errors import ConfigError, DataError, EmotailorError
 from tests.data.readers.sources import (

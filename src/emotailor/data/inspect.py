@@ -180,7 +180,7 @@ def _steps(sample: Sample, modality: Modality, *, worded: bool) -> list[str]:
             start, end = times[step].tolist()
             parts.append(f"{start:.2f}-{end:.2f} s")
         if words is not None:
-            parts.append(words[step])
+            parts.append(indented(words[step]))
         if missing is not None and missing[step]:
             parts.append("(missing)")
         lines.append("  ".join(parts))
@@ -277,12 +277,12 @@ def render(report: DatasetReport) -> "Group":
         _per_sample_table(report),
         _cooccurrence(report),
     ]
-    notes = [escape(f"note: {indented(line)}") for line in _notes(report)]
+    notes = [escape(f"note: {indented(line)}") for line in notes_of(report)]
     return Group(*parts, *notes)
 
 
-def _notes(report: DatasetReport) -> list[str]:
-    """Return what the tables do not say."""
+def notes_of(report: DatasetReport) -> list[str]:
+    """Return what the tables do not say, a line each."""
     lines = []
     for m, found in report.modalities.items():
         if found.dtype != "float32":

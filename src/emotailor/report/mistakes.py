@@ -228,15 +228,17 @@ class _Cards:
             ("true", self._held(true)),
             ("predicted", self._held(predicted)),
         ]
-        blocks: list[Block] = [Facts(facts)]
         name = self.names[label]
 
-        # without the sample itself nothing can be hidden from the model
+        # without the sample itself nothing can be told, nor hidden from the model
         part = self.source.part
+        evidence: list[Block] = []
         if part is not None:
             facts += _told(part.sample(sample))
             why = self._explain(sample, part)
-            blocks += _explained(why, name, look)
+            evidence = _explained(why, name, look)
+
+        blocks: list[Block] = [Facts(facts), *evidence]
         return Card(f"{name}: {look.verb}", blocks)
 
     def _held(self, held: Bool[np.ndarray, "labels"]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from emotailor import __version__
 from emotailor.config import shown
 from emotailor.data.dataset import EmotionDataset
-from emotailor.data.inspect import DatasetReport, inspect_dataset
+from emotailor.data.inspect import DatasetReport, inspect_dataset, notes_of
 from emotailor.evaluation.comparison import Interval
 from emotailor.evaluation.display import number
 from emotailor.models.system import Preset
@@ -208,8 +208,9 @@ def data_section(dataset: EmotionDataset, path: str) -> Section:
     ]
     blocks: list[Block] = [Facts(facts)]
     blocks += [_splits(report), _labels(report), _lengths(report)]
-    if report.notes:
-        blocks.append(Items(report.notes))
+    notes = notes_of(report)
+    if notes:
+        blocks.append(Items(notes))
 
     more: list[Block] = [_labels_per_sample(report)]
     labels = len(report.label_names)

@@ -92,6 +92,16 @@ def test_other_labels_by_name(tmp_path: Path) -> None:
     assert data["valid"].labels.tolist() == [[0, 1, 0]]
 
 
+def test_an_empty_line_of_the_preprocessing_holds_no_label(tmp_path: Path) -> None:
+    # HHMPN's program takes the end mark for a sentence: four characters, each an unknown word
+    content = tailor_content()
+    content["test"]["tgt"] = [[2, 5, 3], [1, 1, 1, 1]]
+    torch.save(content, tmp_path / "a.pt")
+    data = convert(tmp_path / "a.pt", tmp_path / "out")
+    assert data["test"].labels.tolist() == [[0, 0, 0, 0, 1, 0], [0] * 6]
+    assert any("'test': 1 samples" in line for line in data.card.repairs)
+
+
 @pytest.mark.parametrize(
     "target", [[2, 10, 3], [2, 3, 3], [4, 3], [2, 4], [], [2, 4.5, 3], [2, 3, 4], ["a"], "x", [[2]]]
 )

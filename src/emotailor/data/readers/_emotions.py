@@ -26,6 +26,9 @@ SENTIMENTS = ("regression_labels", "labels", "label")
 """Where the sentiment may lie in a split."""
 
 _BEGIN, _END, _FIRST = 2, 3, 4
+_EMPTY_LINE = [1, 1, 1, 1]
+"""What HHMPN's preprocessing writes for a test sample without labels: four unknown words."""
+
 _SPECIAL = {"<s>", "</s>", "<unk>", "<blank>", "<pad>"}
 _Splits = Mapping[str, Mapping[str, Any]]
 
@@ -92,7 +95,11 @@ def emotions_by_class(
     rows = {}
     for split, of_split in splits.items():
         where = f"{path}: split {split!r}"
-        rows[split] = _from_targets(where, of_split["tgt"], names)
+        rows[split], empty = _from_targets(where, of_split["tgt"], names)
+        if empty:
+            notes.append(
+                f"split {split!r}: {empty} samples with the target {_EMPTY_LINE}: no label"
+            )
 
     # classes in the order of their ids
     by_id = sorted(names)
@@ -168,8 +175,12 @@ def _as_int(value: Any) -> int | None:
 
 def _from_targets(
     where: str, targets: Any, names: Mapping[int, str]
-) -> UInt8[np.ndarray, "n labels"]:
-    """Turn ``[2, ids..., 3]`` per sample into 0/1 columns, in the order of the ids."""
+) -> tuple[UInt8[np.ndarray, "n labels"], int]:
+    """Turn ``[2, ids..., 3]`` per sample into 0/1 columns, in the order of the ids.
+
+    Returns:
+        The columns, and the number of samples that stand for an empty line.
+    """
     # an array without dimensions has no length
     listed = isinstance(targets, list | tuple)
     if isinstance(targets, np.ndarray):
@@ -185,10 +196,14 @@ def _from_targets(
     expected = f"[{_BEGIN}, class ids..., {_END}] with the ids {known}"
     column_of = {class_id: column for column, class_id in enumerate(sorted(names))}
     labels = np.zeros((len(targets), len(names)), np.uint8)
+    empty = 0
     for i, target in enumerate(targets):
         sample = f"{where}: 'tgt' of sample {i}"
         array = as_array(target, sample, expected)
         ids = array.ravel().tolist()
+        if ids == _EMPTY_LINE:
+            empty += 1
+            continue
 
         columns = _columns(ids, column_of)
         if columns is None:
@@ -198,7 +213,7 @@ def _from_targets(
                 fix="name the labels with --label-names if there are other than six",
             )
         labels[i, columns] = 1
-    return labels
+    return labels, empty
 
 
 def _columns(ids: list[Any], column_of: Mapping[int, int]) -> list[int] | None:

@@ -6,12 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
-from emotailor.data.readers._align import mean_per_word, overlapping
 from emotailor.data.readers._common import ConvertOptions
-from emotailor.data.readers._labels import read_label_table
-from emotailor.data.readers._track import with_length
 from emotailor.data.readers.convert import convert
 from emotailor.data.readers.csd import read_folds
+from emotailor.data.readers.joining.labels import read_label_table
+from emotailor.data.readers.timed.align import mean_per_word, overlapping
+from emotailor.data.readers.timed.track import with_length
 from emotailor.errors import ConfigError, DataError
 from tests.data.readers.sources import SDK, csd, features, label_csv, write_csd
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from emotailor.data.readers import ConvertOptions, detect
-from emotailor.data.readers._frames import read_frames
 from emotailor.data.readers.convert import convert
 from emotailor.data.readers.fet import read_fet
 from emotailor.data.readers.frames import read_extractor_folder
+from emotailor.data.readers.timed.frame_files import read_frames
 from emotailor.errors import DataError
 from tests.data.readers.sources import SDK
 

@@ -11,9 +11,9 @@ import h5py
 import numpy as np
 import pytest
 
-from emotailor.data.readers import _hdf5
-from emotailor.data.readers._hdf5 import Hdf5
 from emotailor.data.readers.convert import convert
+from emotailor.data.readers.safe import hdf5
+from emotailor.data.readers.safe.hdf5 import Hdf5
 from emotailor.errors import DataError
 from tests.data.readers.sources import Source, csd, pom
 
@@ -219,7 +219,7 @@ def test_groups_that_hold_themselves_are_entered_once(tmp_path: Path) -> None:
 def test_one_array_under_many_names_is_read_no_more_than_a_file_may_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_hdf5, "LARGEST", 1 << 20)
+    monkeypatch.setattr(hdf5, "LARGEST", 1 << 20)
     path = tmp_path / "many.h5"
     with h5py.File(path, "w") as file:
         zeros = np.zeros((1 << 15, 8), np.float32)
@@ -294,7 +294,7 @@ def test_a_bomb_takes_little_memory(tmp_path: Path) -> None:
     program = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from emotailor.data.readers._hdf5 import Hdf5\n"
+        "from emotailor.data.readers.safe.hdf5 import Hdf5\n"
         "from emotailor.errors import DataError\n"
         "with Hdf5(Path(sys.argv[1]), 'x') as opened:\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from emotailor.data.readers._common import ConvertOptions
-from emotailor.data.readers._join import Wanted, join
-from emotailor.data.readers._labels import LabelTable, Segment, read_label_table
 from emotailor.data.readers.convert import convert
+from emotailor.data.readers.joining.join import Wanted, join
+from emotailor.data.readers.joining.labels import LabelTable, Segment, read_label_table
 from emotailor.errors import DataError
 from tests.data.readers.sources import (
     DIMS,

@@ -14,8 +14,8 @@ import pytest
 
 from emotailor.data.readers import require_file
 from emotailor.data.readers._common import as_array, read_csv
-from emotailor.data.readers._npy import load_npz
 from emotailor.data.readers._pickle import load_pickle, load_torch
+from emotailor.data.readers.safe.npy import load_npz
 from emotailor.errors import DataError
 from tests.torture import opcodes
 

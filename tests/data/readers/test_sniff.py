@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from emotailor.data.readers._common import ConvertOptions, read_csv
-from emotailor.data.readers._labels import read_label_table
 from emotailor.data.readers._sniff import kind_of
 from emotailor.data.readers.convert import convert
 from emotailor.data.readers.csd import read_folds
+from emotailor.data.readers.joining.labels import read_label_table
 from emotailor.errors import DataError
 from tests.data.readers.sources import MAKERS, mmsa
 

@@ -5,20 +5,20 @@ The few that plain data need (NumPy arrays, containers, torch tensors) map to sm
 own that check their arguments; every other name is refused, or, in torch files, becomes an inert
 placeholder that swallows whatever is done to it, so that unneeded settings do not matter.
 
-The parts: ``_machine`` runs the opcodes, ``_budget`` bounds what they make, ``_arrays``,
-``_containers`` and ``_torch`` are what can be named, ``_nesting`` checks the result.
+The parts lie in ``safe/``: ``machine`` runs the opcodes, ``budget`` bounds what they make,
+``arrays``, ``containers`` and ``torch_files`` are what can be named, ``nesting`` checks the result.
 """
 
 from pathlib import Path
 from typing import Any
 
-from emotailor.data.readers import _arrays, _containers
-from emotailor.data.readers._budget import Budget
 from emotailor.data.readers._common import require_file, unreadable
-from emotailor.data.readers._machine import Function, Inert, Machine, printable, refused
-from emotailor.data.readers._nesting import MAX_DEPTH, refuse_deep_nesting
 from emotailor.data.readers._sniff import LEGACY_TORCH
-from emotailor.data.readers._torch import TORCH_FILE, load_legacy, load_zip
+from emotailor.data.readers.safe import arrays, containers
+from emotailor.data.readers.safe.budget import Budget
+from emotailor.data.readers.safe.machine import Function, Inert, Machine, printable, refused
+from emotailor.data.readers.safe.nesting import MAX_DEPTH, refuse_deep_nesting
+from emotailor.data.readers.safe.torch_files import TORCH_FILE, load_legacy, load_zip
 from emotailor.errors import DataError
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _PICKLE = "a complete pickle of NumPy arrays"
-_NAMES = {**_arrays.NAMES, **_containers.NAMES}
+_NAMES = {**arrays.NAMES, **containers.NAMES}
 
 
 def load_pickle(path: Path) -> Any:

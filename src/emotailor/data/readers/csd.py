@@ -25,10 +25,10 @@ from emotailor.data.readers._common import (
     text_encoding,
     unreadable,
 )
-from emotailor.data.readers._csd import Csd
-from emotailor.data.readers._cut import Cutter
-from emotailor.data.readers._labels import LabelTable, Segment, read_label_table
-from emotailor.data.readers._track import piece_of
+from emotailor.data.readers.joining.labels import LabelTable, Segment, read_label_table
+from emotailor.data.readers.timed.csd_files import Csd
+from emotailor.data.readers.timed.cut import Cutter
+from emotailor.data.readers.timed.track import piece_of
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 

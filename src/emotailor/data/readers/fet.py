@@ -17,9 +17,9 @@ from jaxtyping import Float
 
 from emotailor.data.extraction import Extraction
 from emotailor.data.readers._common import ConvertOptions, Reading, as_array, as_float
-from emotailor.data.readers._labels import read_label_table
 from emotailor.data.readers._pickle import load_pickle
 from emotailor.data.readers.csd import Folds
+from emotailor.data.readers.joining.labels import read_label_table
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 

@@ -17,11 +17,11 @@ from jaxtyping import Float64
 
 from emotailor.data.extraction import Extraction
 from emotailor.data.readers._common import ConvertOptions, Reading
-from emotailor.data.readers._cut import Cutter
-from emotailor.data.readers._frames import Frames, read_frames
-from emotailor.data.readers._labels import read_label_table
-from emotailor.data.readers._track import Track
 from emotailor.data.readers.csd import Folds, cut_by_video
+from emotailor.data.readers.joining.labels import read_label_table
+from emotailor.data.readers.timed.cut import Cutter
+from emotailor.data.readers.timed.frame_files import Frames, read_frames
+from emotailor.data.readers.timed.track import Track
 from emotailor.data.sample import Modality, Sample
 from emotailor.errors import DataError
 

@@ -8,13 +8,13 @@
          "tgt": N lists [2, class ids..., 3], where LDDU added them}}
 
 Emotions come from the file itself, where it has them, or from a label file. Its ids count the clips
-of the raw transcript; see :mod:`emotailor.data.readers._join`.
+of the raw transcript; see :mod:`emotailor.data.readers.joining.join`.
 """
 
 from pathlib import Path
 
 from emotailor.data.readers._common import ConvertOptions, Reading
-from emotailor.data.readers._joined import read_joined
+from emotailor.data.readers.joining.joined import read_joined
 
 
 def read_mmsa(path: Path, options: ConvertOptions) -> Reading:

@@ -12,7 +12,7 @@
 from pathlib import Path
 
 from emotailor.data.readers._common import ConvertOptions, Reading
-from emotailor.data.readers._joined import read_joined
+from emotailor.data.readers.joining.joined import read_joined
 
 
 def read_mult(path: Path, options: ConvertOptions) -> Reading:

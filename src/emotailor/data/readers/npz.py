@@ -21,8 +21,8 @@ from emotailor.data.readers._common import (
     canonical_split,
     require_file,
 )
-from emotailor.data.readers._labels import SDK_LABELS
-from emotailor.data.readers._npy import load_npz
+from emotailor.data.readers.joining.labels import SDK_LABELS
+from emotailor.data.readers.safe.npy import load_npz
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 

@@ -20,7 +20,7 @@ from emotailor.data.readers._common import (
     Padded,
     Reading,
 )
-from emotailor.data.readers._hdf5 import Hdf5
+from emotailor.data.readers.safe.hdf5 import Hdf5
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 

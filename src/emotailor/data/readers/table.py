@@ -24,7 +24,7 @@ from emotailor.data.readers._common import (
     require_file,
     unreadable,
 )
-from emotailor.data.readers._npy import load_npz
+from emotailor.data.readers.safe.npy import load_npz
 from emotailor.data.sample import MODALITIES, Modality, Sample, canonical_label
 from emotailor.errors import DataError
 

@@ -12,9 +12,9 @@ fear. Other top-level entries are ignored.
 from pathlib import Path
 
 from emotailor.data.readers._common import ConvertOptions, Reading
-from emotailor.data.readers._emotions import emotions_by_class
-from emotailor.data.readers._joined import Labelled, names_of, reading_of
-from emotailor.data.readers._splits import key_in, open_splits
+from emotailor.data.readers.joining.emotions import emotions_by_class
+from emotailor.data.readers.joining.joined import Labelled, names_of, reading_of
+from emotailor.data.readers.joining.splits import key_in, open_splits
 from emotailor.errors import DataError
 
 

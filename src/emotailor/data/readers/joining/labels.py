@@ -16,8 +16,8 @@ from emotailor.data.readers._common import (
     read_csv,
     require_file,
 )
-from emotailor.data.readers._csd import Csd
 from emotailor.data.readers._sniff import holds_pickle, kind_of
+from emotailor.data.readers.timed.csd_files import Csd
 from emotailor.data.sample import EMOTIONS, canonical_label
 from emotailor.errors import DataError
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from emotailor.data.readers._archive import open_archive, refuse_bomb
-from emotailor.data.readers._arrays import (
+from emotailor.data.readers._common import unreadable
+from emotailor.data.readers.safe.archive import open_archive, refuse_bomb
+from emotailor.data.readers.safe.arrays import (
     checked_bytes,
     checked_dtype,
     checked_shape,
     checked_values,
 )
-from emotailor.data.readers._budget import NotPlainError
-from emotailor.data.readers._common import unreadable
+from emotailor.data.readers.safe.budget import NotPlainError
 from emotailor.errors import DataError
 
 _CHUNK = 2**20

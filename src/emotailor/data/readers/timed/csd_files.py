@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64, Num
 
-from emotailor.data.readers._hdf5 import LARGEST, Hdf5
-from emotailor.data.readers._track import Track, piece_of, with_length
+from emotailor.data.readers.safe.hdf5 import LARGEST, Hdf5
+from emotailor.data.readers.timed.track import Track, piece_of, with_length
 from emotailor.errors import DataError
 
 _EXPECTED = "a complete CMU-MultimodalSDK .csd file (HDF5)"

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from emotailor.data.readers._budget import Budget, NotPlainError
 from emotailor.data.readers._common import unreadable
+from emotailor.data.readers.safe.budget import Budget, NotPlainError
 from emotailor.errors import DataError
 
 Args = tuple[Any, ...]

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from emotailor.data.readers._budget import Budget, NotPlainError
-from emotailor.data.readers._machine import (
+from emotailor.data.readers.safe.budget import Budget, NotPlainError
+from emotailor.data.readers.safe.machine import (
     Args,
     Function,
     Inert,

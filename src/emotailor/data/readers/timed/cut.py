@@ -8,10 +8,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from emotailor.data.readers._align import SHARED, mean_per_word, overlapping, windows
 from emotailor.data.readers._common import as_float32
-from emotailor.data.readers._labels import TOLERANCE, Segment
-from emotailor.data.readers._track import Track, piece_of
+from emotailor.data.readers.joining.labels import TOLERANCE, Segment
+from emotailor.data.readers.timed.align import SHARED, mean_per_word, overlapping, windows
+from emotailor.data.readers.timed.track import Track, piece_of
 from emotailor.data.sample import Modality, Sample
 
 _SAME_WORD = 0.01

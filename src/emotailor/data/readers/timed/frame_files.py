@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from emotailor.data.readers._common import require_file, unreadable
-from emotailor.data.readers._track import Track, with_length
+from emotailor.data.readers.timed.track import Track, with_length
 from emotailor.errors import DataError
 
 HOP = 0.01

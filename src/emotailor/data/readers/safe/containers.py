@@ -3,8 +3,8 @@
 import pickle
 from typing import Any
 
-from emotailor.data.readers._budget import Budget
-from emotailor.data.readers._machine import (
+from emotailor.data.readers.safe.budget import Budget
+from emotailor.data.readers.safe.machine import (
     Args,
     Function,
     arguments,

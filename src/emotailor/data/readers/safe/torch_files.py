@@ -14,12 +14,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from emotailor.data.readers import _arrays, _containers
-from emotailor.data.readers._archive import check_sum, data_offset, open_archive
-from emotailor.data.readers._arrays import checked_shape, checked_values
-from emotailor.data.readers._budget import Budget, NotPlainError
 from emotailor.data.readers._common import unreadable
-from emotailor.data.readers._machine import (
+from emotailor.data.readers._sniff import LEGACY_TORCH
+from emotailor.data.readers.safe import arrays, containers
+from emotailor.data.readers.safe.archive import check_sum, data_offset, open_archive
+from emotailor.data.readers.safe.arrays import checked_shape, checked_values
+from emotailor.data.readers.safe.budget import Budget, NotPlainError
+from emotailor.data.readers.safe.machine import (
     Args,
     Function,
     Inert,
@@ -30,7 +31,6 @@ from emotailor.data.readers._machine import (
     refused,
     type_of,
 )
-from emotailor.data.readers._sniff import LEGACY_TORCH
 from emotailor.errors import DataError
 
 TORCH_FILE = "a complete file written by torch.save"
@@ -121,8 +121,8 @@ def _parameter(_: Budget, args: Args) -> Any:
 
 
 _NAMES: dict[tuple[str, str], Any] = {
-    **_arrays.NAMES,
-    **_containers.NAMES,
+    **arrays.NAMES,
+    **containers.NAMES,
     ("torch._utils", "_rebuild_tensor_v2"): Function(_tensor),
     ("torch._utils", "_rebuild_tensor"): Function(_tensor),
     ("torch._utils", "_rebuild_parameter"): Function(_parameter),

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from emotailor.data.readers._common import ConvertOptions, Padded, Reading
-from emotailor.data.readers._emotions import emotions_in, no_emotions, sentiments_in
-from emotailor.data.readers._join import Wanted, join
-from emotailor.data.readers._labels import TOLERANCE, LabelTable, Segment, read_label_table
-from emotailor.data.readers._splits import (
+from emotailor.data.readers.joining.emotions import emotions_in, no_emotions, sentiments_in
+from emotailor.data.readers.joining.join import Wanted, join
+from emotailor.data.readers.joining.labels import TOLERANCE, LabelTable, Segment, read_label_table
+from emotailor.data.readers.joining.splits import (
     RealSteps,
     SplitFile,
     blocks_of,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emotailor.data.ids import SegmentId, parse_raw_clip, parse_segment
-from emotailor.data.readers._labels import LabelTable, Segment
+from emotailor.data.readers.joining.labels import LabelTable, Segment
 from emotailor.errors import DataError
 
 SENTIMENT_TOLERANCE = 0.02

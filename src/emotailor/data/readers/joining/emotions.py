@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from emotailor.data.readers._common import ConvertOptions, as_array, as_text, pick_columns
-from emotailor.data.readers._labels import SDK_LABELS
+from emotailor.data.readers.joining.labels import SDK_LABELS
 from emotailor.data.sample import canonical_label
 from emotailor.errors import ConfigError, DataError
 

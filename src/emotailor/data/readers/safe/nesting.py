@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from emotailor.data.readers._arrays import EmptyArray
+from emotailor.data.readers.safe.arrays import EmptyArray
 from emotailor.errors import DataError
 
 MAX_DEPTH = 8

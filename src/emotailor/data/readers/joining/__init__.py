@@ -1,0 +1,1 @@
+"""Labels, and how they find their samples."""

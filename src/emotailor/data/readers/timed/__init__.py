@@ -1,0 +1,1 @@
+"""Sequences with times: cut into segments, aligned to words."""

@@ -1,5 +1,8 @@
 """Small data sets and models that many tests share."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,3 +101,18 @@ def small_dataset(path: Path, *, train: int = 23, valid: int = 11, test: int = 7
         dims=DIMS,
         aligned=True,
     )
+
+
+@contextmanager
+def descriptors(free: int) -> Iterator[None]:
+    """Let this process open no more than ``free`` files."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -79,3 +79,14 @@ def killed_while_writing(target: Path) -> Path:
     assert subprocess.run([sys.executable, "-c", code, target], check=False).returncode == 9
     (left,) = target.parent.glob(f".{target.name}.*.tmp")
     return left
+
+
+def plant_dead(*places: Path) -> list[Path]:
+    """Put into each folder what a killed process leaves there; return all of it."""
+    left = []
+    for number, place in enumerate(places):
+        folder = place / f".x.json.{number:016x}.tmp"
+        folder.mkdir(parents=True)
+        (folder / "x.json").write_text("half")
+        left.append(folder)
+    return left

@@ -20,6 +20,8 @@ from emotailor.folders import FolderKind, held
 from emotailor.locks import LOCK_FILE, Lock
 from emotailor.paper import plan as paper
 from emotailor.training import model_folder, run_folder
+from tests import kills
+from tests.runs.runs import tiny_config
 
 BENCHMARK, ABLATION = Kind().folder, Kind(name="ablation").folder
 KINDS = {
@@ -268,3 +270,31 @@ def test_a_folder_of_somebody_else_gets_not_even_a_lock(tmp_path: Path) -> None:
     ):
         raise AssertionError("no work is done")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@every_kind
+def test_a_folder_is_swept_with_those_below_that_its_kind_writes(
+    kind: FolderKind, tmp_path: Path
+) -> None:
+    ours = [tmp_path, *(tmp_path / name for name in kind.below)]
+    others = [tmp_path / "other", tmp_path / "other" / "figures"]
+    dead, kept = kills.plant_dead(*ours), kills.plant_dead(*others)
+    (alive,) = kills.plant_dead(ours[-1] / "alive")
+    alive = alive.rename(ours[-1] / ".y.json.0123456789abcdef.tmp")
+    lock = Lock(alive)
+    assert lock.acquire()
+    kind.sweep(tmp_path)
+    lock.release()
+    assert [left.exists() for left in dead] == [False] * len(dead)
+    assert [left.exists() for left in (*kept, alive)] == [True] * 3
+
+
+@pytest.mark.parametrize("name", ["", "checkpoint", "model", "figures"])
+def test_a_run_that_is_claimed_is_swept(name: str, tmp_path: Path) -> None:
+    run = run_folder.RunFolder(tmp_path / "run")
+    config = tiny_config(tmp_path / "data")
+    run.claim(config, "fingerprint")
+    (run.model / "any").mkdir(parents=True)  # it is trained
+    (left,) = kills.plant_dead(run.path / name)
+    run.claim(config, "fingerprint")
+    assert not left.exists()

@@ -13,7 +13,15 @@ import pytest
 from emotailor import verified
 from emotailor.errors import DataError, ModelError
 from emotailor.files import sha256_of, write_json
-from emotailor.verified import HASH_KEY, content_of, read_json, verify_file, with_hash
+from emotailor.verified import (
+    HASH_KEY,
+    TRIES,
+    content_of,
+    read_json,
+    read_settled,
+    verify_file,
+    with_hash,
+)
 
 VALUES: dict[str, Any] = {
     "version": 2,
@@ -183,3 +191,41 @@ def test_random_flips_in_a_large_file_are_found(tmp_path: Path) -> None:
         os.utime(file, ns=(0, number))
         with pytest.raises(DataError, match="SHA-256 differs"):
             verify_file(file, digest, fix="")
+
+
+@pytest.mark.parametrize(("changes", "calls"), [(0, 1), (1, 2), (TRIES, TRIES)])
+def test_what_is_replaced_while_it_is_read_is_read_again(
+    tmp_path: Path, changes: int, calls: int
+) -> None:
+    index = tmp_path / "index.json"
+    write_json(index, {"number": 0})
+    found = []
+
+    def read() -> None:
+        found.append(read_json(index, fix="")["number"])
+        if len(found) <= changes:
+            write_json(index, {"number": len(found)})
+        raise DataError(f"what {found[-1]} names is gone")
+
+    with pytest.raises(DataError, match=f"what {calls - 1} names"):
+        read_settled(index, read)
+    assert found == list(range(calls))
+
+
+def test_what_is_read_at_last_is_what_is_there(tmp_path: Path) -> None:
+    """A file that an index names is gone, and the index is another one."""
+    index = tmp_path / "index.json"
+
+    def write(number: int) -> None:
+        (tmp_path / f"{number}.txt").write_text(str(number))
+        write_json(index, {"file": f"{number}.txt"})
+        (tmp_path / f"{number - 1}.txt").unlink(missing_ok=True)
+
+    def read() -> str:
+        name = read_json(index, fix="")["file"]
+        if name < "3.txt":
+            write(int(name[0]) + 1)
+        return (tmp_path / name).read_text()
+
+    write(1)
+    assert read_settled(index, read) == "3"

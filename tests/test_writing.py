@@ -3,7 +3,6 @@
 import ast
 import errno
 import os
-import resource
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,7 +15,7 @@ from emotailor.figures import make
 from emotailor.figures.store import FigureFolder
 from emotailor.files import is_temporary, replacing_folder
 from emotailor.folders import held
-from tests.helpers import small_dataset
+from tests.helpers import descriptors, small_dataset
 from tests.runs.runs import TOML, Outcome, run_cli, train_tiny
 
 LOSSES = "figure4-losses"
@@ -44,7 +43,8 @@ def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 COMMANDS = {
     "synthesize": "data synthesize -o made --set train=20 --set valid=6 --set test=6",
-    "synthesize again": "data synthesize -o data --overwrite --set train=20 --set valid=6",
+    "synthesize again": "data synthesize -o data --overwrite"
+    " --set train=20 --set valid=6 --set test=6",
     "train": "train -d data -o new --config tiny.toml --set training.epochs=1",
     "evaluate": "evaluate run --data data --resamples 10",
     "new": "models new my_model -o own",
@@ -142,16 +142,9 @@ def test_numbers_are_printed_where_nothing_may_be_written(place: Path, code: int
 
 def test_too_few_file_descriptors(place: Path) -> None:
     call(COMMANDS["evaluate"])  # everything is imported
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
-
     for free in range(4):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + free, hard))
-        try:
+        with descriptors(free):
             done = call(COMMANDS["synthesize"])
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         if done.code == 0:
             break
         assert done.code != 0

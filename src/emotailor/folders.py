@@ -44,6 +44,7 @@ class FolderKind:
         writes: glob patterns of everything that we write into such a folder.
         signs: glob patterns of what no other folder has. Where the marker is lost or damaged, one
             of them must be there; with no pattern, the names in ``writes`` are enough.
+        below: names of the folders in it into which its own files are written.
         error: class of the errors that are raised.
     """
 
@@ -52,6 +53,7 @@ class FolderKind:
     recognises: Callable[[Any], bool]
     writes: Sequence[str] = ()
     signs: Sequence[str] = ()
+    below: Sequence[str] = ()
     error: type[EmotailorError] = ConfigError
 
     def owns(self, folder: Path) -> bool:
@@ -119,7 +121,16 @@ class FolderKind:
         file = folder / self.marker
         if not file.exists():
             write_json(file, content)
-        remove_temporaries(folder)
+        self.sweep(folder)
+
+    def sweep(self, folder: Path) -> None:
+        """Remove what killed processes have left in a folder of this kind and in those below it.
+
+        Who writes to a place clears it. This clears the places to which nothing is written because
+        all is done.
+        """
+        below = [folder / name for name in self.below]
+        remove_temporaries(folder, *below)
 
     @contextmanager
     def replacing(self, folder: Path, *, overwrite: bool) -> Iterator[Path]:

@@ -10,11 +10,12 @@ without a hash is damaged. No single byte can change both.
 
 import hashlib
 import json
+import os
 import stat
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from emotailor.errors import DataError, EmotailorError
 
@@ -27,6 +28,13 @@ VERSION_KEYS = ("schema_version", "version")
 MAX_BYTES = 64 * 2**20
 MAX_DEPTH = 64
 """Bounds of every JSON file of ours, far above what any of them needs."""
+
+TRIES = 5
+"""How often something is read that is replaced again and again while it is read."""
+
+FoundT = TypeVar("FoundT")
+
+_FileId = tuple[int, int, int, int]
 
 
 # ---------------------------------------------------------------------- JSON
@@ -202,7 +210,45 @@ def _is_older(values: Mapping[str, Any], hashed_since: int) -> bool:
 
 # ---------------------------------------------------------------------- other files
 
-_FileId = tuple[int, int, int, int]
+
+def read_settled(index: Path, read: Callable[[], FoundT]) -> FoundT:
+    """Return what is read of an index and of the files that it names.
+
+    Another process may replace them at any time, and remove the old files: an index that was read
+    may name files that are gone. So where reading fails and the index has changed meanwhile, all of
+    it is read again.
+
+    Args:
+        index: path of the index.
+        read: reads the index and what it names; raises where something is missing or damaged.
+
+    Raises:
+        EmotailorError: as ``read`` does, where the index is the same as before, or changes each
+            time.
+        OSError: likewise.
+    """
+    for _ in range(TRIES - 1):
+        before = _identity(index)
+        try:
+            return read()
+        except (EmotailorError, OSError):
+            if _identity(index) == before:
+                raise
+    return read()
+
+
+def _identity(file: Path) -> _FileId | None:
+    """Return what tells the content of a file from any other; None where it cannot be looked at."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return _id_of(status)
+
+
+def _id_of(status: os.stat_result) -> _FileId:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
 
 _hashes: dict[_FileId, str] = {}
 _locks: dict[_FileId, threading.Lock] = {}
@@ -247,7 +293,7 @@ def _cached_hash(file: Path) -> str | None:
     if not stat.S_ISREG(status.st_mode):
         return None
 
-    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    identity = _id_of(status)
 
     # threads that ask for the same file wait for the first of them; those of others do not
     with _locks.setdefault(identity, threading.Lock()):

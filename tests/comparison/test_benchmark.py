@@ -32,6 +32,7 @@ from emotailor.errors import ConfigError, DataError, InterruptedRunError
 from emotailor.evaluation.metrics import evaluate
 from emotailor.evaluation.tables import short
 from emotailor.models.table import SYSTEMS, find_system
+from tests import kills
 from tests.helpers import DIMS, LABELS, random_samples, small_dataset
 from tests.runs.runs import MODEL, TRAINING, one_thread
 
@@ -330,9 +331,11 @@ def test_cores_are_shared(
 def outcome(data: Path, settings: Path, trained: Path) -> tuple[module.PlanResult, dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch, one_thread():
         patch.setattr(module, "training_command", None)  # nothing is trained again
+        (dead,) = kills.plant_dead(trained / "tailor" / "seed5" / "model")
         result = emotailor.benchmark(
             data, trained, config_file=settings, seeds=2, seed=5, resamples=50
         )
+        assert not dead.exists()
     return result, json.loads((trained / "benchmark.json").read_text())
 
 
@@ -369,6 +372,20 @@ def test_means_deviations_and_differences(
     assert difference.low <= difference.value <= difference.high
     assert stored["systems"]["twin"]["minus_reference"]["micro_f1"]["value"] == difference.value
     assert tailor.published == {}  # these data are not CMU-MOSEI
+
+
+def test_what_killed_calls_left_in_finished_runs_is_gone(
+    data: Path, settings: Path, trained: Path
+) -> None:
+    runs = [run.folder for run in plan(data, trained, settings).runs.values()]
+    places = [trained]
+    for run in runs:
+        places += [run, run / "model", run / "checkpoint"]
+    places += {run.parent for run in runs}
+    dead = kills.plant_dead(*places)
+    assert len(dead) == 15
+    module.sweep_plan(plan(data, trained, settings))
+    assert not any(left.exists() for left in dead)
 
 
 def test_time_and_size(trained: Path, outcome: tuple[module.PlanResult, dict[str, Any]]) -> None:

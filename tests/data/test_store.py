@@ -1,5 +1,6 @@
 """What is stored is what is read: round trips, statistics, atomic writes, damage."""
 
+import errno
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emotailor.data import store
+from emotailor.data.card import DatasetCard
 from emotailor.data.checker import DataWarning
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import MODALITIES, Modality, Sample, canonical_label
@@ -27,7 +30,7 @@ from emotailor.data.validate import validate_dataset
 from emotailor.errors import DataError
 from emotailor.files import sha256_of, write_json
 from emotailor.verified import read_json
-from tests.helpers import small_dataset, stored_name
+from tests.helpers import descriptors, small_dataset, stored_name
 
 DIMS: dict[Modality, int] = {"visual": 2, "audio": 3, "text": 5}
 DECLARED: dict[str, Any] = {
@@ -488,3 +491,58 @@ def test_altered_statistics_are_one_message(tmp_path: Path) -> None:
         save_file(changed, file)
         with pytest.raises(DataError, match=r"statistics-\w+.safetensors is damaged.* SHA-256"):
             read_statistics(tmp_path / "data")
+
+
+# ---------------------------------------------------------------------- replaced meanwhile
+
+
+@pytest.fixture
+def replaced_after_its_card(monkeypatch: pytest.MonkeyPatch) -> list[DatasetCard]:
+    """Another process replaces the data set when its card has been read for the first time."""
+    read = store.read_card
+    found: list[DatasetCard] = []
+
+    def replaced_after(folder: Path) -> DatasetCard:
+        card = read(folder)
+        found.append(card)
+        if len(found) == 1:
+            with replacing(folder) as writer:
+                writer.attach("truth", {"x": np.ones(3)})
+                writer.add("train", sample("new"))
+        return card
+
+    monkeypatch.setattr(store, "read_card", replaced_after)
+    return found
+
+
+def replacing(folder: Path) -> DatasetWriter:
+    return DatasetWriter(folder, overwrite=folder.exists(), **DECLARED)
+
+
+def test_a_data_set_that_is_replaced_while_it_is_opened(
+    tmp_path: Path, replaced_after_its_card: list[DatasetCard]
+) -> None:
+    write(tmp_path / "set", "old")
+    assert list(open_dataset(tmp_path / "set")["train"].ids) == ["new"]
+    old, *_, new = replaced_after_its_card
+    assert old.fingerprint != new.fingerprint
+
+
+def test_an_attachment_that_is_replaced_while_it_is_read(
+    tmp_path: Path, replaced_after_its_card: list[DatasetCard]
+) -> None:
+    with replacing(tmp_path / "set") as writer:
+        writer.attach("truth", {"x": np.zeros(3)})
+        writer.add("train", sample("old"))
+    assert read_attachment(tmp_path / "set", "truth")["x"].tolist() == [1, 1, 1]
+    assert len(replaced_after_its_card) == 2
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_too_many_open_files_are_not_a_missing_shard(tmp_path: Path, free: int) -> None:
+    write(tmp_path / "set", "one")
+    file = tmp_path / "set" / stored_name(tmp_path / "set", "train-00000")
+    with descriptors(free), pytest.raises(DataError, match="Too many open files") as caught:
+        map_tensors(file)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.EMFILE

@@ -1,6 +1,8 @@
 """The whole of the paper from one command: what is run, what is not run twice, what is shown."""
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -28,12 +30,18 @@ from emotailor.paper import plan as paper_plan
 from emotailor.paper.page import _beside, _reading
 from emotailor.paper.plan import Reproduction, plan_paper
 from emotailor.paper.reproduce import reproduce_paper, run_paper
-from emotailor.paper.results import VERSION, read_reproduction
+from emotailor.paper.results import (
+    VERSION,
+    StoredReproduction,
+    read_reproduction,
+    write_reproduction,
+)
 from emotailor.paper.time import _Speeds, expect
 from emotailor.report.page import Text
 from emotailor.training import timing
 from emotailor.training.run_folder import RunFolder
 from emotailor.verified import with_hash
+from tests import kills
 from tests.helpers import DIMS, LABELS, random_samples, small_dataset
 from tests.runs.runs import Outcome, one_thread, run_cli
 
@@ -198,8 +206,11 @@ def test_nothing_is_repeated(
     assert len(list(out.rglob("model.json"))) == ROWS
     monkeypatch.setattr("emotailor.comparison.processes.run_jobs", None)
     monkeypatch.setattr(timing, "time_training", None)
+    model = out / "table2-aligned" / "tailor" / "seed42" / "model"
+    dead = kills.plant_dead(out, out / "figures", out / "table3", model)
     again = command(aligned, out, "--unaligned", unaligned)
     assert again.code == 0, again.err
+    assert not any(left.exists() for left in dead)
     assert f"{ROWS} runs: {ROWS} done, 0 go on, 0 to do -> " in again.out
     assert {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files} == before
     assert len(json.loads((out / "reproduction.json").read_text())["calls"]) == 1
@@ -372,6 +383,38 @@ def test_a_broken_figure_loses_no_table(
         outcome = reproduce_paper(aligned, tmp_path / "o", seeds=1, config_file=TINY, resamples=0)
     assert outcome.missing == ["Figures: ValueError: no room"]
     assert "w/ identical" in outcome.report.read_text(encoding="utf-8")
+
+
+def test_a_kill_at_any_call_leaves_no_page_older_than_what_is_stored(tmp_path: Path) -> None:
+    def content(device: str) -> StoredReproduction:
+        return StoredReproduction(
+            emotailor="", stages={}, options={}, device=device, left_out=[], missing=[], calls=[]
+        )
+
+    found = []
+    for call in range(1, 100):
+        out = tmp_path / str(call)
+        write_reproduction(out, content("old"), "old")
+        code = kills.run_and_die(lambda: write_reproduction(out, content("new"), "new"), call)  # noqa: B023
+        stored = read_reproduction(out)
+        assert stored is not None
+        found.append(((out / "report.html").read_text(), stored.device))
+        if code == 0:
+            break
+        write_reproduction(out, content("again"), "again")
+        assert {path.name for path in out.iterdir()} == {"report.html", "reproduction.json"}
+    assert found[-1] == ("new", "new")
+    assert set(found) == {("old", "old"), ("new", "old"), ("new", "new")}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"report\.html"):
+            write_reproduction(out, content("lost"), "lost")
+    assert (out / "report.html").read_text() == "new"
+
+
+def full(descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_stop_and_what_follows(

@@ -27,8 +27,10 @@ from emotailor.evaluation.display import TITLES, number
 from emotailor.evaluation.metrics import OVERALL, Metrics, evaluate
 from emotailor.evaluation.tables import COLUMNS, short, spread
 from emotailor.figures import make as figures
+from emotailor.figures.store import FigureFolder
 from emotailor.files import write_json
 from emotailor.models.table import SYSTEMS
+from emotailor.report import figures as report_figures
 from emotailor.report import source as report_source
 from emotailor.report.benchmark import (
     benchmark_command,
@@ -41,6 +43,7 @@ from emotailor.report.write import write_report
 from emotailor.runs.stored import StoredPredictions
 from emotailor.runs.train import plan_runs
 from emotailor.training.run_config import RunConfig, recipe
+from tests import kills
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.runs.runs import run_cli, tiny_config, train_tiny
 
@@ -224,7 +227,9 @@ def test_it_has_everything_a_reader_asks_for(run: Path, data: Path) -> None:
 
 def test_the_same_run_gives_the_same_bytes(run: Path, untouched: None) -> None:
     first = (run / "report.html").read_bytes()
+    dead = kills.plant_dead(run, run / "model", run / "figures")
     written = write_report(run, out=run.parent / "a.html", device="cpu")
+    assert not any(left.exists() for left in dead)
     assert written.missing == ()
     again = written.file.read_bytes()
     there = re.search(rb"emotailor report (\S+/run)", first)
@@ -235,6 +240,33 @@ def test_the_same_run_gives_the_same_bytes(run: Path, untouched: None) -> None:
         return re.sub(rb" \\\n +", b" ", page.replace(folder, b""))
 
     assert comparable(again, str(run).encode()) == comparable(first, there[1])
+
+
+def test_figures_that_are_replaced_while_they_are_read(
+    run: Path, untouched: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process draws a single one when the first has been read: the others are gone."""
+    folder = FigureFolder(run / "figures")
+    index = folder.read_index()
+    assert len(index.drawn) == 2
+    first = index.drawn[0]
+    shown: list[str] = []
+
+    def replaced_after(file: Path) -> bytes:
+        content = file.read_bytes()
+        shown.append(file.stem)
+        if len(shown) == 1:
+            with folder.replacing() as new:
+                written = new.write_figure(first, {}, {"svg": content})
+                names = [written_file.name for written_file in written]
+                new.write_index(index.model_copy(update={"written": names}))
+        return content
+
+    monkeypatch.setattr(report_figures, "embedded", replaced_after)
+    source = report_source.open_source(run, None, None, "cpu")
+    (section, *_), _ = report_figures.figure_sections(source)
+    assert shown == [first, first]
+    assert [isinstance(block, Image) for block in section.blocks].count(True) == 1
 
 
 def test_mistakes_are_explained(run: Path) -> None:

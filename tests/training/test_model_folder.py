@@ -1,5 +1,6 @@
 """Model folders: what is loaded is what was saved, and damage is one message."""
 
+import errno
 import json
 import shutil
 import stat
@@ -20,6 +21,8 @@ from emotailor.models.factory import build_model
 from emotailor.serving.predictor import Predictor
 from emotailor.training import model_folder
 from emotailor.training.model_folder import (
+    ModelCard,
+    check_model,
     find_model_folder,
     load_model,
     load_tensors,
@@ -28,7 +31,7 @@ from emotailor.training.model_folder import (
     save_tensors,
 )
 from emotailor.training.setup import device_name
-from tests.helpers import DIMS, SMALL
+from tests.helpers import DIMS, SMALL, descriptors
 from tests.runs.runs import train_tiny
 
 
@@ -311,3 +314,38 @@ def test_the_card_says_where_the_model_comes_from(data: Path, trained: Path) -> 
     assert set(card.versions) == {"emotailor", "torch"}
     assert card.selection["epoch"] in (1, 2)
     assert np.isfinite(card.selection["valid"]["micro_f1"])
+
+
+@pytest.mark.parametrize("look", [load_model, check_model])
+def test_a_model_that_is_replaced_while_it_is_read(
+    look: Callable[[Path], object], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights that the old card names are gone, and nothing is damaged."""
+    old = load_model(folder)
+    read = model_folder.read_model_card
+    found = []
+
+    def replaced_after(place: Path) -> ModelCard:
+        card = read(place)
+        found.append(card)
+        if len(found) == 1:
+            with torch.no_grad():
+                next(old.model.parameters()).add_(1)
+            save_model(place, old.card, old.model, old.standardizer)
+        return card
+
+    monkeypatch.setattr(model_folder, "read_model_card", replaced_after)
+    look(folder)
+    assert [card.weights for card in found] == [old.card.weights, read(folder).weights]
+    assert found[0].weights != found[1].weights
+
+
+def test_too_many_open_files_are_not_a_missing_file(tmp_path: Path) -> None:
+    file = tmp_path / "some.safetensors"
+    save_tensors({"x": torch.zeros(2)}, file)
+    with descriptors(0), pytest.raises(OSError, match=str(file)) as caught:
+        load_tensors(file)
+    assert caught.value.errno == errno.EMFILE
+    file.unlink()
+    with pytest.raises(FileNotFoundError):
+        load_tensors(file)

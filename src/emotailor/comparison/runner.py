@@ -53,7 +53,7 @@ from emotailor.evaluation.tables import (
     to_terminal,
 )
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.files import write_json
+from emotailor.files import remove_temporaries, write_json
 from emotailor.folders import held
 from emotailor.models.table import find_system
 from emotailor.runs.train import PlannedRun
@@ -149,6 +149,7 @@ def run_plan(
 
     with held(plan.out):
         plan.kind.folder.mark(plan.out, marker)
+        sweep_plan(plan)
         _train(plan, records, console)
         _evaluate(plan, records, console, judge)
         results, content = _summarise(plan, records, judge)
@@ -157,6 +158,18 @@ def run_plan(
     console.print(to_terminal(results))
     failed = {key: record.failed for key, record in records.items() if record.failed}
     return PlanResult(results, failed, stored)
+
+
+def sweep_plan(plan: Plan) -> None:
+    """Remove what killed calls have left in the folder of a plan and in those of its runs."""
+    from emotailor.training.run_folder import RunFolder
+
+    plan.kind.folder.sweep(plan.out)
+
+    # nothing more is written into a run that is done, nor beside it
+    for run in plan.runs.values():
+        remove_temporaries(run.folder.parent)
+        RunFolder(run.folder).sweep()
 
 
 def _write(plan: Plan, results: Results, content: StoredBenchmark) -> tuple[Path, ...]:

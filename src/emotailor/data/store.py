@@ -17,6 +17,7 @@ import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,7 +48,7 @@ from emotailor.data.shard import open_shard, shard_card, shard_tensors
 from emotailor.data.tensors import AGAIN, check_file, damaged, map_file, unreadable
 from emotailor.errors import DataError
 from emotailor.files import write_hashed, write_json
-from emotailor.verified import is_there, read_json
+from emotailor.verified import is_there, read_json, read_settled
 
 SHARD_BYTES = 256 * 2**20
 MOMENT_ROWS = 2**14
@@ -372,13 +373,23 @@ def open_dataset(path: str | Path) -> EmotionDataset:
     """Open a stored data set; its sequences are mapped, not read.
 
     Everything else is compared with its hash now, the features of a shard when they are first
-    used. Where a data set of version 1 has no hashes of parts, whole files are compared now.
+    used. Where a data set of version 1 has no hashes of parts, whole files are compared now. If
+    another process replaces the data set meanwhile, the new one is opened.
 
     Raises:
         DataError: there is none, a shard is missing, truncated or altered, or the parts do not
             fit.
     """
     folder = Path(path)
+    return read_settled(folder / CARD_FILE, partial(_open, folder))
+
+
+def _open(folder: Path) -> EmotionDataset:
+    """Open a stored data set as it is now.
+
+    Raises:
+        DataError: as :func:`open_dataset`.
+    """
     card = read_card(folder)
     splits = {}
     for name, split_card in card.splits.items():
@@ -474,10 +485,20 @@ def read_attachment(path: str | Path, name: str) -> dict[str, np.ndarray]:
     Raises:
         DataError: there is no data set, it has no such attachment, or the file is damaged.
     """
+    folder = Path(path)
+    return read_settled(folder / CARD_FILE, partial(_attachment, folder, name))
+
+
+def _attachment(path: Path, name: str) -> dict[str, np.ndarray]:
+    """Read an attachment as it is now.
+
+    Raises:
+        DataError: as :func:`read_attachment`.
+    """
     card = read_card(path)
     attached = card.attachment(name)
     if attached is None:
         found = [attachment.file for attachment in card.attachments] or "nothing"
         raise DataError(f"the data set {path} has no {name!r} beside it: {found}")
 
-    return _load(Path(path) / attached.file, attached.sha256)
+    return _load(path / attached.file, attached.sha256)

@@ -10,7 +10,8 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,25 @@ def unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
+@contextmanager
+def true_errors(path: Path) -> Iterator[None]:
+    """Let the system say why a file cannot be opened.
+
+    The safetensors library says of any reason, as of too many open files, that there is no file.
+
+    Args:
+        path: of a file that the library opens.
+
+    Raises:
+        OSError: the reason of the system.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        with path.open("rb"):
+            raise
+
+
 def map_file(path: Path) -> MappedFile:
     """Map the tensors of a safetensors file into memory, read-only; the header alone is read.
 
@@ -210,7 +230,7 @@ def map_file(path: Path) -> MappedFile:
                 raise _large_header(path, size)
 
             # the library checks the header, and that the tensors fill the file without holes
-            with safe_open(path, framework="numpy"):
+            with true_errors(path), safe_open(path, framework="numpy"):
                 pass
             text = stream.read(size)
             header = json.loads(text)

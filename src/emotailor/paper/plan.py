@@ -35,6 +35,7 @@ FOLDER = FolderKind(
     recognises=has_format(FORMAT),
     writes=(FILE, "report.html", "speed.json", "figures", "table2-*", "table3", "figure6"),
     signs=(FILE,),
+    below=("figures",),
 )
 SYSTEMS = (*TABLE_2["aligned"], "carat")
 """The systems of Table 2, and one that is newer than it."""

@@ -25,7 +25,7 @@ from rich.text import Text
 from emotailor import __version__
 from emotailor.comparison.plan import REFERENCE, wait_for_others
 from emotailor.comparison.results import read_benchmark
-from emotailor.comparison.runner import run_plan
+from emotailor.comparison.runner import run_plan, sweep_plan
 from emotailor.errors import DataError, EmotailorError, InterruptedRunError
 from emotailor.evaluation.tables import duration
 from emotailor.evaluation.thresholds import ThresholdMode
@@ -33,12 +33,14 @@ from emotailor.figures.store import FigureFolder
 from emotailor.folders import check_free, held
 from emotailor.paper.page import paper_page
 from emotailor.paper.plan import (
+    FOLDER,
     WITHOUT_TERMS,
     Reproduction,
     Stage,
     plan_paper,
 )
 from emotailor.paper.results import (
+    REPORT_FILE,
     StoredCall,
     StoredReproduction,
     StoredStage,
@@ -120,8 +122,10 @@ def run_paper(
     missing: list[str] = []
     spent: dict[str, float] = {}
     with held(out):
+        FOLDER.sweep(out)
         for number, stage in enumerate(reproduction.stages):
             if _is_stored(stage, resamples):
+                sweep_plan(stage.plan)
                 continue
 
             # runs that an earlier stage has trained meanwhile are done
@@ -173,17 +177,17 @@ def _report(
     before = len(_earlier_calls(out))
 
     outcome = Outcome(
-        report=out / "report.html",
+        report=out / REPORT_FILE,
         missing=missing,
         time=_how_wrong(expected, spent),
     )
     content = _content(reproduction, outcome, expected, spent)
-    paper_page(out, content).write(outcome.report)
+    page = paper_page(out, content).to_html()
 
     if not ended:
         # the page shows the call under way, but only calls that ended are stored
         content = content.model_copy(update={"calls": content.calls[:before]})
-    write_reproduction(out, content)
+    write_reproduction(out, content, page)
     return outcome
 
 

@@ -10,12 +10,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from emotailor.config import first_problem
 from emotailor.errors import DataError
-from emotailor.files import write_json
+from emotailor.files import json_text, write_together
 from emotailor.verified import is_there, read_json
 
 VERSION = 2
 FORMAT = "emotailor-reproduction"
 FILE = "reproduction.json"
+REPORT_FILE = "report.html"
 EXPECTED = f"a file that emotailor wrote, of version {VERSION} or before"
 FIX = "run the same command again, which writes it anew: what is trained is not lost"
 
@@ -122,7 +123,17 @@ def _damaged(file: Path, why: str) -> DataError:
     )
 
 
-def write_reproduction(out: Path, found: StoredReproduction) -> None:
-    """Write what is known of a reproduction, at once."""
-    values = found.model_dump(mode="json")
-    write_json(out / FILE, {**values, "version": VERSION})
+def write_reproduction(out: Path, found: StoredReproduction, page: str) -> Path:
+    """Write what is known of a reproduction, and its page; return the page.
+
+    The file comes last: where a call is stored, the page shows it.
+
+    Args:
+        out: folder of the reproduction.
+        found: what is known.
+        page: the page as HTML.
+    """
+    report = out / REPORT_FILE
+    values = {**found.model_dump(mode="json"), "version": VERSION}
+    write_together({report: page, out / FILE: json_text(values)})
+    return report

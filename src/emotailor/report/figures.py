@@ -2,10 +2,11 @@
 
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from emotailor.errors import ConfigError, DataError, EmotailorError
-from emotailor.figures.store import FigureFolder, FigureIndex
+from emotailor.figures.store import INDEX_FILE, FigureFolder, FigureIndex
 from emotailor.report.page import (
     Block,
     Image,
@@ -16,6 +17,7 @@ from emotailor.report.page import (
 )
 from emotailor.report.source import PageSource, sentence
 from emotailor.training.model_folder import find_model_folder
+from emotailor.verified import read_settled
 
 LARGE_SVG = 400_000  # bytes from which a smaller PNG is taken
 FIGURES = {
@@ -39,9 +41,9 @@ def figure_sections(source: PageSource) -> tuple[list[Section], list[str]]:
     Figures that are stored are taken, if they are of this model; else they are drawn and stored.
     """
     folder = FigureFolder(source.run.folder / "figures")
-    index = _stored_index(source, folder)
-    if index is not None:
-        return _sections(folder, index)
+    stored = read_settled(folder.path / INDEX_FILE, partial(_stored, source, folder))
+    if stored is not None:
+        return stored
     if source.part is None:
         source.missing.append("No figures of this model are stored: they are left out.")
         return [], []
@@ -58,6 +60,22 @@ def figure_sections(source: PageSource) -> tuple[list[Section], list[str]]:
                 source.missing.append(f"{sentence(error.found)} Figures are left out.")
                 break
     return [], []
+
+
+def _stored(source: PageSource, folder: FigureFolder) -> tuple[list[Section], list[str]] | None:
+    """Return the stored figures as they are now; None where they are not of this model.
+
+    Raises:
+        DataError: another process has replaced some of them meanwhile.
+        OSError: likewise.
+    """
+    index = _stored_index(source, folder)
+    if index is None:
+        return None
+
+    sections = _sections(folder, index)
+    folder.check_whole(index)
+    return sections
 
 
 def _drawn(source: PageSource, folder: FigureFolder) -> tuple[list[Section], list[str]]:

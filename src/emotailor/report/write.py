@@ -67,7 +67,10 @@ def write_report(
     else:
         _check_run(path)
         from emotailor.report.run import run_page
+        from emotailor.training.run_folder import RunFolder
 
+        # what is stored is not written again
+        RunFolder(path).sweep()
         given = None if data is None else Path(data)
         page, missing = run_page(path, data=given, split=split, device=device)
 

@@ -22,6 +22,7 @@ from emotailor.data.batching import Standardizer
 from emotailor.data.card import FileCard
 from emotailor.data.extraction import Extraction
 from emotailor.data.sample import MODALITIES, Modality
+from emotailor.data.tensors import true_errors
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.files import remove_others, write_hashed, write_json
@@ -31,7 +32,7 @@ from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
 from emotailor.text import NAME, is_name
-from emotailor.verified import read_json, verify_file
+from emotailor.verified import read_json, read_settled, verify_file
 
 SCHEMA_VERSION = 2
 CARD_FILE = "model.json"
@@ -49,6 +50,7 @@ FOLDER = FolderKind(
         "report.html",
     ),
     signs=(CARD_FILE,),
+    below=("figures",),
     error=DataError,
 )
 AGAIN = "run its `emotailor train` again, which makes it anew where its checkpoint can"
@@ -151,7 +153,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         OSError: the file cannot be read.
         SafetensorError: its content is damaged.
     """
-    views = load_file(path)
+    with true_errors(path):
+        views = load_file(path)
     return {name: view.clone() for name, view in views.items()}
 
 
@@ -224,10 +227,21 @@ def read_model_card(folder: Path) -> ModelCard:
 def check_model(path: str | Path) -> tuple[ModelCard, Path]:
     """Check the files of a model without building it; return its card and its weights file.
 
+    A training may replace the model meanwhile: then the new one is checked.
+
     Raises:
         ModelError: there is none, or a file is missing, truncated or altered.
     """
     folder = find_model_folder(Path(path))
+    return read_settled(folder / CARD_FILE, partial(_check_files, folder))
+
+
+def _check_files(folder: Path) -> tuple[ModelCard, Path]:
+    """Check the files of a model as they are now.
+
+    Raises:
+        ModelError: a file is missing, truncated or altered.
+    """
     card = read_model_card(folder)
     if card.weights is None:
         raise ModelError(f"{folder / CARD_FILE} names no weights file", fix=_remedy(folder))
@@ -240,16 +254,14 @@ def check_model(path: str | Path) -> tuple[ModelCard, Path]:
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
     """Load a trained model from a run folder or a model folder, in evaluation mode.
 
+    A training may replace the model meanwhile: then the new one is loaded.
+
     Raises:
         ModelError: there is none, a file is missing, truncated or altered, or its system or
             settings are unknown to this version.
     """
-    card, file = check_model(path)
-    folder = file.parent
-    try:
-        tensors = load_tensors(file)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{file} cannot be read: {error}", fix=_remedy(folder)) from error
+    folder = find_model_folder(Path(path))
+    card, file, tensors = read_settled(folder / CARD_FILE, partial(_read_files, folder))
 
     config = _settings_of(card, folder)
     try:
@@ -263,6 +275,19 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
 
     model.eval()
     return LoadedModel(card, model.to(device), standardizer)
+
+
+def _read_files(folder: Path) -> tuple[ModelCard, Path, dict[str, Tensor]]:
+    """Read the files of a model as they are now: its card, its weights file and what that holds.
+
+    Raises:
+        ModelError: a file is missing, truncated or altered.
+    """
+    card, file = _check_files(folder)
+    try:
+        return card, file, load_tensors(file)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file} cannot be read: {error}", fix=_remedy(folder)) from error
 
 
 def _settings_of(card: ModelCard, folder: Path) -> Config:

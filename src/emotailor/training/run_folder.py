@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from emotailor.errors import ConfigError
-from emotailor.files import remove_temporaries
 from emotailor.folders import FolderKind, held, is_held
 from emotailor.training.checkpoint import has_checkpoint
 from emotailor.training.history import METRICS_FILE, EpochRecord
@@ -31,6 +30,7 @@ FOLDER = FolderKind(
     marker=CONFIG_FILE,
     recognises=is_run_config,
     writes=(METRICS_FILE,),  # of a run that has trained nothing yet
+    below=("checkpoint", "model", "figures"),
 )
 
 
@@ -101,7 +101,11 @@ class RunFolder:
         else:
             FOLDER.check(self.path)
             write_run_config(self.path, config, fingerprint)
-        remove_temporaries(self.path, self.checkpoint, self.model)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what killed processes have left in the folder and in those below it."""
+        FOLDER.sweep(self.path)
 
     def check_settings(self, config: RunConfig, fingerprint: str) -> None:
         """Refuse to go on with a run that was started with other settings.

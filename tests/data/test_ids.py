@@ -65,6 +65,32 @@ def test_ids_that_may_be_segments_leave_a_doubt(ids: list[str], number: str) -> 
     assert videos.doubt is not None and number in videos.doubt
 
 
+@pytest.mark.parametrize(
+    "style",
+    ["dia{}_utt{}", "Ses0{}F_impro01_F00{}", "v{}-{}", "v{}.{}", "v{}/{}", "v{}({})", "v{}_c{}",
+     "v{}_0{}.mp4", "v{}_1.0_{}.5"],
+)  # fmt: skip
+def test_other_spellings_of_segments_leave_a_doubt(style: str) -> None:
+    ids = [style.format(video, k) for video in range(3) for k in range(3)]
+    videos = Videos(ids)
+    assert [videos.of(sample_id) for sample_id in ids] == ids
+    assert videos.doubt is not None and repr(ids[0]) in videos.doubt
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["--qXJuDtHPw", "-3g5yACwYnA", "-571d8cVauQ", "zwTrXwi54us", "_26JmJnPKfM"],
+        [f"{split}-{i:05d}" for split in ("train", "test") for i in range(9)],
+        ["ann-1[0]", "ann-1[1]", "ann-2[0]"],
+        ["ann", "bob"],
+    ],
+    ids=["videos", "numbered", "segments", "names"],
+)
+def test_ids_without_parts_leave_none(ids: list[str]) -> None:
+    assert Videos(ids).doubt is None
+
+
 def samples(ids: list[str]) -> list[Sample]:
     one = np.ones((2, 3), np.float32)
     return [Sample(sample_id, {"text": one}, np.array([1], np.uint8)) for sample_id in ids]

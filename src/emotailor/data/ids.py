@@ -19,6 +19,11 @@ _NUMBER = "[0-9]{1,9}"
 _SEGMENT = re.compile(
     rf"(?P<video>.+?)(?:\[(?P<row>{_NUMBER})\]|\$_\$(?P<clip>{_NUMBER}))", re.DOTALL
 )
+_PART = re.compile(r"[\W_]+[A-Za-z]*[\W_]?\d+\W?(\.[A-Za-z]\w{1,3})?$")
+_LONGEST = 256
+_OF_READERS = {"train", "valid", "test"}
+"""Readers call samples of a source without ids ``train-00000`` and so on."""
+
 _RAW_CLIP = re.compile(rf"(?P<video>.+)_(?P<clip>{_NUMBER})", re.DOTALL)
 
 
@@ -92,6 +97,8 @@ class Videos:
         told = any(parse_segment(sample_id) is not None for sample_id in all_ids)
         if not told:
             self._look_for_raw_clips(all_ids)
+        if not told and self.note is None and self.doubt is None:
+            self._look_for_other_parts(all_ids)
 
     def of(self, sample_id: str) -> str:
         """Return the video of one sample; a sample that is no segment is a video of its own."""
@@ -125,3 +132,28 @@ class Videos:
             "whether videos have segments in more than one split is not known: ids that end in "
             f"_number are not taken as segments, because {why}"
         )
+
+    def _look_for_other_parts(self, ids: Sequence[str]) -> None:
+        """Doubt ids that look like parts of videos in another spelling, such as ``dia3_utt0``."""
+        whole = {sample_id: _without_parts(sample_id) for sample_id in ids}
+        parts = [name for name, of in whole.items() if of != name and of not in _OF_READERS]
+        videos = {whole[name] for name in parts}
+        if not parts or 2 * len(parts) < len(ids) or 2 * len(videos) > len(parts):
+            return
+
+        self.doubt = (
+            "whether videos have segments in more than one split is not known: ids such as "
+            f"{parts[0]!r} do not say which video they are of"
+        )
+
+
+def _without_parts(name: str) -> str:
+    """Return an id without the numbers behind it: ``dia3_utt0`` -> ``dia3``."""
+    # the search takes the square of the length
+    if len(name) > _LONGEST:
+        return name
+    while True:
+        shorter = _PART.sub("", name)
+        if not shorter or shorter == name:
+            return name
+        name = shorter

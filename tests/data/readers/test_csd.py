@@ -8,7 +8,7 @@ import pytest
 
 from emotailor.data.readers._common import ConvertOptions
 from emotailor.data.readers.convert import convert
-from emotailor.data.readers.csd import read_folds
+from emotailor.data.readers.csd import Folds, read_folds
 from emotailor.data.readers.joining.labels import read_label_table
 from emotailor.data.readers.timed.align import mean_per_word, overlapping
 from emotailor.data.readers.timed.track import with_length
@@ -233,13 +233,49 @@ def test_videos_in_no_fold_are_dropped_and_counted(tmp_path: Path) -> None:
         ("f.json", '{"train": ["a"], "test": ["a"]}', "'a' is in the splits 'train' and 'test'"),
         ("f.json", "[1", "cannot be read"),
         ("f.json", "{}", "lists nothing"),
-        ("f.csv", "video,split\na,train\n", "has the columns video, split"),
+        ("f.csv", "name,split\na,train\n", "has the columns name, split"),
+        ("f.csv", "id,part\na,train\n", "has the columns id, part"),
     ],
 )
 def test_fold_files_that_are_wrong(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
         read_folds(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",ID,Split\n0,ann,train\n1,bob,test\n2,cy[0],valid\n3,cy[1],train\n",
+        "video_id , fold\n ann , train \n bob , test \n cy , valid \n cy[1] , train \n",
+        "id,segment,split\nann,0,train\nbob,0,test\ncy,0,valid\ncy,1,train\n",
+        # clips 10 and 2 of cy are its rows 0 and 1
+        "id,split\nann$_$7,train\nbob,test\ncy$_$2,train\ncy$_$10,valid\n",
+        "video_id,clip_id,mode\nann,7,train\nbob,3,test\ncy,2,train\ncy,10,valid\n",
+        "id,split\nann_7,train\nbob,test\ncy_2,train\ncy_10,valid\n",
+    ],
+    ids=["index", "spaces", "numbers", "clips", "mmsa", "raw"],
+)
+def test_the_ids_of_a_fold_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,segment,happy\nann,0,1\nbob,0,0\ncy,0,1\ncy,1,0\n")
+    folds = tmp_path / "folds.csv"
+    folds.write_text(text)
+    options = ConvertOptions(folds=folds)
+    table = read_label_table(path, options)
+    known = Folds(options, table, [], path)
+    splits = {segment.key: known.split_of(segment) for segment in table.segments}
+    assert splits == {"ann[0]": "train", "bob[0]": "test", "cy[0]": "valid", "cy[1]": "train"}
+
+
+def test_folds_of_other_videos_are_refused_with_an_example(tmp_path: Path) -> None:
+    source = csd(tmp_path / "csd")
+    folds = tmp_path / "folds.json"
+    folds.write_text(json.dumps({"train": ["somebody"]}))
+    with pytest.raises(
+        DataError, match=r"none of the segments of .*, such as 'ann\[0\]', but 'som"
+    ):
+        convert(source.path, tmp_path / "out", folds=folds)
 
 
 def test_real_folds(shared_data: Path) -> None:

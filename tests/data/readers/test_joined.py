@@ -445,3 +445,80 @@ def test_numbers_without_bound_are_no_rows(tmp_path: Path) -> None:
     path.write_text(f"id,happy\nann[{'9' * 5000}],1\n")
     (segment,) = read_label_table(path, ConvertOptions()).segments
     assert segment.number is None
+
+
+def table_in(path: Path, text: str) -> LabelTable:
+    path.write_text(text)
+    return read_label_table(path, ConvertOptions())
+
+
+def test_a_column_without_a_name_is_nothing(tmp_path: Path) -> None:
+    # pandas writes its index so
+    table = table_in(tmp_path / "labels.csv", ",id,segment,happy\n1,ann,0,1\n2,ann,1,0\n")
+    assert [s.key for s in table.segments] == ["ann[0]", "ann[1]"]
+    assert [s.sentiment for s in table.segments] == [None, None]
+    assert [s.text for s in table.segments] == [None, None]
+
+
+def test_segments_that_have_times_alone_are_numbered_in_order(tmp_path: Path) -> None:
+    # as people write the SDK's label file out
+    path = tmp_path / "labels.csv"
+    table = table_in(path, "file,start,end,happy\nann,2,4,1\nbob,0,1,0\nann,-0.5,2,0\n")
+    assert [s.key for s in table.segments] == ["ann[0]", "bob[0]", "ann[1]"]
+    assert [s.span for s in table.segments] == [(2.0, 4.0), (0.0, 1.0), (0.0, 2.0)]
+    assert any("does not number its segments" in note for note in table.notes)
+
+    content = {"train": {"id": np.array([["ann", "-0.5", "2"], ["ann", "2", "4"]])}}
+    content["train"] |= {"text": features("text", 2), "labels": np.zeros((2, 1, 1))}
+    data = convert(save(content, tmp_path / "a.pkl"), tmp_path / "out", labels=path)
+    assert data["train"].ids == ["ann[1]", "ann[0]"]
+    assert data["train"].labels.tolist() == [[0], [1]]
+    notes = data.card.repairs
+    assert "labels are joined by video, start and end, within 0.05 s" in notes
+    assert not any("clip" in note or "rank" in note for note in notes)
+
+    path.write_text("id,segment,happy\nann,0,1\n")
+    with pytest.raises(DataError, match=r"labels\.csv has no times"):
+        convert(tmp_path / "a.pkl", tmp_path / "b", labels=path)
+
+
+def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    table = table_in(path, "id,segment,happy,neutral,worker\nann,0,1,1,x\n")
+    assert table.names == ("happy",)
+    assert table.notes == ["labels.csv: columns not used as labels: neutral"]
+    path.write_text("id,segment,happy,happiness\nann,0,1,1\n")
+    with pytest.raises(DataError, match="two columns for one emotion: happy and happiness"):
+        read_label_table(path, ConvertOptions())
+
+
+def test_raw_clips_in_a_label_file(tmp_path: Path) -> None:
+    table = table_in(tmp_path / "labels.csv", "id,happy\nv_10,1\nv_2,0\n")
+    joined = join(Path("a.pkl"), table, [Wanted("v$_$2"), Wanted("v$_$10")])
+    assert [s.key for s in joined.segments if s is not None] == ["v_2", "v_10"]
+    joined = join(Path("a.pkl"), table, [Wanted("v[0]"), Wanted("v[1]")])
+    assert [s.key for s in joined.segments if s is not None] == ["v_10", "v_2"]
+
+
+def test_sentiment_that_is_rounded_is_the_same() -> None:
+    told = [1 / 3, 2 / 3, -1 / 6, 5 / 6]
+    table = table_of(*(row(k, told[k]) for k in range(4)))
+    for digits in (1, 2, 4):
+        wanted = [Wanted(f"v$_${k + 3}", round(told[k], digits)) for k in range(4)]
+        assert rows_found(table, *wanted) == [0, 1, 2, 3]
+    with pytest.raises(DataError, match="3 of 4 samples"):
+        rows_found(table, *(Wanted(f"v$_${k + 3}", told[0]) for k in range(4)))
+
+
+def test_rows_found_by_their_own_id_are_checked_too() -> None:
+    table = table_of(row(0, 1.0), row(1, -1.0))
+    assert rows_found(table, Wanted("v[1]", -1.0), Wanted("v[0]", 1.0)) == [1, 0]
+    with pytest.raises(DataError, match=r"2 of 2 samples of a.pkl contradict labels.csv"):
+        rows_found(table, Wanted("v[1]", 1.0), Wanted("v[0]", -1.0))
+
+
+def test_rows_counted_from_1_are_not_taken_for_clips() -> None:
+    table = table_of(row(1), row(2), row(3))
+    with pytest.raises(DataError, match="nothing tells which"):
+        rows_found(table, Wanted("v$_$0"), Wanted("v$_$2"), Wanted("v$_$3"))
+    assert rows_found(table, Wanted("v$_$1"), Wanted("v$_$2"), Wanted("v$_$3")) == [1, 2, 3]

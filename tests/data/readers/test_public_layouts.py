@@ -121,6 +121,29 @@ def test_what_is_no_emotion_is_not_taken_for_one(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_seven_columns_of_no_and_yes_have_no_sentiment(tmp_path: Path) -> None:
+    seven = np.concatenate([SIX, [[0], [1], [0]]], axis=1)
+    source = saved(tmp_path / "a.pkl", with_labels(lambda n: seven[:n]))
+    with pytest.raises(DataError, match="7 columns of 0 and 1 without names"):
+        convert(source, tmp_path / "out")
+    names = [*SDK, "neutral"]
+    data = convert(source, tmp_path / "out", label_names=names)
+    assert held(data, "train") == [{"happy", "sad"}, {"neutral"}, {"fear"}]
+
+
+def test_names_of_columns_in_the_file_come_first(tmp_path: Path) -> None:
+    names = ["anger", "disgust", "fear", "happy", "sad", "surprise"]
+    content = with_labels(lambda n: SIX[:n]) | {"label_names": names}
+    data = convert(saved(tmp_path / "a.pkl", content), tmp_path / "out")
+    assert held(data, "train") == [{"angry", "disgust"}, set(), {"surprise"}]
+    assert not any("assumed" in line for line in data.card.repairs)
+
+    content = with_labels(lambda n: np.concatenate([SIX[:n], np.ones((n, 1))], axis=1))
+    content["emotions"] = np.array([*names, "sentiment"])
+    data = convert(saved(tmp_path / "b.pkl", content), tmp_path / "b")
+    assert held(data, "train") == [{"angry", "disgust"}, set(), {"surprise"}]
+
+
 def test_iemocap_says_no_and_yes_for_each_of_four(tmp_path: Path) -> None:
     yes = np.array([[0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0]])
     content = with_labels(lambda n: np.stack([1 - yes[:n], yes[:n]], axis=2))

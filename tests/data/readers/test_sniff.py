@@ -3,6 +3,8 @@
 import io
 import json
 import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +173,35 @@ def test_an_sdk_label_file_may_have_any_name(tmp_path: Path) -> None:
         0,
         0,
     ]
+
+
+def test_archives_are_named_with_what_is_in_them(tmp_path: Path) -> None:
+    path = tmp_path / "m.pkl"
+    path.write_bytes(pickle.dumps({"train": {}}))
+    packed = tmp_path / "data.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(path, "MOSEI/aligned_50.pkl")
+    for wanted in (None, "mult"):
+        with pytest.raises(DataError, match=r"data\.zip is a zip archive of MOSEI/aligned_50\.pkl"):
+            convert(packed, tmp_path / "out", format=wanted)
+
+    packed = tmp_path / "data.pkl"
+    with tarfile.open(packed, "w") as tar:
+        tar.add(path, "m.pkl")
+    with pytest.raises(DataError, match=r"data\.pkl is compressed \(tar\)"):
+        convert(packed, tmp_path / "out")
+
+
+def test_a_folder_of_sources_lists_them(tmp_path: Path) -> None:
+    folder = tmp_path / "downloads"
+    (folder / "csd").mkdir(parents=True)
+    (folder / "csd" / "a.csd").write_bytes(b"x")
+    (folder / "aligned_50.pkl").write_bytes(pickle.dumps({}))
+    (folder / "segments.csv").write_text("id,segment,happy\nann,0,1\n")
+    with pytest.raises(DataError, match=r"is a folder with aligned_50\.pkl, csd\n.*one source"):
+        convert(folder, tmp_path / "out")
+
+    # arrays beside a table are its own, whatever else lies there
+    np.save(folder / "text.npy", np.ones((1, 3)))
+    (folder / "segments.csv").write_text("id,split,happy\nann,train,1\n")
+    assert convert(folder, tmp_path / "out").card.provenance["format"] == "table"

@@ -31,7 +31,7 @@ from emotailor.data.readers.npz import read_npz
 from emotailor.data.readers.pom import read_pom
 from emotailor.data.readers.table import read_table
 from emotailor.data.readers.tailor import read_tailor
-from emotailor.data.sample import Sample
+from emotailor.data.sample import MODALITIES, Sample
 from emotailor.errors import ConfigError, DataError
 from emotailor.loading import REFERENCE, installed, is_reference, load_object
 
@@ -109,6 +109,7 @@ _BUILT_IN = (
 FORMATS: dict[str, Format] = {known.name: known for known in _BUILT_IN}
 """The formats of this package, by name."""
 
+_SOURCES = {".pkl", ".pickle", ".p", ".pt", ".pth", ".npz"}
 _BY_SUFFIX = {".csv": "table", ".npz": "npz"}
 _MMSA_KEYS = {"raw_text", "text_bert", "regression_labels", "audio_lengths", "vision_lengths"}
 _TAILOR_KEYS = {"src-text", "src-visual", "src-audio"}
@@ -144,7 +145,25 @@ def _detect_folder(path: Path) -> str | None:
         return "frames"
     if any(path.glob("*$_$*.pkl")):
         return "fet"
+
+    # a table has arrays beside it, and no other source
+    has_arrays = any((path / m).is_dir() or (path / f"{m}.npy").exists() for m in MODALITIES)
+    if not has_arrays:
+        _refuse_folder_of_files(path)
     return "table" if any(path.glob("*.csv")) else None
+
+
+def _refuse_folder_of_files(path: Path) -> None:
+    """Refuse a folder that holds files, or folders of files, each of which is a source."""
+    entries = sorted(path.iterdir())
+    names = [entry.name for entry in entries if entry.suffix.lower() in _SOURCES]
+    names += [entry.name for entry in entries if entry.is_dir() and any(entry.glob("*.csd"))]
+    if names:
+        raise DataError(
+            f"{path} is a folder with {', '.join(names[:8])}",
+            expected="one source",
+            fix=f"give one, such as {path / names[0]}",
+        )
 
 
 def _detect_file(path: Path) -> str | None:

@@ -30,9 +30,11 @@ _MAGIC = (
     (b"\xd0\xcf\x11\xe0", "an old Office document"),
     (b"RIFF", "a RIFF file (WAV, AVI)"),
     (b"SQLite format 3", "an SQLite database"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"MATLAB 5.0", "a MATLAB file"),
 )
-_COMPRESSED = {"gzip", "bzip2", "xz", "7z", "rar"}
+_COMPRESSED = {"gzip", "bzip2", "xz", "7z", "rar", "zstd", "tar"}
+_TAR = slice(257, 262)
 
 
 def kind_of(path: Path) -> str:
@@ -46,6 +48,8 @@ def kind_of(path: Path) -> str:
             return kind
     if head[4:8] == b"ftyp":
         return "an MP4 video"
+    if head[_TAR] == b"ustar":
+        return "tar"
 
     # a byte order mark of UTF-16 is text, though it is full of zero bytes
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -63,13 +67,8 @@ def holds_pickle(path: Path) -> bool:
     if kind != "zip":
         return kind == "torch"
 
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
-        return False  # damaged: whoever reads it will say so
     # torch.save puts everything into one folder, with a name of its choice
-    return any(name.split("/", 1)[-1] == "data.pkl" for name in names)
+    return any(name.split("/", 1)[-1] == "data.pkl" for name in _names_in_zip(path))
 
 
 def first_bytes(path: Path) -> bytes:
@@ -124,6 +123,31 @@ def refuse_stand_in(path: Path) -> None:
         raise DataError(
             f"{path} is compressed ({kind})", expected="the file itself", fix="unpack it first"
         )
+    if kind == "zip":
+        _refuse_archive(path)
+
+
+def _refuse_archive(path: Path) -> None:
+    """Refuse a zip that holds files as people have them, and is none of torch, NumPy or Office."""
+    names = _names_in_zip(path)
+    of_numpy = all(name.endswith(".npy") for name in names)
+    of_office = any(name.startswith(("[Content_Types]", "xl/", "mimetype")) for name in names)
+    if not names or holds_pickle(path) or of_numpy or of_office:
+        return
+
+    listed = ", ".join(names[:3])[:200]
+    raise DataError(
+        f"{path} is a zip archive of {listed}", expected="the file itself", fix="unpack it first"
+    )
+
+
+def _names_in_zip(path: Path) -> list[str]:
+    """Return what a zip holds; nothing where it is damaged: whoever reads it will say so."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
+        return []
 
 
 def _web_page(path: Path) -> DataError:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from emotailor.data.extraction import Extraction
-from emotailor.data.ids import video_of
+from emotailor.data.ids import parse_raw_clip, parse_segment, video_of
 from emotailor.data.readers._common import (
     ConvertOptions,
     Reading,
@@ -25,7 +25,14 @@ from emotailor.data.readers._common import (
     text_encoding,
     unreadable,
 )
-from emotailor.data.readers.joining.labels import LabelTable, Segment, read_label_table
+from emotailor.data.readers.joining.join import Wanted, join
+from emotailor.data.readers.joining.labels import (
+    LabelTable,
+    Segment,
+    name_in,
+    read_label_table,
+    roles_in,
+)
 from emotailor.data.readers.timed.csd_files import Csd
 from emotailor.data.readers.timed.cut import Cutter
 from emotailor.data.readers.timed.track import piece_of
@@ -78,7 +85,7 @@ def read_csd(source: Source, options: ConvertOptions) -> Reading:
 
     table = read_label_table(labels, options)
     notes += [*table.notes, options.rule]
-    folds = Folds(options, notes, where)
+    folds = Folds(options, table, notes, where)
     files, dims, spoken, kept_open = _open_features(roles, where)
 
     def samples() -> Iterator[tuple[str, Sample]]:
@@ -244,14 +251,25 @@ def _role_of(name: str) -> str | None:
 class Folds:
     """Says in which split a segment is.
 
+    Args:
+        options: the fold file, or leave to split by hash.
+        table: the segments.
+        notes: what was assumed is added to them.
+        where: the source, for messages.
+
     Raises:
-        DataError: there is neither a fold file nor leave to split by hash.
+        DataError: there is neither a fold file nor leave to split by hash, or the file lists none
+            of the segments.
     """
 
-    def __init__(self, options: ConvertOptions, notes: list[str], where: Path) -> None:
+    def __init__(
+        self, options: ConvertOptions, table: LabelTable, notes: list[str], where: Path
+    ) -> None:
         self._known: dict[str, str | None] | None = None
         if options.folds is not None:
             self._known = read_folds(options.folds)
+            self._find_clips(options.folds, table, notes)
+            self._refuse_others(options.folds, table)
         elif options.split_by_hash:
             notes.append(
                 "splits are 70/10/20 by the SHA-256 of the video id, not the official folds: "
@@ -270,13 +288,54 @@ class Folds:
         known = self._known
         if known is not None:
             # a fold file lists segments, or whole videos
-            video = video_of(segment.video)
-            return known.get(segment.key, known.get(video))
+            for name in (segment.key, video_of(segment.video)):
+                if name in known:
+                    return known[name]
+            return None
 
         # the same video is in the same split on every machine
         digest = hashlib.sha256(segment.video.encode())
         tenth = int(digest.hexdigest(), 16) % 10
         return _SPLIT_OF_TENTH[tenth]
+
+    def _find_clips(self, path: Path, table: LabelTable, notes: list[str]) -> None:
+        """Find the segments of ids ``video$_$c``, which count the clips of the transcript."""
+        known = self._known or {}
+        segments = {segment.key for segment in table.segments}
+        videos = {video_of(segment.video) for segment in table.segments}
+        listed = segments | videos
+        wanted = []
+        for name in known:
+            parts = parse_segment(name) or parse_raw_clip(name)
+            if parts is None or parts.spelling == "[]" or name in listed:
+                continue
+            if parts.video in videos:
+                wanted.append(Wanted(name))
+        if not wanted:
+            return
+
+        found = 0
+        for sample, segment in zip(wanted, join(path, table, wanted).segments, strict=True):
+            if segment is not None:
+                found += 1
+                known.setdefault(segment.key, known[sample.name])
+        notes.append(
+            f"{path.name} counts clips: {found} of its {len(wanted)} are found, by clip number or "
+            "by rank"
+        )
+
+    def _refuse_others(self, path: Path, table: LabelTable) -> None:
+        """Refuse a file that lists none of the segments."""
+        known = self._known or {}
+        videos = {video_of(segment.video) for segment in table.segments}
+        keys = {segment.key for segment in table.segments}
+        if table.segments and not known.keys() & (videos | keys):
+            raise DataError(
+                f"{path} lists none of the segments of {table.path}, such as "
+                f"{table.segments[0].key!r}, but {next(iter(known))!r}",
+                expected="ids of the same videos or segments",
+                fix="check that both files belong to this data set",
+            )
 
 
 _FOLDS = "a JSON {split: [video ids]}, or a CSV with columns id (or key) and split"
@@ -328,15 +387,21 @@ def _pairs_in_json(path: Path, text: str) -> Iterator[tuple[str, str | None]]:
             yield str(name), split
 
 
+_SPLIT_COLUMNS = ("split", "fold", "partition", "sdk_fold", "mode")
+"""The names of the column that says the split, in lower case; the first there is counts."""
+
+
 def _pairs_in_csv(path: Path) -> Iterator[tuple[str, str | None]]:
     table = read_csv(path, _FOLDS)
-    columns = table.columns
-    column = "key" if "key" in columns else "id"
-    if column not in columns or "split" not in columns:
-        found = ", ".join(columns)[:200]
+    roles = roles_in(table.columns)
+    by_name = {column.lower(): column for column in table.columns}
+    present = [by_name[name] for name in _SPLIT_COLUMNS if name in by_name]
+    if not present or not {"id", "key"} & set(roles):
+        found = ", ".join(table.columns)[:200]
         raise DataError(f"{path} has the columns {found}", expected=_FOLDS)
 
-    for row in table.rows:
+    for row, line in zip(table.rows, table.lines, strict=True):
+        name = name_in(row, roles, f"{path}, line {line}")
         # a row that is too short has no cell there
-        split = row["split"] or ""
-        yield row[column], canonical_split(split)
+        split = row[present[0]] or ""
+        yield name.key, canonical_split(split)

@@ -56,7 +56,7 @@ def read_fet(path: Path, options: ConvertOptions) -> Reading:
         told = dict(vars(options))
         told["folds"] = options.labels
         options = ConvertOptions(**told)
-    folds = Folds(options, notes, path)
+    folds = Folds(options, table, notes, path)
 
     first = _content(files[0])
     dims = {m: values.shape[1] for m, values in _sequences(files[0], first).items()}

@@ -69,7 +69,7 @@ def read_extractor_folder(path: Path, options: ConvertOptions) -> Reading:
     notes = [*table.notes, options.rule]
     if options.folds is None and not options.split_by_hash:
         options = _with_folds(options, labels)
-    folds = Folds(options, notes, path)
+    folds = Folds(options, table, notes, path)
 
     def samples() -> Iterator[tuple[str, Sample]]:
         cutter = Cutter(featured, align, spoken)

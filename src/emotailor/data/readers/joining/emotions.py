@@ -22,6 +22,9 @@ IEMOCAP = ("neutral", "happy", "sad", "angry")
 ARRAYS = ("labels", "emotion_labels", "emotions", "label")
 """Where an array of labels may lie in a split."""
 
+NAMES = ("label_names", "emotion_names", "class_names", "classes", "emotions")
+"""Where the names of label columns may lie in a file."""
+
 SENTIMENTS = ("regression_labels", "labels", "label")
 """Where the sentiment may lie in a split."""
 
@@ -68,7 +71,7 @@ def emotions_in(
 
     for key in ARRAYS:
         if all(key in split for split in splits.values()):
-            found = _in_columns(path, key, splits, options)
+            found = _in_columns(path, key, content, splits, options)
             if found is not None:
                 return found
     return None
@@ -240,7 +243,9 @@ def _columns(ids: list[Any], column_of: Mapping[int, int]) -> list[int] | None:
     return columns
 
 
-def _in_columns(path: Path, key: str, splits: _Splits, options: ConvertOptions) -> Emotions | None:
+def _in_columns(
+    path: Path, key: str, content: Mapping[Any, Any], splits: _Splits, options: ConvertOptions
+) -> Emotions | None:
     """Return the labels of an array with a column per label; None where it is the sentiment."""
     columns = {}
     paired = False
@@ -258,12 +263,15 @@ def _in_columns(path: Path, key: str, splits: _Splits, options: ConvertOptions) 
         )
 
     count = counts.pop()
-    names, notes = _column_names(f"{path}: {key}", count, options, paired=paired)
+    own = _names_in(content, count)
+    if own is None and options.label_names is None and count == len(SDK_LABELS):
+        _refuse_seven_emotions(f"{path}: {key}", columns)
+    names, notes = _column_names(f"{path}: {key}", count, options, own, paired=paired)
     chosen = names
     if options.label_names is not None:
         chosen = pick_columns(f"{path}: {key}", names, options.label_names, canonical_label)
-    elif count == len(SDK_LABELS):
-        chosen = list(CLASSES)
+    else:
+        chosen = [name for name in names if name.lower() != SDK_LABELS[0]]
 
     positions = [names.index(name) for name in chosen]
     rows = {}
@@ -309,10 +317,33 @@ def _as_numbers(where: str, array: np.ndarray, expected: str) -> np.ndarray:
         ) from error
 
 
+def _names_in(content: Mapping[Any, Any], count: int) -> list[str] | None:
+    """Return the names that a file gives to its label columns, where it does."""
+    for key in NAMES:
+        names = content.get(key)
+        if not isinstance(names, list | tuple | np.ndarray) or len(names) != count:
+            continue
+        if all(isinstance(name, str) for name in names):
+            return [str(name) for name in names]
+    return None
+
+
+def _refuse_seven_emotions(where: str, columns: Mapping[str, np.ndarray]) -> None:
+    """Refuse seven columns of 0 and 1: the first is an emotion, then, and no sentiment."""
+    if all(np.isin(array, (0, 1)).all() for array in columns.values()):
+        raise DataError(
+            f"{where} has 7 columns of 0 and 1 without names",
+            expected=f"the sentiment, from -3 to 3, and {', '.join(CLASSES)}",
+            fix="pass --label-names with one name per column",
+        )
+
+
 def _column_names(
-    where: str, count: int, options: ConvertOptions, *, paired: bool
+    where: str, count: int, options: ConvertOptions, own: list[str] | None, *, paired: bool
 ) -> tuple[list[str], list[str]]:
     """Return a name for each column, and what was assumed."""
+    if own is not None:
+        return own, []
     given = options.label_names
     if given is not None and len(given) == count:
         return list(given), []

@@ -9,15 +9,18 @@ is its row k. Where both files know the sentiment, every pair found in this way 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from emotailor.data.ids import SegmentId, parse_raw_clip, parse_segment
 from emotailor.data.readers.joining.labels import LabelTable, Segment
 from emotailor.errors import DataError
 
-SENTIMENT_TOLERANCE = 0.02
-"""By how much the sentiment of one segment may differ between two files: it is in thirds."""
+SENTIMENT_TOLERANCE = 0.06
+"""By how much the sentiment of one segment may differ between two files.
+
+It is in sixths and halves, and some files round it to one decimal.
+"""
 
 
 _MOST_ROWS = 2000
@@ -67,12 +70,21 @@ def join(path: Path, table: LabelTable, wanted: Sequence[Wanted]) -> Joined:
     joined = Joined([table.find(sample.name) for sample in wanted])
     clips: _Clips = {}
     rows: _Clips = {}
+    direct = _Attempt()
     for i, sample in enumerate(wanted):
         name = _parts(sample.name, joined.segments[i])
         if name is None:
             continue
         kind = rows if name.spelling == "[]" else clips
         kind[i] = _Clip(name.video, name.number, sample)
+        if kind is rows:
+            direct.add(i, sample, joined.segments[i])
+
+    # equal ids need not be the same segment: k may count something else
+    if direct.contradictions:
+        raise _contradiction(path, table, direct)
+    if clips or rows:
+        table = _with_raw_clips(table)
 
     in_clips = any(segment.clip is not None for segment in table.segments)
     in_rows = any(segment.number is not None for segment in table.segments)
@@ -83,6 +95,18 @@ def join(path: Path, table: LabelTable, wanted: Sequence[Wanted]) -> Joined:
     elif rows and in_clips and not in_rows:
         _rows_in_clips(table, rows, joined)
     return joined
+
+
+def _with_raw_clips(table: LabelTable) -> LabelTable:
+    """Return the table with ids ``video_3`` taken as clips, where nothing else numbers its rows."""
+    segments = []
+    for segment in table.segments:
+        parts = parse_raw_clip(segment.key)
+        numbered = segment.number is not None or segment.clip is not None
+        if numbered or parts is None:
+            return table
+        segments.append(replace(segment, video=parts.video, clip=parts.number))
+    return LabelTable(table.path, table.names, segments, table.notes)
 
 
 @dataclass(frozen=True)
@@ -174,7 +198,7 @@ def _clips_in_rows(path: Path, table: LabelTable, clips: _Clips, joined: Joined)
     by_number = _by_number(table, clips, _number_of)
 
     chosen = by_rank
-    if _is_sdk_numbering(table, clips):
+    if _are_numbered_from(0, table, clips):
         # a table of clips without a gap looks the same
         numbers_fit = not by_number.contradictions and not by_number.missing
         unknown = not by_rank.agree and not by_rank.contradictions
@@ -185,6 +209,11 @@ def _clips_in_rows(path: Path, table: LabelTable, clips: _Clips, joined: Joined)
     elif not by_number.contradictions:
         both = not by_rank.contradictions
         if both and by_rank.differs_from(by_number):
+            raise _two_meanings(path, table)
+
+        # rows that somebody counted from 1
+        unchecked = not by_number.agree
+        if unchecked and by_number.missing and _are_numbered_from(1, table, clips):
             raise _two_meanings(path, table)
         if not both or by_number.missing < by_rank.missing:
             chosen = by_number
@@ -233,12 +262,12 @@ def _plain(number: str) -> str:
     return number.lstrip("0") or "0"
 
 
-def _is_sdk_numbering(table: LabelTable, clips: _Clips) -> bool:
-    """Say whether the segments of every video asked for are numbered from 0 on, without a gap."""
+def _are_numbered_from(first: int, table: LabelTable, clips: _Clips) -> bool:
+    """Say whether the segments of every video asked for are numbered on and on, without a gap."""
     videos = {clip.video for clip in clips.values()}
     for video in videos:
         numbers = {segment.number for segment in table.of_video(video)}
-        if numbers != set(range(len(numbers))):
+        if numbers != set(range(first, first + len(numbers))):
             return False
     return True
 

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 from emotailor.data.readers._common import ConvertOptions, Padded, Reading
 from emotailor.data.readers.joining.emotions import emotions_in, no_emotions, sentiments_in
-from emotailor.data.readers.joining.join import Wanted, join
+from emotailor.data.readers.joining.join import Joined, Wanted, join
 from emotailor.data.readers.joining.labels import TOLERANCE, LabelTable, Segment, read_label_table
 from emotailor.data.readers.joining.splits import (
     RealSteps,
@@ -192,7 +192,13 @@ def _labels_of_table(file: SplitFile, table: LabelTable, options: ConvertOptions
             wanted.append(Wanted(cells[0], sentiments[i], texts[i]))
             places.append((split, cells))
 
-    joined = join(file.path, table, wanted)
+    # a video with start and end needs no number
+    by_time = all(len(cells) == 3 for _, cells in places)
+    if by_time:
+        note = f"labels are joined by video, start and end, within {TOLERANCE:g} s"
+        joined = Joined([None] * len(wanted), [note])
+    else:
+        joined = join(file.path, table, wanted)
     names: dict[str, list[str]] = {split: [] for split in ids}
     rows: dict[str, list[UInt8[np.ndarray, "labels"] | None]] = {split: [] for split in ids}
     lost = []
@@ -208,6 +214,11 @@ def _labels_of_table(file: SplitFile, table: LabelTable, options: ConvertOptions
         if segment is None:
             lost.append(name)
 
+    if by_time and all(segment.span is None for segment in table.segments):
+        raise DataError(
+            f"{table.path} has no times",
+            expected=f"columns start and end, by which the samples of {file.path} are found",
+        )
     file.notes += [*table.notes, *joined.notes, options.rule]
     file.notes += unmatched(file.path, table, lost, len(wanted))
     return Labelled(table.names, names, rows, [table.path])

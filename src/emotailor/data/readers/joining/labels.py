@@ -1,7 +1,7 @@
 """Emotion labels from a file of their own, joined to features by id or by time, never by row."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from emotailor.data.ids import parse_segment, segment_key, video_of
 from emotailor.data.readers._common import (
     ConvertOptions,
+    CsvRows,
     pick_columns,
     read_csv,
     require_file,
@@ -37,7 +38,7 @@ _DIGITS = 9
 """Digits that the number of a segment has at most."""
 
 _COLUMNS = {
-    "id": ("id", "video_id", "video", "input.video_id"),
+    "id": ("id", "video_id", "video", "input.video_id", "file"),
     "number": ("segment_id", "segment", "segment_number"),
     "clip": ("clip", "clip_id", "clip_number", "input.clip"),
     "key": ("key",),
@@ -47,6 +48,16 @@ _COLUMNS = {
     "text": ("text", "transcript", "raw_text", "sentence"),
 }
 """The names under which a column is known, by what it holds, in lower case."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a row says of which segment it is."""
+
+    key: str
+    video: str
+    number: int | None
+    clip: str | None
 
 
 @dataclass(frozen=True)
@@ -160,6 +171,7 @@ def _wanted(where: str, columns: Sequence[str], options: ConvertOptions) -> list
     if names is None:
         # one column per emotion that has a name known here
         names = tuple(column for column in columns if _label(column) in EMOTIONS)
+        _refuse_double(where, names)
 
     if not names:
         found = ", ".join(columns)[:200]
@@ -169,6 +181,19 @@ def _wanted(where: str, columns: Sequence[str], options: ConvertOptions) -> list
             fix="name the label columns with --label-names",
         )
     return pick_columns(where, columns, names, _label)
+
+
+def _refuse_double(where: str, columns: Sequence[str]) -> None:
+    """Refuse two columns for one emotion, such as ``happy`` and ``happiness``."""
+    by_label: dict[str, str] = {}
+    for column in columns:
+        other = by_label.setdefault(_label(column), column)
+        if other != column:
+            raise DataError(
+                f"{where} has two columns for one emotion: {other} and {column}",
+                expected="one column per emotion",
+                fix="leave one of them in the file",
+            )
 
 
 def _label(column: str) -> str:
@@ -189,7 +214,7 @@ def _label_names(wanted: Sequence[str], options: ConvertOptions) -> tuple[str, .
     return tuple(names)
 
 
-def _roles(columns: Sequence[str]) -> dict[str, str]:
+def roles_in(columns: Sequence[str]) -> dict[str, str]:
     """Return which column holds the id, the start and so on, for those that there are."""
     by_name = {column.strip().lower().replace(" ", "_"): column for column in columns}
     roles = {}
@@ -203,7 +228,7 @@ def _roles(columns: Sequence[str]) -> dict[str, str]:
 def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
     table = read_csv(path, EXPECTED_LABELS)
     columns = table.columns
-    roles = _roles(columns)
+    roles = roles_in(columns)
     if "id" not in roles and "key" not in roles:
         found = ", ".join(columns)[:200]
         raise DataError(f"{path} has the columns {found}", expected=EXPECTED_LABELS)
@@ -220,7 +245,7 @@ def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
     timeless = 0
     for row, line in zip(table.rows, table.lines, strict=True):
         where = f"{path}, line {line}"
-        names.append(_names(row, roles, where))
+        names.append(name_in(row, roles, where))
         values.append(_numbers(row, wanted, where))
 
         span = None
@@ -231,18 +256,64 @@ def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
                 timeless += 1
         spans.append(span)
 
+    notes = _not_used(path, table, roles, wanted)
+    if timed:
+        names = _numbered(path, names, notes)
+
     labels = options.binarise(str(path), np.array(values))  # (segments, labels)
     segments = []
     for name, row, span, held in zip(names, table.rows, spans, labels, strict=True):
-        sentiment = _number_or_none(row.get(roles.get("sentiment", "")))
-        text = row.get(roles.get("text", "")) or None
+        sentiment = _number_or_none(_cell(row, roles, "sentiment"))
+        text = _cell(row, roles, "text") or None
         segment = Segment(name.key, name.video, span, held, name.number, name.clip, sentiment, text)
         segments.append(segment)
 
-    notes = []
     if timeless:
         notes.append(f"{path.name}: {timeless} {_BAD_SPANS} ignored")
     return LabelTable(path, _label_names(wanted, options), segments, notes)
+
+
+def _not_used(
+    path: Path, table: CsvRows, roles: Mapping[str, str], wanted: Sequence[str]
+) -> list[str]:
+    """Name the columns of numbers that are neither labels nor anything else."""
+    used = {*roles.values(), *wanted}
+    first = table.rows[0]
+    unused = []
+    for column in table.columns:
+        number = _number_or_none(first[column])
+        if column and column not in used and number is not None:
+            unused.append(column)
+    if not unused:
+        return []
+    return [f"{path.name}: columns not used as labels: {', '.join(unused)}"]
+
+
+def _numbered(path: Path, names: Sequence[Name], notes: list[str]) -> list[Name]:
+    """Number the segments of each video in the order of the file, where it has times alone."""
+    told = any(name.number is not None or name.clip is not None for name in names)
+    videos = {name.video for name in names}
+    if told or len(videos) == len(names):
+        return list(names)
+
+    notes.append(
+        f"{path.name} does not number its segments: called video[0], video[1], ... in its order"
+    )
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        number = seen[name.video]
+        seen[name.video] += 1
+        numbered.append(Name(f"{name.video}[{number}]", name.video, number, None))
+    return numbered
+
+
+def _cell(row: Mapping[str, str], roles: Mapping[str, str], role: str) -> str:
+    """Return what a row has in the column of a role; nothing where there is no such column."""
+    if role not in roles:
+        return ""
+    # a row that is too short has None
+    return row[roles[role]] or ""
 
 
 def _usable(start: float, end: float) -> tuple[float, float] | None:
@@ -280,22 +351,11 @@ def _number_or_none(cell: str | None) -> float | None:
     return number if np.isfinite(number) else None
 
 
-@dataclass(frozen=True)
-class _Name:
-    """What a row says of which segment it is."""
-
-    key: str
-    video: str
-    number: int | None
-    clip: str | None
-
-
-def _names(row: Mapping[str, str], roles: Mapping[str, str], where: str) -> _Name:
+def name_in(row: Mapping[str, str], roles: Mapping[str, str], where: str) -> Name:
     """Return how a row names its segment."""
     cells = {}
     for role in ("id", "number", "clip", "key"):
-        cell = row.get(roles.get(role, "")) or ""
-        cells[role] = cell.strip()
+        cells[role] = _cell(row, roles, role).strip()
 
     number = _whole(cells["number"], where)
     clip = cells["clip"].removesuffix(".0") or None
@@ -306,16 +366,16 @@ def _names(row: Mapping[str, str], roles: Mapping[str, str], where: str) -> _Nam
     if not key:
         raise DataError(f"{where}: no id", expected="one in every row")
     if parts is None and number is not None:
-        return _Name(f"{key}[{number}]", key, number, clip)
+        return Name(f"{key}[{number}]", key, number, clip)
     if parts is None and clip is not None:
-        return _Name(f"{key}$_${clip}", key, None, clip)
+        return Name(f"{key}$_${clip}", key, None, clip)
     if parts is None:
-        return _Name(key, cells["id"] or key, None, None)
+        return Name(key, cells["id"] or key, None, None)
 
     # the two spellings count differently: rows of the label file, and clips of the transcript
     if parts.spelling == "$_$":
-        return _Name(key, parts.video, number, parts.number)
-    return _Name(key, parts.video, int(parts.number), clip)
+        return Name(key, parts.video, number, parts.number)
+    return Name(key, parts.video, int(parts.number), clip)
 
 
 def _whole(cell: str, where: str) -> int | None:

@@ -267,6 +267,28 @@ def test_pom_files_that_are_wrong(tmp_path: Path) -> None:
         convert(source.path, tmp_path / "out")
 
 
+def test_mosei_in_20_steps(tmp_path: Path) -> None:
+    # seq_length_20 of CMU: its readme gives the emotions in the order of the alphabet
+    rng = np.random.default_rng(0)
+    for split, n in {"train": 3, "valid": 2, "test": 2}.items():
+        arrays = {
+            f"audio_{split}": rng.normal(size=(n, 20, 74)),
+            f"video_{split}": rng.normal(size=(n, 20, 35)),
+            f"text_{split}": rng.integers(0, 9, (n, 20)),
+            f"text_{split}_emb": rng.normal(size=(n, 20, 300)),
+            f"y_{split}": rng.normal(size=(n, 1)),
+            f"ey_{split}": np.array([[0, 0, 0, 3.33, 0, 0], [1 / 3, 0, 0, 0, 2, 0], [0] * 6])[:n],
+        }
+        for name, array in arrays.items():
+            with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+                file["d1"] = array
+    data = convert(tmp_path, tmp_path / "out")
+    assert data.aligned and data.dims == {"visual": 35, "audio": 74, "text": 300}
+    assert data.label_names == ("angry", "disgust", "fear", "happy", "sad", "surprise")
+    assert data["train"].labels.tolist() == [[0, 0, 0, 1, 0, 0], [1, 0, 0, 0, 1, 0], [0] * 6]
+    assert "a label holds where its intensity is above 0" in data.card.repairs
+
+
 def test_the_real_pom(tmp_path: Path, shared_data: Path) -> None:
     data = convert(shared_data / "pom", tmp_path / "out")
     assert {s: len(v) for s, v in data.splits.items()} == {"train": 600, "valid": 100, "test": 203}

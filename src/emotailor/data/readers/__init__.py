@@ -101,7 +101,7 @@ _BUILT_IN = (
     Format("npz", "one .npz with a row per sample", read_npz, frozenset(_RULE)),
     Format(
         "pom",
-        "the folder of POM .h5 files of MFN",
+        "a folder of .h5 files per split: POM of MFN, or CMU-MOSEI in 20 steps",
         read_pom,
         frozenset({"label_names", "align"}),
     ),

@@ -1,4 +1,4 @@
-"""The POM data of MFN: a folder of HDF5 files with sequences and rated traits.
+"""Folders of HDF5 files, one per split and modality: MFN's POM, and CMU-MOSEI in 20 steps.
 
     audio_train.h5, audio_valid.h5, audio_test.h5   dataset d1 (N, 20, 43)
     video_train.h5, ...                             dataset d1 (N, 20, 41)
@@ -6,6 +6,12 @@
 
 A label holds where the rating is above the median of the training split. The files name neither
 the videos nor the traits.
+
+CMU-MOSEI's ``seq_length_20`` is laid out alike. There, ``y_*`` is the sentiment, and
+
+    ey_train.h5, ...          dataset d1 (N, 6), intensities of anger, disgust, fear, happy, sad,
+                              surprise, in this order; a label holds above 0
+    text_train_emb.h5, ...    dataset d1 (N, 20, 300), vectors of the words of text_train.h5
 """
 
 from collections.abc import Iterator
@@ -26,6 +32,7 @@ from emotailor.errors import DataError
 
 _EXPECTED = "a complete HDF5 file with a dataset d1 of numbers"
 _SPLITS = ("train", "valid", "test")
+_EMOTIONS = ("anger", "disgust", "fear", "happy", "sad", "surprise")
 _NAMES: dict[Modality, str] = {"visual": "video", "audio": "audio", "text": "text"}
 
 
@@ -39,7 +46,8 @@ def read_pom(path: Path, options: ConvertOptions) -> Reading:
         raise DataError(
             f"{path} is not a folder", expected="the folder with video_train.h5, y_train.h5, ..."
         )
-    ratings, rated_in = _ratings(path)
+    with_emotions = (path / "ey_train.h5").exists()
+    ratings, rated_in = _ratings(path, "ey" if with_emotions else "y")
     counts = {split: len(rated) for split, rated in ratings.items()}
 
     # every file is named in the provenance
@@ -50,24 +58,30 @@ def read_pom(path: Path, options: ConvertOptions) -> Reading:
         used += files.values()
     padded = Padded(path, blocks, counts, options.align)
 
-    notes = [
-        "a label holds where the rating is above the median of the training split",
-        "the source has no sample ids: samples are numbered per split, train-00000 onwards",
-    ]
+    notes = ["the source has no sample ids: samples are numbered per split, train-00000 onwards"]
     train = ratings["train"]  # (n, traits)
     traits = train.shape[1]
     names = options.label_names or tuple(f"trait_{i}" for i in range(traits))
+    emotions = with_emotions and traits == len(_EMOTIONS)
+    if emotions and options.label_names is None:
+        names = _EMOTIONS
+        notes.append(f"ey_train.h5 does not name its columns: assumed {', '.join(names)}")
+    elif options.label_names is None:
+        notes.append("the source does not name its traits: they are numbered from trait_0")
     if len(names) != traits:
         raise DataError(f"{len(names)} label names", expected=f"one for each of {traits} traits")
-    if options.label_names is None:
-        notes.append("the source does not name its traits: they are numbered from trait_0")
 
     # in training alone, so that nothing of the other splits leaks into their labels
-    median = np.median(train, axis=0)  # (traits,)
+    least = np.median(train, axis=0)  # (traits,)
+    rule = "a label holds where the rating is above the median of the training split"
+    if with_emotions:
+        least = np.zeros(traits)
+        rule = "a label holds where its intensity is above 0"
+    notes.append(rule)
 
     def samples() -> Iterator[tuple[str, Sample]]:
         for split, rated in ratings.items():
-            held = rated > median  # (n, traits)
+            held = rated > least  # (n, traits)
             labels = held.astype(np.uint8)
             for i, row in enumerate(labels):
                 sequences = padded.cut(split, i)
@@ -76,12 +90,14 @@ def read_pom(path: Path, options: ConvertOptions) -> Reading:
     return Reading(names, padded.dims, padded.aligned, samples(), used, notes)
 
 
-def _ratings(folder: Path) -> tuple[dict[str, Float64[np.ndarray, "n traits"]], dict[str, Path]]:
+def _ratings(
+    folder: Path, name: str
+) -> tuple[dict[str, Float64[np.ndarray, "n traits"]], dict[str, Path]]:
     """Return the ratings of every split, and the files that hold them."""
     files = {}
     ratings = {}
     for split in _SPLITS:
-        file = folder / f"y_{split}.h5"
+        file = folder / f"{name}_{split}.h5"
         files[split] = file
         ratings[split] = _dataset(file)
 
@@ -112,7 +128,10 @@ def _sequence_files(folder: Path) -> dict[str, dict[Modality, Path]]:
 
         # one that lacks a split is found to be missing when it is read
         for split in _SPLITS:
-            files[split][m] = folder / f"{name}_{split}.h5"
+            file = folder / f"{name}_{split}.h5"
+            # the numbers of words are no features, their vectors are
+            vectors = folder / f"{name}_{split}_emb.h5"
+            files[split][m] = vectors if vectors.exists() else file
     return files
 
 

@@ -339,6 +339,8 @@ def _second_row(value: Any) -> Shaped[np.ndarray, "n steps"] | str:
         return "no array"
 
     numeric = array.dtype.kind in "fiub"
+    if array.ndim == 3 and array.shape[2] == 3 != array.shape[1]:
+        array = array.transpose(0, 2, 1)
     if array.ndim != 3 or array.shape[1] != 3 or not numeric:
         return f"{array.dtype} of shape {array.shape}"
     return np.asarray(array[:, 1])

@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 import emotailor
-from emotailor.figures import make
+from emotailor.figures import drawing, make
 from emotailor.figures.store import FigureFolder
 from emotailor.files import is_temporary, replacing_folder
 from emotailor.folders import held
+from emotailor.runs.evaluate import evaluate_run
 from tests.helpers import descriptors, small_dataset
 from tests.runs.runs import TOML, Outcome, run_cli, train_tiny
 
 LOSSES = "figure4-losses"
+SVG = b'<svg width="9pt" height="9pt" viewBox="0 0 9 9" xmlns="http://www.w3.org/2000/svg"/>'
 
 ROOT = Path(emotailor.__file__).parent
 
@@ -29,6 +31,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small_dataset(home / "data")
     (home / "tiny.toml").write_text(TOML)
     train_tiny(home / "data", home / "run", epochs=1)
+    # a report of what is stored computes nothing
+    evaluate_run(home / "run", data=home / "data", resamples=10, device="cpu")
     return home
 
 
@@ -37,7 +41,10 @@ def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with data and a run, where commands name what is there."""
     shutil.copytree(home, tmp_path / "place")
     monkeypatch.chdir(tmp_path / "place")
-    monkeypatch.setattr(make, "FIGURES", {LOSSES: make.FIGURES[LOSSES]})  # all take a while
+    # how figures look and what they show takes seconds, and is tested elsewhere
+    monkeypatch.setattr(make, "FIGURES", {LOSSES: make.FIGURES[LOSSES]})
+    monkeypatch.setattr(make, "check_claims", lambda *_, **__: [])
+    monkeypatch.setattr(drawing, "render", lambda *_: SVG)
     return tmp_path / "place"
 
 
@@ -85,7 +92,7 @@ def failing_at(number: int, code: int) -> Iterator[list[int]]:
 @pytest.mark.parametrize("name", OUTPUT)
 def test_a_disk_that_is_full_from_any_write_on(place: Path, name: str) -> None:
     """One message that names what the user gave; then the same command works."""
-    for number in (1, 2, 3, 5, 9, 16):
+    for number in (1, 2, 5, 14):
         with failing_at(number, errno.ENOSPC) as calls:
             done = call(COMMANDS[name])
         if len(calls) < number:
@@ -185,7 +192,7 @@ def converting(folder: str) -> AbstractContextManager[object]:
     return replacing_folder(Path(folder), index="dataset.json", overwrite=True)
 
 
-def drawing(folder: str) -> AbstractContextManager[object]:
+def making_figures(folder: str) -> AbstractContextManager[object]:
     return FigureFolder(Path(folder)).replacing()
 
 
@@ -205,9 +212,9 @@ PAIRS: list[tuple[Callable[[str], AbstractContextManager[object]], str, str, int
     (converting, "data", COMMANDS["synthesize again"], 3),
     (converting, "data", COMMANDS["train"], 0),
     (converting, "data", COMMANDS["evaluate"], 0),
-    (drawing, "run/figures", "figures run --data data", 3),
-    (drawing, "run/figures", "report run --data data", 0),
-    (drawing, "run/figures", COMMANDS["evaluate"], 0),
+    (making_figures, "run/figures", "figures run --data data", 3),
+    (making_figures, "run/figures", "report run --data data", 0),
+    (making_figures, "run/figures", COMMANDS["evaluate"], 0),
 ]
 
 

@@ -96,7 +96,7 @@ def convert(
 
     npz: one .npz with a row per sample
 
-    pom: the folder of POM .h5 files of MFN
+    pom: a folder of .h5 files per split, POM of MFN or CMU-MOSEI in 20 steps
 
     A reader of your own is a function that takes a path and options and returns a Reading: see
     the page about data. Installed packages may offer more formats.

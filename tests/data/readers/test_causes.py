@@ -7,16 +7,7 @@ import pytest
 
 from emotailor.data.readers import (
     _common,
-    _csd,
-    _cut,
-    _emotions,
-    _hdf5,
-    _join,
-    _joined,
-    _labels,
     _pickle,
-    _splits,
-    _torch,
     csd,
     detect,
     mmsa,
@@ -27,30 +18,33 @@ from emotailor.data.readers import (
     tailor,
 )
 from emotailor.data.readers.convert import convert
+from emotailor.data.readers.joining import emotions, join, joined, labels, splits
+from emotailor.data.readers.safe import hdf5, torch_files
+from emotailor.data.readers.timed import csd_files, cut
 from emotailor.errors import DataError
 from tests.data.readers.sources import MAKERS
 
 # per format, functions of ours on the way of its files
 HELPERS: dict[str, list[tuple[Any, str]]] = {
-    "tailor": [(_emotions, "_from_targets"), (_emotions, "_columns"), (_torch, "_main_member"),
-               (_pickle, "refuse_deep_nesting"), (_splits, "splits_of"), (_common, "strip_padding"),
-               (_splits, "_has_rows"), (_emotions, "_class_names"), (tailor, "names_of")],
-    "mult": [(_splits, "_ids"), (_joined, "_times"), (_common, "check_blocks"), (_labels, "_names"),
-             (_labels, "_numbers"), (_common, "_rectangular"), (_joined, "unmatched"),
-             (_joined, "join"), (mult, "read_joined")],
-    "mmsa": [(_splits, "_ids"), (_splits, "_all_lengths"), (_common, "decide_aligned"),
-             (_join, "_by_rank"), (_join, "_rows_of_video"), (_splits, "_token_mask"),
-             (_joined, "blocks_of"), (_common, "strip_padding"),
-             (_joined, "sentiments_in"), (mmsa, "read_joined")],
-    "csd": [(csd, "_roles_in"), (_cut, "overlapping"), (_cut, "mean_per_word"),
-            (csd, "read_folds"), (csd, "_pairs_in_json"), (_csd.Csd, "entry"),
-            (_csd.Csd, "_layout"), (_csd.Csd, "track"), (_hdf5.Hdf5, "_read"),
-            (_labels, "_segments"), (_labels, "_columns")],
+    "tailor": [(emotions, "_from_targets"), (emotions, "_columns"), (torch_files, "_main_member"),
+               (_pickle, "refuse_deep_nesting"), (splits, "splits_of"), (_common, "strip_padding"),
+               (splits, "_has_rows"), (emotions, "_class_names"), (tailor, "names_of")],
+    "mult": [(splits, "_ids"), (joined, "_times"), (_common, "check_blocks"), (labels, "name_in"),
+             (labels, "_numbers"), (_common, "_rectangular"), (joined, "unmatched"),
+             (mult, "read_joined")],
+    "mmsa": [(splits, "_ids"), (splits, "_all_lengths"), (_common, "decide_aligned"),
+             (join, "_by_rank"), (join, "_rows_of_video"), (splits, "_token_mask"),
+             (joined, "blocks_of"), (_common, "strip_padding"),
+             (joined, "sentiments_in"), (joined, "join"), (mmsa, "read_joined")],
+    "csd": [(csd, "_roles_in"), (cut, "overlapping"), (cut, "mean_per_word"),
+            (csd, "read_folds"), (csd, "_pairs_in_json"), (csd_files.Csd, "entry"),
+            (csd_files.Csd, "_layout"), (csd_files.Csd, "track"), (hdf5.Hdf5, "_read"),
+            (labels, "_segments"), (labels, "_columns")],
     "table": [(table, "_read_rows"), (table, "_label_columns"), (table, "_sequence"),
               (table, "as_float"), (table, "canonical_split")],
     "npz": [(npz, "_names"), (npz, "_strings"), (npz, "canonical_split"),
             (_common, "check_blocks")],
-    "pom": [(pom, "_ratings"), (_hdf5.Hdf5, "_spend"), (pom, "_sequence_files"),
+    "pom": [(pom, "_ratings"), (hdf5.Hdf5, "_spend"), (pom, "_sequence_files"),
             (_common, "decide_aligned")],
 }  # fmt: skip
 CASES = [(name, *where) for name, places in HELPERS.items() for where in places]

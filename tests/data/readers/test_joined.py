@@ -522,3 +522,15 @@ def test_rows_counted_from_1_are_not_taken_for_clips() -> None:
     with pytest.raises(DataError, match="nothing tells which"):
         rows_found(table, Wanted("v$_$0"), Wanted("v$_$2"), Wanted("v$_$3"))
     assert rows_found(table, Wanted("v$_$1"), Wanted("v$_$2"), Wanted("v$_$3")) == [1, 2, 3]
+
+
+def test_one_sentiment_for_all_samples_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,segment,sentiment,happy\nann,0,1,True\nann,1,-1,False\n")
+    content = {"train": {"id": ["ann[0]", "ann[1]"], "text": features("text", 2)}}
+    content["train"]["labels"] = np.zeros((2, 1, 1))
+    data = convert(save(content, tmp_path / "a.pkl"), tmp_path / "out", labels=path)
+    assert data["train"].labels.tolist() == [[1], [0]]
+    content["train"]["labels"] = np.array([-1.0, 1.0])
+    with pytest.raises(DataError, match=r"2 of 2 samples .* contradict"):
+        convert(save(content, tmp_path / "b.pkl"), tmp_path / "b", labels=path)

@@ -130,6 +130,14 @@ def test_table_with_rows_whose_labels_are_unknown(tmp_path: Path) -> None:
     assert data["test"].sample(0).labels is None
 
 
+def test_table_as_pandas_writes_it(tmp_path: Path) -> None:
+    (tmp_path / "samples.csv").write_text(",id,split,happy\n0,a,train,True\n1,b,test,False\n")
+    np.save(tmp_path / "text.npy", np.ones((2, 3)))
+    data = convert(tmp_path, tmp_path / "out")
+    assert data.label_names == ("happy",)
+    assert data["train"].labels.tolist() == [[1]] and data["test"].labels.tolist() == [[0]]
+
+
 def test_table_keeps_half_precision(tmp_path: Path) -> None:
     source = table(tmp_path)
     values = np.array([[0.1, -2.5, 3.0]] * 3, np.float16)

@@ -389,6 +389,20 @@ class _Lines:
         )
 
 
+_TRUTH = {"true": 1.0, "false": 0.0}
+"""How pandas and spreadsheets write yes and no."""
+
+
+def as_number(cell: str) -> float:
+    """Return the number in a cell, also of ``True`` and ``False``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    truth = _TRUTH.get(cell.strip().lower())
+    return float(cell) if truth is None else truth
+
+
 def text_encoding(path: Path, expected: str) -> str:
     """Return how the text of a file is stored: UTF-8, or UTF-16 with its mark.
 

@@ -235,16 +235,20 @@ class _Tally:
 
         if not self.taken:
             # the notes may say where they all went
-            why = f": {'; '.join(notes)}" if notes else ""
+            reasons = [*notes, *self._without_modality()]
+            why = f": {'; '.join(reasons)}" if reasons else ""
             raise DataError(
                 f"{source} has no sample that can be used{why}", expected="at least one"
             )
 
-    def notes(self, modalities: Iterable[Modality]) -> list[str]:
+    def _without_modality(self) -> list[str]:
         lines = []
         for split, count in self.empty.items():
             lines.append(f"{count} samples of split {split!r} have no modality: dropped")
+        return lines
 
+    def notes(self, modalities: Iterable[Modality]) -> list[str]:
+        lines = self._without_modality()
         total = self.taken.total()
         for m in modalities:
             lacking = total - self.present[m]

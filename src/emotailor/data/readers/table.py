@@ -18,6 +18,7 @@ from emotailor.data.readers._common import (
     ConvertOptions,
     Reading,
     as_float,
+    as_number,
     canonical_split,
     pick_columns,
     read_csv,
@@ -154,7 +155,7 @@ def _read_rows(path: Path) -> tuple[_Rows, list[str]]:
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        return as_number(cell)
     except ValueError:
         return None
 
@@ -192,7 +193,8 @@ def _label_columns(
     path: Path, rows: _Rows, columns: list[str], options: ConvertOptions
 ) -> tuple[list[str], list[str]]:
     """Return the label columns, and a note on those that are not used."""
-    others = [column for column in columns if column not in ("id", "split")]
+    # pandas writes its index into a column without a name
+    others = [column for column in columns if column not in ("", "id", "split")]
     wrong = {column: _first_wrong(rows, column) for column in others}
 
     # a column that the user names has to be a label

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +191,10 @@ def _labels_of_table(file: SplitFile, table: LabelTable, options: ConvertOptions
         for i, cells in enumerate(of_split):
             wanted.append(Wanted(cells[0], sentiments[i], texts[i]))
             places.append((split, cells))
+
+    # one value for all of them is filling, and no sentiment
+    if len(wanted) > 1 and len({sample.sentiment for sample in wanted}) == 1:
+        wanted = [replace(sample, sentiment=None) for sample in wanted]
 
     # a video with start and end needs no number
     by_time = all(len(cells) == 3 for _, cells in places)

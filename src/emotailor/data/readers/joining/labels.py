@@ -13,6 +13,7 @@ from emotailor.data.ids import parse_segment, segment_key, video_of
 from emotailor.data.readers._common import (
     ConvertOptions,
     CsvRows,
+    as_number,
     pick_columns,
     read_csv,
     require_file,
@@ -340,7 +341,7 @@ _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 def _number(cell: str) -> float:
     if _DECIMAL_COMMA.fullmatch(cell):
         cell = cell.replace(",", ".")
-    return float(cell)
+    return as_number(cell)
 
 
 def _number_or_none(cell: str | None) -> float | None:

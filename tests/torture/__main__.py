@@ -1,0 +1,93 @@
+"""``python -m tests.torture NAME --count N --seed S``: see ``docs/reliability.md``."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.torture.children import load_everything
+from tests.torture.world import TASKS, World
+
+
+def main() -> int:
+    """Run one kind of torture; return 1 where something was found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.torture")
+    kinds: dict[str, Callable[[argparse.Namespace, World], int]] = {"kills": kills, "flips": flips}
+    parser.add_argument("kind", choices=kinds)
+    parser.add_argument("--count", type=int, default=100, help="number of trials")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="one case, as a failure names it")
+    options = parser.parse_args()
+
+    load_everything()
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        world = World(Path(folder) / "world")
+        return kinds[options.kind](options, world)
+
+
+def kills(options: argparse.Namespace, world: World) -> int:
+    """Kill commands at random calls."""
+    from tests.torture.kills import Kills
+
+    torture = Kills(world)
+    names = [task.name for task in TASKS]
+    if options.only:
+        name, at, when = options.only.rsplit(",", 2)
+        trials = iter([(name, int(at), when)])
+    else:
+        trials = torture.trials(names, options.count, options.seed)
+
+    began = time.monotonic()
+    tried = 0
+    bad = 0
+    for name, at, when in trials:
+        tried += 1
+        wrong = torture.trial(name, at, when)
+        if wrong:
+            bad += 1
+            print(f"FAILED  python -m tests.torture kills --only '{name},{at},{when}'")
+            for line in wrong:
+                print(f"        {line}")
+            sys.stdout.flush()
+
+    seconds = time.monotonic() - began
+    print(f"kills: {tried} tried, {tried - bad} survived, {bad} failed, in {seconds:.0f} s")
+    return 1 if bad else 0
+
+
+def flips(options: argparse.Namespace, world: World) -> int:
+    """Change bytes of stored files."""
+    from tests.torture.flips import Flip, Flips
+
+    torture = Flips(world)
+    if options.only:
+        use, file, at, mask = options.only.rsplit(",", 3)
+        trials = iter([("?", Flip(use, file, int(at), int(mask)))])
+    else:
+        trials = torture.trials(options.count, options.seed)
+
+    began = time.monotonic()
+    counts: dict[str, Counter[str]] = {}
+    for kind, flip in trials:
+        result, why = torture.trial(flip)
+        counts.setdefault(kind, Counter())[result] += 1
+        if why:
+            case = f"{flip.use},{flip.file},{flip.at},{flip.mask}"
+            print(f"FAILED  python -m tests.torture flips --only '{case}'")
+            print(f"        {why}")
+            sys.stdout.flush()
+
+    for kind, found in counts.items():
+        print(f"  {kind:20} {dict(found)}")
+    total = sum(counts.values(), Counter())
+    seconds = time.monotonic() - began
+    print(f"flips: {total.total()} tried, {dict(total)}, in {seconds:.0f} s")
+    return 1 if total["WRONG"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

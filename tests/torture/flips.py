@@ -1,0 +1,214 @@
+"""One byte of a stored file is changed, and the file is used: that must never pass in silence.
+
+Right is an error that names the file, a line that names it beside a result, or the very result that
+the whole file gives.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+from tests.torture.children import Ended, command
+from tests.torture.trees import Tree, differences, read_tree
+from tests.torture.world import World
+
+_BENCHMARK = "--models br,tailor --seeds 1 --config systems.toml --resamples 20 --jobs 1"
+
+
+@dataclass(frozen=True)
+class Use:
+    """A command that reads stored files.
+
+    Attributes:
+        name: for the reader.
+        line: the command line.
+        needs: parts of the world; every file in the folders among them may be damaged.
+    """
+
+    name: str
+    line: str
+    needs: tuple[str, ...]
+
+
+USES: tuple[Use, ...] = (
+    Use("train", "train -d data -o new -c tiny.toml", ("data", "tiny.toml")),
+    Use("resume", "train -d data -o half -c tiny.toml", ("data", "tiny.toml", "half")),
+    Use("evaluate", "evaluate shown --resamples 20", ("data", "shown")),
+    Use("predict", "predict shown data --json", ("data", "shown")),
+    Use("report", "report shown", ("data", "shown")),
+    Use("figures", "figures shown", ("data", "shown")),
+    Use("figures of planted truth", "figures planted", ("synthetic", "planted")),
+    Use("validate", "data validate data", ("data",)),
+    Use("inspect", "data inspect synthetic", ("synthetic",)),
+    Use("report table", "report table", ("data", "table")),
+    Use("benchmark", f"benchmark -d data -o table {_BENCHMARK}", ("data", "table", "systems.toml")),
+)
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "dataset.json": ("*/dataset.json",),
+    "shard": ("*/train-0*.safetensors", "*/valid-0*.safetensors", "*/test-0*.safetensors"),
+    "statistics": ("*/statistics.safetensors",),
+    "attachment": ("*/truth.safetensors",),
+    "config.json": ("*/config.json",),
+    "metrics.jsonl": ("*/metrics.jsonl",),
+    "checkpoint state": ("*/checkpoint/*.json",),
+    "checkpoint tensors": ("*/checkpoint/*.safetensors",),
+    "model.json": ("*/model/model.json",),
+    "weights": ("*/model/*.safetensors",),
+    "evaluation": ("*/evaluation-*.json",),
+    "predictions": ("*/predictions-*.csv",),
+    "benchmark.json": ("table/benchmark.json",),
+    "run settings": ("table/*/seed42.json",),
+    "figures index": ("*/figures/index.json",),
+    "figures numbers": ("*/figures/[a-hj-z]*.json",),
+    "figures pictures": ("*/figures/*.png", "*/figures/*.svg"),
+}
+"""Kind of stored file -> patterns of paths."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A byte to change.
+
+    Attributes:
+        use: name of the command that reads.
+        file: path of the file below the working folder.
+        at: place of the byte.
+        mask: what it is combined with by exclusive or; never 0.
+    """
+
+    use: str
+    file: str
+    at: int
+    mask: int
+
+
+class Flips:
+    """Trials of flipped bytes.
+
+    Args:
+        world: where they are made.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.uses = {use.name: use for use in USES}
+        self.whole = cache(self._whole)
+
+    def trials(self, count: int, seed: int) -> Iterator[tuple[str, Flip]]:
+        """Yield (kind of file, flip), as many of each kind as of every other."""
+        drawn = random.Random(seed)
+        places = {kind: self._places(patterns) for kind, patterns in KINDS.items()}
+        for number in range(count):
+            kinds = list(KINDS)
+            kind = kinds[number % len(kinds)]
+            use, file = drawn.choice(places[kind])
+            part, _, rest = file.partition("/")
+            at = _place_in(self.world.need(part) / rest, drawn)
+            yield kind, Flip(use, file, at, drawn.randrange(1, 256))
+
+    def _places(self, patterns: Sequence[str]) -> list[tuple[str, str]]:
+        """Return (use, file) for every command that has a file of these names before it."""
+        found = []
+        for use in USES:
+            for part in use.needs:
+                folder = self.world.need(part)
+                for file in sorted(folder.rglob("*")):
+                    name = file.relative_to(self.world.parts).as_posix()
+                    matches = any(fnmatch(name, pattern) for pattern in patterns)
+                    if file.is_file() and matches and file.stat().st_size:
+                        found.append((use.name, name))
+        return found
+
+    def trial(self, flip: Flip) -> tuple[str, str]:
+        """Use a damaged file; return what happened, and how where that is wrong.
+
+        Returns:
+            "refused", "told", "the same" or "WRONG".
+        """
+        use = self.uses[flip.use]
+        expected, tree = self.whole(flip.use)
+        self.world.prepare(use.needs)
+        file = self.world.work / flip.file
+        content = bytearray(file.read_bytes())
+        content[flip.at] ^= flip.mask
+        file.write_bytes(content)
+
+        ended = command(tuple(use.line.split()), self.world.work, self.world.log)
+        after = read_tree(self.world.work)
+        return judge(flip, ended, after, expected, tree)
+
+    def _whole(self, name: str) -> tuple[Ended, Tree]:
+        """Return what a command does with whole files."""
+        use = self.uses[name]
+        self.world.prepare(use.needs)
+        ended = command(tuple(use.line.split()), self.world.work, self.world.log)
+        assert ended.code == 0, ended
+        return ended, read_tree(self.world.work)
+
+
+def judge(
+    flip: Flip, ended: Ended, after: Tree, expected: Ended, tree: Tree
+) -> tuple[str, str]:
+    """Say whether a damaged file was noticed, or did no harm."""
+    if ended.traced or ended.late or ended.code < 0:
+        return "WRONG", f"exit code {ended.code}: {ended.err.strip()[-1500:]}"
+
+    # a file may be named by its folder where each folder has one
+    told = ended.out + ended.err
+    named = Path(flip.file).name in told
+    if ended.code != 0:
+        if named:
+            return "refused", ""
+        return "WRONG", f"the file is not named: {ended.err.strip()[:400]}"
+    if named:
+        return "told", ""
+
+    lines = differences(after, tree, _may_differ(flip.file))
+    if ended.out != expected.out:
+        lines.append(f"printed: {_first_line(ended.out, expected.out)}")
+    if not lines:
+        return "the same", ""
+    return "WRONG", f"read in silence: {'; '.join(lines[:3])[:500]}"
+
+
+def _may_differ(flipped: str) -> Callable[[str], bool]:
+    """Return a test for the files that may differ: the damaged one, locks and logs."""
+
+    def may(name: str) -> bool:
+        return name == flipped or name.endswith((".lock", ".log"))
+
+    return may
+
+
+def _first_line(found: str, expected: str) -> str:
+    """Return the first line that differs."""
+    here = found.splitlines()
+    there = expected.splitlines()
+    for line, other in zip(here, there, strict=False):
+        if line != other:
+            return f"{line!r}, expected {other!r}"
+    return f"{len(here)} lines, expected {len(there)}"
+
+
+def _place_in(file: Path, drawn: random.Random) -> int:
+    """Draw a byte of a file: of one of its tensors, each as likely as the header."""
+    size = file.stat().st_size
+    if file.suffix != ".safetensors":
+        return drawn.randrange(size)
+
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    begin = 8 + length
+    parts = [(0, begin)]
+    for entry in json.loads(content[8:begin]).values():
+        if "data_offsets" in entry:
+            first, last = entry["data_offsets"]
+            parts.append((begin + first, begin + last))
+
+    first, last = drawn.choice([part for part in parts if part[0] < part[1]])
+    return drawn.randrange(first, last)

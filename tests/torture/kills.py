@@ -1,0 +1,142 @@
+"""A kill at any call that changes the file system: nothing is lost, and the command can go on.
+
+After a kill, what was there is there; the same command then gives what it would have given, byte for
+byte; nothing temporary stays, and what belongs to others is as it was.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from tests.torture.calls import Kill
+from tests.torture.children import Ended, command
+from tests.torture.trees import Tree, below, differences, read_tree
+from tests.torture.world import BY_NAME, Task, World, strangers
+
+WHEN = ("before", "middle", "after")
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a task does when nobody disturbs it.
+
+    Attributes:
+        calls: number of calls that change something.
+        before: what lay there.
+        after: what lies there afterwards.
+    """
+
+    calls: int
+    before: Tree
+    after: Tree
+
+
+class Kills:
+    """Trials of kills.
+
+    Args:
+        world: where they are made.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.undisturbed = cache(self._undisturbed)
+
+    def trials(self, tasks: Sequence[str], count: int, seed: int) -> Iterator[tuple[str, int, str]]:
+        """Yield random (task, call, when), as many of each task as of every other."""
+        drawn = random.Random(seed)
+        for number in range(count):
+            name = tasks[number % len(tasks)]
+            calls = self.undisturbed(name).calls
+            yield name, drawn.randrange(calls), drawn.choice(WHEN)
+
+    def trial(self, name: str, at: int, when: str) -> list[str]:
+        """Kill a task at a call; return what is wrong afterwards."""
+        task = BY_NAME[name]
+        world = self.world
+        expected = self.undisturbed(name)
+
+        world.prepare(task.needs)
+        with strangers(world.work, task.inside, world.log) as others:
+            killed = command(task.arguments, world.work, world.log, watcher=Kill(at, when))
+            if not killed.killed:
+                return [f"was not killed: exit code {killed.code}, {killed.last()}"]
+
+            left = read_tree(world.work)
+            wrong = _lost(task, left, expected, others)
+
+            again = command(task.arguments, world.work, world.log)
+            done = read_tree(world.work)
+        wrong += _unfinished(task, again, left, done, expected, others)
+        return wrong
+
+    def _undisturbed(self, name: str) -> Undisturbed:
+        task = BY_NAME[name]
+        calls = self.world.count(task.arguments, task.needs)
+        after = read_tree(self.world.work)
+        self.world.prepare(task.needs)
+        return Undisturbed(calls, read_tree(self.world.work), after)
+
+
+def _lost(task: Task, left: Tree, expected: Undisturbed, others: Tree) -> list[str]:
+    """Return what a kill has taken away."""
+    wrong = [f"after the kill: {line}" for line in _touched(left, others)]
+
+    for name, content in expected.before.items():
+        if task.may_change(name):
+            continue
+        if left.get(name, b"") != content:
+            wrong.append(f"after the kill: {name} was changed")
+
+    if task.replaces:
+        for top in task.writes:
+            here = below(left, top)
+            is_old = not differences(here, below(expected.before, top), _is_lock)
+            is_new = not differences(here, below(expected.after, top), _is_lock)
+            if not is_old and not is_new:
+                wrong.append(f"after the kill: {top} is neither the old one nor the new one")
+    return wrong
+
+
+def _touched(found: Tree, others: Tree) -> list[str]:
+    """Return what of others is gone or changed."""
+    theirs = {name: found[name] for name in others if name in found}
+    return [f"of others, {line}" for line in differences(theirs, others)]
+
+
+def _unfinished(
+    task: Task, again: Ended, left: Tree, done: Tree, expected: Undisturbed, others: Tree
+) -> list[str]:
+    """Return what is wrong after the same command has been called again."""
+    wrong = [f"after the next call: {line}" for line in _touched(done, others)]
+
+    ours = _without(done, others)
+    # what was complete already is refused, and rightly
+    was_complete = not differences(_without(left, others), expected.after, _unimportant)
+    if again.code != 0 and not was_complete:
+        wrong.append(f"the next call ends with {again.code}: {again.err.strip()[:400]}")
+    if again.traced:
+        wrong.append(f"the next call gives a traceback: {again.last()}")
+
+    lines = differences(ours, expected.after, _unimportant)
+    wrong += [f"after the next call: {line}" for line in lines[:5]]
+    return wrong
+
+
+def _without(tree: Tree, others: Tree) -> Tree:
+    """Return what is not of others."""
+    return {
+        name: content
+        for name, content in tree.items()
+        if name not in others and "other-run" not in name.split("/")
+    }
+
+
+def _is_lock(name: str) -> bool:
+    return name.rpartition("/")[2] == ".lock"
+
+
+def _unimportant(name: str) -> bool:
+    """Return whether a file may differ: a lock, and a log that every call adds to."""
+    return _is_lock(name) or name.endswith(".log")

@@ -15,7 +15,7 @@ from tests.torture.world import TASKS, World
 def main() -> int:
     """Run one kind of torture; return 1 where something was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture")
-    kinds: dict[str, Callable[[argparse.Namespace, World], int]] = {"kills": kills, "flips": flips}
+    kinds: dict[str, Callable[[argparse.Namespace, World], int]] = {"kills": kills, "flips": flips, "fuzz": fuzz}
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("--count", type=int, default=100, help="number of trials")
     parser.add_argument("--seed", type=int, default=0)
@@ -87,6 +87,31 @@ def flips(options: argparse.Namespace, world: World) -> int:
     seconds = time.monotonic() - began
     print(f"flips: {total.total()} tried, {dict(total)}, in {seconds:.0f} s")
     return 1 if total["WRONG"] else 0
+
+
+def fuzz(options: argparse.Namespace, world: World) -> int:
+    """Give every reader odd input."""
+    from tests.torture.fuzz import Fuzz
+    from tests.torture.targets import TARGETS
+
+    torture = Fuzz(world)
+    began = time.monotonic()
+    names = [target.name for target in TARGETS]
+    if options.only and options.only not in names:
+        name, number = options.only.rsplit(",", 1)
+        found = torture.one(name, options.seed, int(number))
+    else:
+        chosen = [options.only] if options.only else None
+        found = torture.run(options.count, options.seed, chosen)
+
+    for kind, count in found.bad.most_common():
+        print(f"  {count:6} {kind}")
+    seconds = time.monotonic() - began
+    print(
+        f"fuzz: {found.tried:,} inputs, {found.read:,} read, {found.refused:,} refused, "
+        f"{found.bad.total():,} failed in {len(found.bad)} ways, in {seconds:.0f} s"
+    )
+    return 1 if found.bad else 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The command line in a process that may die, forked from one that has everything loaded."""
 
+import gc
 import hashlib
 import importlib
 import os
@@ -66,6 +67,7 @@ def load_everything() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 
+    import h5py  # noqa: F401
     import sklearn.manifold
     import sklearn.metrics  # noqa: F401
     from torch import _dynamo  # noqa: F401
@@ -75,6 +77,10 @@ def load_everything() -> None:
     timing.load_everything()
     with torch.device("meta"):
         torch.nn.init.normal_(torch.empty(1))
+
+    # nothing of all this is ever garbage: a collection in a fork would copy all of its pages
+    gc.collect()
+    gc.freeze()
 
 
 def fork(

@@ -15,7 +15,7 @@ from tests.torture.world import TASKS, World
 def main() -> int:
     """Run one kind of torture; return 1 where something was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture")
-    kinds: dict[str, Callable[[argparse.Namespace, World], int]] = {"kills": kills, "flips": flips, "fuzz": fuzz}
+    kinds: dict[str, Callable[[argparse.Namespace, World], int]] = {"kills": kills, "flips": flips, "fuzz": fuzz, "power": power, "disks": disks}
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("--count", type=int, default=100, help="number of trials")
     parser.add_argument("--seed", type=int, default=0)
@@ -47,12 +47,8 @@ def kills(options: argparse.Namespace, world: World) -> int:
     for name, at, when in trials:
         tried += 1
         wrong = torture.trial(name, at, when)
-        if wrong:
-            bad += 1
-            print(f"FAILED  python -m tests.torture kills --only '{name},{at},{when}'")
-            for line in wrong:
-                print(f"        {line}")
-            sys.stdout.flush()
+        bad += bool(wrong)
+        _print(wrong, f"kills --only '{name},{at},{when}'")
 
     seconds = time.monotonic() - began
     print(f"kills: {tried} tried, {tried - bad} survived, {bad} failed, in {seconds:.0f} s")
@@ -112,6 +108,72 @@ def fuzz(options: argparse.Namespace, world: World) -> int:
         f"{found.bad.total():,} failed in {len(found.bad)} ways, in {seconds:.0f} s"
     )
     return 1 if found.bad else 0
+
+
+def power(options: argparse.Namespace, world: World) -> int:
+    """Cut the power at calls of commands."""
+    from tests.torture.power import Power
+
+    torture = Power(world, options.seed)
+    names = [task.name for task in TASKS]
+    number = None
+    if options.only and options.only not in names:
+        only, _, number = options.only.rpartition(",")
+        names = [only]
+    elif options.only:
+        names = [options.only]
+
+    began = time.monotonic()
+    tried = 0
+    bad = 0
+    for name in names:
+        cuts = torture.cuts(name, max(1, options.count // len(names)))
+        if number is not None:
+            cuts = [cut for cut in torture.cuts(name, sys.maxsize) if cut.number == int(number)]
+        for cut in cuts:
+            tried += 1
+            wrong = torture.trial(cut)
+            bad += bool(wrong)
+            case = f"--seed {options.seed} --only '{cut.task},{cut.number}'"
+            _print(wrong, f"power {case}  ({cut.variant} after {cut.where})")
+
+    seconds = time.monotonic() - began
+    print(f"power: {tried} disks tried, {tried - bad} fine, {bad} failed, in {seconds:.0f} s")
+    return 1 if bad else 0
+
+
+def disks(options: argparse.Namespace, world: World) -> int:
+    """Run commands on full, read-only and vanishing disks, and under limits."""
+    from tests.torture.disks import Disks, Trouble
+
+    torture = Disks(world)
+    trials = torture.trials(options.count, options.seed)
+    if options.only:
+        task, kind, at = options.only.rsplit(",", 2)
+        trials = iter([Trouble(task, kind, int(at))])
+
+    began = time.monotonic()
+    tried = 0
+    bad = 0
+    for trouble in trials:
+        tried += 1
+        wrong = torture.trial(trouble)
+        bad += bool(wrong)
+        _print(wrong, f"disks --only '{trouble.task},{trouble.kind},{trouble.at}'")
+
+    seconds = time.monotonic() - began
+    print(f"disks: {tried} tried, {tried - bad} fine, {bad} failed, in {seconds:.0f} s")
+    return 1 if bad else 0
+
+
+def _print(wrong: list[str], case: str) -> None:
+    """Print a failure with the command that repeats it."""
+    if not wrong:
+        return
+    print(f"FAILED  python -m tests.torture {case}")
+    for line in wrong:
+        print(f"        {line}")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -64,11 +64,11 @@ class Kills:
                 return [f"was not killed: exit code {killed.code}, {killed.last()}"]
 
             left = read_tree(world.work)
-            wrong = _lost(task, left, expected, others)
+            wrong = lost(task, left, expected, others)
 
             again = command(task.arguments, world.work, world.log)
             done = read_tree(world.work)
-        wrong += _unfinished(task, again, left, done, expected, others)
+        wrong += unfinished(task, again, left, done, expected, others)
         return wrong
 
     def _undisturbed(self, name: str) -> Undisturbed:
@@ -79,7 +79,7 @@ class Kills:
         return Undisturbed(calls, read_tree(self.world.work), after)
 
 
-def _lost(task: Task, left: Tree, expected: Undisturbed, others: Tree) -> list[str]:
+def lost(task: Task, left: Tree, expected: Undisturbed, others: Tree) -> list[str]:
     """Return what a kill has taken away."""
     wrong = [f"after the kill: {line}" for line in _touched(left, others)]
 
@@ -91,12 +91,17 @@ def _lost(task: Task, left: Tree, expected: Undisturbed, others: Tree) -> list[s
 
     if task.replaces:
         for top in task.writes:
-            here = below(left, top)
-            is_old = not differences(here, below(expected.before, top), _is_lock)
-            is_new = not differences(here, below(expected.after, top), _is_lock)
+            is_old = _holds(left, below(expected.before, top))
+            is_new = _holds(left, below(expected.after, top))
             if not is_old and not is_new:
                 wrong.append(f"after the kill: {top} is neither the old one nor the new one")
     return wrong
+
+
+def _holds(found: Tree, wanted: Tree) -> bool:
+    """Return whether everything wanted is there; more may be."""
+    names = [name for name in wanted if not _is_lock(name)]
+    return all(name in found and found[name] == wanted[name] for name in names)
 
 
 def _touched(found: Tree, others: Tree) -> list[str]:
@@ -105,7 +110,7 @@ def _touched(found: Tree, others: Tree) -> list[str]:
     return [f"of others, {line}" for line in differences(theirs, others)]
 
 
-def _unfinished(
+def unfinished(
     task: Task, again: Ended, left: Tree, done: Tree, expected: Undisturbed, others: Tree
 ) -> list[str]:
     """Return what is wrong after the same command has been called again."""

@@ -417,7 +417,7 @@ def _rehashed(mutation: Mutation) -> Mutation:
         value = tree_changed(json.loads(data), drawn)
         if drawn.random() < 0.3 or not isinstance(value, dict):
             return mutation(data, drawn)
-        value.pop("sha256", None)
+        value.pop("content_sha256", None)
         place = Path("rehashed.json")
         try:
             write_json(place, value)

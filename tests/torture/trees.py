@@ -73,7 +73,7 @@ def _plain(name: str, content: bytes | None) -> bytes | None:
         return content
 
     content = re.sub(rb'"exit_code": (null|0)', b'"exit_code": -', content)
-    return re.sub(rb'"sha256": "[0-9a-f]{64}"', b'"sha256": -', content)
+    return re.sub(rb'"content_sha256": "[0-9a-f]{64}"', b'"content_sha256": -', content)
 
 
 def _first_difference(found: bytes | None, expected: bytes | None) -> str:

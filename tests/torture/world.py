@@ -315,7 +315,7 @@ class World:
 
     def _shown(self) -> None:
         run = "train -d data -o shown -c tiny.toml"
-        shown = ("evaluate shown --resamples 20", "figures shown", "report shown")
+        shown = ("evaluate shown", "figures shown", "report shown")
         self._made("shown", "data tiny.toml", run, *shown)
 
     def _table(self) -> None:
@@ -416,7 +416,7 @@ def _hold(work: Path, inside: tuple[str, ...], log: Path) -> Callable[[], None]:
     holder = start(lambda: _write_for_ever(work, inside, ready), work, log.with_name("holder"))
     while not ready.exists():
         ended, status = os.waitpid(holder, os.WNOHANG)
-        assert not ended, f"the holder ended with {status}"
+        assert not ended, log.with_name("holder.err").read_text()
         time.sleep(0.001)
 
     def release() -> None:
@@ -442,7 +442,8 @@ def _write_for_ever(work: Path, inside: tuple[str, ...], ready: Path) -> None:
             temporary.write_text("half of a state")
 
         for name in ("new", "neighbour"):
-            beside = stack.enter_context(replacing_folder(work / f"{name}-of-others"))
+            other = work / f"{name}-of-others"
+            beside = stack.enter_context(replacing_folder(other, index="dataset.json"))
             (beside / "dataset.json").write_text("half a data set")
         ready.write_text("in the middle")
         time.sleep(3600)

@@ -307,6 +307,9 @@ def test_data_that_went_away_are_named(data: Path, run: Path) -> None:
     with pytest.raises(DataError, match=r"gone/data, on which .* is not there[\s\S]*--data"):
         trained_on(run)
     (run / "config.json").write_text("{")
+    with pytest.raises(DataError, match=r"config\.json"):
+        trained_on(run)
+    (run / "config.json").unlink()
     with pytest.raises(DataError, match="does not say"):
         trained_on(run)
 

@@ -41,9 +41,7 @@ class Call:
 class Watcher:
     """Lets every call through; what derives from it does something before or after."""
 
-    def around(
-        self, call: Call, perform: Callable[[], Any], half: Callable[[], Any] | None
-    ) -> Any:
+    def around(self, call: Call, perform: Callable[[], Any], half: Callable[[], Any] | None) -> Any:
         """Perform a call.
 
         Args:
@@ -60,9 +58,7 @@ class Count(Watcher):
     def __init__(self) -> None:
         self.calls: list[Call] = []
 
-    def around(
-        self, call: Call, perform: Callable[[], Any], half: Callable[[], Any] | None
-    ) -> Any:
+    def around(self, call: Call, perform: Callable[[], Any], half: Callable[[], Any] | None) -> Any:
         self.calls.append(call)
         return perform()
 
@@ -79,9 +75,7 @@ class Kill(Watcher):
         self.left = at
         self.when = when
 
-    def around(
-        self, call: Call, perform: Callable[[], Any], half: Callable[[], Any] | None
-    ) -> Any:
+    def around(self, call: Call, perform: Callable[[], Any], half: Callable[[], Any] | None) -> Any:
         self.left -= 1
         if self.left != -1:
             return perform()
@@ -113,9 +107,7 @@ class Refuse(Watcher):
         self.names = names
         self.for_good = for_good
 
-    def around(
-        self, call: Call, perform: Callable[[], Any], half: Callable[[], Any] | None
-    ) -> Any:
+    def around(self, call: Call, perform: Callable[[], Any], half: Callable[[], Any] | None) -> Any:
         if call.name not in self.names:
             return perform()
 
@@ -301,7 +293,7 @@ class _File(io.FileIO):
         return written
 
 
-def _open(
+def _open(  # noqa: PLR0917 - the order of open
     watcher: Watcher,
     file: Any,
     mode: str,
@@ -319,11 +311,7 @@ def _open(
     if buffering == 0:
         return raw
 
-    buffered: Any
-    if "+" in mode:
-        buffered = io.BufferedRandom(raw)
-    else:
-        buffered = io.BufferedWriter(raw)
+    buffered: Any = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
     if "b" in mode:
         return buffered
 

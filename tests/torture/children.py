@@ -83,9 +83,7 @@ def load_everything() -> None:
     gc.freeze()
 
 
-def fork(
-    work: Callable[[], Any], folder: Path, log: Path, *, seconds: float = SECONDS
-) -> Ended:
+def fork(work: Callable[[], Any], folder: Path, log: Path, *, seconds: float = SECONDS) -> Ended:
     """Do some work in a process of its own, in a folder, and return how it ended.
 
     Args:
@@ -126,8 +124,8 @@ def _in_child(work: Callable[[], Any], folder: Path, log: Path) -> int:
         os.dup2(file, number)
 
     # nothing that was buffered or captured before
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     try:
         work()
     except SystemExit as stop:
@@ -193,7 +191,7 @@ def command(
 
 def emotailor(arguments: Sequence[str]) -> None:
     """Run ``emotailor ARGUMENTS`` in this process, its trainings too, without clock and drawing."""
-    import emotailor.cli as cli
+    from emotailor import cli
 
     sys.argv = ["emotailor", *arguments]
     os.environ["COLUMNS"] = "100"

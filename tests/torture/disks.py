@@ -10,7 +10,7 @@ import random
 import resource
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.torture.calls import Call, Refuse, Watcher
 from tests.torture.children import Ended, command
 from tests.torture.kills import Undisturbed, lost, unfinished
 from tests.torture.trees import read_tree
-from tests.torture.world import BY_NAME, TASKS, World
+from tests.torture.world import BY_NAME, World
 
 _WRITING = frozenset({"write", "serialize", "fsync", "ftruncate"})
 _NAMING = frozenset({"open", "mkdir", "rename", "replace", "link"})
@@ -54,12 +54,13 @@ class Disks:
         self.world = world
         self.undisturbed = cache(self._undisturbed)
 
-    def trials(self, count: int, seed: int) -> Iterator[Trouble]:
-        """Yield random troubles, as many of each kind and task as of every other."""
+    def trials(self, tasks: Sequence[str], count: int, seed: int) -> Iterator[Trouble]:
+        """Yield random troubles: all kinds in turn, and each task as often as its weight says."""
         drawn = random.Random(seed)
+        weighted = [name for name in tasks for _ in range(BY_NAME[name].weight)]
         for number in range(count):
-            task = TASKS[number % len(TASKS)].name
-            kind = KINDS[(number // len(TASKS)) % len(KINDS)]
+            task = drawn.choice(weighted)
+            kind = KINDS[number % len(KINDS)]
             yield Trouble(task, kind, self._place(task, kind, drawn))
 
     def _place(self, task: str, kind: str, drawn: random.Random) -> int:
@@ -103,21 +104,19 @@ class Disks:
     def _make(self, trouble: Trouble) -> tuple[Watcher | None, Callable[[], None] | None]:
         """Return who lets calls fail, and what limits the process."""
         at = trouble.at
-        if trouble.kind == "full":
-            return Refuse(at, errno.ENOSPC, _WRITING), None
-        if trouble.kind == "full once":
-            return Refuse(at, errno.ENOSPC, _WRITING, for_good=False), None
-        if trouble.kind == "error":
-            return Refuse(at, errno.EIO, _WRITING | _NAMING), None
-        if trouble.kind == "read-only":
-            return Refuse(at, errno.EROFS, _WRITING | _NAMING), None
-        if trouble.kind == "gone":
-            return Vanish(at, self.world.work), None
-        if trouble.kind == "files":
-            return None, lambda: _limit(resource.RLIMIT_NOFILE, _open_files() + at)
-        if trouble.kind == "memory":
-            return None, lambda: _limit(resource.RLIMIT_AS, _memory() + at)
-        return None, lambda: _limit(resource.RLIMIT_FSIZE, at)
+        watchers: dict[str, Watcher] = {
+            "full": Refuse(at, errno.ENOSPC, _WRITING),
+            "full once": Refuse(at, errno.ENOSPC, _WRITING, for_good=False),
+            "error": Refuse(at, errno.EIO, _WRITING | _NAMING),
+            "read-only": Refuse(at, errno.EROFS, _WRITING | _NAMING),
+            "gone": Vanish(at, self.world.work),
+        }
+        limits: dict[str, Callable[[], None]] = {
+            "files": lambda: _limit(resource.RLIMIT_NOFILE, _open_files() + at),
+            "memory": lambda: _limit(resource.RLIMIT_AS, _memory() + at),
+            "size": lambda: _limit(resource.RLIMIT_FSIZE, at),
+        }
+        return watchers.get(trouble.kind), limits.get(trouble.kind)
 
     def _undisturbed(self, name: str) -> Undisturbed:
         task = BY_NAME[name]
@@ -145,9 +144,7 @@ class Vanish(Watcher):
         self.left -= 1
         if self.left == -1:
             # by another program: calls of this process are watched
-            subprocess.run(
-                ["mv", str(self.folder), str(self.folder.with_name("gone"))], check=True
-            )
+            subprocess.run(["mv", str(self.folder), str(self.folder.with_name("gone"))], check=True)
         return perform()
 
 
@@ -175,5 +172,3 @@ def _open_files() -> int:
 def _memory() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     return pages * resource.getpagesize()
-
-

@@ -6,6 +6,7 @@ the whole file gives.
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -38,9 +39,11 @@ class Use:
 
 USES: tuple[Use, ...] = (
     Use("train", "train -d data -o new -c tiny.toml", ("data", "tiny.toml")),
-    Use("resume", "train -d data -o half -c tiny.toml", ("data", "tiny.toml", "half"), prints=False),
+    Use(
+        "resume", "train -d data -o half -c tiny.toml", ("data", "tiny.toml", "half"), prints=False
+    ),
     Use("evaluate", "evaluate shown", ("data", "shown")),
-    Use("predict", "predict shown data --json", ("data", "shown")),
+    Use("predict", "predict run data --json", ("data", "run")),
     Use("report", "report shown", ("data", "shown")),
     Use("figures", "figures shown", ("data", "shown")),
     Use("figures of planted truth", "figures planted", ("synthetic", "planted")),
@@ -54,6 +57,9 @@ USES: tuple[Use, ...] = (
         prints=False,
     ),
 )
+
+QUICK_USES = ("predict", "validate", "inspect")
+"""Those that take little time."""
 
 KINDS: dict[str, tuple[str, ...]] = {
     "dataset.json": ("*/dataset.json",),
@@ -99,19 +105,22 @@ class Flips:
 
     Args:
         world: where they are made.
+        uses: names of the commands that read.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, uses: Sequence[str]) -> None:
         self.world = world
-        self.uses = {use.name: use for use in USES}
+        self.uses = {use.name: use for use in USES if use.name in uses}
         self.whole = cache(self._whole)
+        self.results: Counter[str] = Counter()
 
     def trials(self, count: int, seed: int) -> Iterator[tuple[str, Flip]]:
         """Yield (kind of file, flip), as many of each kind as of every other."""
         drawn = random.Random(seed)
-        places = {kind: self._places(patterns) for kind, patterns in KINDS.items()}
+        every = {kind: self._places(patterns) for kind, patterns in KINDS.items()}
+        places = {kind: found for kind, found in every.items() if found}
         for number in range(count):
-            kinds = list(KINDS)
+            kinds = list(places)
             kind = kinds[number % len(kinds)]
             use, file = drawn.choice(places[kind])
             part, _, rest = file.partition("/")
@@ -121,7 +130,7 @@ class Flips:
     def _places(self, patterns: Sequence[str]) -> list[tuple[str, str]]:
         """Return (use, file) for every command that has a file of these names before it."""
         found = []
-        for use in USES:
+        for use in self.uses.values():
             for part in use.needs:
                 folder = self.world.need(part)
                 for file in sorted(folder.rglob("*")):
@@ -131,12 +140,8 @@ class Flips:
                         found.append((use.name, name))
         return found
 
-    def trial(self, flip: Flip) -> tuple[str, str]:
-        """Use a damaged file; return what happened, and how where that is wrong.
-
-        Returns:
-            "refused", "told", "the same" or "WRONG".
-        """
+    def trial(self, flip: Flip) -> list[str]:
+        """Use a damaged file; return what is wrong."""
         use = self.uses[flip.use]
         expected, tree = self.whole(flip.use)
         self.world.prepare(use.needs)
@@ -149,7 +154,9 @@ class Flips:
         after = read_tree(self.world.work)
         if not use.prints and ended.code == 0:
             expected = replace(expected, out=ended.out)
-        return judge(flip, ended, after, expected, tree)
+        result, why = judge(flip, ended, after, expected, tree)
+        self.results[result] += 1
+        return [why] if why else []
 
     def _whole(self, name: str) -> tuple[Ended, Tree]:
         """Return what a command does with whole files."""
@@ -160,12 +167,14 @@ class Flips:
         return ended, read_tree(self.world.work)
 
 
-def judge(
-    flip: Flip, ended: Ended, after: Tree, expected: Ended, tree: Tree
-) -> tuple[str, str]:
-    """Say whether a damaged file was noticed, or did no harm."""
+def judge(flip: Flip, ended: Ended, after: Tree, expected: Ended, tree: Tree) -> tuple[str, str]:
+    """Say whether a damaged file was noticed, or did no harm, and why not.
+
+    Returns:
+        "refused", "told", "the same" or "wrong"; and what is wrong, or the empty string.
+    """
     if ended.traced or ended.late or ended.code < 0:
-        return "WRONG", f"exit code {ended.code}: {ended.err.strip()[-1500:]}"
+        return "wrong", f"exit code {ended.code}: {ended.err.strip()[-1500:]}"
 
     # a file may be named by its folder where each folder has one
     told = ended.out + ended.err
@@ -173,7 +182,7 @@ def judge(
     if ended.code != 0:
         if named:
             return "refused", ""
-        return "WRONG", f"the file is not named: {ended.err.strip()[:400]}"
+        return "wrong", f"the file is not named: {ended.err.strip()[:400]}"
     if named:
         return "told", ""
 
@@ -182,7 +191,7 @@ def judge(
         lines.append(f"printed: {_first_line(ended.out, expected.out)}")
     if not lines:
         return "the same", ""
-    return "WRONG", f"read in silence: {'; '.join(lines[:3])[:500]}"
+    return "wrong", f"read in silence: {'; '.join(lines[:3])[:500]}"
 
 
 def _may_differ(flipped: str) -> Callable[[str], bool]:

@@ -1,10 +1,11 @@
 """A kill at any call that changes the file system: nothing is lost, and the command can go on.
 
-After a kill, what was there is there; the same command then gives what it would have given, byte for
-byte; nothing temporary stays, and what belongs to others is as it was.
+After a kill, what was there is there; the same command then gives what it would have given, byte
+for byte; nothing temporary stays, and what belongs to others is as it was.
 """
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -44,10 +45,11 @@ class Kills:
         self.undisturbed = cache(self._undisturbed)
 
     def trials(self, tasks: Sequence[str], count: int, seed: int) -> Iterator[tuple[str, int, str]]:
-        """Yield random (task, call, when), as many of each task as of every other."""
+        """Yield random (task, call, when), each task as often as its weight says."""
         drawn = random.Random(seed)
+        turns = [name for name in tasks for _ in range(BY_NAME[name].weight)]
         for number in range(count):
-            name = tasks[number % len(tasks)]
+            name = turns[number % len(turns)]
             calls = self.undisturbed(name).calls
             yield name, drawn.randrange(calls), drawn.choice(WHEN)
 
@@ -110,7 +112,7 @@ def _touched(found: Tree, others: Tree) -> list[str]:
     return [f"of others, {line}" for line in differences(theirs, others)]
 
 
-def unfinished(
+def unfinished(  # noqa: PLR0917 - what was there before, in between, and after
     task: Task, again: Ended, left: Tree, done: Tree, expected: Undisturbed, others: Tree
 ) -> list[str]:
     """Return what is wrong after the same command has been called again."""
@@ -118,13 +120,14 @@ def unfinished(
 
     ours = _without(done, others)
     # what was complete already is refused, and rightly
-    was_complete = not differences(_without(left, others), expected.after, _unimportant)
+    wanted = results_in(expected.after)
+    was_complete = not differences(results_in(_without(left, others)), wanted)
     if again.code != 0 and not was_complete:
         wrong.append(f"the next call ends with {again.code}: {again.err.strip()[:400]}")
     if again.traced:
         wrong.append(f"the next call gives a traceback: {again.last()}")
 
-    lines = differences(ours, expected.after, _unimportant)
+    lines = differences(results_in(ours), wanted)
     wrong += [f"after the next call: {line}" for line in lines[:5]]
     return wrong
 
@@ -142,6 +145,28 @@ def _is_lock(name: str) -> bool:
     return name.rpartition("/")[2] == ".lock"
 
 
-def _unimportant(name: str) -> bool:
-    """Return whether a file may differ: a lock, and a log that every call adds to."""
-    return _is_lock(name) or name.endswith(".log")
+def results_in(tree: Tree) -> Tree:
+    """Return what a tree holds but for what may differ from call to call.
+
+    That are locks, logs, which every call adds to, and the checkpoint before the last one: a
+    training
+    that goes on behind its last checkpoint has none before it.
+    """
+    spare: set[str] = set()
+    for name, content in tree.items():
+        folder, _, last = name.rpartition("/")
+        if last == "before.json" and content is not None:
+            spare.add(name)
+            now = tree.get(f"{folder}/state.json") or b""
+            spare |= {f"{folder}/{file}" for file in _tensors(content) - _tensors(now)}
+
+    return {
+        name: content
+        for name, content in tree.items()
+        if name not in spare and not _is_lock(name) and not name.endswith(".log")
+    }
+
+
+def _tensors(state: bytes) -> set[str]:
+    """Return the tensor files that the state of a checkpoint names."""
+    return set(re.findall(r"state-[0-9a-f]+\.safetensors", state.decode("utf-8", "replace")))

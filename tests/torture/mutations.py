@@ -67,7 +67,9 @@ def _flip(data: bytearray, drawn: random.Random) -> None:
 
 def _set(data: bytearray, drawn: random.Random) -> None:
     if data:
-        data[drawn.randrange(len(data))] = drawn.choice((0, 1, 0x7F, 0x80, 0xFF, drawn.randrange(256)))
+        data[drawn.randrange(len(data))] = drawn.choice(
+            (0, 1, 0x7F, 0x80, 0xFF, drawn.randrange(256))
+        )
 
 
 def _size(data: bytearray, drawn: random.Random) -> None:
@@ -133,24 +135,26 @@ def text_changed(data: bytes, drawn: random.Random) -> bytes:
 
 def odd_value(drawn: random.Random) -> Any:
     """Return a value that a reader may not expect."""
-    kind = drawn.randrange(12)
-    if kind == 0:
-        return drawn.choice((None, True, False))
-    if kind == 1:
-        return drawn.choice((0, -1, 1, 10**20, 10**400, -(2**63), 2**63, 2**31))
-    if kind == 2:
-        return drawn.choice((0.0, -0.5, 1e308, 1e-320, float("nan"), float("inf")))
-    if kind == 3:
-        return "\ud800 half a letter"
-    if kind == 4:
-        return nested(drawn.choice((5, 100, 900, 5000)), drawn)
-    if kind == 5:
-        return [odd_value(drawn) for _ in range(drawn.randrange(3))]
-    if kind == 6:
-        return {drawn.choice(_TEXTS): odd_value(drawn)}
-    if kind == 7:
-        return [0] * drawn.choice((0, 1, 3, 2000))
-    return drawn.choice(_TEXTS)
+    make = drawn.choice(_ODD_VALUES)
+    return make(drawn)
+
+
+def _odd_text(drawn: random.Random) -> Any:
+    return drawn.choice((*_TEXTS, "\ud800 half a letter"))
+
+
+_ODD_VALUES: tuple[Callable[[random.Random], Any], ...] = (
+    lambda drawn: drawn.choice((None, True, False)),
+    lambda drawn: drawn.choice((0, -1, 1, 10**20, 10**400, -(2**63), 2**63, 2**31)),
+    lambda drawn: drawn.choice((0.0, -0.5, 1e308, 1e-320, float("nan"), float("inf"))),
+    lambda drawn: nested(drawn.choice((5, 100, 900, 5000)), drawn),
+    lambda drawn: [odd_value(drawn) for _ in range(drawn.randrange(3))],
+    lambda drawn: {drawn.choice(_TEXTS): odd_value(drawn)},
+    lambda drawn: [0] * drawn.choice((0, 1, 3, 2000)),
+    _odd_text,
+    _odd_text,
+    _odd_text,
+)
 
 
 class Raw:
@@ -258,7 +262,20 @@ def npy_changed(data: bytes, drawn: random.Random) -> bytes:
     size = int.from_bytes(data[8:10], "little")
     body = data[10 + size :]
     kind = drawn.choice(
-        ("<f4", "<f8", "|O", "<U9", "<U99999999", "|S0", "|V8", ">i2", "<M8[s]", "|b1", "<c16", "<f2")
+        (
+            "<f4",
+            "<f8",
+            "|O",
+            "<U9",
+            "<U99999999",
+            "|S0",
+            "|V8",
+            ">i2",
+            "<M8[s]",
+            "|b1",
+            "<c16",
+            "<f2",
+        )
     )
     shape = drawn.choice(
         ("()", "(0,)", "(3,)", "(-1, 5)", "(99999999999,)", "(1, 1, 1, 1)", "(2, 0, 3)", "(3, 5)")

@@ -1,7 +1,7 @@
 """A power cut at any call: what was not synced may be lost, and the next call must cope.
 
-A recorder notes after every call which bytes and which names are certain to be on the disk. From that
-it makes the disks that a power cut may leave, worst ones first:
+A recorder notes after every call which bytes and which names are certain to be on the disk. From
+that it makes the disks that a power cut may leave, worst ones first:
 
 - ``synced``: of files and of folders, only what was synced;
 - ``names``: all names, but only the bytes that were synced (files of no bytes);
@@ -63,9 +63,7 @@ class Recorder(Watcher):
         self.left: list[tuple[str, str, Tree]] = []
         self._known: set[int] = set()
 
-    def around(
-        self, call: Call, perform: Callable[[], Any], half: Callable[[], Any] | None
-    ) -> Any:
+    def around(self, call: Call, perform: Callable[[], Any], half: Callable[[], Any] | None) -> Any:
         try:
             return perform()
         finally:

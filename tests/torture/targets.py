@@ -12,8 +12,8 @@ from typing import Any
 from tests.torture.mutations import (
     Mutation,
     bytes_changed,
-    of_suffix,
     odd_value,
+    of_suffix,
     pickle_changed,
     to_json,
     tree_changed,
@@ -35,6 +35,7 @@ class Target:
         damaged: ends of the names of the files that may be changed; all where it is empty.
         make: makes odd files itself; None: a file of the good input is changed.
         mutation: how it is changed; None: by the end of its name.
+        parts: parts of the world that it begins with.
     """
 
     name: str
@@ -44,6 +45,12 @@ class Target:
     damaged: tuple[str, ...] = ()
     make: Callable[[Files, random.Random], Files] | None = None
     mutation: Mutation | None = None
+    parts: tuple[str, ...] = ()
+
+    @property
+    def quick(self) -> bool:
+        """Whether making its good input takes little time."""
+        return not self.parts
 
     def odd(self, good: Files, drawn: random.Random) -> Files:
         """Return odd input."""
@@ -105,9 +112,7 @@ def _legacy(folder: Path) -> None:
 
     from tests.data.readers.sources import tailor_content
 
-    torch.save(
-        tailor_content(), folder / "old.pt", _use_new_zipfile_serialization=False
-    )
+    torch.save(tailor_content(), folder / "old.pt", _use_new_zipfile_serialization=False)
     (folder / "options").write_text("{}")
     (folder / "path").write_text("old.pt")
 
@@ -230,11 +235,10 @@ def use_world(parts: Path) -> None:
 
 def _dataset(folder: Path) -> None:
     """A data set with an attachment."""
-    from tests.helpers import DIMS, LABELS, random_samples
-
     import numpy as np
 
     from emotailor.data.store import DatasetWriter
+    from tests.helpers import DIMS, LABELS, random_samples
 
     place = folder / "stored"
     with DatasetWriter(
@@ -342,7 +346,9 @@ def _checkpoint(folder: Path) -> None:
     model(torch.ones(3)).sum().backward()
     optimizer.step()
     progress = Progress(epoch=1, batch=2, step=3, sums={"bce": 1.5}, samples=7, seconds=0.5)
-    save_checkpoint(folder / "checkpoint", progress, {"model": model}, optimizer, torch.device("cpu"))
+    save_checkpoint(
+        folder / "checkpoint", progress, {"model": model}, optimizer, torch.device("cpu")
+    )
 
 
 def _load_model(folder: Path) -> None:
@@ -467,10 +473,11 @@ TARGETS: tuple[Target, ...] = (
     Target("settings", 15, _settings, _configure, make=_odd_settings),
     Target("checkpoint", 4, _checkpoint, _resume, make=_json_targets),
     Target("model folder", 1, lambda folder: _world("run/model", folder), _load_model,
-           make=_json_targets),
-    Target("import-checkpoint", 1, _authors, _import),
-    Target("files of a run", 5, _run_files, _read_run_files, make=_json_targets),
-    Target("benchmark.json", 2, _table, _read_table, make=_json_targets),
+           make=_json_targets, parts=("run",)),
+    Target("import-checkpoint", 1, _authors, _import, parts=("authors.bin",)),
+    Target("files of a run", 5, _run_files, _read_run_files, make=_json_targets,
+           parts=("shown",)),
+    Target("benchmark.json", 2, _table, _read_table, make=_json_targets, parts=("table",)),
 )  # fmt: skip
 
 BY_NAME = {target.name: target for target in TARGETS}

@@ -67,7 +67,7 @@ def differences(
 def _plain(name: str, content: bytes | None) -> bytes | None:
     """Return a content without what depends on how often a comparison was called.
 
-    The exit code of a run that an earlier call has trained is null, as the class says that writes it.
+    The exit code of a run that an earlier call has trained is null, as ``StoredRun`` says.
     """
     if content is None or Path(name).name not in {"benchmark.json", "ablation.json"}:
         return content

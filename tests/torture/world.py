@@ -48,10 +48,11 @@ class Task:
         arguments: of the command line.
         needs: parts of the world that it reads or writes.
         writes: the parts among them that it may change, and what it creates.
-        replaces: whether what lies in ``writes`` is replaced as a whole: then the old or the new one
-            must be there at any time.
+        replaces: whether what lies in ``writes`` is replaced as a whole: then the old or the new
+            one must be there at any time.
         resumes: whether it goes on where an earlier call stopped.
         inside: folders of the task in which things of others may lie.
+        weight: how often it is tried, beside the others: those that take seconds once.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Task:
     replaces: bool = False
     resumes: bool = False
     inside: tuple[str, ...] = ()
+    weight: int = 3
 
     def may_change(self, path: str) -> bool:
         """Return whether the task may change a path."""
@@ -101,6 +103,7 @@ TASKS: tuple[Task, ...] = (
         ("data", "tiny.toml"),
         ("new",),
         resumes=True,
+        weight=1,
     ),
     Task(
         "train (resumed)",
@@ -109,6 +112,7 @@ TASKS: tuple[Task, ...] = (
         ("half",),
         resumes=True,
         inside=("half",),
+        weight=1,
     ),
     Task(
         "train br",
@@ -119,14 +123,15 @@ TASKS: tuple[Task, ...] = (
     ),
     Task("evaluate", _split("evaluate run --resamples 20"), ("data", "run"), ("run",),
          inside=("run",)),
-    Task("figures", _split("figures run"), ("data", "run"), ("run",), inside=("run",)),
-    Task("report", _split("report run"), ("data", "run"), ("run",), inside=("run",)),
+    Task("figures", _split("figures run"), ("data", "run"), ("run",), inside=("run",), weight=1),
+    Task("report", _split("report run"), ("data", "run"), ("run",), inside=("run",), weight=1),
     Task(
         "figures (again)",
         _split("figures shown --split valid"),
         ("data", "shown"),
         ("shown",),
         inside=("shown",),
+        weight=1,
     ),
     Task("report table", _split("report table"), ("data", "table"), ("table",), inside=("table",)),
     Task(
@@ -148,6 +153,7 @@ TASKS: tuple[Task, ...] = (
         ("data", "systems.toml"),
         ("new",),
         resumes=True,
+        weight=1,
     ),
     Task(
         "benchmark (resumed)",
@@ -156,6 +162,7 @@ TASKS: tuple[Task, ...] = (
         ("begun",),
         resumes=True,
         inside=("begun",),
+        weight=1,
     ),
     Task(
         "ablate",
@@ -166,6 +173,7 @@ TASKS: tuple[Task, ...] = (
         ("data", "one.toml"),
         ("new",),
         resumes=True,
+        weight=1,
     ),
     Task(
         "reproduce paper",
@@ -174,6 +182,7 @@ TASKS: tuple[Task, ...] = (
         ("paper",),
         resumes=True,
         inside=("paper",),
+        weight=1,
     ),
     Task("models new", _split("models new my_model -o new"), (), ("new",)),
 )  # fmt: skip
@@ -363,7 +372,7 @@ def write_authors(file: Path) -> None:
     for entry in entries(config):
         tensor = ours[entry.ours]
         rows = len(tensor) // len(entry.theirs)
-        sizes_of = {name: rows for name in entry.theirs}
+        sizes_of = dict.fromkeys(entry.theirs, rows)
         theirs.update(entry.to_theirs(tensor, sizes_of))
     torch.save({name: tensor.clone() for name, tensor in theirs.items()}, file)
 
@@ -415,7 +424,7 @@ def _hold(work: Path, inside: tuple[str, ...], log: Path) -> Callable[[], None]:
     ready.unlink(missing_ok=True)
     holder = start(lambda: _write_for_ever(work, inside, ready), work, log.with_name("holder"))
     while not ready.exists():
-        ended, status = os.waitpid(holder, os.WNOHANG)
+        ended, _ = os.waitpid(holder, os.WNOHANG)
         assert not ended, log.with_name("holder.err").read_text()
         time.sleep(0.001)
 

@@ -7,20 +7,28 @@ import numpy as np
 
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.errors import ConfigError, DataError
-from emotailor.training.stored_config import read_run_config
+from emotailor.training.stored_config import CONFIG_FILE, read_run_config
+from emotailor.verified import is_there
 
 
 def trained_on(folder: Path) -> Path:
     """Return the path of the data set that a run was trained on.
 
     Raises:
-        DataError: the run does not say, as an imported model, or the data set is gone.
+        DataError: the run does not say, as an imported model, its settings are damaged, or the
+            data set is gone.
     """
+    if not is_there(folder / CONFIG_FILE):
+        raise DataError(
+            f"{folder} does not say which data it was trained on",
+            fix="name a data set with --data",
+        )
     try:
         stored = read_run_config(folder)
     except ConfigError as error:
         raise DataError(
-            f"{folder} does not say which data it was trained on",
+            f"which data {folder} was trained on cannot be told: {error.found}",
+            expected=error.expected,
             fix="name a data set with --data",
         ) from error
 

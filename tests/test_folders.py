@@ -298,3 +298,22 @@ def test_a_run_that_is_claimed_is_swept(name: str, tmp_path: Path) -> None:
     (left,) = kills.plant_dead(run.path / name)
     run.claim(config, "fingerprint")
     assert not left.exists()
+
+
+def test_a_refused_folder_is_cleared_of_what_killed_calls_left(tmp_path: Path) -> None:
+    place = tmp_path / "data"
+    place.mkdir()
+    dead = tmp_path / ".data.0123456789abcdef.tmp"
+    alive = tmp_path / ".data.fedcba9876543210.tmp"
+    other = tmp_path / ".other.0123456789abcdef.tmp"
+    for folder in (dead, alive, other):
+        folder.mkdir()
+
+    lock = Lock(alive)
+    assert lock.acquire()
+    with pytest.raises(DataError):
+        data_set.FOLDER.check_new(place, overwrite=False)
+    lock.release()
+    assert not dead.exists()
+    assert alive.exists()
+    assert other.exists()

@@ -156,6 +156,13 @@ def remove_temporaries(*folders: Path) -> None:
             _remove_dead(path)
 
 
+def remove_left(path: Path) -> None:
+    """Remove what killed processes that were to make ``path`` have left beside it."""
+    target = path.absolute()
+    for left in _temporaries(target.parent, target.name):
+        _remove_dead(left)
+
+
 def _remove_dead(path: Path) -> None:
     """Remove something temporary if its process is dead."""
     old = _OLD_TEMPORARY.fullmatch(path.name)

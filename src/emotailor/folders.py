@@ -24,6 +24,7 @@ from emotailor.errors import ConfigError, EmotailorError
 from emotailor.files import (
     make_folder,
     names_in,
+    remove_left,
     remove_temporaries,
     replacing_folder,
     write_json,
@@ -97,6 +98,8 @@ class FolderKind:
                 it holds something else or something more, or it cannot be written to.
         """
         if folder.exists() and not overwrite:
+            # a call that was killed at its very end cannot be called again to clear up
+            remove_left(folder)
             raise self.error(
                 f"{folder} already exists",
                 expected="a path that is free",

@@ -164,6 +164,23 @@ def test_a_system_of_ones_own(tmp_path: Path) -> None:
     assert f"{written.module}:MyThing" in done.out.replace("\n", "").replace(" ", "")
 
 
+def test_a_new_system_is_completed_after_a_kill_and_never_written_over(tmp_path: Path) -> None:
+    written = write_system("my_thing", tmp_path)
+    with pytest.raises(ConfigError):
+        write_system("my_thing", tmp_path)
+
+    written.test.unlink()  # as a kill between the two files leaves it
+    write_system("my_thing", tmp_path)
+    assert written.test.exists()
+
+    written.test.unlink()
+    written.module.write_text("# worked on")
+    with pytest.raises(ConfigError):
+        write_system("my_thing", tmp_path)
+    assert written.module.read_text() == "# worked on"
+    assert not written.test.exists()
+
+
 def test_the_list_has_installed_systems_and_survives_damaged_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

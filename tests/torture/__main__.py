@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.torture.children import load_everything
@@ -128,7 +129,7 @@ def _kills(options: Options, world: World) -> Iterator[Trial]:
         yield Trial(
             f"{name},{at},{when}",
             name,
-            lambda name=name, at=at, when=when: torture.trial(name, at, when),
+            partial(torture.trial, name, at, when),
         )
 
 
@@ -147,7 +148,7 @@ def _power(options: Options, world: World) -> Iterator[Trial]:
         for cut in torture.cuts(name, sys.maxsize if number else most):
             if number in {"", str(cut.number)}:
                 about = f"{name}: {cut.variant} after {cut.where}"
-                yield Trial(f"{name},{cut.number}", about, lambda cut=cut: torture.trial(cut))
+                yield Trial(f"{name},{cut.number}", about, partial(torture.trial, cut))
 
 
 def _flips(options: Options, world: World) -> Iterator[Trial]:
@@ -163,7 +164,7 @@ def _flips(options: Options, world: World) -> Iterator[Trial]:
 
     for kind, flip in drawn:
         case = f"{flip.use},{flip.file},{flip.at},{flip.mask}"
-        yield Trial(case, kind, lambda flip=flip: torture.trial(flip))
+        yield Trial(case, kind, partial(torture.trial, flip))
 
 
 def _disks(options: Options, world: World) -> Iterator[Trial]:
@@ -178,7 +179,7 @@ def _disks(options: Options, world: World) -> Iterator[Trial]:
     for trouble in drawn:
         case = f"{trouble.task},{trouble.kind},{trouble.at}"
         about = f"{trouble.kind}: {trouble.task}"
-        yield Trial(case, about, lambda trouble=trouble: torture.trial(trouble))
+        yield Trial(case, about, partial(torture.trial, trouble))
 
 
 def _pairs(options: Options, world: World) -> Iterator[Trial]:
@@ -193,7 +194,7 @@ def _pairs(options: Options, world: World) -> Iterator[Trial]:
         drawn = iter([(pair, int(call))])
 
     for name, at in drawn:
-        yield Trial(f"{name},{at}", name, lambda name=name, at=at: torture.trial(name, at))
+        yield Trial(f"{name},{at}", name, partial(torture.trial, name, at))
 
 
 _TRIALS: dict[str, Callable[[Options, World], Iterator[Trial]]] = {

@@ -155,9 +155,14 @@ def _told(met: Ended, trouble: Trouble) -> list[str]:
         wrong.append(f"a traceback: {met.err.strip()[-1200:]}")
     elif met.late or met.code < 0:
         wrong.append(f"ended with {met.code}, {'too late' if met.late else 'killed'}")
-    elif met.code and met.err.count("error: ") != 1 and "failed" not in met.out:
+    elif met.code and len(_errors(met)) != 1 and "failed" not in met.out:
         wrong.append(f"no message, or several: {met.err.strip()[:500]}")
     return wrong
+
+
+def _errors(met: Ended) -> list[str]:
+    """Return the errors that a command has printed."""
+    return [line for line in met.err.splitlines() if line.startswith("error: ")]
 
 
 def _limit(what: int, number: int) -> None:

@@ -238,6 +238,7 @@ _opened: list[str] = []
 
 def _prepare(place: Path) -> None:
     """Bound the memory of this process, and watch what it opens."""
+    import emotailor.errors
     from emotailor.data.checker import DataWarning
 
     warnings.simplefilter("ignore")
@@ -253,7 +254,7 @@ def _prepare(place: Path) -> None:
 
     allowed = (str(place), sys.prefix, sys.base_prefix, "/proc/self", "/dev/null")
     own = str(Path(__file__).parents[2])
-    here = str(Path(__import__("emotailor").__file__).parent)
+    here = str(Path(emotailor.__file__).parent)
     sys.addaudithook(lambda event, given: _audit(event, given, (*allowed, own, here)))
 
 

@@ -149,8 +149,7 @@ def results_in(tree: Tree) -> Tree:
     """Return what a tree holds but for what may differ from call to call.
 
     That are locks, logs, which every call adds to, and the checkpoint before the last one: a
-    training
-    that goes on behind its last checkpoint has none before it.
+    training that goes on behind its last checkpoint has none before it.
     """
     spare: set[str] = set()
     for name, content in tree.items():

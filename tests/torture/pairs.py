@@ -168,7 +168,7 @@ class Pairs:
     def _alone(self, name: str) -> list[Tree]:
         """Return what may be there afterwards: what each command makes, and both in turn."""
         pair = PAIRS[name]
-        trees = []
+        trees: list[Tree] = []
         orders: list[Sequence[str]] = [
             (pair.first,),
             (pair.second,),

@@ -2,12 +2,13 @@
 
 import keyword
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from emotailor.errors import ConfigError
-from emotailor.files import write_together
+from emotailor.files import remove_left, write_together
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ def write_system(name: str, folder: str | Path = ".") -> NewSystem:
         folder: the folder to write into; it is made where it is not there.
 
     Raises:
-        ConfigError: the name cannot name a Python module, or a file is there already.
+        ConfigError: the name cannot name a Python module, or a file is there already, unless a
+            killed call has left it alone there.
     """
     module = _module_name(name)
     title = "".join(part[:1].upper() + part[1:] for part in module.split("_"))
@@ -42,22 +44,38 @@ def write_system(name: str, folder: str | Path = ".") -> NewSystem:
     target = folder / f"{module}.py"
     test = folder / f"test_{module}.py"
 
-    # both are free, or nothing is written
-    for file in (target, test):
-        if file.exists():
-            raise ConfigError(
-                f"{file} is there already",
-                expected="a free path",
-                fix="choose another name, or another folder with --out",
-            )
-
     templates = files("emotailor.commands") / "templates"
     texts = {}
     for file, template in ((target, "model.py.txt"), (test, "test.py.txt")):
         text = (templates / template).read_text(encoding="utf-8")
         texts[file] = text.format(title=title, file=target.name)
+
+    _refuse_to_lose(texts)
     write_together(texts)
     return NewSystem(target, test, f"{target}:{title}")
+
+
+def _refuse_to_lose(texts: Mapping[Path, str]) -> None:
+    """Refuse where one of the files is there, unless a killed call has written just that one.
+
+    Raises:
+        ConfigError: a file is there already.
+    """
+    there = [file for file in texts if file.exists()]
+    if not there:
+        return
+
+    as_written = all(file.read_bytes() == texts[file].encode() for file in there)
+    if as_written and len(there) < len(texts):
+        return
+
+    for file in texts:
+        remove_left(file)
+    raise ConfigError(
+        f"{there[0]} is there already",
+        expected="a free path",
+        fix="choose another name, or another folder with --out",
+    )
 
 
 def _module_name(name: str) -> str:

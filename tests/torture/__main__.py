@@ -96,6 +96,7 @@ def _try_all(kind: str, options: Options, world: World) -> int:
     bad: Counter[str] = Counter()
     for trial in _TRIALS[kind](options, world):
         wrong = trial.run()
+        _say_how_far(kind, tried.total(), began)
         about = trial.about.partition(":")[0]
         tried[about] += 1
         if not wrong:
@@ -114,6 +115,18 @@ def _try_all(kind: str, options: Options, world: World) -> int:
     total = tried.total()
     print(f"{kind}: {total} tried, {bad.total()} failed, in {seconds:.0f} s", flush=True)
     return bad.total()
+
+
+_said = 0.0
+
+
+def _say_how_far(kind: str, tried: int, began: float) -> None:
+    """Say every minute how far it is."""
+    global _said  # noqa: PLW0603 - of this process
+    now = time.monotonic()
+    if now - _said > 60:
+        _said = now
+        print(f"{kind}: {tried} after {now - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def _kills(options: Options, world: World) -> Iterator[Trial]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.torture.calls import Call, Refuse, Watcher
 from tests.torture.children import Ended, command
 from tests.torture.kills import Undisturbed, lost, unfinished
-from tests.torture.trees import read_tree
+from tests.torture.trees import clear, read_tree
 from tests.torture.world import BY_NAME, World
 
 _WRITING = frozenset({"write", "serialize", "fsync", "ftruncate"})
@@ -69,7 +69,8 @@ class Disks:
         if kind == "memory":
             return drawn.choice((0, 1, 4, 16, 64)) * 2**20
         if kind == "size":
-            return drawn.choice((0, 1, 100, 1000, 5000))
+            # what is printed goes into files, too
+            return drawn.choice((3000, 5000, 10_000, 30_000))
         return drawn.randrange(self.undisturbed(task).calls)
 
     def trial(self, trouble: Trouble) -> list[str]:
@@ -78,12 +79,13 @@ class Disks:
         expected = self.undisturbed(trouble.task)
         world = self.world
         world.prepare(task.needs)
+        away = world.work.with_name("gone")
+        clear(away)
 
         watcher, before = self._make(trouble)
         met = command(task.arguments, world.work, world.log, watcher=watcher, before=before)
         wrong = _told(met, trouble)
 
-        away = world.work.with_name("gone")
         if away.exists():
             # what has been made anew at the old place is no work of this command's
             shutil.rmtree(world.work, ignore_errors=True)

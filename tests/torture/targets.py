@@ -345,7 +345,7 @@ def _checkpoint(folder: Path) -> None:
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.ones(3)).sum().backward()
     optimizer.step()
-    progress = Progress(epoch=1, batch=2, step=3, sums={"bce": 1.5}, samples=7, seconds=0.5)
+    progress = Progress(epoch=0, batch=2, step=3, sums={"bce": 1.5}, samples=7, seconds=0.5)
     save_checkpoint(
         folder / "checkpoint", progress, {"model": model}, optimizer, torch.device("cpu")
     )

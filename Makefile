@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check lint format bench docs clean help
+.PHONY: demo test check lint format bench torture docs clean help
 
 help:
 	@echo "make demo    set up, then train, test and explain a small TAILOR (about two minutes)"
@@ -12,6 +12,7 @@ help:
 	@echo "make check   the half-minute half: ruff, mypy and the fast tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   speed and memory on this machine"
+	@echo "make torture kills, power cuts, flipped bytes, bad disks, hostile input: for a night"
 	@echo "make docs    build the documentation into docs/_build"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -39,6 +40,9 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
+
+torture: $(INSTALLED)
+	PYTHONPATH=. $(BIN)/python -m tests.torture all
 
 docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

@@ -9,6 +9,7 @@ import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class Disks:
             away.rename(world.work)
         left = read_tree(world.work)
         wrong += [f"on the bad disk: {line}" for line in lost(task, left, expected, {})]
-        if met.code != 0:
+        if met.code > 0:
             hidden = [name for name in left if name.endswith(".tmp")]
             ours = [name for name in hidden if name not in expected.before]
             # where nothing can be changed any more, nothing can be removed
@@ -155,11 +156,16 @@ def _told(met: Ended, trouble: Trouble) -> list[str]:
     wrong = []
     if met.traced:
         wrong.append(f"a traceback: {met.err.strip()[-1200:]}")
-    elif met.late or met.code < 0:
+    elif met.late or (met.code < 0 and not _aborted(met, trouble)):
         wrong.append(f"ended with {met.code}, {'too late' if met.late else 'killed'}")
-    elif met.code and len(_errors(met)) != 1 and "failed" not in met.out:
+    elif met.code > 0 and len(_errors(met)) != 1 and "failed" not in met.out:
         wrong.append(f"no message, or several: {met.err.strip()[:500]}")
     return wrong
+
+
+def _aborted(met: Ended, trouble: Trouble) -> bool:
+    """Return whether a library ended the process itself, as torch does where memory is short."""
+    return trouble.kind == "memory" and met.code == -signal.SIGABRT
 
 
 def _errors(met: Ended) -> list[str]:

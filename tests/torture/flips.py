@@ -29,12 +29,14 @@ class Use:
         line: the command line.
         needs: parts of the world; every file in the folders among them may be damaged.
         prints: whether what it prints is a result, and not only how it goes on.
+        weight: how often it is tried, beside the others: more often where it takes little time.
     """
 
     name: str
     line: str
     needs: tuple[str, ...]
     prints: bool = True
+    weight: int = 1
 
 
 USES: tuple[Use, ...] = (
@@ -42,13 +44,13 @@ USES: tuple[Use, ...] = (
     Use(
         "resume", "train -d data -o half -c tiny.toml", ("data", "tiny.toml", "half"), prints=False
     ),
-    Use("evaluate", "evaluate shown", ("data", "shown")),
-    Use("predict", "predict run data --json", ("data", "run")),
+    Use("evaluate", "evaluate shown", ("data", "shown"), weight=3),
+    Use("predict", "predict run data --json", ("data", "run"), weight=4),
     Use("report", "report shown", ("data", "shown")),
     Use("figures", "figures shown", ("data", "shown")),
     Use("figures of planted truth", "figures planted", ("synthetic", "planted")),
-    Use("validate", "data validate data", ("data",)),
-    Use("inspect", "data inspect synthetic", ("synthetic",)),
+    Use("validate", "data validate data", ("data",), weight=4),
+    Use("inspect", "data inspect synthetic", ("synthetic",), weight=4),
     Use("report table", "report table", ("data", "table")),
     Use(
         "benchmark",
@@ -137,7 +139,7 @@ class Flips:
                     name = file.relative_to(self.world.parts).as_posix()
                     matches = any(fnmatch(name, pattern) for pattern in patterns)
                     if file.is_file() and matches and file.stat().st_size:
-                        found.append((use.name, name))
+                        found += [(use.name, name)] * use.weight
         return found
 
     def trial(self, flip: Flip) -> list[str]:

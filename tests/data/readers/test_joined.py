@@ -534,3 +534,10 @@ def test_one_sentiment_for_all_samples_is_none(tmp_path: Path) -> None:
     content["train"]["labels"] = np.array([-1.0, 1.0])
     with pytest.raises(DataError, match=r"2 of 2 samples .* contradict"):
         convert(save(content, tmp_path / "b.pkl"), tmp_path / "b", labels=path)
+
+
+def test_a_row_that_is_too_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,happy,sad\nann[0],1,0\nann[1],1\n")
+    with pytest.raises(DataError, match="line 3"):
+        read_label_table(path, ConvertOptions())

@@ -326,11 +326,11 @@ def _usable(start: float, end: float) -> tuple[float, float] | None:
     return max(start, 0.0), end
 
 
-def _numbers(row: Mapping[str, str], columns: Sequence[str], where: str) -> list[float]:
+def _numbers(row: Mapping[str, str | None], columns: Sequence[str], where: str) -> list[float]:
     """Return the cells of a row as numbers."""
     try:
         return [_number(row[column]) for column in columns]
-    except (AttributeError, ValueError) as error:  # the former where the row is too short
+    except ValueError as error:
         cells = {column: row[column] for column in columns}
         raise DataError(f"{where}: {cells}", expected="a number in each") from error
 
@@ -338,7 +338,9 @@ def _numbers(row: Mapping[str, str], columns: Sequence[str], where: str) -> list
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 
 
-def _number(cell: str) -> float:
+def _number(cell: str | None) -> float:
+    if cell is None:
+        raise ValueError("the row is too short")
     if _DECIMAL_COMMA.fullmatch(cell):
         cell = cell.replace(",", ".")
     return as_number(cell)

@@ -141,9 +141,8 @@ def _read(folder: Path) -> None:
 
 
 def _labels(folder: Path) -> None:
-    from emotailor.data.readers._labels import read_label_table
-
     from emotailor.data.readers import ConvertOptions
+    from emotailor.data.readers.joining.labels import read_label_table
 
     file = next(path for path in folder.iterdir() if path.suffix in {".csv", ".csd"})
     table = read_label_table(file, ConvertOptions())

@@ -4,18 +4,25 @@ import ast
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 import emotailor
+from emotailor.data.store import open_dataset
+from emotailor.data.validate import validate_dataset
+from emotailor.errors import DataError
 from emotailor.figures import drawing, make
 from emotailor.figures.store import FigureFolder
 from emotailor.files import is_temporary, replacing_folder
 from emotailor.folders import held
 from emotailor.runs.evaluate import evaluate_run
+from emotailor.runs.run import Run
+from tests import kills
+from tests.data.readers import sources
 from tests.helpers import descriptors, small_dataset
 from tests.runs.runs import TOML, Outcome, run_cli, train_tiny
 
@@ -179,6 +186,71 @@ def test_a_run_folder_that_vanishes_is_one_error(
     monkeypatch.setattr("emotailor.training.loop.save_checkpoint", removed)
     call(COMMANDS["train"]).failed(3, str(place / "new"), "was removed or replaced")
     assert not (place / "new").exists()
+
+
+# ---------------------------------------------------------------------- kills
+
+CONVERT = "data convert samples.csv -o data --overwrite"
+REPORT = "report run --data data"
+
+
+def whole_data(place: Path) -> object:
+    """Return which data set is there; it must be whole."""
+    card = open_dataset(place / "data").card
+    assert [p for p in validate_dataset(place / "data") if p.severity == "error"] == []
+    return card.fingerprint
+
+
+def whole_report(place: Path) -> object:
+    """Return what of a report is there; each part must be whole."""
+    run, figures = Run.open(place / "run"), FigureFolder(place / "run" / "figures")
+    stored = run.evaluation() is not None and run.stored_results() is not None
+    assert stored == (run.evaluation() is not None)
+    try:
+        drawn = figures.is_whole(figures.read_index())
+        assert drawn
+    except DataError:
+        drawn = False
+    return stored, drawn
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it forks")
+@pytest.mark.parametrize(
+    ("command", "whole", "killed_at"),
+    [(CONVERT, whole_data, (0, 0.3, 0.6, 0.9)), (REPORT, whole_report, (0.5,))],
+)
+def test_a_kill_of_a_command_that_replaces_much(
+    command: str, whole: Callable[[Path], object], killed_at: Sequence[float], place: Path
+) -> None:
+    """At some calls: all is whole, and the same command ends as one that nobody killed."""
+    sources.table(place)
+    for file in (place / "run").glob("*-test.*"):
+        file.unlink()
+    start = place.parent / "start"
+    shutil.copytree(place, start)
+    calls: list[str] = []  # the first time, modules are read, too
+    with kills.counted(lambda number, name: calls.append(name)):
+        assert call(command).code == 0
+    expected = content(place)
+    before, after = whole(start), whole(place)
+
+    found = set()
+    for part in killed_at:
+        shutil.rmtree(place)
+        shutil.copytree(start, place)
+        os.chdir(place)
+        at = 1 + int(part * len(calls))
+        assert kills.run_and_die(lambda: call(command), at) == kills.KILLED
+        found.add(whole(place))
+        assert call(command).code == 0
+        assert content(place) == expected
+    assert before != after
+    assert found - {after}  # some were killed before the end
 
 
 # ---------------------------------------------------------------------- two commands

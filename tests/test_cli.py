@@ -88,7 +88,9 @@ def test_what_the_system_refuses() -> None:
     )
     full = OSError(errno.ENOSPC, "No space left on device")
     assert describe(full).startswith("No space left on device\n  to fix it: make room")
-    assert describe(OSError(errno.EIO, "Input/output error", "f")) == "Input/output error: f"
+    disk = OSError(errno.EIO, "Input/output error", "f")
+    assert describe(disk).startswith("Input/output error: f\n  to fix it: check the disk")
+    assert describe(OSError(errno.ENOTTY, "Not a typewriter", "f")) == "Not a typewriter: f"
 
 
 # ---------------------------------------------------------------------- help and usage

@@ -30,7 +30,8 @@ def add_to(app: typer.Typer) -> None:
 @group.command("convert")
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="A file. For csd, pom and table also the folder of the files.")
+        Path,
+        typer.Argument(help="A file. For csd, frames, fet, pom and table also a folder of files."),
     ],
     out_path: NewDataPath,
     format_name: Annotated[
@@ -91,6 +92,10 @@ def convert(
     mmsa: aligned_50.pkl or unaligned_50.pkl of MMSA, with --labels
 
     csd: a folder of CMU-MultimodalSDK files, with --folds or --split-by-hash
+
+    frames: a folder of OpenFace, openSMILE or COVAREP files per video, with --labels
+
+    fet: a folder of pickles of MMSA-FET, one per clip, with --labels
 
     table: a CSV with id, split and labels, and .npy files beside it
 

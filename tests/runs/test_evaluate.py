@@ -285,7 +285,7 @@ def test_a_read_only_model_can_still_be_evaluated(
     def forbidden(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "x")
 
-    monkeypatch.setattr(module, "write_json", forbidden)
+    monkeypatch.setattr(module, "write_together", forbidden)
     result = evaluate_run(run, resamples=0)
     assert result.notes == [f"nothing is stored in {run}: Permission denied"]
     assert result.stored == ()

@@ -423,7 +423,8 @@ def test_damaged_parts_are_named(run: Path) -> None:
     (run / "figures" / "claims.json").write_text("[]")
     missing = write_report(run).missing
     assert f"{run / 'config.json'} is damaged" in missing[0]
-    assert "does not say which data" in missing[1]
+    assert "was trained on cannot be told" in missing[1]
+    assert f"{run / 'config.json'} is damaged" in missing[1]
     assert f"{run / 'metrics.jsonl'} is damaged" in missing[2]
     parsed(run / "report.html")
 

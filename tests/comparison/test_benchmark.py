@@ -33,6 +33,7 @@ from emotailor.evaluation.metrics import evaluate
 from emotailor.evaluation.tables import short
 from emotailor.models.table import SYSTEMS, find_system
 from tests import kills
+from emotailor.folders import held as held_folder
 from tests.helpers import DIMS, LABELS, random_samples, small_dataset
 from tests.runs.runs import MODEL, TRAINING, one_thread
 
@@ -530,10 +531,8 @@ def test_a_stop_says_how_to_go_on(
 
 
 def test_two_benchmarks_do_not_share_a_folder(data: Path, settings: Path, trained: Path) -> None:
-    from emotailor.training.run_folder import RunFolder
-
     found = plan(data, trained, settings)
-    with RunFolder(trained).held(), pytest.raises(ConfigError, match="another process"):
+    with held_folder(trained), pytest.raises(ConfigError, match="another process"):
         run_plan(found, quiet())
 
 

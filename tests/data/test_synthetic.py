@@ -29,6 +29,7 @@ from emotailor.data.synthetic import (
 )
 from emotailor.data.validate import validate_dataset
 from emotailor.errors import ConfigError, DataError
+from tests.helpers import stored_name
 
 SMALL = {"visual_dim": 19, "audio_dim": 23, "text_dim": 29}  # more than the 11 factors of each
 
@@ -347,7 +348,7 @@ def test_truth_of_other_data_or_damaged(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not complete"):
         load_truth(tmp_path / "other")
     synthesize(config, tmp_path / "set")
-    file = tmp_path / "set" / "truth.safetensors"
+    file = tmp_path / "set" / stored_name(tmp_path / "set", "truth")
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"truth.safetensors is damaged"):
         load_truth(tmp_path / "set")

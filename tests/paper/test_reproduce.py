@@ -25,6 +25,7 @@ from emotailor.data.sample import Sample
 from emotailor.data.store import write_dataset
 from emotailor.errors import ConfigError, DataError
 from emotailor.files import write_json
+from emotailor.folders import held
 from emotailor.models.tailor.ablations import ABLATIONS
 from emotailor.paper import plan as paper_plan
 from emotailor.paper.page import _beside, _reading
@@ -289,7 +290,7 @@ def test_the_plan_and_its_time_are_cached(
     assert all(entry["device"].endswith("(cpu)") for entry in entries)
     monkeypatch.setattr(timing, "time_training", None)  # nothing is timed twice
     plan = plan_paper(aligned, out, seeds=1, config_file=TINY, jobs=1)
-    with RunFolder(out).held():  # one may look at the plan while another process works
+    with held(out):  # one may look at the plan while another process works
         expected = expect(plan, Console(quiet=True))
     assert not expected.unknown
     one = [timing.Speed(**entry["speed"]).seconds + 0.25 for entry in entries]

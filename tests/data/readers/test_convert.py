@@ -39,7 +39,9 @@ def refused(source: Path, output: Path, message: str, **options: object) -> Data
 
 
 def test_every_format_has_a_test_file() -> None:
-    assert list(MAKERS) == list(FORMATS)
+    # folders of many files have trials of their own
+    elsewhere = {"frames", "fet"}
+    assert {*MAKERS, *elsewhere} == set(FORMATS)
 
 
 @formats

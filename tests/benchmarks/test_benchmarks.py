@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from emotailor.verified import content_of
 from benchmarks import (
     comparison,
     data,
@@ -31,6 +30,7 @@ from benchmarks.worker import Worker, WorkerError, random_batch
 from emotailor.errors import ConfigError
 from emotailor.models.table import SYSTEMS, find_system
 from emotailor.models.tailor.config import TailorConfig
+from emotailor.verified import content_of
 from tests.systems import TINY as TINY_SYSTEMS
 
 SIZES = {

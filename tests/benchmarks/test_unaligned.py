@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from emotailor.verified import content_of
 from benchmarks import unaligned
+from emotailor.verified import content_of
 from tests.benchmarks.test_benchmarks import TINY
 
 

@@ -31,9 +31,9 @@ from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, InterruptedRunError
 from emotailor.evaluation.metrics import evaluate
 from emotailor.evaluation.tables import short
+from emotailor.folders import held as held_folder
 from emotailor.models.table import SYSTEMS, find_system
 from tests import kills
-from emotailor.folders import held as held_folder
 from tests.helpers import DIMS, LABELS, random_samples, small_dataset
 from tests.runs.runs import MODEL, TRAINING, one_thread
 

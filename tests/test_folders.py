@@ -262,6 +262,13 @@ def test_a_lock_is_of_the_file_that_was_there_before(
     assert lock.is_lost
 
 
+def test_a_marker_that_says_something_else_is_named(tmp_path: Path) -> None:
+    marker = run_folder.FOLDER.marker
+    (tmp_path / marker).write_text('{"format": "letter"}')
+    with pytest.raises(ConfigError, match=f"{marker} is damaged or of another kind"):
+        run_folder.FOLDER.check(tmp_path)
+
+
 def test_a_folder_of_somebody_else_gets_not_even_a_lock(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("")
     with (

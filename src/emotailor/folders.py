@@ -80,8 +80,11 @@ class FolderKind:
         # a call that wrote nothing leaves a lock alone
         there = names_in(folder) - {LOCK_FILE}
         if there and not self.owns(folder):
+            found = f"{folder} is no {self.name}, and not empty: it holds {min(there)!r}"
+            if self.marker in there:
+                found += f", and its {self.marker} is damaged or of another kind"
             raise self.error(
-                f"{folder} is no {self.name}, and not empty: it holds {min(there)!r}",
+                found,
                 expected=f"an earlier {self.name}, or a path that is free",
                 fix=FIX,
             )

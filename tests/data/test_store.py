@@ -196,7 +196,7 @@ def test_aligned_lengths_must_agree(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("split", ["", "../x", "a b", "a/b", "é", ".x"])
+@pytest.mark.parametrize("split", ["", "../x", "a b", "a/b", "é", ".x", "x" * 65])
 def test_split_names_are_file_names(split: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="split name"):
         write_dataset(tmp_path / "set", {split: [sample("a")]}, **DECLARED)

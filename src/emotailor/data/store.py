@@ -55,7 +55,7 @@ MOMENT_ROWS = 2**14
 STATISTICS = "statistics"
 SUFFIX = ".safetensors"
 
-_SPLIT_NAME = re.compile(r"\w[\w-]*", re.ASCII)
+_SPLIT_NAME = re.compile(r"\w[\w-]{0,63}", re.ASCII)  # the names of files begin with it
 
 
 class _Moments:
@@ -188,7 +188,8 @@ class DatasetWriter:
         """Append one sample to a split."""
         if not _SPLIT_NAME.fullmatch(split):
             raise DataError(
-                f"split name {split!r}", expected="letters, digits, '_' and '-', such as 'train'"
+                f"split name {split[:80]!r}",
+                expected="up to 64 letters, digits, '_' and '-', such as 'train'",
             )
 
         checked = self._checker.check(split, sample)

@@ -63,6 +63,8 @@ def test_table_keeps_zero_steps_and_drops_samples_in_no_split(tmp_path: Path) ->
         ("id,split,happy\na1,train\n", "line 2: not as many cells"),
         ("id,split,happy\na1,train,1,1\n", "line 2: not as many cells"),
         ("id,split,happy\n../a1,train,1\n", "line 2: id '../a1'"),
+        (f"id,split,happy\n{'x' * 300},train,1\n", "line 2: id 'xxx"),
+        (f"id,split,happy\na1,{'x' * 300},1\nb2,test,1\nc3,test,1\n", "split name 'xxx"),
         ("id,split,happy\n..,train,1\n", r"no features|no modality|line 2: id|rows"),
         ("id,split,happy\na1,train,nan\nb2,test,1\nc3,test,1\n", "not finite numbers"),
         ("id,split,happy\na1,train,1\na1,test,1\nc3,test,1\n", "already occurs in split 'train'"),

@@ -7,6 +7,7 @@ my_data/
   text.npy        or, instead of a folder, one row (a vector) per row of the CSV
 """
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,9 @@ from emotailor.data.readers._common import (
 from emotailor.data.readers.safe.npy import load_npz
 from emotailor.data.sample import MODALITIES, Modality, Sample, canonical_label
 from emotailor.errors import DataError
+
+LONGEST_NAME = 240
+"""Most bytes of an id that becomes the name of a file: file systems take 255, with the ending."""
 
 _EXPECTED = "a CSV with columns id, split and one per label"
 _Rows = list[dict[str, str]]
@@ -143,9 +147,11 @@ def _read_rows(path: Path) -> tuple[_Rows, list[str]]:
         # the id becomes a file name: it must not lead out of the folder
         name = row["id"]
         inside = Path(name).name == name
-        if not name or not inside or "\0" in name:
+        too_long = len(os.fsencode(name)) > LONGEST_NAME
+        if not name or not inside or too_long or "\0" in name:
             raise DataError(
-                f"{where}: id {name!r}", expected="an id that can be a file name, without / or .."
+                f"{where}: id {name[:80]!r}",
+                expected="an id that can be a file name: without / or .., and not too long",
             )
 
     if not table.rows:

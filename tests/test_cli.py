@@ -698,6 +698,7 @@ def _raise(error: BaseException) -> Callable[[], object]:
         (OSError("cannot write x: full"), "cannot write x: full"),
         (MemoryError(), "no memory"),
         (MemoryError("Unable to allocate 9 PiB"), "not enough memory: Unable to allocate 9 PiB"),
+        (RuntimeError("could not create a primitive"), "not enough memory: could not create"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.\nmore"), "CUDA out of memory"),
     ],
 )

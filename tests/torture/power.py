@@ -58,6 +58,7 @@ class Recorder(Watcher):
         self.root = root
         self.drawn = random.Random(seed)
         self._seen: dict[int, tuple[tuple[int, int], bytes]] = {}
+        self._folders: set[int] = set()  # also those that were removed and never synced
         self.now = self._scan()
         self.synced = Disk(self.now.root, dict(self.now.folders), dict(self.now.files))
         self.left: list[tuple[str, str, Tree]] = []
@@ -102,6 +103,7 @@ class Recorder(Watcher):
                 else:
                     disk.files[inner] = self._content(entry)
             disk.folders[number] = entries
+        self._folders.update(disk.folders)
         return disk
 
     def _content(self, entry: os.DirEntry[str]) -> bytes:
@@ -120,7 +122,7 @@ class Recorder(Watcher):
         entries = self._entries(number, variant)
         for name, inner in entries.items():
             place = f"{path}/{name}".removeprefix("/")
-            if inner in self.now.folders or inner in self.synced.folders:
+            if inner in self._folders:
                 yield place, None
                 yield from self._walk(inner, place, variant)
             else:

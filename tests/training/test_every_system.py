@@ -1,5 +1,6 @@
 """Every system is trained, stopped, continued, evaluated and used by the same calls."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -39,8 +40,12 @@ def config(name: str, data: Path) -> RunConfig:
 def tensors(run: Path) -> dict[str, torch.Tensor]:
     (file,) = (run / "model").glob("weights-*.safetensors")
     found = load_file(file)
-    for state in (run / "checkpoint").glob("state-*.safetensors"):
-        found |= {f"state.{name}": tensor for name, tensor in load_file(state).items()}
+
+    # the newest checkpoint; the one before it stays beside it, and a fitted system has no tensors
+    newest = json.loads((run / "checkpoint" / "state.json").read_text())["file"]
+    if newest:
+        state = load_file(run / "checkpoint" / newest)
+        found |= {f"state.{name}": tensor for name, tensor in state.items()}
     return found
 
 

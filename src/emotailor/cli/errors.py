@@ -26,6 +26,10 @@ TRACEBACK = "EMOTAILOR_TRACEBACK"
 """The environment variable that shows where an error comes from, as ``--traceback`` does."""
 
 
+NO_MEMORY = ("memory", "could not create a primitive")
+"""How torch, and oneDNN in it, report a lack of memory: as a RuntimeError."""
+
+
 class StopRequested(BaseException):
     """SIGINT or SIGTERM arrived where nothing can be saved."""
 
@@ -149,7 +153,7 @@ def reported() -> Iterator[None]:
     except OSError as error:
         fail(describe(error), 1, error)
     except (MemoryError, RuntimeError) as error:
-        # torch reports a lack of memory as a RuntimeError
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        told = any(sign in str(error) for sign in NO_MEMORY)
+        if not isinstance(error, MemoryError) and not told:
             raise
         _fail_for_memory(error)

@@ -34,7 +34,7 @@ TRIES = 5
 
 FoundT = TypeVar("FoundT")
 
-_FileId = tuple[int, int, int, int]
+FileId = tuple[int, int, int, int]
 
 
 # ---------------------------------------------------------------------- JSON
@@ -237,21 +237,22 @@ def read_settled(index: Path, read: Callable[[], FoundT]) -> FoundT:
     return read()
 
 
-def _identity(file: Path) -> _FileId | None:
+def _identity(file: Path) -> FileId | None:
     """Return what tells the content of a file from any other; None where it cannot be looked at."""
     try:
         status = file.stat()
     except OSError:
         return None
-    return _id_of(status)
+    return identity_of(status)
 
 
-def _id_of(status: os.stat_result) -> _FileId:
+def identity_of(status: os.stat_result) -> FileId:
+    """Return device, inode, size and time of change: other content, another identity."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-_hashes: dict[_FileId, str] = {}
-_locks: dict[_FileId, threading.Lock] = {}
+_hashes: dict[FileId, str] = {}
+_locks: dict[FileId, threading.Lock] = {}
 
 
 def verify_file(
@@ -293,7 +294,7 @@ def _cached_hash(file: Path) -> str | None:
     if not stat.S_ISREG(status.st_mode):
         return None
 
-    identity = _id_of(status)
+    identity = identity_of(status)
 
     # threads that ask for the same file wait for the first of them; those of others do not
     with _locks.setdefault(identity, threading.Lock()):

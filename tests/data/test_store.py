@@ -19,13 +19,13 @@ from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import MODALITIES, Modality, Sample, canonical_label
 from emotailor.data.store import (
     DatasetWriter,
-    map_tensors,
     open_dataset,
     read_attachment,
     read_card,
     read_statistics,
     write_dataset,
 )
+from emotailor.data.tensors import map_file
 from emotailor.data.validate import validate_dataset
 from emotailor.errors import DataError
 from emotailor.files import sha256_of, write_json
@@ -478,7 +478,7 @@ def test_tensors_of_other_types(tmp_path: Path) -> None:
 
     save_file({"x": np.zeros(3, np.int16)}, tmp_path / "short.safetensors")
     with pytest.raises(DataError, match="'x' has type I16"):
-        map_tensors(tmp_path / "short.safetensors")
+        map_file(tmp_path / "short.safetensors")
 
 
 def test_altered_statistics_are_one_message(tmp_path: Path) -> None:
@@ -543,6 +543,6 @@ def test_too_many_open_files_are_not_a_missing_shard(tmp_path: Path, free: int) 
     write(tmp_path / "set", "one")
     file = tmp_path / "set" / stored_name(tmp_path / "set", "train-00000")
     with descriptors(free), pytest.raises(DataError, match="Too many open files") as caught:
-        map_tensors(file)
+        map_file(file)
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno == errno.EMFILE

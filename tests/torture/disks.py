@@ -13,12 +13,12 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from tests.torture.calls import Call, Refuse, Watcher
 from tests.torture.children import Ended, command
-from tests.torture.kills import Undisturbed, lost, unfinished
+from tests.torture.kills import lost, undisturbed, unfinished
 from tests.torture.trees import clear, read_tree
 from tests.torture.world import BY_NAME, World
 
@@ -53,7 +53,7 @@ class Disks:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.undisturbed = cache(self._undisturbed)
+        self.undisturbed = cache(partial(undisturbed, world))
 
     def trials(self, tasks: Sequence[str], count: int, seed: int) -> Iterator[Trouble]:
         """Yield random troubles: all kinds in turn, and each task as often as its weight says."""
@@ -120,13 +120,6 @@ class Disks:
             "size": lambda: _limit(resource.RLIMIT_FSIZE, at),
         }
         return watchers.get(trouble.kind), limits.get(trouble.kind)
-
-    def _undisturbed(self, name: str) -> Undisturbed:
-        task = BY_NAME[name]
-        calls = self.world.count(task.arguments, task.needs)
-        after = read_tree(self.world.work)
-        self.world.prepare(task.needs)
-        return Undisturbed(calls, read_tree(self.world.work), after)
 
 
 class Vanish(Watcher):

@@ -8,7 +8,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from tests.torture.calls import Kill
 from tests.torture.children import Ended, command
@@ -33,6 +33,15 @@ class Undisturbed:
     after: Tree
 
 
+def undisturbed(world: World, name: str) -> Undisturbed:
+    """Run a task to its end, and make the world again as it was before."""
+    task = BY_NAME[name]
+    calls = world.count(task.arguments, task.needs)
+    after = read_tree(world.work)
+    world.prepare(task.needs)
+    return Undisturbed(calls, read_tree(world.work), after)
+
+
 class Kills:
     """Trials of kills.
 
@@ -42,7 +51,7 @@ class Kills:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.undisturbed = cache(self._undisturbed)
+        self.undisturbed = cache(partial(undisturbed, world))
 
     def trials(self, tasks: Sequence[str], count: int, seed: int) -> Iterator[tuple[str, int, str]]:
         """Yield random (task, call, when), each task as often as its weight says."""
@@ -72,13 +81,6 @@ class Kills:
             done = read_tree(world.work)
         wrong += unfinished(task, again, left, done, expected, others)
         return wrong
-
-    def _undisturbed(self, name: str) -> Undisturbed:
-        task = BY_NAME[name]
-        calls = self.world.count(task.arguments, task.needs)
-        after = read_tree(self.world.work)
-        self.world.prepare(task.needs)
-        return Undisturbed(calls, read_tree(self.world.work), after)
 
 
 def lost(task: Task, left: Tree, expected: Undisturbed, others: Tree) -> list[str]:

@@ -45,7 +45,7 @@ from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.extraction import Extraction
 from emotailor.data.sample import Modality, Sample
 from emotailor.data.shard import open_shard, shard_card, shard_tensors
-from emotailor.data.tensors import AGAIN, check_file, damaged, map_file, unreadable
+from emotailor.data.tensors import AGAIN, check_file, damaged, unreadable
 from emotailor.errors import DataError
 from emotailor.files import write_hashed, write_json
 from emotailor.verified import is_there, read_json, read_settled
@@ -357,17 +357,6 @@ def read_card(path: str | Path) -> DatasetCard:
             expected=f"a data set of schema version 1 to {SCHEMA_VERSION}",
             fix=fix,
         ) from error
-
-
-def map_tensors(file: Path) -> dict[str, np.ndarray]:
-    """Map the tensors of a safetensors file into memory, read-only, without reading them.
-
-    Nothing is compared with a hash.
-
-    Raises:
-        DataError: the file is missing, no file, truncated or not safetensors.
-    """
-    return dict(map_file(file).tensors)
 
 
 def open_dataset(path: str | Path) -> EmotionDataset:

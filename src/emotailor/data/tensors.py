@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from safetensors import SafetensorError, safe_open
 
 from emotailor.errors import DataError
+from emotailor.verified import identity_of
 
 MAX_HEADER = 2**20
 """Bytes that a header may have: ours have a few hundred."""
@@ -248,8 +249,7 @@ def map_file(path: Path) -> MappedFile:
             raw[name] = _bytes_of(body, entry)
             tensors[name] = _array_of(path, name, raw[name], entry)
 
-    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    return MappedFile(path, identity, first + text, raw, tensors)
+    return MappedFile(path, identity_of(status), first + text, raw, tensors)
 
 
 def _large_header(path: Path, size: int) -> DataError:

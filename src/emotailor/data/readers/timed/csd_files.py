@@ -10,7 +10,6 @@ A piece ``video[k]`` is a segment, or, in files that the SDK aligned to words, a
 import json
 from collections import defaultdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -84,12 +83,7 @@ class Csd:
     def __enter__(self) -> "Csd":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def metadata(self, name: str) -> Any:

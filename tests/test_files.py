@@ -2,19 +2,23 @@
 
 import errno
 import hashlib
+import linecache
 import os
 import stat
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from emotailor import files
+from emotailor import files, locks
 from emotailor.errors import ConfigError, DataError
 from emotailor.locks import Lock
 from tests import kills
@@ -414,3 +418,61 @@ def test_a_kill_at_any_call_leaves_the_old_folder_or_the_new_one(
     assert found == sorted(found, key=lambda content: content == ["both", "new"])
     assert all(content in (before, ["both", "new"]) for content in found)
     assert found[0] == before
+
+
+class StoppedError(Exception):
+    """A signal, as the command line lets it unwind the stack."""
+
+
+@contextmanager
+def stopped_at(line: int) -> Iterator[None]:
+    """Raise at the n-th line of ours that runs, as a signal may."""
+    ran = 0
+
+    def stop(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal ran
+        # Python does nothing in such a line, and looks for no signal there
+        text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        if event == "line" and text != "try:":
+            ran += 1
+            if ran == line:
+                sys.settrace(None)
+                raise StoppedError
+        return stop
+
+    def enter(frame: FrameType, event: str, value: Any) -> Any:
+        is_ours = frame.f_code.co_filename in (files.__file__, locks.__file__)
+        return stop(frame, event, value) if is_ours else None
+
+    before = sys.gettrace()
+    sys.settrace(enter)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files left open
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_signal_at_any_line_leaves_nothing_behind(tmp_path: Path, is_there: bool) -> None:
+    stopped = 0
+    for line in range(1, 1000):
+        place = tmp_path / str(line)
+        place.mkdir()
+        if is_there:
+            make_set(place / "set", "old", "both")
+        try:
+            with stopped_at(line):
+                files.write_text(place / "a.txt", "one")
+                make_set(place / "set", "both", "new")
+        except StoppedError:
+            stopped += 1
+        else:
+            break
+
+        assert names(place) <= {"set", "a.txt"}
+        if (place / "set").exists():
+            assert not [name for name in names(place / "set") if files.is_temporary(name)]
+    assert stopped == line - 1
+    assert stopped > 150
+    assert names(place) == {"set", "a.txt"}

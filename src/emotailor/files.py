@@ -109,31 +109,51 @@ def _temporary_folder(place: Path, name: str) -> Iterator[Path]:
     for left in _temporaries(place, name):
         _remove_dead(left)
 
-    folder, lock = _new_folder(place, name)
-    try:
-        yield folder
-    finally:
-        _remove(folder)
-        if lock is not None:
-            lock.release()
-        if folder.exists():  # the lock was in the way: Windows keeps what is open
-            _remove(folder)
-
-
-def _new_folder(place: Path, name: str) -> tuple[Path, Lock | None]:
-    """Make a temporary folder and lock it, where the file system has locks."""
     while True:
-        folder = place / f".{name}.{secrets.token_hex(8)}.tmp"
+        with _new_folder(place, name) as folder:
+            if folder is not None:
+                yield folder
+                return
+
+
+@contextmanager
+def _new_folder(place: Path, name: str) -> Iterator[Path | None]:
+    """Yield a new folder that is locked, where the file system has locks; remove it at the end.
+
+    Yields None where a process that removes what is dead came before the lock.
+    """
+    folder = place / f".{name}.{secrets.token_hex(8)}.tmp"
+    lock = Lock(folder)
+
+    # a signal may end the work at any line, also right after the folder is made
+    try:
         folder.mkdir()
-        lock = Lock(folder)
+        is_ours = _hold(lock)
+        yield folder if is_ours else None
+    finally:
         try:
-            if lock.acquire():
-                return folder, lock
-        except FileNotFoundError:
-            pass
-        except (OSError, NotImplementedError):
-            return folder, None
-        # a process that removes what is dead came before the lock
+            _remove_locked(folder, lock)
+        except BaseException:  # also in the middle of this
+            _remove_locked(folder, lock)
+            raise
+
+
+def _remove_locked(folder: Path, lock: Lock) -> None:
+    """Remove a folder and give its lock back."""
+    _remove(folder)
+    lock.release()
+    if folder.exists():  # the lock was in the way: Windows keeps what is open
+        _remove(folder)
+
+
+def _hold(lock: Lock) -> bool:
+    """Lock a new folder; return whether it is still there and ours."""
+    try:
+        return lock.acquire()
+    except FileNotFoundError:
+        return False
+    except (OSError, NotImplementedError):  # a file system without locks
+        return True
 
 
 def _temporaries(place: Path, name: str | None = None) -> list[Path]:

@@ -467,7 +467,9 @@ def test_a_prediction_is_plain_json(data: Path, run: Path) -> None:
     predictor, split = Predictor.load(run, device="cpu"), open_dataset(data)["test"]
     (found,) = predictor.predict([split.sample(2)], explain=True)
     value = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert set(value) == {"id", "labels", "probabilities", "decisions", "explanation"}
+    known = {"id", "labels", "probabilities", "decisions", "thresholds", "explanation"}
+    assert set(value) == known
+    assert value["thresholds"] == predictor.card.thresholds["tuned"].values
     why = value["explanation"]
     steps = len(split.sequence("text", 2))
     assert set(why["modalities"]) == set(why["steps"]) == set(why["attention"]) == set(LABELS)

@@ -187,12 +187,14 @@ class Prediction:
         probabilities: label -> probability.
         decisions: label -> whether its probability is above its threshold.
         explanation: evidence for the labels, where asked for.
+        thresholds: label -> its threshold, which its probability must exceed.
     """
 
     id: str
     probabilities: dict[str, float]
     decisions: dict[str, bool]
     explanation: Explanation | None = None
+    thresholds: dict[str, float] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
@@ -207,6 +209,7 @@ class Prediction:
             "labels": self.labels,
             "probabilities": self.probabilities,
             "decisions": self.decisions,
+            "thresholds": self.thresholds,
         }
         if self.explanation is not None:
             value["explanation"] = self.explanation.to_json()
@@ -426,6 +429,7 @@ class Predictor:
 
         probabilities = self.predict_proba(split)  # (n, L)
         decisions = decide(probabilities, self.thresholds)
+        thresholds = dict(zip(self.label_names, self.thresholds.tolist(), strict=True))
 
         predictions = []
         for row, sample_id in enumerate(split.ids):
@@ -440,6 +444,7 @@ class Predictor:
                 probabilities=dict(zip(self.label_names, own, strict=True)),
                 decisions=dict(zip(self.label_names, decided, strict=True)),
                 explanation=explanation,
+                thresholds=thresholds,
             )
             predictions.append(prediction)
         return predictions

@@ -15,7 +15,7 @@ ORDER = ["foundation", "data", "data.readers", "nn", "models", "evaluation", "tr
          "serving", "runs", "comparison", "figures", "report", "paper", "testing", "commands",
          "cli"]  # fmt: skip
 FOUNDATION = {"errors", "inputs", "verified", "locks", "files", "folders", "config", "loading",
-              "text"}  # fmt: skip
+              "text", "frames"}  # fmt: skip
 
 
 def room(parts: tuple[str, ...]) -> str:

@@ -10,6 +10,8 @@ import pytest
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
+from emotailor.errors import DataError
+from tests.evaluation.fake_pandas import with_fake_pandas
 from tests.helpers import DIMS, LABELS, random_samples, small_dataset
 
 
@@ -168,3 +170,79 @@ def test_any_difference_makes_data_sets_differ(tmp_path: Path, stored: bool, cha
     first = build({"train": samples}, LABELS)
     assert first == build({"train": samples}, LABELS)
     assert first != build({split: other}, names)
+
+
+def test_a_data_set_is_a_mapping_of_its_splits(tmp_path: Path) -> None:
+    data = small_dataset(tmp_path / "data")
+    assert list(data) == list(data.keys()) == ["train", "valid", "test"]
+    assert len(data) == 3
+    assert [len(split) for split in data.values()] == [23, 11, 7]
+    assert dict(data.items()) == data.splits
+    assert "train" in data
+    assert "traim" not in data
+    assert data.get("traim") is None
+    assert data.get("test") is data["test"]
+    with pytest.raises(DataError, match="no split 'traim'"):
+        data["traim"]
+    assert repr(data.card) == (
+        "DatasetCard('small', samples {'train': 23, 'valid': 11, 'test': 7}, 3 labels)"
+    )
+    assert len(repr(data["test"].shards)) < 200
+
+
+def test_splits_are_in_one_order_and_found_by_the_names_people_use(tmp_path: Path) -> None:
+    names = ("test", "extra", "dev", "train")
+    splits = {name: random_samples(2, prefix=name) for name in names}
+    declared: Any = {"name": "x", "label_names": LABELS, "dims": DIMS, "aligned": True}
+    stored = write_dataset(tmp_path / "data", splits, **declared)
+    for data in (stored, EmotionDataset.from_samples(splits, **declared)):
+        assert list(data) == ["train", "test", "extra", "dev"]
+        for name in ("valid", "val", "Validation", "dev", "DEV"):
+            assert data.split_name(name) == "dev"
+        assert data["training"] is data["train"]
+    assert list(stored.card.splits) == ["train", "test", "extra", "dev"]
+
+
+def test_a_split_is_a_list_of_samples(tmp_path: Path) -> None:
+    split = small_dataset(tmp_path / "data")["test"]
+    part = split[1:6:2]
+    assert [sample.id for sample in part] == [split.ids[1], split.ids[3], split.ids[5]]
+    assert list(part) == [split[1], split[3], split[5]]
+    assert part.labels.tolist() == split.labels[[1, 3, 5]].tolist()
+    assert part[-1:][0] == split[5]
+    assert split[::-1][0] == split[6]
+    assert len(split[7:]) == 0
+    assert split[np.int64(2)] == split[2]
+
+    assert split.ids[4] not in part
+    assert split.ids[3] in part
+    assert split[3] in part
+    assert split[2] not in part
+    assert 3 not in part
+
+
+def test_samples_are_equal_by_id_and_content() -> None:
+    one = Sample("a", {"text": np.ones((2, 11), np.float32)}, np.array([0, 1], np.uint8))
+    same = Sample("a", {"text": np.ones((2, 11)), "audio": np.ones((0, 7))}, one.labels)
+    assert one == same
+    assert len({one, same}) == 1
+    for other in (
+        Sample("b", one.sequences, one.labels),
+        Sample("a", {"text": np.zeros((2, 11))}, one.labels),
+        Sample("a", {"audio": np.ones((2, 11))}, one.labels),
+        Sample("a", one.sequences, None),
+        Sample("a", one.sequences, one.labels, words=["so", "what"]),
+        Sample("a", one.sequences, one.labels, about={"source": "x"}),
+        "a",
+    ):
+        assert one != other
+
+
+def test_counts_as_a_data_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_fake_pandas(monkeypatch)
+    data = small_dataset(tmp_path / "data")
+    frame = data.to_dataframe()
+    assert frame.index == "split"
+    for row in frame.rows:
+        card = data.card.splits[row["split"]]
+        assert row == {"split": row["split"], "samples": card.samples, **card.label_counts}

@@ -6,7 +6,8 @@ import pytest
 from emotailor.errors import ConfigError
 from emotailor.evaluation.comparison import Interval, PairedDifference, Spread, bootstrap
 from emotailor.evaluation.metrics import OVERALL, evaluate
-from emotailor.evaluation.notebook import data_frame, html_table
+from emotailor.evaluation.notebook import html_table
+from emotailor.frames import data_frame
 from tests.evaluation.fake_pandas import with_fake_pandas, without_pandas
 
 NAMES = ("<happy>", "sad", "rare")

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from emotailor.data.display import short
 from emotailor.data.extraction import Extraction
 from emotailor.data.sample import Modality
+from emotailor.data.split_names import in_order
 from emotailor.errors import DataError
 from emotailor.folders import FolderKind, has_format
 
@@ -116,6 +118,19 @@ class DatasetCard(BaseModel):
     extraction: dict[Modality, Extraction] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     repairs: list[str] = Field(default_factory=list)
+
+    @field_validator("splits")
+    @classmethod
+    def _order_splits(cls, splits: dict[str, SplitCard]) -> dict[str, SplitCard]:
+        return in_order(splits)
+
+    def __repr__(self) -> str:
+        splits = {name: split.samples for name, split in self.splits.items()}
+        labels = len(self.label_names)
+        return f"DatasetCard({short(self.name)!r}, samples {splits}, {labels} labels)"
+
+    def __str__(self) -> str:
+        return repr(self)
 
     def attachment(self, name: str) -> FileCard | None:
         """Return the file that was attached under a name; None where there is none."""

@@ -15,18 +15,31 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
+from operator import index as as_index
+from typing import Any, SupportsIndex, TypeVar, overload
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
 
 from emotailor.data.card import DatasetCard, FloatType
 from emotailor.data.checker import SampleChecker
-from emotailor.data.display import Outline, SplitCounts, dataset_line, dataset_table, split_line
+from emotailor.data.display import (
+    Outline,
+    SplitCounts,
+    dataset_line,
+    dataset_table,
+    listed,
+    short,
+    split_line,
+)
 from emotailor.data.extraction import Extraction
 from emotailor.data.ids import Videos
 from emotailor.data.sample import MODALITIES, Modality, Sample
+from emotailor.data.split_names import in_order, split_meant
 from emotailor.errors import DataError
+from emotailor.frames import data_frame
+
+DefaultT = TypeVar("DefaultT")
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,10 @@ class Ragged:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def __repr__(self) -> str:
+        steps, dim = self.values.shape
+        return f"Ragged({len(self):,} sequences, {steps:,} steps of {dim})"
 
     def __getitem__(self, index: int) -> Float[np.ndarray, "steps dim"]:
         if self.check is not None:
@@ -166,6 +183,9 @@ class Shard:
     words: Words | None = None
     about: Mapping[str, Texts] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Shard({self.size:,} samples: {dict(self.sequences)})"
+
     @classmethod
     def pack(cls, samples: Sequence[Sample], checker: SampleChecker) -> "Shard":
         """Lay checked samples end to end."""
@@ -224,7 +244,11 @@ def _pack_times(
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples of one named split, addressed by position.
+    """Samples of one named split, addressed by position, as in a list.
+
+    ``split[0]`` and ``split[-1]`` are samples, ``split[1:3]`` is a split of two whose sequences are
+    shared and not copied, and ``for sample in split`` reads one sample after the other. An id is
+    ``in`` the split, and so is a sample with this id and content.
 
     Attributes:
         name: ``train``, ``valid``, ``test`` or any other.
@@ -255,8 +279,27 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> Sample:
-        return self.sample(index + len(self) if index < 0 else index)
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Split": ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> "Sample | Split":
+        if isinstance(index, slice):
+            positions = range(len(self))[index]
+            return self.take(np.array(positions, np.int64))
+
+        # also an integer of NumPy
+        position = as_index(index)
+        return self.sample(position + len(self) if position < 0 else position)
+
+    def __contains__(self, item: object) -> bool:
+        if isinstance(item, str):
+            return item in self.ids
+        if not isinstance(item, Sample) or item.id not in self.ids:
+            return False
+        return self[self.index_of(item.id)] == item
 
     def __iter__(self) -> Iterator[Sample]:
         return (self.sample(i) for i in range(len(self)))
@@ -385,8 +428,12 @@ def _missing_steps(ragged: Ragged) -> Int64[np.ndarray, "n"]:
 
 
 @dataclass(frozen=True, eq=False)
-class EmotionDataset:
+class EmotionDataset(Mapping[str, Split]):
     """Named splits over the same modalities and the same named labels.
+
+    It is a mapping from the name of a split to the split: ``dataset["test"]``, ``list(dataset)``
+    and ``len(dataset)`` are of splits, in the order train, valid, test. Names as others write them
+    are understood where the data set has no such split: ``dataset["val"]`` is ``valid``.
 
     Two data sets are equal where they hold the same samples; their names do not matter. Stored
     ones are compared by the fingerprint of their files, so that no feature is read.
@@ -398,6 +445,9 @@ class EmotionDataset:
 
     card: DatasetCard
     splits: Mapping[str, Split]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "splits", in_order(self.splits))
 
     def __repr__(self) -> str:
         sizes = {name: len(split) for name, split in self.splits.items()}
@@ -437,13 +487,55 @@ class EmotionDataset:
         return self.label_names, widths, self.aligned, tuple(sizes)
 
     def __getitem__(self, split: str) -> Split:
-        try:
-            return self.splits[split]
-        except KeyError as error:
+        return self.splits[self.split_name(split)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.splits)
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+    def __contains__(self, split: object) -> bool:
+        return isinstance(split, str) and split_meant(split, self.splits) is not None
+
+    @overload
+    def get(self, split: str, /) -> Split | None: ...
+
+    @overload
+    def get(self, split: str, /, default: Split | DefaultT) -> Split | DefaultT: ...
+
+    def get(self, split: str, /, default: Any = None) -> Any:
+        """Return a split, or ``default`` where the data set has none of this name."""
+        if split not in self:
+            return default
+        return self[split]
+
+    def split_name(self, split: str) -> str:
+        """Return the split that a name means: ``val``, ``dev`` and ``validation`` mean ``valid``.
+
+        Raises:
+            DataError: the data set has no such split.
+        """
+        found = split_meant(split, self.splits) if isinstance(split, str) else None
+        if found is None:
             raise DataError(
-                f"the data set {self.card.name!r} has no split {split!r}",
-                expected=f"one of {', '.join(sorted(self.splits)) or 'none: it is empty'}",
-            ) from error
+                f"the data set {short(self.card.name)!r} has no split {split!r}",
+                expected=f"one of {listed(list(self.splits)) or 'none: it is empty'}",
+            )
+        return found
+
+    def to_dataframe(self) -> Any:
+        """Return a ``pandas.DataFrame``: a row per split, its samples, and how often labels hold.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        rows = []
+        for name, split in self.splits.items():
+            held = split.labels.sum(axis=0, dtype=np.int64)  # (labels,)
+            counts = dict(zip(self.label_names, held.tolist(), strict=True))
+            rows.append({"split": name, "samples": len(split), **counts})
+        return data_frame(rows, index="split")
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -523,25 +615,7 @@ def _same_samples(one: Split, other: Split) -> bool:
         return False
 
     pairs = zip(one, other, strict=True)
-    return all(_same_content(ours, theirs) for ours, theirs in pairs)
-
-
-def _same_content(one: Sample, other: Sample) -> bool:
-    """Whether two samples hold the same sequences and the same of what lies beside them."""
-    if one.words != other.words or one.about != other.about:
-        return False
-
-    arrays: list[tuple[Mapping[Any, np.ndarray], Mapping[Any, np.ndarray]]] = [
-        (one.sequences, other.sequences),
-        (one.missing, other.missing),
-        (one.times, other.times),
-    ]
-    for ours, theirs in arrays:
-        if set(ours) != set(theirs):
-            return False
-        if not all(np.array_equal(ours[m], theirs[m]) for m in ours):
-            return False
-    return True
+    return all(ours == theirs for ours, theirs in pairs)
 
 
 def _pack_split(name: str, samples: Sequence[Sample], checker: SampleChecker) -> Split:

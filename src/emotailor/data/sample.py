@@ -35,9 +35,9 @@ def canonical_label(name: str) -> str:
     return _ALIASES.get(lower, key)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
-    """One utterance.
+    """One utterance; equal are two with the same id and the same content.
 
     Attributes:
         id: unique in its data set.
@@ -74,3 +74,44 @@ class Sample:
             known = np.asarray(labels).tolist()
 
         return sample_line(self.id, shapes, known)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sample):
+            return NotImplemented
+        if (self.id, self.about) != (other.id, other.about):
+            return False
+        if _texts(self.words) != _texts(other.words):
+            return False
+
+        # a modality without steps is a missing one
+        ours = {m: sequence for m, sequence in self.sequences.items() if len(sequence)}
+        theirs = {m: sequence for m, sequence in other.sequences.items() if len(sequence)}
+        return (
+            _same_array(self.labels, other.labels)
+            and _same_arrays(ours, theirs)
+            and _same_arrays(self.missing, other.missing)
+            and _same_arrays(self.times, other.times)
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+def _texts(words: Sequence[str] | None) -> list[str] | None:
+    return None if words is None else list(words)
+
+
+def _same_array(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    """Whether two arrays hold the same, or both are None."""
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
+
+
+def _same_arrays(
+    ours: Mapping[Modality, np.ndarray], theirs: Mapping[Modality, np.ndarray]
+) -> bool:
+    """Whether two tables of arrays have the same keys, and the same array under each."""
+    if set(ours) != set(theirs):
+        return False
+    return all(_same_array(ours[m], theirs[m]) for m in ours)

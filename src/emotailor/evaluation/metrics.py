@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
 from emotailor.errors import DataError
 from emotailor.evaluation.custom import MetricLike, resolve_metrics
-from emotailor.evaluation.notebook import data_frame, format_number, html_table
+from emotailor.evaluation.notebook import format_number, html_table
+from emotailor.frames import data_frame
 
 OVERALL = (
     "accuracy",

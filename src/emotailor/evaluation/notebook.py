@@ -1,11 +1,7 @@
-"""What a notebook shows: HTML tables, and data frames where pandas is installed."""
+"""What a notebook shows: numbers as text, and HTML tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from importlib import import_module
-from typing import Any
-
-from emotailor.errors import ConfigError
 
 
 def format_number(value: float | None) -> str:
@@ -46,25 +42,3 @@ def html_table(
 def _html_cell(tag: str, value: object) -> str:
     text = escape(str(value))
     return f"<{tag}>{text}</{tag}>"
-
-
-def data_frame(rows: Sequence[Mapping[str, Any]], *, index: str) -> Any:
-    """Return rows as a ``pandas.DataFrame``; pandas is optional, so it is no type here.
-
-    Args:
-        rows: rows, each column -> value.
-        index: column that becomes the index.
-
-    Raises:
-        ConfigError: pandas is not installed.
-    """
-    try:
-        pandas = import_module("pandas")
-    except ImportError as error:
-        raise ConfigError(
-            "a data frame needs pandas, which is not installed",
-            fix="install it with `pip install pandas`",
-        ) from error
-
-    frame = pandas.DataFrame(list(rows))
-    return frame.set_index(index)

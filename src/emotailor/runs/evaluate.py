@@ -24,9 +24,10 @@ from emotailor.evaluation.display import (
     seeds_table,
 )
 from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
-from emotailor.evaluation.notebook import data_frame, format_number, html_table
+from emotailor.evaluation.notebook import format_number, html_table
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import READ_ONLY
+from emotailor.frames import data_frame
 from emotailor.runs.data import matching_labels, trained_on
 from emotailor.runs.stored import (
     VERSION,

@@ -22,8 +22,9 @@ from emotailor.data.extraction import check_extraction
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.metrics import decide
-from emotailor.evaluation.notebook import data_frame, html_table
+from emotailor.evaluation.notebook import html_table
 from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.frames import data_frame
 from emotailor.training.inference import predict_probabilities
 from emotailor.training.model_folder import LoadedModel, load_model
 from emotailor.training.setup import choose_device

@@ -16,20 +16,10 @@ from emotailor.data.extraction import Extraction
 from emotailor.data.padding import strip_padding
 from emotailor.data.readers._sniff import kind_of, refuse_stand_in
 from emotailor.data.sample import MODALITIES, Modality, Sample
+from emotailor.data.split_names import ALIASES, ORDER
 from emotailor.errors import ConfigError, DataError, EmotailorError
 from emotailor.inputs import not_a_file
 
-_SPLITS = ("train", "valid", "test")
-_SPLIT_ALIASES = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "val": "valid",
-    "dev": "valid",
-    "validation": "valid",
-    "test": "test",
-    "testing": "test",
-}
 _PIECE = 2**20
 _LONGEST_LINE = 2**24
 _MOST_COLUMNS = 20_000
@@ -190,7 +180,7 @@ def canonical_split(name: str) -> str | None:
     fold = _SDK_FOLD.fullmatch(name)
     if fold is not None:
         return fold[1]
-    return _SPLIT_ALIASES.get(name.lower(), name)
+    return ALIASES.get(name.lower(), name)
 
 
 def as_text(value: Any, where: str) -> str:
@@ -723,7 +713,7 @@ def splits_of(content: Any, path: Path) -> dict[str, dict[str, Any]]:
         split = canonical_split(name)
         if split in splits:
             raise DataError(f"{path} has the split {split} twice", expected="each split once")
-        if split in _SPLITS:
+        if split in ORDER:
             splits[split] = entry
 
     if not splits:

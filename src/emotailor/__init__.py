@@ -22,6 +22,7 @@ __all__ = [
     "EmotionDataset",
     "EmotionModel",
     "Explanation",
+    "Failure",
     "FittedModel",
     "InterruptedRunError",
     "Interval",
@@ -31,6 +32,7 @@ __all__ = [
     "ModelError",
     "ModelOutput",
     "Prediction",
+    "Predictions",
     "Predictor",
     "Reading",
     "Run",
@@ -101,7 +103,8 @@ if TYPE_CHECKING:
     from emotailor.runs.evaluate import evaluate_run as evaluate
     from emotailor.runs.predict import predict
     from emotailor.runs.run import Run
-    from emotailor.serving.predictor import Explanation, Prediction, Predictor
+    from emotailor.serving.prediction import Explanation, Failure, Prediction, Predictions
+    from emotailor.serving.predictor import Predictor
     from emotailor.training.config import TrainingConfig
     from emotailor.training.import_checkpoint import import_checkpoint
     from emotailor.training.run import train
@@ -119,7 +122,8 @@ _HOMES = {
     "EmotailorError": "emotailor.errors",
     "EmotionDataset": "emotailor.data.dataset",
     "EmotionModel": "emotailor.models.base",
-    "Explanation": "emotailor.serving.predictor",
+    "Explanation": "emotailor.serving.prediction",
+    "Failure": "emotailor.serving.prediction",
     "FittedModel": "emotailor.models.base",
     "InterruptedRunError": "emotailor.errors",
     "Interval": "emotailor.evaluation.comparison",
@@ -129,7 +133,8 @@ _HOMES = {
     "Modality": "emotailor.data.sample",
     "ModelError": "emotailor.errors",
     "ModelOutput": "emotailor.models.base",
-    "Prediction": "emotailor.serving.predictor",
+    "Prediction": "emotailor.serving.prediction",
+    "Predictions": "emotailor.serving.prediction",
     "Predictor": "emotailor.serving.predictor",
     "Reading": "emotailor.data.readers",
     "Run": "emotailor.runs.run",

@@ -21,7 +21,7 @@ from emotailor.runs.predict import (
     read_samples,
     render_predictions,
 )
-from emotailor.serving.predictor import Explanation, Prediction
+from emotailor.serving.prediction import Explanation, Prediction
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.serving.test_predictor import summing
 

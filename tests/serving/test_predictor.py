@@ -20,12 +20,8 @@ from emotailor.evaluation.thresholds import Thresholds
 from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.runs.evaluate import evaluate_run
 from emotailor.serving import predictor as module
-from emotailor.serving.predictor import (
-    Explanation,
-    Prediction,
-    Predictor,
-    predictions_to_dataframe,
-)
+from emotailor.serving.prediction import Explanation, Prediction, Predictions
+from emotailor.serving.predictor import Predictor
 from emotailor.training.model_folder import LoadedModel, ModelCard
 from emotailor.training.run import train
 from emotailor.training.run_config import RunConfig
@@ -126,7 +122,7 @@ def test_probabilities_and_decisions_by_name() -> None:
 
 
 def test_the_labels_that_hold_come_the_most_probable_first() -> None:
-    found = module.Prediction(
+    found = Prediction(
         "x", {"a": 0.4, "b": 0.9, "c": 0.3, "d": 0.5}, {"a": True, "b": True, "c": False, "d": True}
     )
     assert found.labels == ["b", "d", "a"]
@@ -403,12 +399,12 @@ def test_predictions_and_evidence_in_a_notebook(monkeypatch: pytest.MonkeyPatch)
     assert "<th>evidence</th>" in why._repr_html_()
 
     with_fake_pandas(monkeypatch)
-    frame = predictions_to_dataframe([found])
+    frame = Predictions([found]).to_dataframe()
     assert frame.index == "id"
     assert frame.rows == [{"id": "<id>", "p:y": 0.25, "p:x": 0.7512, "y": False, "x": True}]
     without_pandas(monkeypatch)
     with pytest.raises(ConfigError, match="pandas"):
-        predictions_to_dataframe([found])
+        Predictions([found]).to_dataframe()
 
 
 def test_planted_evidence_is_found_where_it_is() -> None:

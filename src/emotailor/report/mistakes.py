@@ -22,7 +22,7 @@ from emotailor.report.page import (
 )
 from emotailor.report.source import PageSource
 from emotailor.runs.stored import StoredEvaluation, StoredPredictions
-from emotailor.serving.predictor import MIN_EVIDENCE, Explanation
+from emotailor.serving.prediction import MIN_EVIDENCE, Explanation
 
 MISTAKES = 6  # cards of each kind
 MOST_TOLD = 300  # characters of what is said

@@ -17,7 +17,8 @@ from emotailor.data.sample import MODALITIES, Sample
 from emotailor.data.store import open_dataset
 from emotailor.errors import DataError
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.serving.predictor import Prediction, Predictor
+from emotailor.serving.prediction import Prediction
+from emotailor.serving.predictor import Predictor
 from emotailor.text import indented
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from emotailor.commands.demo import baselines, demo_data
-from emotailor.data.store import open_dataset, read_card, write_dataset
+from emotailor.commands.demo import demo_data
+from emotailor.data.store import read_card, write_dataset
 from emotailor.data.synthetic import SyntheticConfig
 from emotailor.errors import DataError
 from tests.helpers import DIMS, LABELS, random_samples
@@ -64,15 +64,6 @@ def test_what_is_no_data_set_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no synthetic data set.*thesis.txt"):
         demo_data(tmp_path / "data", SyntheticConfig(train=2, valid=0, test=0))
     assert (tmp_path / "data" / "thesis.txt").read_text() == "dear"
-
-
-def test_the_baselines_are_trivial_ones(tmp_path: Path) -> None:
-    config = SyntheticConfig(train=60, valid=20, test=20, visual_dim=3, audio_dim=3, text_dim=3)
-    demo_data(tmp_path / "data", config)
-    found = baselines(tmp_path / "data", open_dataset(tmp_path / "data").label_names)
-    assert list(found) == ["label frequencies", "logistic regression"]
-    # the same score for every sample ranks by chance
-    assert found["label frequencies"].mean_roc_auc == pytest.approx(0.5)
 
 
 def test_the_example_file_is_what_the_demo_trains() -> None:

@@ -6,29 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from emotailor.data.batching import batches
 from emotailor.data.card import FOLDER, is_synthetic
-from emotailor.data.dataset import EmotionDataset
 from emotailor.data.inspect import inspect_dataset, render
 from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, read_card
 from emotailor.data.synthetic import SyntheticConfig, synthesize
 from emotailor.errors import DataError
+from emotailor.evaluation.baselines import baselines
 from emotailor.evaluation.display import comparison_table, metrics_table
-from emotailor.evaluation.metrics import Metrics, evaluate
-from emotailor.evaluation.thresholds import Thresholds
-from emotailor.models.baseline import LabelFrequency
-from emotailor.models.classic.config import BinaryRelevanceConfig
-from emotailor.models.classic.model import BinaryRelevance
 from emotailor.models.table import find_system
 from emotailor.runs.evaluate import evaluate_run
 from emotailor.runs.predict import render_predictions
 from emotailor.runs.train import PlannedRun, train_runs
 from emotailor.serving.predictor import Predictor
-from emotailor.training.inference import predict_probabilities
 from emotailor.training.run_config import RunConfig
 
 MODEL = {
@@ -51,12 +43,8 @@ TRAINING = {
     "select_by": "tuned",
     "seed": 1,
 }
-STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2)  # of the regression, the best of them on validation
-
 
 DRAWN = replace(FOLDER, name="synthetic data set", recognises=is_synthetic)
-
-Scores = tuple[np.ndarray, np.ndarray]  # of the validation and of the test split
 
 
 def demo_data(folder: Path, config: SyntheticConfig) -> None:
@@ -70,61 +58,6 @@ def demo_data(folder: Path, config: SyntheticConfig) -> None:
 
     DRAWN.check_new(folder, overwrite=True)
     synthesize(config, folder, overwrite=folder.exists())
-
-
-def regression_scores(dataset: EmotionDataset, strength: float) -> Scores:
-    """Return probabilities of binary relevance on the validation and on the test split."""
-    dims = dataset.dims
-    aligned = dataset.aligned
-    labels = len(dataset.label_names)
-    model = BinaryRelevance(BinaryRelevanceConfig(C=strength), dims, labels)
-    training = batches(dataset["train"], dims, batch_size=64, aligned=aligned)
-    model.fit(training)
-
-    # the model standardizes by itself
-    scores = [
-        predict_probabilities(model, dataset[name], dims, aligned=aligned, standardizer=None)
-        for name in ("valid", "test")
-    ]
-    return scores[0], scores[1]
-
-
-def baselines(data: Path, names: tuple[str, ...]) -> dict[str, Metrics]:
-    """Return test metrics of trivial systems; strength and threshold are chosen on validation."""
-    dataset = open_dataset(data)
-
-    # the same probabilities for every sample
-    frequency = LabelFrequency().fit(dataset["train"], names)
-    of_frequencies = (
-        frequency.predict_proba(dataset["valid"]),
-        frequency.predict_proba(dataset["test"]),
-    )
-
-    of_regressions = [regression_scores(dataset, strength) for strength in STRENGTHS]
-    return {
-        "label frequencies": _best_on_validation(dataset, [of_frequencies], names),
-        "logistic regression": _best_on_validation(dataset, of_regressions, names),
-    }
-
-
-def _best_on_validation(
-    dataset: EmotionDataset, candidates: Sequence[Scores], names: tuple[str, ...]
-) -> Metrics:
-    """Return the test metrics of the candidate that is best on validation."""
-    valid = dataset["valid"].labels  # (n, L)
-    test = dataset["test"].labels
-    best: Metrics | None = None
-    best_score = -1.0
-    for on_valid, on_test in candidates:
-        tuned = Thresholds.choose("tuned", valid, on_valid, names)
-        cuts = tuned.array(names)
-        score = evaluate(valid, on_valid, names, cuts).micro_f1
-        if score > best_score:  # of equals the first
-            best_score = score
-            best = evaluate(test, on_test, names, cuts)
-
-    assert best is not None
-    return best
 
 
 @dataclass(frozen=True)
@@ -185,7 +118,8 @@ def run_demo(folder: Path, console: Console, *, quick: bool = False) -> None:
 
     console.rule("3. Test, beside trivial baselines")
     result = evaluate_run(plan.run)
-    systems = baselines(plan.data, dataset.label_names)
+    floor = baselines(dataset, "test", "tuned")
+    systems = {name: found.metrics for name, found in floor.items()}
     systems[title] = result.metrics
     console.print(comparison_table(systems, title="Test split, thresholds tuned on validation"))
     console.print(metrics_table(result.metrics, result.intervals, title=title))

@@ -13,6 +13,7 @@ from emotailor.data.batching import Batch, batches
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import MODALITIES, Modality, Sample, canonical_label
 from emotailor.errors import ConfigError, ModelError
+from emotailor.evaluation.baselines import baselines
 from emotailor.evaluation.metrics import Metrics, evaluate
 from emotailor.evaluation.thresholds import Thresholds, tune_threshold
 from emotailor.models.base import LabelStatistics
@@ -101,7 +102,7 @@ def test_features_are_mean_and_deviation_over_real_steps() -> None:
     ]  # fmt: skip
     # mean 3.5 and deviation 1.5 over the two samples that have visual
     model.fit([batch])
-    scaled = model._standardised(pooled, present)
+    scaled = model.standardised(pooled, present)
     np.testing.assert_allclose(scaled[:, 0], [-1, 1, 0])
     np.testing.assert_allclose(scaled[2, :4], 0)
     np.testing.assert_allclose(scaled[:, 4], [np.sqrt(0.5), np.sqrt(0.5), -np.sqrt(2)])
@@ -128,8 +129,8 @@ def test_a_missing_modality_is_the_training_mean(name: str) -> None:
     x, present = model.pool(batch)
     x[:, :10], gone = model.mean[:10], present.clone()
     gone[:, :10] = False
-    by_hand = model.logits_of(model._standardised(x, present))
-    torch.testing.assert_close(model.logits_of(model._standardised(x, gone)), by_hand)
+    by_hand = model.logits_of(model.standardised(x, present))
+    torch.testing.assert_close(model.logits_of(model.standardised(x, gone)), by_hand)
     none = model(blind(batch)).logits
     zeros = torch.zeros(4, model.width, dtype=torch.float64)
     torch.testing.assert_close(none, model.logits_of(zeros).float())
@@ -459,6 +460,17 @@ def test_label_frequency_on_real_videos(mosei_video: EmotionDataset) -> None:
     assert m.samples == 180
     assert (m.accuracy, m.micro_f1) == pytest.approx((0.441, 0.581), abs=5e-4)
     assert m.mean_roc_auc == 0.5
+
+
+def test_the_baselines_on_real_videos(mosei_video: EmotionDataset) -> None:
+    found = baselines(mosei_video, "test", "tuned")
+    frequencies = found["label frequencies"].metrics
+    assert (frequencies.accuracy, frequencies.micro_f1) == pytest.approx((0.441, 0.581), abs=5e-4)
+    regression = found["logistic regression"]
+    assert regression.strength == 1e-3
+    m = regression.metrics
+    assert (m.mean_roc_auc, m.mean_average_precision) == pytest.approx((0.711, 0.561), abs=2e-3)
+    assert m.micro_f1 > 0.67
 
 
 def test_binary_relevance_on_real_videos(mosei_video: EmotionDataset) -> None:

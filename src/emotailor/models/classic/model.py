@@ -124,12 +124,12 @@ class PooledModel(FittedModel):
 
         x = torch.cat(pooled)
         there = torch.cat(present)
-        self._measure(x, there)
-        standardised = self._standardised(x, there)
+        self.measure(x, there)
+        standardised = self.standardised(x, there)
         self.learn(standardised, torch.cat(labels))
         self.fitted.fill_(True)
 
-    def _measure(
+    def measure(
         self, x: Float64[Tensor, "samples features"], present: Bool[Tensor, "samples features"]
     ) -> None:
         """Keep the mean and the deviation of every feature, over the samples that have it."""
@@ -161,7 +161,7 @@ class PooledModel(FittedModel):
             )
 
         x, present = self.pool(batch)
-        standardised = self._standardised(x, present)
+        standardised = self.standardised(x, present)
         logits = self.logits_of(standardised)
         finite = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
@@ -198,9 +198,10 @@ class PooledModel(FittedModel):
         x = torch.cat(pooled, 1)  # (B, F)
         return x, torch.cat(present, 1)
 
-    def _standardised(
+    def standardised(
         self, x: Float64[Tensor, "samples features"], present: Bool[Tensor, "samples features"]
     ) -> Float64[Tensor, "samples features"]:
+        """Return pooled features in deviations from the training mean; 0 where absent."""
         scaled = (x - self.mean) * self.inverse_std
         return scaled.masked_fill(~present, 0.0)
 

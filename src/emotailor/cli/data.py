@@ -31,7 +31,9 @@ def add_to(app: typer.Typer) -> None:
 def convert(
     source: Annotated[
         Path,
-        typer.Argument(help="A file. For csd, frames, fet, pom and table also a folder of files."),
+        typer.Argument(
+            help="A file. For csd, frames, fet, pom, table, samples and stored also a folder."
+        ),
     ],
     out_path: NewDataPath,
     format_name: Annotated[
@@ -68,6 +70,23 @@ def convert(
             help="Without --folds: split the videos 70/10/20 % by a hash of their ids.",
         ),
     ] = False,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARES",
+            help="For a source without splits: shares of train, valid and test, such as 70/10/20. "
+            "All samples of a video are in one split.",
+        ),
+    ] = None,
+    split_seed: Annotated[
+        int, typer.Option(help="With --split: another number divides in another way.")
+    ] = 0,
+    unlabelled: Annotated[
+        bool,
+        typer.Option(
+            "--unlabelled", help="Keep samples whose labels nobody knows, for prediction."
+        ),
+    ] = False,
     align: Annotated[
         bool | None,
         typer.Option(
@@ -97,11 +116,17 @@ def convert(
 
     fet: a folder of pickles of MMSA-FET, one per clip, with --labels
 
-    table: a CSV with id, split and labels, and .npy files beside it
+    table: a CSV with id, split and labels, and .npy files beside it or named in it
 
-    npz: one .npz with a row per sample
+    npz: one .npz or .safetensors with a row per sample, or all steps end to end
+
+    samples: a folder of one .npz per sample, or of .npy in folders visual, audio, text
+
+    stored: a stored data set, to divide it with --split
 
     pom: a folder of .h5 files per split, POM of MFN or CMU-MOSEI in 20 steps
+
+    Labels and splits may be absent: the samples are then for prediction, in one split "all".
 
     A reader of your own is a function that takes a path and options and returns a Reading: see
     the page about data. Installed packages may offer more formats.
@@ -121,6 +146,9 @@ def convert(
         label_rule=label_rule.value,
         folds=folds,
         split_by_hash=split_by_hash,
+        split=split,
+        split_seed=split_seed,
+        unlabelled=unlabelled,
         align=align,
         overwrite=overwrite,
         limit=limit,

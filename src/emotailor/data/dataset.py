@@ -34,7 +34,7 @@ from emotailor.data.display import (
 )
 from emotailor.data.extraction import Extraction
 from emotailor.data.ids import Videos
-from emotailor.data.sample import MODALITIES, Modality, Sample
+from emotailor.data.sample import HOW_TO_DIVIDE, MODALITIES, UNSPLIT, Modality, Sample
 from emotailor.data.split_names import in_order, split_meant
 from emotailor.errors import DataError
 from emotailor.frames import data_frame
@@ -518,9 +518,11 @@ class EmotionDataset(Mapping[str, Split]):
         """
         found = split_meant(split, self.splits) if isinstance(split, str) else None
         if found is None:
+            divide = HOW_TO_DIVIDE if list(self.splits) == [UNSPLIT] else None
             raise DataError(
                 f"the data set {short(self.card.name)!r} has no split {split!r}",
                 expected=f"one of {listed(list(self.splits)) or 'none: it is empty'}",
+                fix=divide,
             )
         return found
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from emotailor.data.card import DatasetCard, FloatType
 from emotailor.data.dataset import EmotionDataset
-from emotailor.data.sample import Modality, Sample
+from emotailor.data.sample import HOW_TO_DIVIDE, UNSPLIT, Modality, Sample
 from emotailor.errors import DataError
 from emotailor.text import indented
 
@@ -299,6 +299,8 @@ def notes_of(report: DatasetReport) -> list[str]:
         if split.unknown:
             count = f"{split.unknown} of {split.samples} samples"
             lines.append(f"the labels of {count} of split {name} are unknown")
+    if list(report.splits) == [UNSPLIT]:
+        lines.append(f"without splits: all samples are in {UNSPLIT!r}; {HOW_TO_DIVIDE}")
     if report.schema_version == 1:
         lines.append("stored in version 1 of the format; converted again it opens faster")
     return [*lines, *report.notes]

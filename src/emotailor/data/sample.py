@@ -13,6 +13,11 @@ Modality = Literal["visual", "audio", "text"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 """The three modalities, in the paper's order v, a, t."""
 
+UNSPLIT = "all"
+"""The split of the samples of a source that does not say which are for training."""
+
+HOW_TO_DIVIDE = "`emotailor data convert` with --split 70/10/20 makes train, valid and test"
+
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise")
 """CMU-MOSEI's six labels under the paper's names and in its order."""
 

@@ -206,6 +206,15 @@ class DatasetWriter:
         """Record something a reader of this data set should know (kept in ``repairs``)."""
         self._notes.append(line)
 
+    def tell(self, **more: Any) -> None:
+        """Add to the provenance what is known only now (any JSON)."""
+        self._provenance.update(more)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the label columns."""
+        return self._checker.label_names
+
     def attach(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Store more arrays beside the data, in a file of this name."""
         contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}

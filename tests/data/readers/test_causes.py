@@ -8,6 +8,8 @@ import pytest
 from emotailor.data.readers import (
     _common,
     _pickle,
+    array_files,
+    beside,
     csd,
     detect,
     mmsa,
@@ -40,8 +42,8 @@ HELPERS: dict[str, list[tuple[Any, str]]] = {
             (csd, "read_folds"), (csd, "_pairs_in_json"), (csd_files.Csd, "entry"),
             (csd_files.Csd, "_layout"), (csd_files.Csd, "track"), (hdf5.Hdf5, "_read"),
             (labels, "_segments"), (labels, "_columns")],
-    "table": [(table, "_read_rows"), (table, "_label_columns"), (table, "_sequence"),
-              (table, "as_float"), (table, "canonical_split")],
+    "table": [(table, "_read_rows"), (table, "_label_columns"), (beside, "read_sequence"),
+              (array_files, "as_float"), (table, "canonical_split")],
     "npz": [(npz, "_names"), (npz, "_strings"), (npz, "canonical_split"),
             (_common, "check_blocks")],
     "pom": [(pom, "_ratings"), (hdf5.Hdf5, "_spend"), (pom, "_sequence_files"),
@@ -90,7 +92,7 @@ def test_detection_does_not_hide_a_mistake_either(
     def broken(*_: Any) -> NoReturn:
         raise KeyError("a mistake of ours")
 
-    for helper in ("_detect_zip", "_detect_pickle", "_detect_folder"):
+    for helper in ("_detect._detect_zip", "_detect._detect_pickle", "detect_folder"):
         monkeypatch.setattr(f"emotailor.data.readers.{helper}", broken)
     if name in ("table", "npz"):
         assert detect(source.path) == name  # by the ending alone

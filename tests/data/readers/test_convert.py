@@ -40,7 +40,7 @@ def refused(source: Path, output: Path, message: str, **options: object) -> Data
 
 def test_every_format_has_a_test_file() -> None:
     # folders of many files have trials of their own
-    elsewhere = {"frames", "fet"}
+    elsewhere = {"frames", "fet", "samples", "stored"}
     assert {*MAKERS, *elsewhere} == set(FORMATS)
 
 

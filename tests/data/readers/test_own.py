@@ -12,6 +12,7 @@ import pytest
 
 import emotailor
 from emotailor.data.readers import FORMATS, ConvertOptions, Format, Reading, find_format, reader
+from emotailor.data.readers.account import Account
 from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError, EmotailorError
@@ -224,7 +225,10 @@ def sample(name: Any = "a", sequences: Any = None, labels: Any = (1,)) -> Sample
 
 def reading(*items: Any, **changes: Any) -> Any:
     values = {"label_names": ("joy",), "dims": {"visual": 3}, "aligned": False, "samples": items}
-    return made(Reading, **{**values, "files": [], "notes": [], "extraction": {}, **changes})
+    return made(
+        Reading,
+        **{**values, "files": [], "notes": [], "extraction": {}, "account": Account(), **changes},
+    )
 
 
 def converted(result: Any) -> Any:

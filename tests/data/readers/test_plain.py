@@ -27,7 +27,7 @@ def test_table_values_labels_and_missing_modalities(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data["valid"].sequence("audio", 0), features("audio", 3, 3)[1])
     np.testing.assert_array_equal(data["test"].sequence("visual", 0), features("visual", 3, 1)[2])
     notes = "\n".join(data.card.repairs)
-    assert "columns not used, not numeric: comment" in notes
+    assert "columns of samples.csv not used: comment" in notes
     assert "audio is missing in 1 of 3 samples" in notes
 
 
@@ -51,13 +51,14 @@ def test_table_keeps_zero_steps_and_drops_samples_in_no_split(tmp_path: Path) ->
     source.path.write_text("id,split,happy\na1,train,1\nb2,none,0\nc3,,0\n")
     data = convert(source.path, tmp_path / "out")
     assert data["train"].lengths("audio").tolist() == [4] and list(data.splits) == ["train"]
-    assert "2 samples are in no split and were dropped" in data.card.repairs
+    assert "dropped 2 samples in no split: b2, c3" in data.card.repairs
+    assert "read 3 samples: 1 stored, 2 dropped" in data.card.repairs
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,happy\na1,1\n", "has the columns id, happy"),
+        ("split,happy\ntrain,1\n", "has the columns split, happy"),
         ("id,split,happy\n", "has no rows"),
         ("id,split,a,b\na1,train,1,\nb2,test,,\nc3,test,0,1\n", "'a1' has no value for 'b'"),
         ("id,split,happy\na1,train\n", "line 2: not as many cells"),
@@ -168,7 +169,7 @@ def test_npz_values_labels_and_what_was_assumed(tmp_path: Path) -> None:
         [0, 0, 0, 0, 0, 0],  # fear below the threshold
     ]
     np.testing.assert_array_equal(data["test"].sequence("text", 0), features("text", 4, 1)[2])
-    assert "1 samples are in no split and were dropped" in data.card.repairs
+    assert "dropped 1 sample in no split: d" in data.card.repairs
     assert any("assumed happy, sad, anger" in line for line in data.card.repairs)
 
 
@@ -204,10 +205,9 @@ def test_npz_sequences_with_names(tmp_path: Path) -> None:
         ({"label_names": None}, "does not name the 2 columns of labels"),
         ({"label_names": np.array(["a"])}, "1 label names a"),
         ({"label_names": np.array([["a", "b"]])}, "label_names is <U1"),
-        ({"id": None}, "expected: id, split, labels"),
         ({"id": np.array([1, 2])}, "id is int64"),
         ({"id": np.array(["a", "a"])}, "already occurs"),
-        ({"split": np.array(["train"])}, "2 ids, 1 splits"),
+        ({"split": np.array(["train"])}, "1 splits and 2 sequences"),
         ({"labels": np.zeros(2)}, r"labels of shape \(2,\)"),
         ({"labels": np.array([[np.nan, 0], [0, 0]])}, "not finite numbers"),
         ({"labels": np.array([["a", "b"]] * 2)}, "not finite numbers"),
@@ -234,7 +234,10 @@ def test_the_real_video_file(tmp_path: Path, shared_data: Path) -> None:
     sizes = {s: len(v) for s, v in data.splits.items()}
     assert sizes == {"train": 635, "valid": 86, "test": 180}
     assert data.dims == {"visual": 35, "audio": 40, "text": 768} and data.aligned
-    assert "21 samples are in no split and were dropped" in data.card.repairs
+    dropped = [line for line in data.card.repairs if line.startswith("dropped 21 samples in no")]
+    assert len(dropped) == 1 and data.card.provenance["account"]["dropped"][0]["count"] == 21
+    assert "read 922 samples: 901 stored, 21 dropped" in data.card.repairs
+    assert "labels renamed: anger -> angry" in data.card.repairs
     with np.load(path) as raw:
         assert (~np.isfinite(raw["audio"])).any(1).sum() == 653
         train = raw["split"] == "train"

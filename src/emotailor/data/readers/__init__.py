@@ -6,9 +6,9 @@ A reader is a function that takes a path and a :class:`ConvertOptions` and retur
 or is given as the function itself. :func:`reader` declares the options it understands.
 """
 
-import pickletools
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,31 @@ from emotailor.data.readers._common import (
     require_file,
     unreadable,
 )
+from emotailor.data.readers._detect import detect_file, detect_folder
 from emotailor.data.readers._format import Format, as_format, reader
 from emotailor.data.readers._own import read_own
-from emotailor.data.readers._sniff import kind_of
+from emotailor.data.readers.account import Account
+from emotailor.data.readers.array_files import is_one_sample, read_one
 from emotailor.data.readers.csd import read_csd
 from emotailor.data.readers.fet import read_fet
-from emotailor.data.readers.frames import folders_in, read_extractor_folder
+from emotailor.data.readers.folder import with_folder
+from emotailor.data.readers.frames import read_extractor_folder
 from emotailor.data.readers.mmsa import read_mmsa
 from emotailor.data.readers.mult import read_mult
 from emotailor.data.readers.npz import read_npz
 from emotailor.data.readers.pom import read_pom
+from emotailor.data.readers.samples import read_folder
+from emotailor.data.readers.stored import read_stored
 from emotailor.data.readers.table import read_table
 from emotailor.data.readers.tailor import read_tailor
-from emotailor.data.sample import MODALITIES, Sample
+from emotailor.data.sample import UNSPLIT, Sample
 from emotailor.errors import ConfigError, DataError
 from emotailor.loading import REFERENCE, installed, is_reference, load_object
 
 __all__ = [
     "FORMATS",
+    "UNSPLIT",
+    "Account",
     "ConvertOptions",
     "Format",
     "Reading",
@@ -45,6 +52,7 @@ __all__ = [
     "detect",
     "find_format",
     "open_source",
+    "read_samples",
     "reader",
     "require_file",
     "unreadable",
@@ -94,11 +102,28 @@ _BUILT_IN = (
     ),
     Format(
         "table",
-        "a CSV with id, split and labels, and .npy files beside it",
+        "a CSV with id, split and labels, and .npy files beside it or named in it",
         read_table,
-        frozenset(_RULE),
+        frozenset(_RULE | {"unlabelled"}),
     ),
-    Format("npz", "one .npz with a row per sample", read_npz, frozenset(_RULE)),
+    Format(
+        "npz",
+        "one .npz or .safetensors with a row per sample, or all steps end to end",
+        read_npz,
+        frozenset(_RULE | {"unlabelled"}),
+    ),
+    Format(
+        "samples",
+        "a folder of one .npz per sample, or of .npy in folders visual, audio, text",
+        read_folder,
+        frozenset({"align", "unlabelled"}),
+    ),
+    Format(
+        "stored",
+        "a stored data set, to divide it or to take a part of it",
+        read_stored,
+        frozenset({"unlabelled"}),
+    ),
     Format(
         "pom",
         "a folder of .h5 files per split: POM of MFN, or CMU-MOSEI in 20 steps",
@@ -109,11 +134,8 @@ _BUILT_IN = (
 FORMATS: dict[str, Format] = {known.name: known for known in _BUILT_IN}
 """The formats of this package, by name."""
 
-_SOURCES = {".pkl", ".pickle", ".p", ".pt", ".pth", ".npz"}
-_BY_SUFFIX = {".csv": "table", ".npz": "npz"}
-_MMSA_KEYS = {"raw_text", "text_bert", "regression_labels", "audio_lengths", "vision_lengths"}
-_TAILOR_KEYS = {"src-text", "src-visual", "src-audio"}
-_MULT_KEYS = {"labels", "vision", "audio"}
+_ANYWHERE = {"limit", "split", "split_seed"}
+"""Options that whoever takes the samples applies, whatever the format."""
 
 
 def detect(path: Path) -> str:
@@ -125,7 +147,7 @@ def detect(path: Path) -> str:
     if not path.exists():
         raise DataError(f"{path} does not exist", expected="a file or folder", fix="check the path")
 
-    name = _detect_folder(path) if path.is_dir() else _detect_file(path)
+    name = detect_folder(path) if path.is_dir() else detect_file(path)
     if name is None:
         known = [f"{known_name}: {format_.what}" for known_name, format_ in FORMATS.items()]
         raise DataError(
@@ -134,119 +156,6 @@ def detect(path: Path) -> str:
             fix="name the format with --format",
         )
     return name
-
-
-def _detect_folder(path: Path) -> str | None:
-    if any(path.glob("*.csd")):
-        return "csd"
-    if (path / "y_train.h5").exists():
-        return "pom"
-    if folders_in(path):
-        return "frames"
-    if any(path.glob("*$_$*.pkl")):
-        return "fet"
-
-    # a table has arrays beside it, and no other source
-    has_arrays = any((path / m).is_dir() or (path / f"{m}.npy").exists() for m in MODALITIES)
-    if not has_arrays:
-        _refuse_folder_of_files(path)
-    return "table" if any(path.glob("*.csv")) else None
-
-
-def _refuse_folder_of_files(path: Path) -> None:
-    """Refuse a folder that holds files, or folders of files, each of which is a source."""
-    entries = sorted(path.iterdir())
-    names = [entry.name for entry in entries if entry.suffix.lower() in _SOURCES]
-    names += [entry.name for entry in entries if entry.is_dir() and any(entry.glob("*.csd"))]
-    if names:
-        raise DataError(
-            f"{path} is a folder with {', '.join(names[:8])}",
-            expected="one source",
-            fix=f"give one, such as {path / names[0]}",
-        )
-
-
-def _detect_file(path: Path) -> str | None:
-    require_file(path, "a data file")
-    suffix = path.suffix.lower()
-    if suffix in _BY_SUFFIX:
-        return _BY_SUFFIX[suffix]
-
-    kind = kind_of(path)
-    if kind == "torch":
-        return "tailor"
-    if kind == "zip":
-        return _detect_zip(path)
-    if kind == "HDF5":
-        raise DataError(
-            f"{path} is one HDF5 file",
-            expected="the folder that holds it and the others (csd or pom)",
-            fix=f"give {path.parent}",
-        )
-
-    # the oldest pickles are text
-    named_so = suffix in (".pkl", ".pickle", ".p")
-    if kind == "pickle" or named_so:
-        return _detect_pickle(path)
-    return None
-
-
-def _detect_zip(path: Path) -> str | None:
-    with unreadable(path, "a complete .npz or torch file"), zipfile.ZipFile(path) as archive:
-        infos = archive.infolist()
-
-    # torch.save puts everything into one folder, with a name of its choice
-    for info in infos:
-        inside = info.filename.split("/", 1)[-1]
-        if inside == "data.pkl":
-            return _detect_torch(path, info)
-
-    # NumPy puts one file per array there
-    all_arrays = all(info.filename.endswith(".npy") for info in infos)
-    if infos and all_arrays:
-        return "npz"
-    return None
-
-
-def _detect_torch(path: Path, inside: zipfile.ZipInfo) -> str:
-    """Tell which layout was saved with torch; TAILOR's where its keys do not tell."""
-    # torch does not compress, and what is compressed could unfold without end
-    if inside.compress_type != zipfile.ZIP_STORED:
-        return "tailor"
-    with unreadable(path, "a complete torch file"):
-        archive = zipfile.ZipFile(path)
-    with archive:
-        with unreadable(path, "a complete torch file"):
-            file = archive.open(inside)
-        return _layout_of(_texts_in_pickle(path, file)) or "tailor"
-
-
-def _detect_pickle(path: Path) -> str | None:
-    with path.open("rb") as file:
-        return _layout_of(_texts_in_pickle(path, file))
-
-
-def _layout_of(texts: Iterator[str]) -> str | None:
-    """Tell MulT's layout from MMSA's and TAILOR's by their keys, reading until one decides."""
-    found = None
-    for text in texts:
-        if text in _MMSA_KEYS:
-            return "mmsa"
-        if text in _TAILOR_KEYS:
-            return "tailor"
-        if text == "labels":
-            return "mult"
-        # told by its features alone, if nothing else decides
-        if text in _MULT_KEYS:
-            found = "mult"
-    return found
-
-
-def _texts_in_pickle(path: Path, file: Any) -> Iterator[str]:
-    with unreadable(path, "a complete pickle"):
-        for _, argument, _ in pickletools.genops(file):
-            if isinstance(argument, str):
-                yield argument
 
 
 def find_format(wanted: str | Format | Callable[..., Any]) -> Format:
@@ -311,9 +220,69 @@ def open_source(
         raise DataError(f"{source} does not exist", expected=chosen.what, fix="check the path")
 
     # what a reader of somebody else does wrong is not a damaged file
-    if own:
-        return read_own(source, chosen, options)
-    return chosen.read(source, options)
+    reading = read_own(source, chosen, options) if own else chosen.read(source, options)
+    return with_folder(reading, source)
+
+
+def read_samples(
+    source: str | Path,
+    *,
+    format: str | Format | Callable[..., Any] | None = None,  # noqa: A002 - as in convert
+    limit: int | None = None,
+    align: bool | None = None,
+) -> Reading:
+    """Open anything that can be converted, for prediction: nothing is stored.
+
+    Besides that, a stored data set and one ``.npz`` (or ``.safetensors``) with arrays ``visual``,
+    ``audio``, ``text`` of shape (steps, dim) are read, the latter as one sample with the name of
+    the file. Labels and splits may be absent: labels are then None, and the split is ``UNSPLIT``.
+
+    Args:
+        source: a file or folder.
+        format: as in :func:`emotailor.convert`; found out by default.
+        limit: most samples per split.
+        align: as in :func:`emotailor.convert`.
+
+    Returns:
+        The samples, to be gone through once, with the names of their labels and their dims.
+
+    Raises:
+        ConfigError: the format has no use for an option, or there is no such format.
+        DataError: the source is missing, damaged or of no known format; damage in samples is found
+            when they are read.
+        EmotailorError: a reader that is not of this package fails.
+    """
+    path = Path(source)
+    if format is None and not path.is_dir() and path.exists() and is_one_sample(path):
+        return _one_sample(path)
+
+    chosen = find_format(format or detect(path))
+    tolerant = "unlabelled" in chosen.options
+    options = ConvertOptions(align=align, limit=limit, unlabelled=tolerant)
+    reading = open_source(path, chosen, options)
+    if limit is None:
+        return reading
+    return replace(reading, samples=_first_of_each(reading.samples, limit))
+
+
+def _one_sample(path: Path) -> Reading:
+    account = Account()
+    sample = read_one(path, account)
+    dims = {m: sequence.shape[1] for m, sequence in sample.sequences.items()}
+    steps = {len(sequence) for sequence in sample.sequences.values()}
+    samples = [(UNSPLIT, sample)]
+    return Reading((), dims, len(steps) == 1, samples, [path], account=account)
+
+
+def _first_of_each(
+    samples: Iterable[tuple[str, Sample]], limit: int
+) -> Iterator[tuple[str, Sample]]:
+    """Yield the first samples of each split."""
+    taken: Counter[str] = Counter()
+    for split, sample in samples:
+        taken[split] += 1
+        if taken[split] <= limit:
+            yield split, sample
 
 
 def _refuse_unused(chosen: Format, options: ConvertOptions, own: bool) -> None:
@@ -324,8 +293,7 @@ def _refuse_unused(chosen: Format, options: ConvertOptions, own: bool) -> None:
         if value != defaults[key]:
             given.add(key)
 
-    # the limit is applied by whoever writes the samples
-    unused = sorted(given - chosen.options - {"limit"})
+    unused = sorted(given - chosen.options - _ANYWHERE)
     if not unused:
         return
 

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32, UInt8
 from emotailor.data.extraction import Extraction
 from emotailor.data.padding import strip_padding
 from emotailor.data.readers._sniff import kind_of, refuse_stand_in
+from emotailor.data.readers.account import Account
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.data.split_names import ALIASES, ORDER
 from emotailor.errors import ConfigError, DataError, EmotailorError
@@ -42,6 +43,10 @@ class ConvertOptions:
         split_by_hash: without ``folds``, split videos 70/10/20 by a hash of their id.
         align: True or False to insist on (un)aligned; None to find out.
         limit: most samples to take per split.
+        split: shares of train, valid and test, by which the videos of a source without splits are
+            divided; None to leave all of its samples in one split.
+        split_seed: another number divides in another way.
+        unlabelled: keep samples whose labels nobody knows, for prediction.
 
     Raises:
         ConfigError: an option is out of range.
@@ -55,6 +60,9 @@ class ConvertOptions:
     split_by_hash: bool = False
     align: bool | None = None
     limit: int | None = None
+    split: tuple[float, float, float] | None = None
+    split_seed: int = 0
+    unlabelled: bool = False
 
     def __post_init__(self) -> None:
         if self.label_rule not in (">", ">="):
@@ -68,9 +76,15 @@ class ConvertOptions:
         if limit is not None and limit < 1:
             raise ConfigError(f"limit {limit}", expected="1 or more samples per split")
 
-        # two answers to one question
-        if self.folds is not None and self.split_by_hash:
-            raise ConfigError("both folds and split_by_hash are given", expected="one of them")
+        # several answers to one question
+        answers = {
+            "folds": self.folds is not None,
+            "split_by_hash": self.split_by_hash,
+            "split": self.split is not None,
+        }
+        given = [name for name, is_given in answers.items() if is_given]
+        if len(given) > 1:
+            raise ConfigError(f"both {' and '.join(given)} are given", expected="one of them")
 
     def binarise(self, where: str, values: Any) -> UInt8[np.ndarray, "..."]:
         """Return 1 where a label holds, else 0, in the shape of ``values``.
@@ -108,6 +122,8 @@ class Reading:
         files: what was read, for provenance; by default the source, where it is one file.
         notes: what was dropped, assumed or unmatched; complete only after ``samples`` ended.
         extraction: modality -> how its features were extracted, where the source tells.
+        account: what the source holds, and what of it was dropped or not used; complete only after
+            ``samples`` ended.
     """
 
     label_names: tuple[str, ...]
@@ -117,6 +133,11 @@ class Reading:
     files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     extraction: Mapping[Modality, Extraction] = field(default_factory=dict)
+    account: Account = field(default_factory=Account)
+
+    def told(self) -> list[str]:
+        """Return everything there is to say; complete only after ``samples`` ended."""
+        return [*self.notes, *self.account.notes()]
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Turning the files people have into a stored data set."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from emotailor.data.readers import (
     open_source,
 )
 from emotailor.data.readers._own import source_file
-from emotailor.data.sample import EMOTIONS, MODALITIES, Modality, Sample, canonical_label
+from emotailor.data.readers.account import plural, renamed
+from emotailor.data.readers.splitting import divide, parse_shares
+from emotailor.data.sample import EMOTIONS, MODALITIES, UNSPLIT, Modality, Sample, canonical_label
 from emotailor.data.store import DatasetWriter, open_dataset
-from emotailor.errors import DataError
+from emotailor.errors import ConfigError, DataError
 from emotailor.files import sha256_of
 
 HASH_LIMIT = 4 * 2**30
@@ -42,6 +44,9 @@ def convert(
     label_rule: str = ">",
     folds: str | Path | None = None,
     split_by_hash: bool = False,
+    split: str | Sequence[float] | None = None,
+    split_seed: int = 0,
+    unlabelled: bool = False,
     align: bool | None = None,
     overwrite: bool = False,
     limit: int | None = None,
@@ -65,6 +70,10 @@ def convert(
         label_rule: ``>`` or ``>=``: whether the threshold itself counts.
         folds: file that says which video is in which split (``.csd`` alone).
         split_by_hash: without ``folds``, split videos 70/10/20 by a hash of their id.
+        split: shares of train, valid and test, such as ``70/10/20``, by which the videos of a
+            source without splits are divided.
+        split_seed: another number divides in another way.
+        unlabelled: keep samples whose labels nobody knows, for prediction.
         align: True or False to insist on aligned or unaligned; None to find out.
         overwrite: replace an existing data set.
         limit: most samples per split, for a quick try.
@@ -82,6 +91,9 @@ def convert(
         label_rule=label_rule,
         folds=Path(folds) if folds is not None else None,
         split_by_hash=split_by_hash,
+        split=_shares(split),
+        split_seed=split_seed,
+        unlabelled=unlabelled,
         align=align,
         limit=limit,
     )
@@ -97,7 +109,13 @@ def convert(
         paths = first = Path(source)
         chosen = find_format(format or detect(first))
 
+    division = None
+    if options.split is not None:
+        division = _division(open_source(paths, chosen, options), options.split, split_seed)
+
     reading = open_source(paths, chosen, options)
+    if division is not None:
+        reading = _divided(reading, division, options)
     names, order = stored_labels(reading.label_names)
     with DatasetWriter(
         output,
@@ -111,6 +129,47 @@ def convert(
     ) as writer:
         _write(writer, reading, order, options.limit, first)
     return open_dataset(output)
+
+
+def _shares(split: str | Sequence[float] | None) -> tuple[float, float, float] | None:
+    """Return the shares of train, valid and test, from text or numbers."""
+    if split is None:
+        return None
+    if not isinstance(split, str):
+        split = "/".join(str(share) for share in split)
+    return parse_shares(split)
+
+
+def _division(reading: Reading, shares: tuple[float, float, float], seed: int) -> dict[str, str]:
+    """Go through all samples, and return the split in which each is to be.
+
+    Raises:
+        ConfigError: the source has splits of its own.
+        DataError: there are too few videos.
+    """
+    ids = []
+    for split, sample in reading.samples:
+        if split != UNSPLIT:
+            raise ConfigError(
+                f"a split is given, and the source has one: {sample.id!r} is in {split!r}",
+                expected=f"a source without splits, all of whose samples are in {UNSPLIT!r}",
+                fix="leave out --split",
+            )
+        ids.append(sample.id)
+    return divide(ids, shares, seed)
+
+
+def _divided(reading: Reading, division: Mapping[str, str], options: ConvertOptions) -> Reading:
+    """Return a reading whose samples are in the splits of a division."""
+    assert options.split is not None
+    shares = "/".join(f"{100 * share:g}" for share in options.split)
+    note = f"videos are divided {shares} into train, valid and test, seed {options.split_seed}"
+
+    def samples() -> Iterator[tuple[str, Sample]]:
+        for _, sample in reading.samples:
+            yield division[sample.id], sample
+
+    return replace(reading, samples=samples(), notes=[*reading.notes, note])
 
 
 def stored_labels(names: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
@@ -241,10 +300,22 @@ class _Tally:
                 f"{source} has no sample that can be used{why}", expected="at least one"
             )
 
+    def summary(self, dropped: int) -> str | None:
+        """Say how many samples there are and how many are not stored; None where all are.
+
+        Args:
+            dropped: how many the reader dropped itself.
+        """
+        stored = self.taken.total()
+        lost = dropped + self.empty.total()
+        if not lost:
+            return None
+        return f"read {plural(stored + lost, 'sample')}: {stored} stored, {lost} dropped"
+
     def _without_modality(self) -> list[str]:
         lines = []
         for split, count in self.empty.items():
-            lines.append(f"{count} samples of split {split!r} have no modality: dropped")
+            lines.append(f"dropped {plural(count, 'sample')} of split {split!r} without a modality")
         return lines
 
     def notes(self, modalities: Iterable[Modality]) -> list[str]:
@@ -309,11 +380,30 @@ def _write(
         writer.add(split, stored)
         tally.add(split, stored)
 
-    tally.refuse_useless(source, reading.notes)
+    tally.refuse_useless(source, reading.told())
 
-    # the notes of a reader are complete only now
-    notes = [*reading.notes, *tally.notes(reading.dims)]
+    # what a reader tells is complete only now
+    names = _renamed_labels(reading, writer.label_names, order)
+    notes = [*reading.told(), *tally.notes(reading.dims)]
+    if names:
+        pairs = ", ".join(f"{theirs} -> {ours}" for theirs, ours in names.items())
+        notes.append(f"labels renamed: {pairs}")
     if limit is not None:
         notes.append(f"limited to {limit} samples per split")
+
+    summary = tally.summary(reading.account.dropped_samples)
+    if summary is not None:
+        notes.insert(0, summary)
     for line in notes:
         writer.note(_storable(line))
+    writer.tell(account={**reading.account.stored(), "labels_renamed": names})
+
+
+def _renamed_labels(
+    reading: Reading, stored: Sequence[str], order: Sequence[int]
+) -> dict[str, str]:
+    """Return the labels that the source calls otherwise: its name -> ours."""
+    own = reading.account.columns
+    if own is None or len(own) != len(reading.label_names):
+        own = reading.label_names
+    return renamed([own[column] for column in order], stored)

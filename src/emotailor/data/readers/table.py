@@ -5,37 +5,48 @@ my_data/
   visual/<id>.npy (steps, dim) or (dim,); or <id>.npz with one array
   audio/...       a file that is not there is a missing modality
   text.npy        or, instead of a folder, one row (a vector) per row of the CSV
+
+Columns ``visual``, ``audio``, ``text`` that name ``.npy`` or ``.npz`` files say where features lie
+instead, and a column ``path`` names an ``.npz`` with all modalities of the sample. Ids, splits and
+labels may be absent.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from emotailor.data.readers._common import (
-    Block,
     ConvertOptions,
     Reading,
-    as_float,
     as_number,
     canonical_split,
     pick_columns,
     read_csv,
-    require_file,
-    unreadable,
 )
-from emotailor.data.readers.safe.npy import load_npz
-from emotailor.data.sample import MODALITIES, Modality, Sample, canonical_label
+from emotailor.data.readers.account import Account, Parts
+from emotailor.data.readers.beside import (
+    FILES,
+    Features,
+    OneArray,
+    PerSample,
+    Sequence_,
+    Together,
+    file_of,
+)
+from emotailor.data.sample import MODALITIES, UNSPLIT, Modality, Sample, canonical_label
 from emotailor.errors import DataError
 
 LONGEST_NAME = 240
 """Most bytes of an id that becomes the name of a file: file systems take 255, with the ending."""
 
 _EXPECTED = "a CSV with columns id, split and one per label"
+_PATHS = ("path", "file", "filename", "npz", "features")
+"""What a column is called that names a file with all modalities of a sample."""
+
 _Rows = list[dict[str, str]]
-_Fetch = Callable[[int, str], Float[np.ndarray, "_ _"] | None]
 
 
 def read_table(path: Path, options: ConvertOptions) -> Reading:
@@ -51,71 +62,51 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
     if path.is_dir():
         path = _table_in(path)
     rows, columns = _read_rows(path)
-    label_columns, notes = _label_columns(path, rows, columns, options)
 
-    labels = _labels(path, rows, label_columns, options)
+    account = Account()
+    held = account.hold(f"columns of {path.name}", columns)
+    named = _path_columns(rows, columns)
+    held.use([*named.values(), "id", "split"])
+    ids = _ids(path, rows, named)
+    features, files = _features(path, rows, ids, named, account)
+
+    notes: list[str] = []
+    label_columns = _label_columns(path, rows, held, options)
+    held.use(label_columns)
+    account.columns = label_columns
+    labels = _labels(path, rows, ids, label_columns, options)
     if label_columns:
         notes.append(options.rule)
     else:
         notes.append("no column of labels: the samples are for prediction alone")
 
-    dims: dict[Modality, int] = {}
-    fetch: dict[Modality, _Fetch] = {}
-    files = [path]
-    all_vectors = True
-    for m in MODALITIES:
-        # one array for all samples comes before a folder of one file per sample
-        file = path.with_name(f"{m}.npy")
-        folder = path.with_name(m)
-        if file.exists():
-            dims[m], fetch[m] = _from_array(file, len(rows))
-            files.append(file)
-            continue
-
-        shape = _first_shape(folder, rows) if folder.is_dir() else None
-        if shape is not None:
-            dims[m] = shape[1]
-            fetch[m] = _from_folder(folder, shape)
-            all_vectors = False
-
-    if not dims:
-        raise DataError(
-            f"no features beside {path}",
-            expected="folders visual, audio or text with <id>.npy files, or visual.npy and so on",
-        )
-
     # vectors are sequences of one step, and so of equal length
     aligned = options.align
     if aligned is None:
-        aligned = all_vectors
-        if not all_vectors:
+        aligned = all(source.vectors for source in features)
+        if not aligned:
             notes.append(
                 "taken as unaligned; pass --align if step i is one moment in all modalities"
             )
 
     def samples() -> Iterator[tuple[str, Sample]]:
-        outside = 0
         for i, row in enumerate(rows):
-            split = canonical_split(row["split"])
+            split = canonical_split(row.get("split", UNSPLIT))
             if split is None:
-                outside += 1
+                account.drop("sample", "in no split", ids[i])
                 continue
 
-            name = row["id"]
-            sequences = {}
-            for m, get in fetch.items():
-                sequence = get(i, name)
-                # a file that is not there is a missing modality
-                if sequence is not None:
-                    sequences[m] = sequence
-            yield split, Sample(name, sequences, labels[i])
+            sequences: dict[Modality, Sequence_] = {}
+            for source in features:
+                sequences |= source.of(i, ids[i])
+            yield split, Sample(ids[i], sequences, labels[i])
 
-        # known only now that all rows were seen
-        if outside:
-            notes.append(f"{outside} samples are in no split and were dropped")
-
+    dims: dict[Modality, int] = {}
+    for source in features:
+        dims |= source.dims
+    in_order = {m: dims[m] for m in MODALITIES if m in dims}
     names = tuple(options.label_names or label_columns)
-    return Reading(names, dims, aligned, samples(), files, notes)
+    return Reading(names, in_order, aligned, samples(), files, notes, account=account)
 
 
 def _table_in(folder: Path) -> Path:
@@ -131,7 +122,7 @@ def _read_rows(path: Path) -> tuple[_Rows, list[str]]:
     table = read_csv(path, _EXPECTED, strict=True)
     columns = table.columns
     distinct = set(columns)
-    if not {"id", "split"} <= distinct or len(distinct) != len(columns):
+    if len(distinct) != len(columns):
         found = ", ".join(columns)[:200]
         raise DataError(f"{path} has the columns {found}", expected=_EXPECTED)
 
@@ -144,8 +135,8 @@ def _read_rows(path: Path) -> tuple[_Rows, list[str]]:
                 f"{where}: not as many cells as columns", expected=f"{len(columns)} cells"
             )
 
-        # the id becomes a file name: it must not lead out of the folder
-        name = row["id"]
+        # the id may become a file name: it must not lead out of the folder
+        name = row.get("id", "a")
         inside = Path(name).name == name
         too_long = len(os.fsencode(name)) > LONGEST_NAME
         if not name or not inside or too_long or "\0" in name:
@@ -159,6 +150,106 @@ def _read_rows(path: Path) -> tuple[_Rows, list[str]]:
     return table.rows, columns
 
 
+def _ids(path: Path, rows: _Rows, named: Mapping[str, str]) -> list[str]:
+    """Return the id of each row; where there is none, the name of its first file."""
+    if "id" in rows[0]:
+        return [row["id"] for row in rows]
+
+    ids = []
+    for row in rows:
+        files = [row[column] for column in named.values() if row[column].strip()]
+        if not files:
+            found = ", ".join(rows[0])[:200]
+            raise DataError(
+                f"{path} has the columns {found}",
+                expected=f"{_EXPECTED}; or columns path, visual, audio or text with the names of "
+                "files",
+            )
+        ids.append(Path(files[0].strip()).stem)
+    return ids
+
+
+# ---------------------------------------------------------------------- features
+
+
+def _path_columns(rows: _Rows, columns: list[str]) -> dict[str, str]:
+    """Return the columns that name files: modality, or ``path`` for all of them, -> column."""
+    wanted: dict[str, tuple[str, ...]] = {"path": _PATHS}
+    for m in MODALITIES:
+        wanted[m] = (m, f"{m}_path", f"{m}_file")
+
+    found: dict[str, str] = {}
+    for what, names in wanted.items():
+        for column in columns:
+            if column.strip().lower() in names and _names_files(rows, column):
+                found.setdefault(what, column)
+    return found
+
+
+def _names_files(rows: _Rows, column: str) -> bool:
+    """Say whether every cell of a column names a file of features, but for empty ones."""
+    cells = [row[column].strip().lower() for row in rows if row[column].strip()]
+    return bool(cells) and all(cell.endswith(FILES) for cell in cells)
+
+
+def _features(
+    path: Path, rows: _Rows, ids: list[str], named: Mapping[str, str], account: Account
+) -> tuple[list[Features], list[Path]]:
+    """Return where features come from, and the files for the provenance."""
+    features: list[Features] = []
+    files = [path]
+    if "path" in named:
+        features.append(Together(_files_in(path, rows, named["path"]), account))
+
+    for m in MODALITIES:
+        if m in named:
+            features.append(PerSample(m, _files_in(path, rows, named[m]), account))
+            continue
+
+        # one array for all samples comes before a folder of one file per sample
+        file = path.with_name(f"{m}.npy")
+        folder = path.with_name(m)
+        if file.exists():
+            features.append(OneArray(m, file, len(rows)))
+            files.append(file)
+            if folder.is_dir():
+                account.leave(path.name, f"folder beside {file.name} not used", folder.name)
+        elif folder.is_dir():
+            beside = [file_of(folder, name) for name in ids]
+            of_rows = PerSample(m, beside, account)
+            _leave_others(folder, beside, account)
+            if of_rows.dims:
+                features.append(of_rows)
+
+    if not any(source.dims for source in features):
+        raise DataError(
+            f"no features beside {path}",
+            expected="folders visual, audio or text with <id>.npy files, or visual.npy and so on, "
+            "or columns of these names with the names of files",
+        )
+    return features, files
+
+
+def _files_in(path: Path, rows: _Rows, column: str) -> list[Path | None]:
+    """Return the files that a column names; relative names are relative to the CSV."""
+    files: list[Path | None] = []
+    for row in rows:
+        cell = row[column].strip()
+        files.append(path.parent / cell if cell else None)
+    return files
+
+
+def _leave_others(folder: Path, used: list[Path | None], account: Account) -> None:
+    """Count the files in a folder that belong to no row."""
+    known = {file.name for file in used if file is not None}
+    for file in sorted(folder.iterdir()):
+        if file.name not in known and not file.name.startswith("."):
+            account.leave(folder.name, "files of no row", file.name)
+
+
+# ---------------------------------------------------------------------- labels
+
+
 def _number(cell: str) -> float | None:
     try:
         return as_number(cell)
@@ -167,7 +258,7 @@ def _number(cell: str) -> float | None:
 
 
 def _labels(
-    path: Path, rows: _Rows, columns: list[str], options: ConvertOptions
+    path: Path, rows: _Rows, ids: list[str], columns: list[str], options: ConvertOptions
 ) -> list[UInt8[np.ndarray, "labels"] | None]:
     """Return the labels of each row; None where all its cells are empty."""
     labelled = []
@@ -182,7 +273,7 @@ def _labels(
         if not all(known):
             empty = columns[known.index(False)]
             raise DataError(
-                f"{path}: sample {row['id']!r} has no value for {empty!r} and one for others",
+                f"{path}: sample {ids[i]!r} has no value for {empty!r} and one for others",
                 expected="a number for every label, or for none",
             )
         labelled.append(i)
@@ -195,37 +286,24 @@ def _labels(
     return labels
 
 
-def _label_columns(
-    path: Path, rows: _Rows, columns: list[str], options: ConvertOptions
-) -> tuple[list[str], list[str]]:
-    """Return the label columns, and a note on those that are not used."""
+def _label_columns(path: Path, rows: _Rows, columns: Parts, options: ConvertOptions) -> list[str]:
+    """Return the label columns: those that the user names, or all of numbers."""
     # pandas writes its index into a column without a name
-    others = [column for column in columns if column not in ("", "id", "split")]
+    others = [column for column in columns.unused() if column]
     wrong = {column: _first_wrong(rows, column) for column in others}
+    if options.label_names is None:
+        return [column for column in others if wrong[column] is None]
 
     # a column that the user names has to be a label
-    if options.label_names is not None:
-        chosen = pick_columns(str(path), others, options.label_names, canonical_label)
-        for column in chosen:
-            cell = wrong[column]
-            if cell is not None:
-                raise DataError(
-                    f"{path}: label {column!r} has the value {cell!r}",
-                    expected="a number in every row",
-                )
-        return chosen, []
-
-    chosen = []
-    unused = []
-    for column in others:
-        if wrong[column] is None:
-            chosen.append(column)
-        else:
-            unused.append(column)
-    notes = []
-    if unused:
-        notes.append(f"columns not used, not numeric: {', '.join(unused)}")
-    return chosen, notes
+    chosen = pick_columns(str(path), others, options.label_names, canonical_label)
+    for column in chosen:
+        cell = wrong[column]
+        if cell is not None:
+            raise DataError(
+                f"{path}: label {column!r} has the value {cell!r}",
+                expected="a number in every row",
+            )
+    return chosen
 
 
 def _first_wrong(rows: _Rows, column: str) -> str | None:
@@ -237,83 +315,3 @@ def _first_wrong(rows: _Rows, column: str) -> str | None:
 
     # a column without any value is no label either
     return None if cells else ""
-
-
-def _from_array(file: Path, count: int) -> tuple[int, _Fetch]:
-    require_file(file, "an array with one row per row of the CSV")
-    with unreadable(file, "a complete .npy file of numbers"):
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-
-    block = Block(str(file), array, vectors=True)
-    rows = len(block)
-    if rows != count:
-        raise DataError(f"{file} has {rows} rows", expected=f"the {count} of the CSV")
-
-    # found by the number of the row, whatever the id
-    return block.dim, lambda i, _: block[i]
-
-
-def _from_folder(folder: Path, first: tuple[int, ...]) -> _Fetch:
-    def fetch(_: int, name: str) -> Float[np.ndarray, "_ _"] | None:
-        sequence = _sequence(folder, name)
-        if sequence is not None:
-            _refuse_turned(folder, name, sequence.shape, first)
-        return sequence
-
-    return fetch
-
-
-def _refuse_turned(folder: Path, name: str, shape: tuple[int, ...], first: tuple[int, ...]) -> None:
-    """Refuse a sequence whose rows, not its columns, are as many as in the first one."""
-    steps, dim = shape
-    turned = dim != first[1] and steps in first
-    if turned:
-        raise DataError(
-            f"{folder.name} of {name!r} has the shape {shape}, and the first one {first}",
-            expected="(steps, dim), with the same dim in every file",
-            fix="turn the arrays that lie as (dim, steps)",
-        )
-
-
-def _sequence(folder: Path, name: str) -> Float[np.ndarray, "_ _"] | None:
-    """Load the sequence of one sample; None where there is no file."""
-    files = [folder / f"{name}.npy", folder / f"{name}.npz"]
-    present = [file for file in files if file.exists()]
-    if not present:
-        return None
-
-    file = require_file(present[0], "an array of numbers")
-    array = _load(file)
-    if array.ndim == 1:
-        array = array[None]  # (1, dim)
-
-    numeric = array.dtype.kind in "fiub"
-    if array.ndim != 2 or not numeric:
-        raise DataError(
-            f"{file}: {array.dtype} of shape {array.shape}",
-            expected="numbers of shape (steps, dim)",
-        )
-    return as_float(array)
-
-
-def _load(file: Path) -> np.ndarray:
-    """Return the array in a ``.npy`` file, or the only one in a ``.npz`` file."""
-    expected = "a complete .npy file, or .npz with one array, of numbers"
-    if file.suffix == ".npz":
-        arrays, names = load_npz(file, expected)
-        if len(names) != 1:
-            raise DataError(f"{file} holds {names[:8]}", expected="one array")
-        return arrays[names[0]]
-
-    with unreadable(file, expected), file.open("rb") as stream:
-        array = np.lib.format.read_array(stream, allow_pickle=False)
-    return np.asarray(array)
-
-
-def _first_shape(folder: Path, rows: _Rows) -> tuple[int, ...] | None:
-    """Return the steps and features of the first sample that has a file."""
-    for row in rows:
-        sequence = _sequence(folder, row["id"])
-        if sequence is not None:
-            return sequence.shape
-    return None

@@ -27,8 +27,10 @@ _Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 
 def load_npz(
     path: Path, expected: str, wanted: Collection[str] | None = None
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return arrays of a ``.npz`` file, and the names of all; what is not wanted is not read.
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, ...] | None]]:
+    """Return arrays of a ``.npz`` file, and the shapes of all.
+
+    Of what is not wanted, the shape alone is read; it is None of what is no array.
 
     Args:
         path: the file.
@@ -50,9 +52,24 @@ def load_npz(
         chosen = {name: m for name, m in members.items() if wanted is None or name in wanted}
         refuse_bomb(path, chosen.values())
         arrays = {}
-        for name, member in chosen.items():
-            arrays[name] = _read(path, expected, archive, name, member)
-    return arrays, list(members)
+        shapes: dict[str, tuple[int, ...] | None] = {}
+        for name, member in members.items():
+            if name in chosen:
+                arrays[name] = _read(path, expected, archive, name, member)
+                shapes[name] = arrays[name].shape
+            else:
+                shapes[name] = _shape_of(archive, member)
+    return arrays, shapes
+
+
+def _shape_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...] | None:
+    """Return the shape of an array that nobody needs, and that may be anything."""
+    try:
+        with archive.open(member) as stream:
+            shape, _, _ = _header(stream)
+    except Exception:  # a forged header can raise anything
+        return None
+    return shape
 
 
 def _read(

@@ -1,0 +1,118 @@
+"""Files of named arrays: ``.npz`` and ``.safetensors``, and what lies in them for one sample."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from emotailor.data.readers._common import as_float, require_file, unreadable
+from emotailor.data.readers.account import Account
+from emotailor.data.readers.safe.npy import load_npz
+from emotailor.data.sample import MODALITIES, Modality, Sample
+from emotailor.errors import DataError
+
+SUFFIXES = (".npz", ".safetensors")
+EXPECTED = "a complete .npz or .safetensors file of plain arrays, without pickled objects"
+_OF_MANY = {"id", "ids", "split", "labels", "emotion_intensity"}
+ONE_SAMPLE = f"arrays (steps, dim) named {', '.join(MODALITIES)}"
+
+
+def load_arrays(path: Path, wanted: Collection[str] | None = None) -> dict[str, np.ndarray | str]:
+    """Return the arrays of a file by name; of those not wanted, how they look.
+
+    Args:
+        path: a ``.npz`` or ``.safetensors`` file.
+        wanted: names of arrays; None for all.
+
+    Raises:
+        DataError: it is missing or damaged, or what is wanted are no plain numbers or text.
+    """
+    require_file(path, EXPECTED)
+    if path.suffix.lower() == ".safetensors":
+        return dict(_load_safetensors(path))
+
+    arrays, shapes = load_npz(path, EXPECTED, wanted)
+    return {name: arrays.get(name, str(shape)) for name, shape in shapes.items()}
+
+
+def _load_safetensors(path: Path) -> Mapping[str, np.ndarray]:
+    from safetensors.numpy import load
+
+    with unreadable(path, EXPECTED):
+        content = path.read_bytes()
+        return load(content)
+
+
+def _shapes_in(path: Path) -> dict[str, tuple[int, ...] | None]:
+    """Return the shapes of the arrays in a file, without reading them."""
+    require_file(path, EXPECTED)
+    if path.suffix.lower() != ".safetensors":
+        _, of_npz = load_npz(path, EXPECTED, wanted=())
+        return of_npz
+
+    from safetensors import safe_open
+
+    shapes: dict[str, tuple[int, ...] | None] = {}
+    with unreadable(path, EXPECTED), safe_open(path, "numpy") as file:
+        for name in file.keys():  # noqa: SIM118 - it is no dictionary
+            shapes[name] = tuple(file.get_slice(name).get_shape())
+    return shapes
+
+
+def is_one_sample(path: Path) -> bool:
+    """Say whether a file holds the sequences of one sample, and not a row for each of many.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        return False
+    return holds_one_sample(_shapes_in(path))
+
+
+def holds_one_sample(shapes: Mapping[str, tuple[int, ...] | None]) -> bool:
+    """Say whether arrays of these shapes are the sequences of one sample."""
+    dimensions = {len(shapes[m] or ()) for m in MODALITIES if m in shapes}
+    return dimensions == {2} and not _OF_MANY & set(shapes)
+
+
+def read_one(path: Path, account: Account) -> Sample:
+    """Return the sample that a file holds; its id is the name of the file.
+
+    Args:
+        path: a ``.npz`` or ``.safetensors`` file.
+        account: takes in what the file holds.
+
+    Raises:
+        DataError: it is missing or damaged, or holds no sequence.
+    """
+    arrays = load_arrays(path, wanted=MODALITIES)
+    parts = account.hold(f"arrays of the {path.suffix} files", arrays)
+    sequences: dict[Modality, Float[np.ndarray, "steps dim"]] = {}
+    for m in MODALITIES:
+        if m in parts:
+            sequences[m] = one_sequence(f"{path}: {m}", parts[m])
+
+    if not sequences:
+        held = ", ".join(arrays)[:200] or "no arrays"
+        raise DataError(f"{path} holds {held}", expected=ONE_SAMPLE)
+    return Sample(path.stem, sequences)
+
+
+def one_sequence(where: str, array: np.ndarray) -> Float[np.ndarray, "steps dim"]:
+    """Return an array as a sequence; a vector is one of one step.
+
+    Raises:
+        DataError: it has another shape, or does not hold numbers.
+    """
+    if array.ndim == 1:
+        array = array[None]  # (1, dim)
+
+    numeric = array.dtype.kind in "fiub"
+    if array.ndim != 2 or not numeric:
+        raise DataError(
+            f"{where}: {array.dtype} of shape {array.shape}",
+            expected="numbers of shape (steps, dim)",
+        )
+    return as_float(array)

@@ -1,0 +1,179 @@
+"""Features that lie beside a table: one array for all rows, or files of one sample each."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from emotailor.data.readers._common import Block, require_file, unreadable
+from emotailor.data.readers.account import Account
+from emotailor.data.readers.array_files import SUFFIXES, load_arrays, one_sequence, read_one
+from emotailor.data.sample import MODALITIES, Modality
+from emotailor.errors import DataError
+
+Sequence_ = Float[np.ndarray, "steps dim"]
+FILES = (".npy", *SUFFIXES)
+"""The endings of files that hold the features of one sample."""
+
+
+@runtime_checkable
+class Features(Protocol):
+    """Where the features of the samples come from."""
+
+    dims: dict[Modality, int]
+    vectors: bool
+    """Whether every sequence has one step."""
+
+    def of(self, row: int, name: str) -> Mapping[Modality, Sequence_]:
+        """Return the sequences of a row; a modality without a file is missing."""
+
+
+class OneArray:
+    """A row per sample in one ``.npy`` file.
+
+    Raises:
+        DataError: it is damaged, or has not ``count`` rows.
+    """
+
+    vectors = True
+
+    def __init__(self, m: Modality, file: Path, count: int) -> None:
+        require_file(file, "an array with one row per row of the CSV")
+        with unreadable(file, "a complete .npy file of numbers"):
+            array = np.load(file, mmap_mode="r", allow_pickle=False)
+
+        block = Block(str(file), array, vectors=True)
+        rows = len(block)
+        if rows != count:
+            raise DataError(f"{file} has {rows} rows", expected=f"the {count} of the CSV")
+        self._modality = m
+        self._block = block
+        self.dims = {m: block.dim}
+
+    def of(self, row: int, name: str) -> Mapping[Modality, Sequence_]:
+        """Return the row."""
+        return {self._modality: self._block[row]}
+
+
+class PerSample:
+    """One file per sample and modality.
+
+    Args:
+        m: the modality.
+        files: the file of each row; None where there is none.
+        account: is told which files are read.
+
+    Raises:
+        DataError: the first file is damaged.
+    """
+
+    vectors = False
+
+    def __init__(self, m: Modality, files: Sequence[Path | None], account: Account) -> None:
+        self._modality = m
+        self._files = files
+        self._account = account
+        self._first: tuple[int, ...] | None = None
+        self.dims: dict[Modality, int] = {}
+
+        there = [file for file in files if file is not None]
+        if there:
+            first = read_sequence(there[0])
+            self._first = first.shape
+            self.dims[m] = first.shape[1]
+
+    def of(self, row: int, name: str) -> Mapping[Modality, Sequence_]:
+        """Return what the file of a row holds."""
+        file = self._files[row]
+        if file is None:
+            return {}
+
+        self._account.opened.add(file)
+        sequence = read_sequence(file)
+        self._refuse_turned(name, sequence.shape)
+        return {self._modality: sequence}
+
+    def _refuse_turned(self, name: str, shape: tuple[int, ...]) -> None:
+        """Refuse a sequence whose rows, not its columns, are as many as in the first one."""
+        steps, dim = shape
+        first = self._first or shape
+        turned = dim != first[1] and steps in first
+        if turned:
+            raise DataError(
+                f"{self._modality} of {name!r} has the shape {shape}, and the first one {first}",
+                expected="(steps, dim), with the same dim in every file",
+                fix="turn the arrays that lie as (dim, steps)",
+            )
+
+
+class Together:
+    """One file per sample with all of its modalities.
+
+    Args:
+        files: the file of each row; None where there is none.
+        account: takes in what the files hold.
+
+    Raises:
+        DataError: the first of them is damaged or holds no sequence.
+    """
+
+    vectors = False
+
+    def __init__(self, files: Sequence[Path | None], account: Account) -> None:
+        self._files = files
+        self._account = account
+        self.dims: dict[Modality, int] = {}
+        self._find_dims()
+
+    def _find_dims(self) -> None:
+        """Find out the width of each modality, from the first file that has it."""
+        for file in self._files:
+            if file is None:
+                continue
+            for m, sequence in read_one(file, Account()).sequences.items():
+                self.dims.setdefault(m, sequence.shape[1])
+            # most often all are in the first
+            if len(self.dims) == len(MODALITIES):
+                return
+
+    def of(self, row: int, name: str) -> Mapping[Modality, Sequence_]:
+        """Return what the file of a row holds."""
+        file = self._files[row]
+        if file is None:
+            return {}
+        self._account.opened.add(file)
+        return read_one(file, self._account).sequences
+
+
+def read_sequence(file: Path) -> Sequence_:
+    """Return the sequence in a ``.npy`` file, or in one of several arrays that holds only one.
+
+    Raises:
+        DataError: it is missing or damaged, or holds something else.
+    """
+    require_file(file, "an array of numbers")
+    return one_sequence(str(file), _load(file))
+
+
+def _load(file: Path) -> np.ndarray:
+    expected = "a complete .npy file, or .npz with one array, of numbers"
+    if file.suffix.lower() in SUFFIXES:
+        arrays = load_arrays(file)
+        if len(arrays) != 1:
+            raise DataError(f"{file} holds {list(arrays)[:8]}", expected="one array")
+        return np.asarray(next(iter(arrays.values())))
+
+    with unreadable(file, expected), file.open("rb") as stream:
+        array = np.lib.format.read_array(stream, allow_pickle=False)
+    return np.asarray(array)
+
+
+def file_of(folder: Path, name: str) -> Path | None:
+    """Return the file of a sample in a folder; None where there is none."""
+    for suffix in FILES:
+        file = folder / f"{name}{suffix}"
+        if file.exists():
+            return file
+    return None

@@ -79,7 +79,7 @@ class Kind:
             name=self.name,
             marker=self.file,
             recognises=has_format(self.format),
-            writes=(self.file, *TABLES, "report.html", *RUNS),
+            writes=(self.file, *TABLES, "report.html", "baselines-*.json", *RUNS),
             signs=(self.file, RUNS[0]),
         )
 

@@ -12,6 +12,7 @@ predicted whatever the threshold.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
@@ -19,7 +20,9 @@ from jaxtyping import Bool, Float64, UInt8
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import DataError
+from emotailor.evaluation.custom import MetricLike
 from emotailor.evaluation.metrics import Metrics, decide, evaluate
+from emotailor.evaluation.regression import regression_scores
 from emotailor.evaluation.thresholds import (
     FIXED_THRESHOLD,
     ThresholdMode,
@@ -31,25 +34,6 @@ ALL_LABELS = "all labels"
 FREQUENCIES = "label frequencies"
 REGRESSION = "logistic regression"
 NAMES = (ALL_LABELS, FREQUENCIES, REGRESSION)
-
-STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-"""Inverse strengths of the regression's penalty that are tried, the strongest penalty first."""
-
-BATCH = 64  # samples pooled at a time
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """Probabilities of one baseline, on the validation split and on the split that is judged."""
-
-    valid: Float64[np.ndarray, "n_valid labels"]
-    judged: Float64[np.ndarray, "n_judged labels"]
-    strength: float | None = None
-
-    @classmethod
-    def constant(cls, row: Float64[np.ndarray, "labels"], valid: int, judged: int) -> "_Scores":
-        """Return the same probabilities for every sample."""
-        return cls(np.tile(row, (valid, 1)), np.tile(row, (judged, 1)))
 
 
 @dataclass(frozen=True)
@@ -83,6 +67,8 @@ def baselines(
     fixed: float = FIXED_THRESHOLD,
     train: str = "train",
     valid: str = "valid",
+    metrics: Sequence[MetricLike] = (),
+    folder: Path | None = None,
 ) -> dict[str, BaselineResult]:
     """Judge the baselines on one split; samples without labels are left out.
 
@@ -95,12 +81,16 @@ def baselines(
         fixed: the threshold of the mode ``fixed``.
         train: name of the split to fit on.
         valid: name of the split on which strength and thresholds are chosen.
+        metrics: metrics of others, as for ``evaluate``.
+        folder: where the regression is kept in ``baselines-SPLIT.json``; also found one or two
+            folders above. None: nowhere.
 
     Returns:
         Name of the baseline -> result, in the order of ``NAMES``.
 
     Raises:
         DataError: a split is missing, or has no sample with labels.
+        ConfigError: a metric of others cannot be found, or fails.
     """
     names = tuple(label_names or dataset.label_names)
     columns = [dataset.label_names.index(name) for name in names]
@@ -109,28 +99,37 @@ def baselines(
     judged = _labelled(dataset, split)
     splits = (fitted, chosen_on, judged)
 
+    dims = {m: dataset.dims[m] for m in MODALITIES if m in (modalities or dataset.dims)}
     frequencies = fitted.labels[:, columns].mean(0, dtype=np.float64)  # (L,)
     every = np.ones(len(names))
-    sizes = (len(chosen_on), len(judged))
+    regression = regression_scores(dataset, splits, dims, folder)
     scores = {
-        ALL_LABELS: _Scores.constant(every, *sizes),
-        FREQUENCIES: _Scores.constant(frequencies, *sizes),
-        REGRESSION: _regression(dataset, splits, modalities, columns),
+        ALL_LABELS: (_tiled(every, chosen_on), _tiled(every, judged)),
+        FREQUENCIES: (_tiled(frequencies, chosen_on), _tiled(frequencies, judged)),
+        REGRESSION: (
+            np.array(regression.valid)[:, columns],
+            np.array(regression.judged)[:, columns],
+        ),
     }
 
     found = {}
     labels = judged.labels[:, columns]
-    for name, own in scores.items():
-        cuts = _cuts(name, mode, fixed, chosen_on.labels[:, columns], own.valid)
+    for name, (on_valid, probabilities) in scores.items():
+        cuts = _cuts(name, mode, fixed, chosen_on.labels[:, columns], on_valid)
         found[name] = BaselineResult(
             name=name,
-            probabilities=own.judged,
+            probabilities=probabilities,
             thresholds=cuts,
-            decisions=decide(own.judged, cuts),
-            metrics=evaluate(labels, own.judged, names, cuts),
-            strength=own.strength,
+            decisions=decide(probabilities, cuts),
+            metrics=evaluate(labels, probabilities, names, cuts, metrics=metrics),
+            strength=regression.strength if name == REGRESSION else None,
         )
     return found
+
+
+def _tiled(row: Float64[np.ndarray, "labels"], split: Split) -> Float64[np.ndarray, "n labels"]:
+    """Return the same probabilities for every sample."""
+    return np.tile(row, (len(split), 1))
 
 
 def _cuts(
@@ -161,116 +160,3 @@ def _labelled(dataset: EmotionDataset, split: str) -> Split:
             expected="samples with labels, for the baselines",
         )
     return found
-
-
-# ---------------------------------------------------------------------- the regression
-
-
-def _regression(
-    dataset: EmotionDataset,
-    splits: tuple[Split, Split, Split],
-    modalities: Sequence[Modality] | None,
-    columns: Sequence[int],
-) -> _Scores:
-    """Return the probabilities of the strength that is best on validation."""
-    from emotailor.models.classic.logistic import predict_logistic
-    from emotailor.models.classic.path import fit_path
-
-    train, valid, judged = splits
-    dims = {m: dataset.dims[m] for m in MODALITIES if m in (modalities or dataset.dims)}
-    features = _Features(dims, len(dataset.label_names), aligned=dataset.aligned)
-    of_train, labels = features.measured(train)
-    of_valid = features.of(valid)
-    of_judged = features.of(judged)
-
-    fits = []
-    losses = []
-    for fit in fit_path(of_train, labels, STRENGTHS):
-        on_valid = predict_logistic(of_valid, fit.coef, fit.intercept)
-        loss = log_loss(valid.labels, on_valid)
-        fits.append((fit, on_valid))
-        losses.append(loss)
-
-    best = int(np.argmin(losses))  # of equals the first, the strongest penalty
-    fit, on_valid = fits[best]
-    on_judged = predict_logistic(of_judged, fit.coef, fit.intercept)
-    return _Scores(on_valid[:, columns], on_judged[:, columns], fit.strength)
-
-
-def log_loss(
-    labels: UInt8[np.ndarray, "n labels"], probabilities: Float64[np.ndarray, "n labels"]
-) -> float:
-    """Return the mean cross-entropy of all labels of all samples, of bounded probabilities."""
-    p = np.clip(probabilities, 1e-7, 1 - 1e-7)
-    log_likelihood = np.where(labels == 1, np.log(p), np.log1p(-p))
-    return float(-log_likelihood.mean())
-
-
-class _Features:
-    """Pooled and standardised features, as the system ``br`` has them.
-
-    Args:
-        dims: modality -> feature width.
-        labels: number of labels.
-        aligned: whether the data are aligned.
-    """
-
-    def __init__(self, dims: dict[Modality, int], labels: int, *, aligned: bool) -> None:
-        from emotailor.models.classic.config import BinaryRelevanceConfig
-        from emotailor.models.classic.model import BinaryRelevance
-
-        self.dims = dims
-        self.aligned = aligned
-        self.model = BinaryRelevance(BinaryRelevanceConfig(), dims, labels)
-
-    def measured(
-        self, train: Split
-    ) -> tuple[Float64[np.ndarray, "n features"], UInt8[np.ndarray, "n labels"]]:
-        """Keep the means and deviations of the training samples; return features and labels.
-
-        Samples without any of the modalities are left out, as no system is trained on them.
-        """
-        import torch
-
-        x, present = self._pooled(train)
-        there = present.any(1)
-        if not there.any():
-            there = np.ones(len(train), np.bool_)
-        x = x[there]
-        present = present[there]
-
-        self.model.measure(torch.from_numpy(x), torch.from_numpy(present))
-        return self._standardised(x, present), train.labels[there]
-
-    def of(self, split: Split) -> Float64[np.ndarray, "n features"]:
-        """Return the features of a split."""
-        return self._standardised(*self._pooled(split))
-
-    def _standardised(
-        self, x: Float64[np.ndarray, "n features"], present: Bool[np.ndarray, "n features"]
-    ) -> Float64[np.ndarray, "n features"]:
-        import torch
-
-        scaled = self.model.standardised(torch.from_numpy(x), torch.from_numpy(present))
-        return scaled.numpy()
-
-    def _pooled(
-        self, split: Split
-    ) -> tuple[Float64[np.ndarray, "n features"], Bool[np.ndarray, "n features"]]:
-        from emotailor.data.batching import batches
-
-        # neighbours in length together, for little padding
-        lengths = np.max([split.lengths(m) for m in self.dims], axis=0)
-        order = np.argsort(lengths, kind="stable")
-
-        x = np.zeros((len(split), self.model.width))
-        present = np.zeros(x.shape, np.bool_)
-        parts = batches(split, self.dims, batch_size=BATCH, aligned=self.aligned, order=order)
-        start = 0
-        for batch in parts:
-            rows = order[start : start + len(batch)]
-            start += len(batch)
-            pooled, there = self.model.pool(batch)
-            x[rows] = pooled.numpy()
-            present[rows] = there.numpy()
-        return x, present

@@ -46,6 +46,7 @@ FOLDER = FolderKind(
         # what was made of the model since
         "evaluation-*.json",
         "predictions-*.csv",
+        "baselines-*.json",
         "figures",
         "report.html",
     ),

@@ -20,8 +20,8 @@ from jaxtyping import Bool, Float64, UInt8
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import DataError
-from emotailor.evaluation.custom import MetricLike
-from emotailor.evaluation.metrics import Metrics, decide, evaluate
+from emotailor.evaluation.custom import CustomMetric, MetricLike, resolve_metrics
+from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
 from emotailor.evaluation.regression import regression_scores
 from emotailor.evaluation.thresholds import (
     FIXED_THRESHOLD,
@@ -67,13 +67,14 @@ def baselines(
     fixed: float = FIXED_THRESHOLD,
     train: str = "train",
     valid: str = "valid",
+    fitted_on: EmotionDataset | None = None,
     metrics: Sequence[MetricLike] = (),
     folder: Path | None = None,
 ) -> dict[str, BaselineResult]:
     """Judge the baselines on one split; samples without labels are left out.
 
     Args:
-        dataset: the data set, with the splits to fit and to choose on.
+        dataset: the data set that is judged on.
         split: name of the split to judge on.
         mode: how the thresholds are chosen: ``fixed``, ``tuned`` or ``per_label``.
         modalities: those that the regression sees; by default all of the data.
@@ -81,6 +82,7 @@ def baselines(
         fixed: the threshold of the mode ``fixed``.
         train: name of the split to fit on.
         valid: name of the split on which strength and thresholds are chosen.
+        fitted_on: the data set with these two splits; by default ``dataset``.
         metrics: metrics of others, as for ``evaluate``.
         folder: where the regression is kept in ``baselines-SPLIT.json``; also found one or two
             folders above. None: nowhere.
@@ -92,17 +94,21 @@ def baselines(
         DataError: a split is missing, or has no sample with labels.
         ConfigError: a metric of others cannot be found, or fails.
     """
-    names = tuple(label_names or dataset.label_names)
-    columns = [dataset.label_names.index(name) for name in names]
-    fitted = _labelled(dataset, train)
-    chosen_on = _labelled(dataset, valid)
+    source = fitted_on or dataset
+    fitted = _labelled(source, train)
+    chosen_on = _labelled(source, valid)
     judged = _labelled(dataset, split)
     splits = (fitted, chosen_on, judged)
 
-    dims = {m: dataset.dims[m] for m in MODALITIES if m in (modalities or dataset.dims)}
+    # columns are matched by name
+    names = tuple(label_names or dataset.label_names)
+    columns = [source.label_names.index(name) for name in names]
+    labels = judged.labels[:, [dataset.label_names.index(name) for name in names]]
+
+    dims = {m: source.dims[m] for m in MODALITIES if m in (modalities or source.dims)}
     frequencies = fitted.labels[:, columns].mean(0, dtype=np.float64)  # (L,)
     every = np.ones(len(names))
-    regression = regression_scores(dataset, splits, dims, folder)
+    regression = regression_scores((source, dataset), splits, dims, folder)
     scores = {
         ALL_LABELS: (_tiled(every, chosen_on), _tiled(every, judged)),
         FREQUENCIES: (_tiled(frequencies, chosen_on), _tiled(frequencies, judged)),
@@ -113,7 +119,7 @@ def baselines(
     }
 
     found = {}
-    labels = judged.labels[:, columns]
+    others = resolve_metrics(metrics, taken=OVERALL)
     for name, (on_valid, probabilities) in scores.items():
         cuts = _cuts(name, mode, fixed, chosen_on.labels[:, columns], on_valid)
         found[name] = BaselineResult(
@@ -121,10 +127,28 @@ def baselines(
             probabilities=probabilities,
             thresholds=cuts,
             decisions=decide(probabilities, cuts),
-            metrics=evaluate(labels, probabilities, names, cuts, metrics=metrics),
+            metrics=_judged(labels, probabilities, names, cuts, others),
             strength=regression.strength if name == REGRESSION else None,
         )
     return found
+
+
+def _judged(
+    labels: UInt8[np.ndarray, "n labels"],
+    probabilities: Float64[np.ndarray, "n labels"],
+    names: Sequence[str],
+    cuts: Float64[np.ndarray, "labels"],
+    others: Sequence[CustomMetric],
+) -> Metrics:
+    """Return the metrics; those of others where they are defined: a baseline may be an odd case."""
+    ours = evaluate(labels, probabilities, names, cuts)
+    truth = labels.astype(np.bool_)
+    extra = {}
+    for metric in others:
+        value = metric(truth, probabilities, probabilities > cuts)
+        if np.isfinite(value):
+            extra[metric.name] = value
+    return ours.model_copy(update={"extra": extra})
 
 
 def _tiled(row: Float64[np.ndarray, "labels"], split: Split) -> Float64[np.ndarray, "n labels"]:

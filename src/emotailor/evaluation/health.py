@@ -22,6 +22,9 @@ from emotailor.evaluation.display import title_of
 from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.tables import short
 
+BELOW = "below a baseline"
+"""Kind of the finding that marks a system in tables."""
+
 LEAST_SPREAD = 0.2
 """A label is near-constant where its middle 90 % of logits span less than this."""
 
@@ -32,11 +35,8 @@ TIED_EPOCHS = 3
 TIED_SHARE = 0.25
 """Epochs tie where at least so many, and at least this share of all, have the highest score."""
 
-COMPARED = ("micro_f1", "mean_average_precision", "mean_roc_auc")
-"""Metrics in which a system is compared with baselines; two of them need no threshold."""
-
-SIGN = "†"
-"""Marks a system that is below a baseline, and p values that compare with such a system."""
+COMPARED = {"micro_f1": 0.001, "mean_average_precision": 0.01, "mean_roc_auc": 0.01}
+"""Metric -> by how much a baseline must be better to be named, both numbers as printed."""
 
 RARE = (
     "try a threshold for each label (--thresholds per_label) or "
@@ -216,7 +216,7 @@ def below(
     advice = training.longer()
     if weakest == REGRESSION:
         advice = "use `--model br`, or search settings for this system"
-    return Finding("below a baseline", f"below {in_words(own, others, beaten)}", advice)
+    return Finding(BELOW, f"below {in_words(own, others, beaten)}", advice)
 
 
 def below_in(
@@ -224,7 +224,8 @@ def below_in(
 ) -> dict[str, list[str]]:
     """Return the baselines that are better, with the metrics in which they are.
 
-    Numbers are compared as they are printed: what prints alike is equally good.
+    Numbers are compared as they are printed: what prints alike is equally good. In the two metrics
+    that need no threshold, less than .01 is not named: in those a linear model is seldom far away.
 
     Args:
         own: metric -> value of the system.
@@ -233,12 +234,13 @@ def below_in(
     found: dict[str, list[str]] = {}
     for name, values in others.items():
         better = []
-        for metric in COMPARED:
+        for metric, gap in COMPARED.items():
             ours = own.get(metric)
             theirs = values.get(metric)
             if ours is None or theirs is None:
                 continue
-            if round(theirs, 3) > round(ours, 3):
+            thousandths = round(1000 * theirs) - round(1000 * ours)
+            if thousandths >= 1000 * gap:
                 better.append(metric)
         if better:
             found[name] = better

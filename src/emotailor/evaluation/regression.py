@@ -58,7 +58,7 @@ def file_of(folder: Path, split: str) -> Path:
 
 
 def regression_scores(
-    dataset: EmotionDataset,
+    data: tuple[EmotionDataset, EmotionDataset],
     splits: tuple[Split, Split, Split],
     dims: Mapping[Modality, int],
     folder: Path | None = None,
@@ -66,24 +66,25 @@ def regression_scores(
     """Return the regression, from memory, from a file, or fitted.
 
     Args:
-        dataset: the data set.
+        data: the data set to fit and to choose on, and the one to judge on; mostly the same.
         splits: to fit on, to choose on, and to judge on; only samples with labels.
         dims: modality -> feature width, of the modalities that it sees.
         folder: where it is kept; found there, or one or two folders above. None: nowhere.
     """
     # data in memory have no fingerprint
-    if not dataset.card.splits:
-        return _fitted(dataset, splits, dims, {})
+    source = data[0]
+    if not all(dataset.card.splits for dataset in data):
+        return _fitted(source, splits, dims, {})
 
     key = {
-        "data": dataset.card.fingerprint,
+        "data": [dataset.card.fingerprint for dataset in data],
         "splits": [split.name for split in splits],
         "modalities": list(dims),
     }
     name = json.dumps(key)
     found = _remembered.get(name) or _stored(folder, splits, key)
     if found is None:
-        found = _fitted(dataset, splits, dims, key)
+        found = _fitted(source, splits, dims, key)
 
     if len(_remembered) >= MOST_KEPT:
         _remembered.clear()

@@ -25,6 +25,9 @@ COLUMNS = (
 )  # fmt: skip
 """Our metrics that are shown; those of others stand behind them."""
 
+SIGN = "†"
+"""Marks a system that is below a baseline, and p values that compare with such a system."""
+
 TESTED = "micro_f1"
 """The metric whose difference from the reference is shown."""
 
@@ -424,7 +427,7 @@ def to_terminal(results: Results) -> RenderableType:
 def _quality_table(results: Results) -> Table:
     columns = _columns(results)
     titles = [title_of(metric) for metric in columns]
-    table = _terminal_table("system", "runs", *titles)
+    table = terminal_table("system", "runs", *titles)
     table.title = Text(_one_line(results.title))
 
     best = _best(results.rows)
@@ -451,7 +454,7 @@ def _cost_table(results: Results) -> Table:
     titles = ["training", "parameters"]
     if results.reference:
         titles = [_tested_title(results), "p", *titles]
-    table = _terminal_table("system", *titles)
+    table = terminal_table("system", *titles)
 
     for row in results.rows:
         if not row.done:
@@ -467,7 +470,7 @@ def _cost_table(results: Results) -> Table:
 def _published_table(results: Results) -> Table:
     columns = _published_columns(results)
     titles = [title_of(metric) for metric in columns]
-    table = _terminal_table("as published", *titles)
+    table = terminal_table("as published", *titles)
 
     for row in results.rows:
         if not row.published:
@@ -477,7 +480,8 @@ def _published_table(results: Results) -> Table:
     return table
 
 
-def _terminal_table(first: str, *columns: str) -> Table:
+def terminal_table(first: str, *columns: str) -> Table:
+    """Return an empty table that takes little room: names to the left, numbers to the right."""
     table = Table(title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column(first, overflow="fold")
     for column in columns:

@@ -1,8 +1,8 @@
 """Evaluation of trained runs: metrics, intervals and predictions, stored beside the model."""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,13 @@ from rich.text import Text
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.store import open_dataset
 from emotailor.errors import DataError, ModelError
-from emotailor.evaluation.comparison import Interval, bootstrap, summarise_seeds
+from emotailor.evaluation.baselines import BaselineResult
+from emotailor.evaluation.comparison import (
+    Interval,
+    PairedDifference,
+    bootstrap,
+    summarise_seeds,
+)
 from emotailor.evaluation.custom import MetricLike, resolve_metrics
 from emotailor.evaluation.display import (
     Published,
@@ -23,11 +29,21 @@ from emotailor.evaluation.display import (
     metrics_table,
     seeds_table,
 )
+from emotailor.evaluation.health import BELOW, Finding, findings
 from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
 from emotailor.evaluation.notebook import format_number, html_table
+from emotailor.evaluation.tables import SIGN
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import READ_ONLY
 from emotailor.frames import data_frame
+from emotailor.runs.baselines import (
+    baselines_of,
+    baselines_table,
+    differences_from,
+    findings_lines,
+    shown_baselines,
+    training_of,
+)
 from emotailor.runs.data import matching_labels, trained_on
 from emotailor.runs.stored import (
     VERSION,
@@ -62,6 +78,10 @@ class RunEvaluation:
         probabilities: (n, L).
         decisions: (n, L), which labels are predicted.
         notes: what a reader of the numbers should know.
+        baselines: name -> what a system must beat, on the same samples with thresholds of the same
+            kind; empty where there are none, which a note says.
+        differences: name of a baseline -> micro-F1 of the model minus that of the baseline.
+        findings: what is suspicious about the model, and what to try; empty where nothing is.
         stored: the files written.
         not_stored: why nothing was written, where that is a failure, as on a full disk; None where
             the files were written, or may not be.
@@ -79,6 +99,9 @@ class RunEvaluation:
     probabilities: np.ndarray
     decisions: np.ndarray
     notes: list[str]
+    baselines: Mapping[str, BaselineResult] = field(default_factory=dict)
+    differences: Mapping[str, PairedDifference] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
     stored: tuple[Path, ...] = ()
     not_stored: OSError | None = None
 
@@ -124,6 +147,9 @@ class RunEvaluation:
             metrics=self.by_mode,
             intervals=self.intervals,
             notes=self.notes,
+            baselines={name: found.metrics for name, found in self.baselines.items()},
+            differences=dict(self.differences),
+            findings=[str(finding) for finding in self.findings],
         )
 
         rounded = [_six_digits(row) for row in self.probabilities]
@@ -256,6 +282,29 @@ def evaluate_run(
         for name in undefined:
             notes.append(f"no interval of {name}: some resample leaves it undefined")
 
+    # what it must beat, and what is suspicious
+    floor, why = baselines_of(
+        run, predictor.card, dataset, split, predictor.mode, metrics=extra, store=store
+    )
+    if why is not None:
+        notes.append(why)
+    differences = {}
+    if resamples:
+        differences = differences_from(
+            labels,
+            probabilities,
+            predictor.thresholds,
+            floor,
+            groups=np.array(dataset.videos(split)),
+            resamples=resamples,
+        )
+    suspicious = findings(
+        by_mode[predictor.mode],
+        probabilities,
+        baselines={name: found.metrics for name, found in floor.items()},
+        training=training_of(run),
+    )
+
     card = dataset.card
     result = RunEvaluation(
         run=run,
@@ -270,6 +319,9 @@ def evaluate_run(
         probabilities=probabilities,
         decisions=decide(probabilities, predictor.thresholds),
         notes=notes,
+        baselines=floor,
+        differences=differences,
+        findings=suspicious,
     )
     return _stored(result) if store else result
 
@@ -363,7 +415,31 @@ def render_evaluations(
     for result in results:
         notes.update(result.notes)
     lines = [Text(f"note: {note}", style="yellow") for note in sorted(notes)]
-    return Group(*tables, *lines)
+    return Group(*tables, *_checks(results), *lines)
+
+
+def _checks(results: Sequence[RunEvaluation]) -> list[Text]:
+    """Return the findings; of several runs each says whose it is."""
+    if len(results) == 1:
+        return findings_lines(results[0].findings)
+
+    names = _names(results)
+    lines = []
+    for name, result in zip(names, results, strict=True):
+        lines += findings_lines([f"{name}: {finding}" for finding in result.findings])
+    return lines
+
+
+def _names(results: Sequence[RunEvaluation]) -> list[str]:
+    """Return a name for each run: that of its folder, or the whole path where two are alike."""
+    names = [result.run.name for result in results]
+    if len(set(names)) < len(names):
+        return [str(result.run) for result in results]
+    return names
+
+
+def _is_below(result: RunEvaluation) -> bool:
+    return any(finding.kind == BELOW for finding in result.findings)
 
 
 def _tables_of_one(result: RunEvaluation, published: Published | None) -> list[RenderableType]:
@@ -380,6 +456,7 @@ def _tables_of_one(result: RunEvaluation, published: Published | None) -> list[R
             title="All labels",
             published=published,
         ),
+        *_floor(result),
         label_table(result.metrics),
         comparison_table(
             modes,
@@ -388,18 +465,32 @@ def _tables_of_one(result: RunEvaluation, published: Published | None) -> list[R
     ]
 
 
+def _floor(result: RunEvaluation) -> list[RenderableType]:
+    """Return a table of the model and its baselines; none where there are none."""
+    if not result.baselines:
+        return []
+
+    table = baselines_table(
+        result.metrics,
+        {name: found.metrics for name, found in result.baselines.items()},
+        result.differences,
+        marked=_is_below(result),
+    )
+    return [table]
+
+
 def _tables_of_several(
     results: Sequence[RunEvaluation], published: Published | None
 ) -> list[RenderableType]:
     first = results[0]
     metrics = [result.metrics for result in results]
 
-    # folders of different systems may have the same name: then the whole path tells them apart
-    names = [result.run.name for result in results]
-    if len(set(names)) < len(names):
-        names = [str(result.run) for result in results]
-
-    each = dict(zip(names, metrics, strict=True))
+    # a run that is below a baseline is marked; the baselines come last
+    each = {}
+    for name, result in zip(_names(results), results, strict=True):
+        marked = f"{name} {SIGN}" if _is_below(result) else name
+        each[marked] = result.metrics
+    each |= shown_baselines([result.baselines for result in results])
     summary = summarise_seeds(metrics)
     return [
         comparison_table(

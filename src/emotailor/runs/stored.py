@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emotailor.config import first_problem
 from emotailor.errors import DataError
-from emotailor.evaluation.comparison import Interval, SeedSummary
+from emotailor.evaluation.comparison import Interval, PairedDifference, SeedSummary
 from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import json_text, write_text, write_together
@@ -50,6 +50,9 @@ class StoredEvaluation(BaseModel):
         notes: what a reader of the numbers should know.
         predictions: SHA-256 of the table of predictions that the metrics are of; None before
             version 3.
+        baselines: name of a baseline -> metrics on the same samples, thresholds of the same kind.
+        differences: name of a baseline -> micro-F1 of the model minus that of the baseline.
+        findings: what is suspicious about the model; None where nobody has looked.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +65,9 @@ class StoredEvaluation(BaseModel):
     intervals: dict[str, Interval]
     notes: list[str]
     predictions: str | None = None
+    baselines: dict[str, Metrics] = Field(default_factory=dict)
+    differences: dict[str, PairedDifference] = Field(default_factory=dict)
+    findings: list[str] | None = None
 
 
 class StoredSummary(BaseModel):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -15,6 +15,9 @@ from emotailor.models.system import Preset
 from emotailor.models.table import find_system, use_system
 from emotailor.training.run_config import RunConfig
 from emotailor.training.stored_config import settings_in
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,24 @@ def train_runs(runs: Sequence[PlannedRun], console: Console) -> None:
             f"best epoch {best.epoch}: validation micro-F1 {valid['micro_f1']:.3f}, "
             f"accuracy {valid['accuracy']:.3f}; model in {run.folder / 'model'}",
         )
+        for line in check_run(run):
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def check_run(run: PlannedRun) -> list["Text"]:
+    """Return a line for everything that is suspicious about a trained run on validation data."""
+    from emotailor.runs.baselines import findings_lines
+    from emotailor.runs.evaluate import evaluate_run
+
+    result = evaluate_run(
+        run.folder,
+        data=run.config.data.path,
+        split=run.config.data.valid_split,
+        resamples=0,
+        device=run.config.training.device,
+        store=False,
+    )
+    return findings_lines(result.findings)
 
 
 def _say(console: Console, text: str) -> None:

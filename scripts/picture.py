@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 import emotailor
-from emotailor.runs.predict import render_predictions
+from emotailor.runs.outputs import render_predictions
 
 SHOWN = 2
 """The number of samples: the first ones of the test split."""

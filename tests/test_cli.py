@@ -484,6 +484,8 @@ def test_predict_as_a_table(home: Path) -> None:
     many = run_cli("predict", home / "run", home / "my data", "--split", "train")
     assert many.out.count("train") == 23
     assert "evidence" not in many.out  # for more than 20 only when asked for
+    assert many.out.splitlines()[0].startswith("a label holds above ")
+    assert many.out.splitlines()[-1].startswith("23 samples: happy ")
 
 
 def test_predict_as_json_lines(home: Path) -> None:
@@ -514,7 +516,7 @@ def test_predict_one_sample_of_arrays(home: Path, tmp_path: Path) -> None:
     assert set(found["explanation"]["modalities"]["sad"]) == {"text"}
 
 
-def test_warnings_do_not_spoil_json(home: Path, tmp_path: Path) -> None:
+def test_failures_do_not_spoil_json_and_end_with_1(home: Path, tmp_path: Path) -> None:
     from emotailor.data.sample import Sample
     from emotailor.data.store import write_dataset
     from tests.helpers import LABELS, random_samples
@@ -526,9 +528,70 @@ def test_warnings_do_not_spoil_json(home: Path, tmp_path: Path) -> None:
     )
     train(home, "--modalities", "v,t", "--set", "training.epochs=1", out="vt")
     done = run_cli("predict", home / "vt", tmp_path / "d", "--json")
+    assert done.code == 1
+    assert all(line.startswith("warning: ") for line in done.err.splitlines())
+    assert "not predicted: deaf" in done.err
+    assert "1 of 4 samples" in done.err
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [line["id"] for line in lines] == [sample.id for sample in samples]
+    assert ["error" in line for line in lines] == [False, False, True, False]
+    run_cli("predict", home / "vt", tmp_path / "d", "--json", "--strict").failed(4, "'deaf'")
+
+
+def test_predict_into_files(home: Path, tmp_path: Path) -> None:
+    import csv
+
+    rng = np.random.default_rng(0)
+    for name in ("b", "a"):
+        arrays: dict[str, Any] = {m: rng.normal(size=(4, d)) for m, d in DIMS.items()}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    sources: list[str | Path] = [tmp_path / "b.npz", home / "my data", tmp_path / "a.npz"]
+    out = tmp_path / "found.csv"
+    done = run_cli("predict", home / "run", *sources, "--split", "all", "--out", out)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1] == f"stored: {out}"
+    with out.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 43
+    assert (rows[0]["id"], rows[-1]["id"], rows[1]["id"]) == ("b", "a", "train0[0]")
+    assert {float(row["threshold:sad"]) for row in rows} == {float(rows[0]["threshold:happy"])}
+
+    # the same numbers in every form
+    printed = run_cli("predict", home / "run", *sources, "--split", "all", "--csv")
+    assert printed.out == out.read_text(encoding="utf-8")
+    lines = run_cli("predict", home / "run", *sources, "--split", "all", "--json", "--no-explain")
+    for row, line in zip(rows, map(json.loads, lines.out.splitlines()), strict=True):
+        assert (row["id"], row["source"]) == (line["id"], line["source"])
+        assert float(row["p:sad"]) == pytest.approx(line["probabilities"]["sad"], abs=1e-6)
+        assert row["sad"] == str(int(line["decisions"]["sad"]))
+
+    again = ["predict", home / "run", *sources, "--out", out]
+    run_cli(*again).failed(3, "already exists", "--overwrite")
+    assert run_cli(*again, "--overwrite", "--limit", "2").code == 0
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 3
+    run_cli("predict", home / "run", *sources, "--out", tmp_path / "x.txt").failed(3, ".jsonl")
+    run_cli(*again, "--overwrite", "--json").failed(3, "one form")
+    run_cli("predict", home / "run", *sources, "--csv", "--explain").failed(3, "--json")
+    assert run_cli("predict", home / "run", *sources, "--csv", "--json").code == 2
+
+
+def test_a_sequence_too_long_is_cut_as_the_message_says(home: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "long.npz", text=np.ones((14, 11)), visual=np.ones((14, 5)))
+    command: list[str | Path] = ["predict", home / "run", tmp_path / "long.npz", "--json"]
+    refused = run_cli(*command)
+    refused.failed(5, "'long' has a sequence of 14 steps", "--max-steps 13")
+    done = run_cli(*command, "--max-steps", "13")
     assert done.code == 0
-    assert done.err == "warning: 1 of 4 samples have none of visual, text and are left out\n"
-    assert len([json.loads(line) for line in done.out.splitlines()]) == 3
+    assert "1 of 1 samples were cut" in done.err
+    assert json.loads(done.out)["unseen_steps"] == {"text": 1, "visual": 1}
+    for wrong in ("0", "text=5", "x", "text", "smell=3"):
+        run_cli(*command, "--max-steps", wrong).failed(3, "max_steps")
+
+
+def test_a_video_is_no_damaged_file(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(99))
+    done = run_cli("predict", home / "run", tmp_path / "clip.mp4")
+    done.failed(4, "clip.mp4 is a video", "width 11", "OpenFace", "emotailor data convert")
 
 
 def _sample(**arrays: np.ndarray) -> Callable[[Path], Any]:

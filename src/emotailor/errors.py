@@ -51,6 +51,21 @@ class ModelError(EmotailorError):
     exit_code: ClassVar[int] = 5
 
 
+class TooLongError(ModelError):
+    """A sequence has more steps than the model can take (exit code 5).
+
+    Args:
+        found: as in the base class.
+        most: the most steps that the model can take.
+        expected: as in the base class.
+        fix: as in the base class.
+    """
+
+    def __init__(self, found: str, *, most: int, expected: str, fix: str) -> None:
+        super().__init__(found, expected=expected, fix=fix)
+        self.most = most
+
+
 class InterruptedRunError(EmotailorError):
     """A signal stopped the training; a checkpoint was saved (exit code 130)."""
 

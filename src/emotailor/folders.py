@@ -73,7 +73,7 @@ class FolderKind:
             EmotailorError: of class ``error``, where ``folder`` holds something else, is a file, or
                 cannot be written to.
         """
-        _check_place(folder, self.error)
+        check_place(folder, self.error)
         if folder.exists() and not folder.is_dir():
             raise self.error(f"{folder} is a file", expected="a folder", fix=FIX)
 
@@ -192,7 +192,7 @@ def check_file(file: Path, name: str, start: bytes) -> None:
     Raises:
         ConfigError: ``file`` is something else, is a folder, or cannot be written to.
     """
-    _check_place(file, ConfigError)
+    check_place(file, ConfigError)
 
     if file.is_dir():
         raise ConfigError(f"{file} is a folder", expected="a file", fix=FIX)
@@ -216,7 +216,7 @@ def _matches(folder: Path, patterns: Sequence[str]) -> Iterator[str]:
             yield found.relative_to(folder).parts[0]
 
 
-def _check_place(path: Path, error: type[EmotailorError]) -> None:
+def check_place(path: Path, error: type[EmotailorError]) -> None:
     """Refuse a path that cannot be created, or in which nothing can be written."""
     places = (path, *path.absolute().parents)
     existing = next(place for place in places if place.exists())
@@ -246,7 +246,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: another process holds it, or it cannot be written to.
     """
-    _check_place(folder, ConfigError)
+    check_place(folder, ConfigError)
     make_folder(folder)
 
     lock = Lock(folder)

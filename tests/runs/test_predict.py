@@ -1,7 +1,10 @@
 """Samples to predict: what is read, what is refused, and what a reader sees."""
 
+import csv
 import io
+import json
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,19 +14,30 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from emotailor.data.checker import DataWarning
+from emotailor.data.readers.media import media_of
 from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import write_dataset
-from emotailor.errors import DataError
-from emotailor.runs.predict import (
-    predict_samples,
-    read_sample,
-    read_samples,
-    render_predictions,
-)
-from emotailor.serving.prediction import Explanation, Prediction
+from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.runs.job import Watch, carry_out, failure_lines
+from emotailor.runs.npz_sample import read_sample
+from emotailor.runs.outputs import OutFile, render_predictions, text_line
+from emotailor.runs.sources import open_sources
+from emotailor.serving import predictor as module
+from emotailor.serving.prediction import Explanation, Failure, Prediction, compare
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.serving.test_predictor import summing
+
+
+def opened(path: Path, **options: Any) -> list[Sample]:
+    return opened_all(path, **options)
+
+
+def opened_all(*paths: Path, **options: Any) -> list[Sample]:
+    """The samples of sources, in which nothing may be wrong."""
+    items = list(open_sources(paths, **options).items)
+    samples = [item for item in items if isinstance(item, Sample)]
+    assert len(samples) == len(items)
+    return samples
 
 
 def ids(samples: list[Sample]) -> list[str]:
@@ -31,25 +45,52 @@ def ids(samples: list[Sample]) -> list[str]:
 
 
 def test_samples_of_a_data_set(data: Path) -> None:
-    assert ids(read_samples(data)) == [f"test{i}[0]" for i in range(7)]
-    assert len(read_samples(data, split="train")) == 23
-    assert ids(read_samples(data, limit=2)) == ["test0[0]", "test1[0]"]
-    assert ids(read_samples(data, ids=["test5[0]", "test2[0]"])) == ["test5[0]", "test2[0]"]
-    assert ids(read_samples(data, ids=["test5[0]", "test2[0]"], limit=1)) == ["test5[0]"]
-    assert len(read_samples(data, limit=99)) == 7
+    assert ids(opened(data)) == [f"test{i}[0]" for i in range(7)]
+    assert len(opened(data, split="train")) == 23
+    assert len(opened(data, split="all")) == 41
+    assert ids(opened(data, limit=2)) == ["test0[0]", "test1[0]"]
+    assert ids(opened(data, ids=["test5[0]", "test2[0]"])) == ["test5[0]", "test2[0]"]
+    assert ids(opened(data, ids=["test5[0]", "test2[0]"], limit=1)) == ["test5[0]"]
+    assert ids(opened(data, split="all", ids=["test5[0]", "train2[0]"])) == [
+        "test5[0]", "train2[0]",
+    ]  # fmt: skip
+    assert len(opened(data, limit=99)) == 7
+
+
+def test_how_many_samples_there_are_is_known_before_they_are_read(data: Path) -> None:
+    def count(**options: Any) -> int | None:
+        return open_sources([data], **options).count
+
+    assert (count(), count(limit=3), count(limit=99), count(split="all")) == (7, 3, 7, 41)
+    assert open_sources([data, data], split="valid").count == 22
+    notes = open_sources([data]).notes
+    assert len(notes) == 1
+    assert "7 of its 41" in notes[0]
+    assert "--split all" in notes[0]
+    assert open_sources([data], split="test").notes == []
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "tset"}, r"no split 'tset'[\s\S]*test, train, valid"),
+        ({"split": "tset"}, r"no split 'tset'[\s\S]*train, valid, test"),
         ({"ids": ["test1[0]", "nobody"]}, r"no sample 'nobody' in split 'test'[\s\S]*7 ids"),
         ({"ids": ["train1[0]"]}, "no sample 'train1"),
     ],
 )
 def test_what_a_data_set_does_not_have(data: Path, options: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        read_samples(data, **options)
+        opened(data, **options)
+
+
+def test_a_data_set_without_a_test_split_is_taken_whole(tmp_path: Path) -> None:
+    splits = {"one": random_samples(3, prefix="a"), "two": random_samples(2, prefix="b")}
+    write_dataset(tmp_path / "d", splits, name="d", label_names=LABELS, dims=DIMS, aligned=True)
+    found = opened(tmp_path / "d")
+    assert ids(found) == ["a0[0]", "a1[0]", "a2[0]", "b0[0]", "b1[0]"]
+    assert [s.about["source"] for s in found][2:4] == [
+        f"{tmp_path / 'd'}:one", f"{tmp_path / 'd'}:two",
+    ]  # fmt: skip
 
 
 def test_an_npz_file_is_one_sample(tmp_path: Path) -> None:
@@ -57,20 +98,20 @@ def test_an_npz_file_is_one_sample(tmp_path: Path) -> None:
     text = np.arange(22, dtype=np.float64).reshape(2, 11)
     with file.open("wb") as stream:
         np.savez(stream, text=text, visual=np.ones((2, 5), np.int16), note=np.array("hello"))
-    (one,) = read_samples(file)
+    (one,) = opened(file)
     assert one.id == "my clip é"
     assert set(one.sequences) == {"visual", "text"}
     assert {x.dtype for x in one.sequences.values()} == {np.dtype(np.float32)}
     np.testing.assert_array_equal(one.sequences["text"], text)
-    assert ids(read_samples(file, ids=["my clip é"], split="anything")) == [one.id]
+    assert ids(opened(file, ids=["my clip é"], split="anything")) == [one.id]
     with pytest.raises(DataError, match="no sample 'other'"):
-        read_samples(file, ids=["other"])
+        opened(file, ids=["other"])
 
 
 def test_a_whole_data_set_is_not_taken_for_one_sample(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", visual=np.ones((3, 5)), id=np.array(["a", "b", "c"]))
     with pytest.raises(DataError, match="also holds id: it is a whole data set"):
-        read_samples(tmp_path / "v.npz")
+        read_sample(tmp_path / "v.npz")
 
 
 class Bomb:
@@ -166,24 +207,254 @@ def test_numbers_beyond_float32_are_refused_by_the_model(tmp_path: Path) -> None
         summing().predict([read_sample(tmp_path / "x.npz")])
 
 
-def test_samples_the_model_cannot_see_are_left_out_with_a_warning() -> None:
-    predictor = summing({"visual": 5})
-    samples = random_samples(6)
-    samples[1] = Sample("blind", {"text": samples[1].sequences["text"]})
-    with pytest.warns(DataWarning, match="1 of 6 samples have none of visual and are left out"):
-        found = predict_samples(predictor, samples, explain=False)
-    assert [p.id for p in found] == [s.id for s in samples if s.id != "blind"]
-    with pytest.raises(DataError, match="'blind' has text"):
-        predict_samples(predictor, [samples[1]], explain=False)
+def broken_folder(folder: Path, count: int) -> list[str]:
+    """A folder of files of one sample each, some of them broken; return the names of these."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(count):
+        arrays: dict[str, Any] = {m: rng.normal(size=(3, width)) for m, width in DIMS.items()}
+        np.savez(folder / f"clip{i:04}.npz", **arrays)
+
+    np.savez(folder / "clip0002.npz", text=np.full((3, 11), np.nan))
+    np.savez(folder / "clip0003.npz", text=np.ones((3, 12)))
+    np.savez(folder / "clip0005.npz", other=np.ones((3, 11)))
+    (folder / "clip0007.npz").write_bytes(b"PK but no more")
+    return ["clip0002", "clip0003", "clip0005", "clip0007"]
 
 
-def test_an_empty_split_is_said_to_be_empty(tmp_path: Path) -> None:
-    write_dataset(
-        tmp_path / "d", {"train": random_samples(3)}, name="d", label_names=LABELS, dims=DIMS,
-        aligned=True,
-    )  # fmt: skip
-    with pytest.raises(DataError, match="no split 'test'"):
-        read_samples(tmp_path / "d")
+def test_broken_samples_do_not_lose_the_others(tmp_path: Path) -> None:
+    broken = broken_folder(tmp_path / "clips", 73)
+    source = open_sources([tmp_path / "clips"])
+    assert source.count == 73
+    outcomes = list(summing().stream(source.items))
+    assert [outcome.id for outcome in outcomes] == [f"clip{i:04}" for i in range(73)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    assert [failure.id for failure in failures] == broken
+    for failure, reason in zip(failures, ("non-finite", "(3, 12)", "holds other", "cannot be read"),
+                               strict=True):  # fmt: skip
+        assert reason in failure.error.found
+        assert failure.source == str(tmp_path / "clips" / f"{failure.id}.npz")
+
+    # each is what it is alone
+    alone = summing().predict([read_sample(tmp_path / "clips" / "clip0040.npz")])[0]
+    found = outcomes[40]
+    assert isinstance(found, Prediction)
+    assert found.probabilities == pytest.approx(alone.probabilities, rel=1e-5)
+
+
+def test_a_job_counts_and_hands_on_in_order(tmp_path: Path) -> None:
+    broken = broken_folder(tmp_path / "clips", 11)
+    got: list[str] = []
+    outcomes = summing().stream(open_sources([tmp_path / "clips"]).items)
+    tally = carry_out(outcomes, lambda outcome: got.append(outcome.id))
+    assert got == [f"clip{i:04}" for i in range(11)]
+    assert (tally.predicted, tally.failed) == (7, 4)
+    assert [failure.id for failure in tally.failures] == broken
+    assert len(failure_lines(tally)) == 5
+
+    outcomes = summing().stream(open_sources([tmp_path / "clips"]).items)
+    got.clear()
+    with pytest.raises(DataError, match="clip0002"):
+        carry_out(outcomes, lambda outcome: got.append(outcome.id), strict=True)
+    assert got == ["clip0000", "clip0001"]
+
+
+def test_where_nothing_can_be_predicted_nothing_is_handed_on() -> None:
+    failures = [Failure(f"f{i}", ModelError(f"reason {i}"), "") for i in range(5)]
+    got: list[str] = []
+    with pytest.raises(ModelError, match=r"reason 0 \(and 4 more samples"):
+        carry_out(failures, lambda outcome: got.append(outcome.id))
+    with pytest.raises(ModelError, match=r"^reason 0$"):
+        carry_out(failures[:1], lambda outcome: got.append(outcome.id))
+    with pytest.raises(DataError, match="no samples"):
+        carry_out([], lambda outcome: got.append(outcome.id))
+    assert got == []
+
+    # those before the first prediction wait for it
+    first = Prediction("p", {"x": 0.5}, {"x": True})
+    tally = carry_out([*failures, first], lambda outcome: got.append(outcome.id))
+    assert got == ["f0", "f1", "f2", "f3", "f4", "p"]
+    assert (tally.predicted, tally.failed, tally.held["x"]) == (1, 5, 1)
+
+
+def test_a_folder_has_ids_by_path_and_files_twice_have_numbers(tmp_path: Path) -> None:
+    for name in ("a/clip.npz", "b/clip.npz", "clip.npz", ".hidden/clip.npz"):
+        file = tmp_path / "clips" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, text=np.ones((2, 11)))
+    found = opened(tmp_path / "clips")
+    assert ids(found) == ["a/clip", "b/clip", "clip"]
+
+    twice = tmp_path / "clips" / "clip.npz"
+    predicted = summing().predict(opened_all(twice, twice, twice))
+    assert [p.source for p in predicted] == [f"{twice}", f"{twice} (2)", f"{twice} (3)"]
+    assert text_line(predicted[1]).startswith("clip (2): ")
+
+
+def test_a_folder_without_samples(tmp_path: Path) -> None:
+    (tmp_path / "readme.md").write_text("nothing here")
+    with pytest.raises(DataError, match=r"no data set at .*, nor files"):
+        open_sources([tmp_path])
+
+
+def test_samples_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    broken_folder(tmp_path / "clips", 200)
+    items = open_sources([tmp_path / "clips"]).items
+    outcomes = summing().stream(items)
+    assert next(outcomes).id == "clip0000"
+    for file in (tmp_path / "clips").iterdir():
+        file.unlink()
+    rest = list(outcomes)
+    assert len(rest) == 199
+    # the first batch was read before, and no more
+    lost = [outcome.id for outcome in rest if isinstance(outcome, Failure)]
+    assert lost[-1] == "clip0199"
+    assert lost[4] == f"clip{module.FIRST_CHUNK:04}"
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("clip.mp4", "a video"),
+        ("CLIP.MKV", "a video"),
+        ("clip.avi", "a video"),
+        ("clip.webm", "a video"),
+        ("clip.wav", "a sound"),
+        ("clip.mp3", "a sound"),
+        ("face.jpg", "a picture"),
+        ("said.txt", "a text"),
+        ("https://example.org/watch?v=1", "an address in the web"),
+    ],
+)
+def test_a_video_is_told_what_it_is_and_what_to_do(name: str, what: str) -> None:
+    with pytest.raises(DataError) as caught:
+        open_sources([Path(name)], predictor=summing({"visual": 5, "text": 11}))
+    assert caught.value.found.endswith(f" is {what}")
+    assert "visual of width 5, text of width 11" in str(caught.value.expected)
+    assert "OpenFace" in str(caught.value.fix)
+    assert "openSMILE" not in str(caught.value.fix)  # the model does not listen
+    assert "`emotailor data convert FOLDER --out DATA`" in str(caught.value.fix)
+
+
+def test_a_video_is_known_by_its_content_too(tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(b"\0\0\0\x20ftypisom" + bytes(99))
+    (tmp_path / "data.bin").write_bytes(b"\0\1\2")
+    assert media_of(tmp_path / "clip") == "a video"
+    assert media_of(tmp_path / "data.bin") is None
+    assert media_of(tmp_path / "absent.npz") is None
+
+
+# ---------------------------------------------------------------------- written
+
+
+def outcomes_to_write() -> list[Prediction | Failure]:
+    first = Prediction(
+        "=1+1",
+        {"a,b": 0.25, "@x": 0.125},
+        {"a,b": True, "@x": False},
+        thresholds={"a,b": 0.2, "@x": 0.5},
+        source="clips/one\n.npz",
+        unseen={"text": 3},
+    )
+    return [first, Failure("two", DataError("it is\nbroken"), "clips/two.npz"), first]
+
+
+def test_a_csv_has_a_row_for_every_sample(tmp_path: Path) -> None:
+    file = OutFile.at(tmp_path / "new" / "found.CSV", [], overwrite=False)
+    with file.opened(["a,b", "@x"]) as emit:
+        for outcome in outcomes_to_write():
+            emit(outcome)
+        assert not file.path.exists()
+
+    with file.path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == ["id", "source", "p:a,b", "p:@x", "a,b", "'@x", "threshold:a,b",
+                       "threshold:@x", "unseen_steps", "error"]  # fmt: skip
+    predicted = ["'=1+1", "clips/one\n.npz", "0.250000", "0.125000", "1", "0", "0.200000",
+                 "0.500000", "text 3", ""]  # fmt: skip
+    assert rows[1] == rows[3] == predicted
+    assert rows[2] == ["two", "clips/two.npz", "", "", "", "", "", "", "", "it is\nbroken"]
+    assert {len(row) for row in rows} == {10}
+
+
+def test_json_lines_have_a_line_for_every_sample(tmp_path: Path) -> None:
+    file = OutFile.at(tmp_path / "found.jsonl", [], overwrite=False)
+    with file.opened(["a,b", "@x"]) as emit:
+        for outcome in outcomes_to_write():
+            emit(outcome)
+
+    first, second, _ = map(json.loads, file.path.read_text(encoding="utf-8").splitlines())
+    assert first["thresholds"] == {"a,b": 0.2, "@x": 0.5}
+    assert first["unseen_steps"] == {"text": 3}
+    assert second == {"id": "two", "error": "it is\nbroken", "source": "clips/two.npz"}
+
+
+def test_a_failure_on_the_way_writes_nothing(tmp_path: Path) -> None:
+    file = OutFile.at(tmp_path / "found.csv", [], overwrite=False)
+    with pytest.raises(DataError), file.opened(["x"]) as emit:
+        emit(Prediction("a", {"x": 0.5}, {"x": False}, thresholds={"x": 0.5}))
+        raise DataError("no more")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_must_not_be_written(tmp_path: Path) -> None:
+    taken = tmp_path / "taken.csv"
+    taken.write_text("mine")
+    for path, overwrite, part in (
+        (tmp_path / "x.txt", True, ".csv or .jsonl"),
+        (tmp_path / "x", True, ".csv or .jsonl"),
+        (taken, False, "--overwrite"),
+        (taken / "x.csv", False, "is a file"),
+        (tmp_path / "folder.csv", True, "is a folder"),
+    ):
+        (tmp_path / "folder.csv").mkdir(exist_ok=True)
+        with pytest.raises(ConfigError, match=re.escape(part)):
+            OutFile.at(path, [], overwrite=overwrite)
+    with pytest.raises(ConfigError, match="this one is read"):
+        OutFile.at(taken, [tmp_path / "absent", taken], overwrite=True)
+    assert OutFile.at(taken, [], overwrite=True).form == "csv"
+    assert taken.read_text() == "mine"
+
+
+# ---------------------------------------------------------------------- progress
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("total", [None, 4321])
+def test_a_log_gets_a_line_now_and_then(total: int | None) -> None:
+    clock = Clock()
+    console = Console(file=io.StringIO(), width=80)
+    with Watch(console, total, clock=clock) as watch:
+        for _ in range(99):  # quick: nothing to say
+            watch.advance()
+        assert isinstance(console.file, io.StringIO)
+        assert console.file.getvalue() == ""
+        clock.now += 4
+        for _ in range(2000):
+            watch.advance()
+        clock.now += 29
+        watch.advance()
+    of_total = "" if total is None else " of 4,321"
+    assert console.file.getvalue() == f"predicted 128{of_total} samples\n"
+
+
+def test_a_terminal_gets_a_bar_after_some_seconds() -> None:
+    clock = Clock()
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    assert isinstance(console.file, io.StringIO)
+    with Watch(console, 50, clock=clock) as watch:
+        watch.advance()
+        assert console.file.getvalue() == ""
+        clock.now += 4
+        watch.advance()
+        watch.advance()
+    assert "/50" in console.file.getvalue()
 
 
 # ---------------------------------------------------------------------- what is shown
@@ -209,6 +480,7 @@ def explained(drops: dict[Modality, float], steps: list[float]) -> Prediction:
         {"disgust": 0.25, "surprise": 0.5004},
         {"disgust": False, "surprise": True},
         why,
+        {"disgust": 0.25, "surprise": 0.1256},
     )
 
 
@@ -217,9 +489,9 @@ def test_a_table_says_what_the_evidence_for_each_label_is() -> None:
     lines = rendered(explained({"visual": 1.234, "audio": -0.056, "text": 0.001}, steps))
     assert lines[0] == "[red]video[/red][3]: surprise"
     rows = [" ".join(line.split()) for line in lines]
-    assert rows[2] == "label p holds no visual no audio no text evidence"
-    assert rows[4] == "surprise 0.500 yes -1.23 +0.06 0.00 visual, steps 99-100"
-    assert rows[5] == "disgust 0.250 0.00 0.00 0.00 -"
+    assert rows[2] == "label p > threshold no visual no audio no text evidence"
+    assert rows[4] == "surprise 0.500 > 0.126 yes -1.23 +0.06 0.00 visual, steps 99-100"
+    assert rows[5] == "disgust 0.250 = 0.250 0.00 0.00 0.00 -"
 
 
 def test_a_table_fits_80_columns_without_cutting() -> None:
@@ -240,3 +512,22 @@ def test_without_explanation_there_is_none() -> None:
     assert lines[0] == "a: none of the labels"
     assert not any("evidence" in line for line in lines)
     assert rendered() == []
+
+
+def test_a_probability_stands_beside_its_threshold() -> None:
+    assert compare(0.126, 0.1184) == "0.126 > 0.118"
+    assert compare(0.111, 0.1184) == "0.111 < 0.118"
+    assert compare(0.118401, 0.1184) == "0.118401 > 0.118400"
+    assert compare(0.5, 0.5) == "0.500 = 0.500"
+    assert compare(0.5, None) == "0.500"
+
+
+def test_some_hundred_samples_have_a_line_each() -> None:
+    found = Prediction(
+        "a\nb",
+        {"x": 0.25, "y": 0.75, "z": 0.1},
+        {"x": True, "y": True, "z": False},
+        thresholds={"x": 0.2, "y": 0.5, "z": 0.2},
+    )
+    assert text_line(found) == "a\n  b: y 0.750 > 0.500, x 0.250 > 0.200"
+    assert text_line(Prediction("c", {"x": 0.1}, {"x": False})) == "c: none of the labels"

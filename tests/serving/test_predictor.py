@@ -244,7 +244,7 @@ def test_a_model_that_yields_nan_says_so() -> None:
     predictor = summing()
     with torch.no_grad():
         model_of(predictor).weights["text"][0, 0] = torch.nan
-    with pytest.raises(ModelError, match=r"NaN for 1 samples, such as 'a\[0\]'"):
+    with pytest.raises(ModelError, match=r"NaN for sample 'a\[0\]'"):
         predictor.predict([sample()])
 
 
@@ -394,7 +394,7 @@ def test_predictions_and_evidence_in_a_notebook(monkeypatch: pytest.MonkeyPatch)
     assert repr(Prediction("a", {"x": 0.1}, {"x": False})) == "Prediction('a': none of the labels)"
     html = found._repr_html_()
     assert "<caption>&lt;id&gt;</caption>" in html
-    assert "<th>x</th><td>0.751</td><td>yes</td><td>-1.00</td><td>-2.00</td>" in html
+    assert "<th>x</th><td>0.751 yes</td><td>-1.00</td><td>-2.00</td>" in html
     assert "<td>text, steps 2-3</td>" in html
     assert "<th>evidence</th>" in why._repr_html_()
 

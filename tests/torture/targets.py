@@ -214,9 +214,9 @@ def _sample_npz(folder: Path) -> None:
 
 
 def _read_one(folder: Path) -> None:
-    from emotailor.runs.predict import read_samples
+    from emotailor.runs.npz_sample import read_sample
 
-    read_samples(folder / "one.npz")
+    read_sample(folder / "one.npz")
 
 
 # ---------------------------------------------------------------------- what we store

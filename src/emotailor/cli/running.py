@@ -1,13 +1,12 @@
 """Commands about one run: train, evaluate, predict, import a checkpoint."""
 
-import json
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from emotailor.cli.console import out, say
+from emotailor.cli.console import err, out, say
 from emotailor.cli.options import (
     ChosenThresholds,
     Data,
@@ -25,7 +24,6 @@ from emotailor.cli.options import (
     several,
     use_own,
 )
-from emotailor.text import visible
 
 
 def add_to(app: typer.Typer) -> None:
@@ -151,10 +149,20 @@ def evaluate(
 
 def predict(
     run: ModelPath,
-    source: Annotated[
-        Path, typer.Argument(help="A stored data set, or an .npz with visual, audio, text arrays.")
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Stored data sets, files that `emotailor data convert` reads, .npz files with "
+            "visual, audio, text arrays, folders of these, or a CSV with a column path.",
+        ),
     ],
-    split: Annotated[str, typer.Option(help="The split of the data set.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="The split of a data set, or all. By default test, or all where there is none."
+        ),
+    ] = None,
     sample_id: Annotated[
         list[str] | None, typer.Option("--id", help="Only this sample. May be repeated.")
     ] = None,
@@ -169,32 +177,63 @@ def predict(
         ),
     ] = None,
     thresholds: ChosenThresholds = None,
+    max_steps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Cut longer sequences to their first N steps; text=50,audio=400 for each modality "
+            "of unaligned data.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print a CSV with a row per sample.")
+    ] = False,
+    out_path: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write to this file instead, .csv or .jsonl."),
+    ] = None,
+    overwrite: Overwrite = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first sample that cannot be predicted.")
     ] = False,
     device: Device = "auto",
     model: OwnSystem = None,
 ) -> None:
-    """Name the emotions of samples, and show which modality and steps are evidence for each."""
-    from emotailor.runs.predict import predict_samples, read_samples, render_predictions
-    from emotailor.serving.predictor import Predictor
+    """Name the emotions of samples, and show which modality and steps are evidence for each.
+
+    Up to 20 samples get a table each, more a line each. Where single samples cannot be predicted,
+    the others are, and the exit code is 1. Where none can, it is that of the first reason.
+    """
+    from emotailor.runs.job import Job, run_job
+
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv: choose one")
+    form: Literal["json", "csv"] | None = None
+    if as_json or as_csv:
+        form = "json" if as_json else "csv"
 
     use_own(model)
-    predictor = Predictor.load(
-        run, device=device, thresholds=thresholds.value if thresholds else None
+    job = Job(
+        run,
+        sources,
+        split=split,
+        ids=sample_id or [],
+        limit=limit,
+        explain=explain,
+        thresholds=thresholds.value if thresholds else None,
+        max_steps=max_steps,
+        form=form,
+        out=out_path,
+        overwrite=overwrite,
+        strict=strict,
+        device=device,
     )
-    samples = read_samples(
-        source, split=split, ids=sample_id or [], limit=limit, predictor=predictor
-    )
-    wanted = len(samples) <= 20 if explain is None else explain
-    predictions = predict_samples(predictor, samples, explain=wanted)
-
-    if as_json:
-        for prediction in predictions:
-            line = json.dumps(prediction.to_json(), ensure_ascii=False)
-            print(visible(line))
-    else:
-        say(render_predictions(predictions))
+    tally = run_job(job, out, err)
+    if tally.failed:
+        raise typer.Exit(1)
 
 
 def import_checkpoint(

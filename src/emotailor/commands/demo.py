@@ -18,7 +18,7 @@ from emotailor.evaluation.baselines import baselines
 from emotailor.evaluation.display import comparison_table, metrics_table
 from emotailor.models.table import find_system
 from emotailor.runs.evaluate import evaluate_run
-from emotailor.runs.predict import render_predictions
+from emotailor.runs.outputs import render_predictions
 from emotailor.runs.train import PlannedRun, train_runs
 from emotailor.serving.predictor import Predictor
 from emotailor.training.run_config import RunConfig

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from emotailor.data.sample import Modality
-from emotailor.errors import ModelError
+from emotailor.errors import TooLongError
 from emotailor.models.base import EmotionModel
 from emotailor.models.carat.config import CARATConfig
 from emotailor.models.tailor.config import TailorConfig
@@ -97,8 +97,9 @@ class EncodedModel(EmotionModel):
             name, most = self.most_steps(m)
 
             if steps > most:
-                raise ModelError(
+                raise TooLongError(
                     f"a sequence of {steps} steps",
+                    most=most,
                     expected=f"at most {name} = {most}",
                     fix=f"train with --set model.{name}={steps}",
                 )

@@ -1,213 +1,168 @@
-"""Samples to predict, and predictions to read."""
+"""Predicting from Python: paths, data sets, samples or one sample."""
 
-import warnings
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, TypeVar, overload
 
-import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from emotailor.data.checker import DataWarning
-from emotailor.data.sample import MODALITIES, Sample
-from emotailor.data.store import open_dataset
-from emotailor.errors import DataError
+from emotailor.data.dataset import EmotionDataset, Split
+from emotailor.data.sample import Sample
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.serving.prediction import Prediction
+from emotailor.runs.sources import open_sources
+from emotailor.serving.cutting import MaxSteps
+from emotailor.serving.given import is_one, samples_in
+from emotailor.serving.prediction import Prediction, Predictions
 from emotailor.serving.predictor import Predictor
-from emotailor.text import indented
+
+ItemT = TypeVar("ItemT")
+
+FEW = 20
+"""As many samples get a table each, and their evidence."""
+
+PATIENCE = 3.0  # seconds without a sign of life
+BETWEEN_LINES = 30.0  # seconds, where nothing can be drawn over
 
 
-def read_samples(
-    source: Path,
-    *,
-    split: str = "test",
-    ids: Sequence[str] = (),
-    limit: int | None = None,
-    predictor: Predictor | None = None,
-) -> list[Sample]:
-    """Return samples of a stored data set, or the one sample in an ``.npz`` file.
-
-    Args:
-        source: data set folder, or a file with arrays ``visual``, ``audio``, ``text``, each
-            (steps, dim).
-        split: name of the split of a data set.
-        ids: ids of the samples; empty for all.
-        limit: largest number of samples.
-        predictor: that the samples are for; a stored data set must have features of its kind.
-
-    Raises:
-        ModelError: the features of the data set were extracted in another way.
-        DataError: nothing there, a damaged file, an empty split, or an unknown id.
-    """
-    if source.suffix.lower() == ".npz":
-        sample = read_sample(source)
-        if ids and sample.id not in ids:
-            raise DataError(
-                f"no sample {ids[0]!r} in {source}",
-                expected=repr(sample.id),
-            )
-        return [sample]
-
-    dataset = open_dataset(source)
-    if predictor is not None:
-        predictor.check_extraction(dataset)
-    part = dataset[split]
-    if not len(part):
-        raise DataError(f"split {split!r} of {source} is empty", expected="at least one sample")
-
-    # all samples, or those named, in the order in which they are named
-    positions = list(range(len(part)))
-    if ids:
-        positions = [part.index_of(sample_id) for sample_id in ids]
-    wanted = positions[:limit]
-    return [part.sample(position) for position in wanted]
+# ---------------------------------------------------------------------- from Python
 
 
-def read_sample(path: Path) -> Sample:
-    """Read one sample from an ``.npz`` file; its id is the file's name.
-
-    Raises:
-        DataError: the file is missing, damaged, or holds none of the modalities.
-    """
-    expected = f"an .npz file with arrays (steps, dim) named {', '.join(MODALITIES)}"
-    if not path.is_file():
-        raise DataError(f"no file at {path}", expected=expected)
-
-    try:
-        with zipfile.ZipFile(path):  # a lone .npy or a pickle is no .npz
-            pass
-        # np.load would leave a file open that it cannot read
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {m: np.asarray(file[m]) for m in MODALITIES if m in file}
-            names = list(file)
-    except Exception as error:  # numpy and zipfile fail on damaged files in many ways
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise DataError(
-            f"{path} cannot be read, and nothing in it was executed: {lines[0]}",
-            expected=expected,
-            fix="write it with numpy.savez, plain numbers alone",
-        ) from error
-
-    if not arrays:
-        held = ", ".join(names) or "no arrays"
-        raise DataError(f"{path} holds {held}", expected=expected)
-
-    columns = [name for name in names if name in {"id", "ids", "split"}]
-    if columns:
-        raise DataError(
-            f"{path} also holds {', '.join(columns)}: it is a whole data set",
-            expected=f"one sample: {expected}",
-            fix="convert a data set with `emotailor data convert` and predict on that",
-        )
-
-    sequences = {}
-    for m, x in arrays.items():
-        if x.ndim != 2 or x.dtype.kind not in "fiub":
-            raise DataError(f"{path}: {m} is {x.dtype} of shape {x.shape}", expected=expected)
-        with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is refused later
-            sequences[m] = x.astype(np.float32)
-    return Sample(path.stem, sequences)
-
-
-def predict_samples(
-    predictor: Predictor, samples: Sequence[Sample], *, explain: bool
-) -> list[Prediction]:
-    """Predict the samples that the model can see anything of, and warn about the others.
-
-    Raises:
-        DataError: it can see none of them, or one has wrong dims or values.
-        ModelError: a sequence is longer than the model can take.
-    """
-    seen = [sample for sample in samples if predictor.can_see(sample)]
-    if not seen:
-        return predictor.predict(samples, explain=explain)  # it says what is missing
-
-    unseen = len(samples) - len(seen)
-    if unseen:
-        modalities = ", ".join(predictor.modalities)
-        warnings.warn(
-            f"{unseen} of {len(samples)} samples have none of {modalities} and are left out",
-            DataWarning,
-            stacklevel=2,
-        )
-    return predictor.predict(seen, explain=explain)
-
-
+@overload
 def predict(
-    model: str | Path,
-    source: str | Path | Sequence[Sample],
+    model: str | Path | Predictor,
+    source: EmotionDataset | Split | str | Path | Sequence[str] | Sequence[Path],
     *,
-    split: str = "test",
+    split: str | None = None,
     ids: Sequence[str] = (),
     limit: int | None = None,
     explain: bool = False,
     thresholds: ThresholdMode | None = None,
     device: str = "auto",
-) -> list[Prediction]:
+    max_steps: MaxSteps | None = None,
+    strict: bool = True,
+) -> Predictions: ...
+
+
+@overload
+def predict(
+    model: str | Path | Predictor,
+    source: Sample | Mapping[str, Any],
+    *,
+    split: str | None = None,
+    ids: Sequence[str] = (),
+    limit: int | None = None,
+    explain: bool = False,
+    thresholds: ThresholdMode | None = None,
+    device: str = "auto",
+    max_steps: MaxSteps | None = None,
+    strict: bool = True,
+) -> Prediction: ...
+
+
+@overload
+def predict(
+    model: str | Path | Predictor,
+    source: Iterable[Sample | Mapping[str, Any]],
+    *,
+    split: str | None = None,
+    ids: Sequence[str] = (),
+    limit: int | None = None,
+    explain: bool = False,
+    thresholds: ThresholdMode | None = None,
+    device: str = "auto",
+    max_steps: MaxSteps | None = None,
+    strict: bool = True,
+) -> Predictions: ...
+
+
+def predict(
+    model: str | Path | Predictor,
+    source: Any,
+    *,
+    split: str | None = None,
+    ids: Sequence[str] = (),
+    limit: int | None = None,
+    explain: bool = False,
+    thresholds: ThresholdMode | None = None,
+    device: str = "auto",
+    max_steps: MaxSteps | None = None,
+    strict: bool = True,
+) -> Prediction | Predictions:
     """Name the emotions of samples.
 
     Args:
-        model: a run folder or a model folder.
-        source: a stored data set, an ``.npz`` with one sample, or samples.
-        split: the split of the data set.
+        model: a run folder, a model folder, or a predictor that is loaded already.
+        source: paths of data sets, files and folders; or a data set, a split, samples, or one
+            sample. A sample may also be a dict, modality -> array of (steps, dim).
+        split: the split of stored data sets: by default ``test`` where there is one, else all of
+            them, as ``all`` says too.
         ids: the ids of the samples; empty for all.
         limit: the largest number of samples.
         explain: whether to measure the evidence for each emotion.
         thresholds: the thresholds for decisions; by default those tuned on validation data.
         device: the device to compute on.
+        max_steps: cut longer sequences to their first steps; one number, or one for each modality.
+        strict: raise the error of the first sample that cannot be predicted; else it is among the
+            ``failures`` of the result. A single sample always raises.
+
+    Returns:
+        One prediction for one sample, else a list of them in the order of the samples.
 
     Raises:
         ModelError: there is no model, or the samples do not fit it.
         DataError: there is no such data set, split or sample.
     """
-    predictor = Predictor.load(model, device=device, thresholds=thresholds)
+    predictor = model
+    if not isinstance(predictor, Predictor):
+        predictor = Predictor.load(predictor, device=device, thresholds=thresholds)
+    if is_one(source):
+        return predictor.predict(source, explain=explain, max_steps=max_steps)
 
-    # samples may come from a file, or as they are
-    if isinstance(source, str | Path):
-        path = Path(source)
-        samples = read_samples(path, split=split, ids=ids, limit=limit, predictor=predictor)
+    paths, samples = _paths_or_samples(source)
+    if paths:
+        opened = open_sources(paths, split=split, ids=ids, limit=limit, predictor=predictor)
+        samples = opened.items
     else:
-        samples = list(source)[:limit]
+        if isinstance(samples, EmotionDataset | Split):
+            predictor.check_fits(samples)
+        samples = _chosen(samples, split=split, ids=ids, limit=limit)
 
-    return predict_samples(predictor, samples, explain=explain)
-
-
-def render_predictions(predictions: Sequence[Prediction]) -> RenderableType:
-    """Return one table per sample: label, probability, decision, and the evidence for it."""
-    tables = [_render(prediction) for prediction in predictions]
-    explained = any(prediction.explanation for prediction in predictions)
-    if not explained:
-        return Group(*tables)
-
-    note = Text(
-        "no visual ...: change of the label's log-odds without that modality.\n"
-        "evidence: the modality it misses most, and there the steps it misses most.\n"
-        "-: no modality speaks for the label.",
-        style="dim",
-    )
-    return Group(*tables, note)
+    predictions = []
+    failures = []
+    for outcome in predictor.stream(samples, explain=explain, max_steps=max_steps):
+        if isinstance(outcome, Prediction):
+            predictions.append(outcome)
+        elif strict:
+            raise outcome.error
+        else:
+            failures.append(outcome)
+    return Predictions(predictions, failures)
 
 
-def _render(prediction: Prediction) -> RenderableType:
-    header, rows = prediction.table()
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(header[0], overflow="fold")
-    for title in header[1:]:
-        # probabilities, and changes without a modality, are numbers
-        is_number = title == "p" or title.startswith("no ")
-        side: Literal["left", "right"] = "right" if is_number else "left"
-        table.add_column(title, justify=side, no_wrap=True)
+def _paths_or_samples(source: Any) -> tuple[list[Path], Any]:
+    """Return paths, or else samples, whichever was given."""
+    if isinstance(source, str | Path):
+        return [Path(source)], ()
+    if isinstance(source, EmotionDataset | Split) or not isinstance(source, Iterable):
+        return [], source
 
-    for row in rows:
-        cells = [Text(cell) for cell in row]
-        table.add_row(*cells)
+    # a generator can be gone through only once
+    rest = iter(source)
+    first = list(islice(rest, 1))
+    every = chain(first, rest)
+    if first and isinstance(first[0], str | Path):
+        return [Path(path) for path in every], ()
 
-    held = ", ".join(prediction.labels) or "none of the labels"
-    # the id may be the name of a file, which can hold a line break
-    heading = Text.assemble((indented(prediction.id), "bold"), f": {held}")
-    return Group(heading, table)
+    # an array is iterable, and is refused as what it is
+    is_block = hasattr(source, "shape") or isinstance(source, bytes)
+    return [], source if is_block else every
+
+
+def _chosen(samples: Any, *, split: str | None, ids: Sequence[str], limit: int | None) -> Any:
+    """Return those of the samples in memory that are meant."""
+    if isinstance(samples, EmotionDataset) and split not in (None, "all"):
+        samples = samples[str(split)]
+    if not ids and limit is None:
+        return samples
+
+    wanted = (sample for sample in samples_in(samples) if not ids or sample.id in ids)
+    return islice(wanted, limit)

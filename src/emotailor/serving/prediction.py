@@ -213,8 +213,7 @@ class Prediction:
         explanation, each row also has the change of the label's log-odds without each modality,
         and where the most evidence is.
         """
-        compared = "p > threshold" if self.thresholds else "p"
-        header = ["label", compared, "holds"]
+        header = ["label", "p > threshold" if self.thresholds else "p"]
         evidence: dict[str, list[str]] = {}
         if self.explanation is not None:
             titles, evidence = self.explanation._table()
@@ -224,10 +223,11 @@ class Prediction:
         pairs = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
         rows = []
         for name, p in pairs:
-            compared = compare(p, self.thresholds.get(name))
-            holds = "yes" if self.decisions[name] else ""
+            decided = compare(p, self.thresholds.get(name))
+            if self.decisions[name]:
+                decided += " yes"
             reasons = evidence.get(name, [])
-            row = [name, compared, holds, *reasons]
+            row = [name, decided, *reasons]
             rows.append(row)
         return header, rows
 
@@ -344,10 +344,8 @@ class Predictions(list[Prediction]):
         names = list(self[0].probabilities)
         rows = []
         for prediction in self[:MOST_SHOWN]:
-            cells = []
-            for name in names:
-                compared = compare(prediction.probabilities[name], prediction.thresholds.get(name))
-                cells.append(f"yes: {compared}" if prediction.decisions[name] else compared)
+            decided = {name: cell for name, cell, *_ in prediction.table()[1]}
+            cells = [decided[name] for name in names]
             rows.append((prediction.id, *cells))
 
         rest = len(self) - len(rows)

@@ -4,9 +4,10 @@ A reason is measured, not read off attention: the evidence of a modality, or of 
 label is how much the label's logit drops when the model cannot see it. Every system can be asked.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -19,16 +20,20 @@ from emotailor.data.checker import SampleChecker
 from emotailor.data.dataset import EmotionDataset, Shard, Split
 from emotailor.data.extraction import check_extraction
 from emotailor.data.sample import MODALITIES, Modality, Sample
-from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError, TooLongError
 from emotailor.evaluation.metrics import decide
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.serving.prediction import Explanation, Prediction
+from emotailor.serving.cutting import MaxSteps, first_steps, limits_of
+from emotailor.serving.given import is_one, samples_in, source_of
+from emotailor.serving.prediction import Explanation, Failure, Prediction, Predictions
 from emotailor.training.inference import predict_probabilities
 from emotailor.training.model_folder import LoadedModel, load_model
 from emotailor.training.setup import choose_device
 
 MAX_VARIANTS = 64  # variants of a sample in one forward pass
-CHUNK = 512  # samples of a long list that are copied at once
+FIRST_CHUNK = 32  # samples after which there is something to show
+CHUNK = 512  # samples of a long list that are held at once
+CHUNK_NUMBERS = 2**24  # their values at most, 64 MiB
 ALIGNED = "one step per word in every modality: the model was trained on word-aligned data"
 ALIGN = "align the data to words, or use a model trained on unaligned data"
 
@@ -118,18 +123,57 @@ class Predictor:
         """The modalities the model takes, in the order v, a, t."""
         return tuple(m for m in MODALITIES if m in self.dims)
 
+    @overload
     def predict_proba(
-        self, split: Split, *, batch_size: int = 64
-    ) -> Float32[np.ndarray, "n labels"]:
-        """Return the probability of every label for every sample, (n, L).
+        self, samples: EmotionDataset | Split, *, batch_size: int = 64
+    ) -> Float32[np.ndarray, "n labels"]: ...
 
-        A sample with none of the model's modalities gets what the model says without evidence.
+    @overload
+    def predict_proba(
+        self, samples: Sample | Mapping[str, Any], *, batch_size: int = 64
+    ) -> Float32[np.ndarray, "labels"]: ...
+
+    @overload
+    def predict_proba(
+        self, samples: Iterable[Sample | Mapping[str, Any]], *, batch_size: int = 64
+    ) -> Float32[np.ndarray, "n labels"]: ...
+
+    def predict_proba(
+        self, samples: Any, *, batch_size: int = 64
+    ) -> Float32[np.ndarray, "*n labels"]:
+        """Return the probability of every label for every sample, (n, L); of one sample, (L,).
+
+        A sample of a split with none of the model's modalities gets what the model says without
+        evidence.
+
+        Args:
+            samples: as for :meth:`predict`; of a data set, all splits one after the other.
+            batch_size: samples in one forward pass.
 
         Raises:
-            ModelError: the split's features do not fit the model, or the model yields NaN.
+            DataError: a sample cannot be used, or there is something else in its place.
+            ModelError: the features do not fit the model, or the model yields NaN.
         """
+        if isinstance(samples, Split):
+            return self._finite(samples, self._probabilities(samples, batch_size))
+
+        parts = [np.zeros((0, len(self.label_names)), np.float32)]
+        if isinstance(samples, EmotionDataset):
+            self.check_extraction(samples)
+            splits = samples.splits.values()
+            parts += [self.predict_proba(split, batch_size=batch_size) for split in splits]
+            return np.concatenate(parts)
+
+        for chunk in _chunks(samples_in(samples)):
+            split = self._as_split(_unfailed(chunk))
+            parts.append(self._finite(split, self._probabilities(split, batch_size)))
+        found = np.concatenate(parts)
+        return found[0] if is_one(samples) else found
+
+    def _probabilities(self, split: Split, batch_size: int = 64) -> Float32[np.ndarray, "n labels"]:
+        """Return the probability of every label for every sample, (n, L); it may be NaN."""
         self._check_split(split)
-        probabilities = predict_probabilities(
+        return predict_probabilities(
             self.model,
             split,
             self.dims,
@@ -138,15 +182,19 @@ class Predictor:
             batch_size=batch_size,
         )
 
+    def _finite(
+        self, split: Split, probabilities: Float32[np.ndarray, "n labels"]
+    ) -> Float32[np.ndarray, "n labels"]:
+        """Return the probabilities of a split, which must be finite.
+
+        Raises:
+            ModelError: some are not.
+        """
         finite = np.isfinite(probabilities).all(1)  # (n,)
         lost = np.flatnonzero(~finite)
         if len(lost):
             example = split.ids[lost[0]]
-            raise ModelError(
-                f"the model yields NaN for {len(lost)} samples, such as {example!r}",
-                expected="finite probabilities",
-                fix="its parameters are damaged, or features are absurdly large: look at both",
-            )
+            raise _yields_nan(f"{len(lost)} samples, such as {example!r}")
         return probabilities
 
     def check_extraction(self, dataset: EmotionDataset) -> None:
@@ -160,60 +208,174 @@ class Predictor:
         card = dataset.card
         check_extraction(card.extraction, self.card.extraction, self.dims, card.name)
 
+    def check_fits(self, data: EmotionDataset | Split) -> None:
+        """Refuse data whose features are not those that the model was trained on.
+
+        Raises:
+            ModelError: a modality is not there, has another width, was extracted in another way, or
+                is not aligned as the model needs it.
+        """
+        splits: Iterable[Split] = [data] if isinstance(data, Split) else data.splits.values()
+        if isinstance(data, EmotionDataset):
+            self.check_extraction(data)
+        for split in splits:
+            if len(split):
+                self._check_widths(split)
+                self._check_aligned(split)
+
     def can_see(self, sample: Sample) -> bool:
         """Whether a sample has at least one of the model's modalities."""
         return any(_has_steps(sample, m) for m in self.dims)
 
+    @overload
     def predict(
-        self, samples: Split | Iterable[Sample], *, explain: bool = False
-    ) -> list[Prediction]:
+        self,
+        samples: EmotionDataset | Split,
+        *,
+        explain: bool = False,
+        max_steps: MaxSteps | None = None,
+    ) -> Predictions: ...
+
+    @overload
+    def predict(
+        self,
+        samples: Sample | Mapping[str, Any],
+        *,
+        explain: bool = False,
+        max_steps: MaxSteps | None = None,
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self,
+        samples: Iterable[Sample | Mapping[str, Any]],
+        *,
+        explain: bool = False,
+        max_steps: MaxSteps | None = None,
+    ) -> Predictions: ...
+
+    def predict(
+        self, samples: Any, *, explain: bool = False, max_steps: MaxSteps | None = None
+    ) -> Prediction | Predictions:
         """Name the emotions of samples.
 
         Args:
-            samples: a split of a data set, or samples of your own (their labels are not read).
+            samples: one sample; or several, a split or a data set. Labels are not read. A sample
+                may also be a dict, modality -> array of (steps, dim).
             explain: also measure the evidence for each label; costs some passes a sample.
+            max_steps: cut longer sequences to their first steps; one number, or one for each
+                modality. A prediction says how many were cut.
+
+        Returns:
+            One prediction for one sample, else a list of them in the order of the samples.
 
         Raises:
             DataError: a sample has the wrong dims, values that are not finite, or none of the
-                model's modalities.
-            ModelError: a sequence is longer than the model can take.
+                model's modalities, or there is something else in its place.
+            ModelError: a sequence is longer than the model can take, or the model yields NaN.
         """
-        if isinstance(samples, Split):
-            return self._predict_split(samples, explain=explain)
+        if isinstance(samples, EmotionDataset | Split):
+            self.check_fits(samples)
 
-        listed = list(samples)
-        found = []
-        for start in range(0, len(listed), CHUNK):
-            end = start + CHUNK
-            split = self._as_split(listed[start:end])
-            found += self._predict_split(split, explain=explain)
-        return found
+        found = Predictions()
+        for outcome in self.stream(samples, explain=explain, max_steps=max_steps):
+            if isinstance(outcome, Failure):
+                raise outcome.error
+            found.append(outcome)
+        return found[0] if is_one(samples) else found
 
-    def _predict_split(self, split: Split, *, explain: bool) -> list[Prediction]:
+    def stream(
+        self, samples: Any, *, explain: bool = False, max_steps: MaxSteps | None = None
+    ) -> Iterator[Prediction | Failure]:
+        """Yield the prediction of each sample, in order, without keeping any.
+
+        Some hundred samples are held at a time, however many there are. One that cannot be
+        predicted becomes a failure, and the others are not lost.
+
+        Args:
+            samples: as for :meth:`predict`; failures that a reader has met come out again in their
+                places.
+            explain: as for :meth:`predict`.
+            max_steps: as for :meth:`predict`.
+
+        Raises:
+            DataError: there is something else in the place of a sample.
+            ConfigError: ``max_steps`` makes no sense.
+        """
+        limits: dict[Modality, int] = {}
+        if max_steps is not None:
+            limits = limits_of(max_steps, aligned=self.card.aligned)
+
+        for chunk in _chunks(samples_in(samples)):
+            yield from self._predict_chunk(chunk, limits, explain=explain)
+
+    def _predict_chunk(
+        self,
+        chunk: Sequence[Sample | Failure],
+        limits: Mapping[Modality, int],
+        *,
+        explain: bool,
+    ) -> Iterator[Prediction | Failure]:
+        """Yield the prediction of each sample; what cannot be predicted keeps its place."""
+        admitted: list[Sample] = []
+        cut_off: list[dict[Modality, int]] = []
+        failures: dict[int, Failure] = {}  # place in the chunk -> why there is no prediction
+        for place, item in enumerate(chunk):
+            if isinstance(item, Failure):
+                failures[place] = item
+                continue
+            try:
+                cut, unseen = first_steps(item, limits, aligned=self.card.aligned)
+                checked = self._admitted(cut)
+            except EmotailorError as error:
+                failures[place] = Failure(item.id, error, source_of(item))
+                continue
+            admitted.append(checked)
+            cut_off.append(unseen)
+
+        outcomes = self._predict_split(self._pack(admitted), explain=explain)
+        predicted = zip(outcomes, cut_off, strict=True)
+        for place in range(len(chunk)):
+            if place in failures:
+                yield failures[place]
+                continue
+            outcome, unseen = next(predicted)
+            if isinstance(outcome, Prediction) and unseen:
+                outcome = replace(outcome, unseen=unseen)
+            yield outcome
+
+    def _predict_split(self, split: Split, *, explain: bool) -> Iterator[Prediction | Failure]:
+        """Yield the prediction of every sample of a checked split, or that it is NaN."""
         if not len(split):
-            return []
+            return
 
-        probabilities = self.predict_proba(split)  # (n, L)
-        decisions = decide(probabilities, self.thresholds)
+        probabilities = self._probabilities(split)  # (n, L)
+        finite = np.isfinite(probabilities).all(1)  # (n,)
+        known = np.where(finite[:, None], probabilities, 0)
+        decisions = decide(known, self.thresholds)
         thresholds = dict(zip(self.label_names, self.thresholds.tolist(), strict=True))
 
-        predictions = []
-        for row, sample_id in enumerate(split.ids):
+        for row, sample in enumerate(split):
+            source = source_of(sample)
+            if not finite[row]:
+                error = _yields_nan(f"sample {sample.id!r}")
+                yield Failure(sample.id, error, source)
+                continue
+
             own = probabilities[row].astype(float).tolist()
             decided = decisions[row].astype(bool).tolist()
             explanation = None
             if explain:
-                explanation = self.explain(split.sample(row))
+                explanation = self.explain(sample)
 
-            prediction = Prediction(
-                id=sample_id,
+            yield Prediction(
+                id=sample.id,
                 probabilities=dict(zip(self.label_names, own, strict=True)),
                 decisions=dict(zip(self.label_names, decided, strict=True)),
                 explanation=explanation,
                 thresholds=thresholds,
+                source=source,
             )
-            predictions.append(prediction)
-        return predictions
 
     @torch.inference_mode()
     def explain(self, sample: Sample) -> Explanation:
@@ -322,28 +484,69 @@ class Predictor:
             DataError: a sample cannot be used.
             ModelError: a sequence is longer than the model can take.
         """
-        # lengths are compared here: what to do about them is not what a data set's author is told;
-        # samples of both types may come together
-        wide: dict[Modality, FloatType] = dict.fromkeys(self.dims, "float32")
-        checker = SampleChecker("samples", (), self.dims, self.card.aligned, wide)
-        checked = [self._checked(sample, checker) for sample in samples]
+        return self._pack([self._admitted(sample) for sample in samples])
 
-        repairs = checker.repairs()
-        if repairs:
-            raise DataError(
-                "; ".join(repairs).replace("replaced by 0: ", "in "),
-                expected="finite feature values",
-                fix="replace them before predicting, as `emotailor data convert` does",
-            )
-
+    def _pack(self, checked: Sequence[Sample]) -> Split:
+        """Return checked samples as a split."""
         # a split has labels, but these are unknown
         ids = [sample.id for sample in checked]
         labels = np.zeros((len(ids), len(self.label_names)), np.uint8)
         known = np.zeros(len(ids), np.bool_)
-        shards = [Shard.pack(checked, checker)] if ids else []
-        split = Split("samples", ids, labels, shards, known)
-        self._check_split(split)
-        return split
+        shards = [Shard.pack(checked, self._checker())] if ids else []
+        return Split("samples", ids, labels, shards, known)
+
+    def _checker(self) -> SampleChecker:
+        # lengths are compared here: what to do about them is not what a data set's author is told;
+        # samples of both types may come together
+        wide: dict[Modality, FloatType] = dict.fromkeys(self.dims, "float32")
+        return SampleChecker("samples", (), self.dims, self.card.aligned, wide)
+
+    def _admitted(self, sample: Sample) -> Sample:
+        """Return what the model takes of a sample, all of it in order.
+
+        Raises:
+            DataError: the sample has nothing of it, the wrong shapes, or values that are not
+                finite.
+            ModelError: a sequence is longer than the model can take.
+        """
+        checker = self._checker()
+        checked = self._checked(sample, checker)
+
+        repairs = checker.repairs()
+        if repairs:
+            found = "; ".join(repairs).replace(" in 1 samples replaced by 0: ", " in ")
+            raise DataError(
+                f"sample {sample.id!r}: {found}",
+                expected="finite feature values",
+                fix="replace them before predicting, as `emotailor data convert` does",
+            )
+
+        lengths = {m: len(x) for m, x in checked.sequences.items()}
+        try:
+            self.model.check_lengths(lengths, aligned=self.card.aligned)
+        except TooLongError as error:
+            raise TooLongError(
+                f"sample {sample.id!r} has {error.found}",
+                most=error.most,
+                expected=str(error.expected),
+                fix=f"{self._how_to_cut(lengths)}; or {error.fix}",
+            ) from error
+        return checked
+
+    def _how_to_cut(self, lengths: Mapping[Modality, int]) -> str:
+        """Say which option cuts sequences of these lengths to what the model can take."""
+        most = {}
+        for m, steps in lengths.items():
+            try:
+                self.model.check_lengths({m: steps}, aligned=True)  # a modality alone always is
+            except TooLongError as error:
+                most[m] = error.most
+
+        if self.card.aligned:
+            shortest = min(most.values())
+            return f"cut it to its first steps: predict with --max-steps {shortest}"
+        each = ",".join(f"{m}={steps}" for m, steps in most.items())
+        return f"cut it to its first steps: predict with --max-steps {each}"
 
     def _checked(self, sample: Sample, checker: SampleChecker) -> Sample:
         """Return what the model takes of a sample.
@@ -389,7 +592,17 @@ class Predictor:
         if not len(split):
             return
         self._check_widths(split)
+        self._check_aligned(split)
 
+        longest = {m: int(split.lengths(m).max()) for m in self.dims}
+        self.model.check_lengths(longest, aligned=self.card.aligned)
+
+    def _check_aligned(self, split: Split) -> None:
+        """Refuse a split that is not aligned where the model needs it.
+
+        Raises:
+            ModelError: the modalities of a sample differ in length.
+        """
         lengths = {m: split.lengths(m) for m in self.dims}  # each (n,)
         if self.card.aligned and _uneven(lengths):
             raise ModelError(
@@ -397,9 +610,6 @@ class Predictor:
                 expected=ALIGNED,
                 fix=ALIGN,
             )
-
-        longest = {m: int(x.max()) for m, x in lengths.items()}
-        self.model.check_lengths(longest, aligned=self.card.aligned)
 
     def _check_widths(self, split: Split) -> None:
         """Refuse a split that lacks a modality of the model, or has it in another width.
@@ -425,6 +635,40 @@ class Predictor:
             expected=f"the features the model was trained on: {own}",
             fix="extract the same features, or use a model trained on these",
         )
+
+
+def _chunks(items: Iterable[Sample | Failure]) -> Iterator[list[Sample | Failure]]:
+    """Yield a few hundred samples at a time: fewer where they are large, and at the beginning."""
+    most = FIRST_CHUNK
+    chunk: list[Sample | Failure] = []
+    numbers = 0
+    for item in items:
+        chunk.append(item)
+        if isinstance(item, Sample):
+            numbers += sum(np.size(x) for x in item.sequences.values())
+        if len(chunk) >= most or numbers >= CHUNK_NUMBERS:
+            yield chunk
+            most = min(2 * most, CHUNK)
+            chunk = []
+            numbers = 0
+    if chunk:
+        yield chunk
+
+
+def _unfailed(chunk: Iterable[Sample | Failure]) -> Iterator[Sample]:
+    """Yield samples; the error of the first failure is raised."""
+    for item in chunk:
+        if isinstance(item, Failure):
+            raise item.error
+        yield item
+
+
+def _yields_nan(what: str) -> ModelError:
+    return ModelError(
+        f"the model yields NaN for {what}",
+        expected="finite probabilities",
+        fix="its parameters are damaged, or features are absurdly large: look at both",
+    )
 
 
 def _as_numpy(x: Float[Tensor, "*shape"]) -> Float64[np.ndarray, "*shape"]:

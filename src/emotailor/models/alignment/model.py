@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from emotailor.data.batching import Batch
 from emotailor.data.sample import MODALITIES, Modality
-from emotailor.errors import ModelError
+from emotailor.errors import ModelError, TooLongError
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.alignment.ctc import Aligned, CTCAlignment
 from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput
@@ -129,8 +129,9 @@ class CTCAligned(EmotionModel):
         # 0 where the data lack the target
         steps = longest.get(self.config.target, 0)
         if steps > self.target_steps:
-            raise ModelError(
+            raise TooLongError(
                 f"a {self.config.target} sequence of {steps} steps",
+                most=self.target_steps,
                 expected=f"at most alignment.target_steps = {self.target_steps}",
                 fix=f"train with --set alignment.target_steps={steps}",
             )

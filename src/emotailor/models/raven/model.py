@@ -40,7 +40,7 @@ from torch.nn import functional as F
 
 from emotailor.data.batching import Batch
 from emotailor.data.sample import MODALITIES, Modality
-from emotailor.errors import ModelError
+from emotailor.errors import ModelError, TooLongError
 from emotailor.models.base import EmotionModel, ModelOutput, classification_loss
 from emotailor.models.raven.config import RAVENConfig
 from emotailor.nn.dropout import Dropout
@@ -345,10 +345,12 @@ class WordPositionNorm(nn.Module):
     def check(self, words: int) -> None:
         """Raise a ModelError where there are more words than positions."""
         if words > len(self.weight):
-            raise ModelError(
+            raise TooLongError(
                 f"a sequence of {words} words",
+                most=len(self.weight),
                 expected=f"at most max_words = {len(self.weight)}",
-                fix=f"train with --set model.max_words={words}, or model.audio_norm=none",
+                fix=f"train with --set model.max_words={words}, "
+                "or with --set model.audio_norm=none",
             )
 
     def forward(

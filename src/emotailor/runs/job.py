@@ -1,0 +1,452 @@
+"""Predicting samples, few or a hundred thousand: one start, one pass, and nothing lost.
+
+What cannot be predicted does not stop the rest: it becomes a failure in its place. Where nothing at
+all can be predicted, the reason of the first is the error.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError
+from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.runs.outputs import (
+    Emit,
+    FormName,
+    Outcome,
+    OutFile,
+    csv_header,
+    csv_line,
+    evidence_note,
+    line_writer,
+    render_prediction,
+    text_line,
+)
+from emotailor.runs.sources import Source, open_sources
+from emotailor.serving.cutting import parse_max_steps
+from emotailor.serving.prediction import Failure
+from emotailor.serving.predictor import Predictor
+from emotailor.text import indented, visible
+
+ItemT = TypeVar("ItemT")
+
+FEW = 20
+"""As many samples get a table each, and their evidence."""
+
+PATIENCE = 3.0  # seconds without a sign of life
+BETWEEN_LINES = 30.0  # seconds, where nothing can be drawn over
+LINES_AFTER = 32  # samples, or a multiple
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be predicted, and where to.
+
+    Attributes:
+        model: run folder or model folder.
+        sources: data sets, files and folders.
+        split: split of data sets, as in :func:`open_sources`.
+        ids: ids of the samples; empty for all.
+        limit: largest number of samples.
+        explain: whether to measure evidence; None for few samples alone.
+        thresholds: which decide; None for those tuned on validation data.
+        max_steps: as ``--max-steps`` is written; None to cut nothing.
+        form: ``json`` or ``csv``; None for what a reader likes.
+        out: file to write to instead of printing; its ending says the form.
+        overwrite: replace a file that is there.
+        strict: stop at the first sample that cannot be predicted.
+        device: device to compute on.
+    """
+
+    model: Path
+    sources: Sequence[Path]
+    split: str | None = None
+    ids: Sequence[str] = ()
+    limit: int | None = None
+    explain: bool | None = None
+    thresholds: ThresholdMode | None = None
+    max_steps: str | None = None
+    form: FormName | None = None
+    out: Path | None = None
+    overwrite: bool = False
+    strict: bool = False
+    device: str = "auto"
+
+
+def run_job(job: Job, console: Console, errors: Console) -> "Tally":
+    """Predict, print or write every outcome in order, and say what failed.
+
+    Args:
+        job: what to do.
+        console: for predictions, and what there is to say about them.
+        errors: for progress and failures.
+
+    Raises:
+        ConfigError: the options do not fit each other, or the file cannot be written.
+        ModelError: there is no model, or the samples do not fit it.
+        DataError: there is no such source, split or sample, or no sample can be predicted.
+    """
+    # what can be refused is refused before the model is loaded
+    max_steps = None if job.max_steps is None else parse_max_steps(job.max_steps)
+    file = None
+    if job.out is not None:
+        file = OutFile.at(job.out, job.sources, overwrite=job.overwrite)
+    form = _form(job, file)
+
+    predictor = Predictor.load(job.model, device=job.device, thresholds=job.thresholds)
+    source = open_sources(
+        job.sources, split=job.split, ids=job.ids, limit=job.limit, predictor=predictor
+    )
+    is_few, items = peek(source.items, FEW)
+    explain = bool(job.explain)
+    if job.explain is None and form != "csv" and file is None:
+        explain = is_few
+
+    # lines that run by are a sign of life themselves
+    runs_by = file is None and console.is_terminal
+    quiet = Console(quiet=True)
+    outcomes = predictor.stream(items, explain=explain, max_steps=max_steps)
+    with (
+        Watch(quiet if runs_by else errors, source.count) as watch,
+        _printing(form, file, predictor, console, as_tables=is_few or explain) as emit,
+    ):
+        tally = carry_out(outcomes, emit, strict=job.strict, advance=watch.advance)
+
+    if form is None and explain:
+        console.print(evidence_note())
+    if form is None or file is not None:
+        _tell(console, _closing_lines(tally, source, predictor, file, as_lines=not is_few))
+    _warn(errors, _cut_lines(tally) + failure_lines(tally))
+    return tally
+
+
+def _form(job: Job, file: OutFile | None) -> FormName | None:
+    """Return what is printed or written; None for tables and lines.
+
+    Raises:
+        ConfigError: the options ask for two forms, or for evidence in a CSV.
+    """
+    form = job.form if file is None else file.form
+    if file is not None and job.form not in (None, file.form):
+        raise ConfigError(
+            f"--{job.form} and --out {file.path}",
+            expected="one form",
+            fix=f"leave --{job.form} out: the ending of the file says what is written",
+        )
+    if form == "csv" and job.explain:
+        raise ConfigError(
+            "--explain with a CSV, which has no place for evidence",
+            expected="--json, or --out with a name that ends in .jsonl",
+        )
+    return form
+
+
+@contextmanager
+def _printing(
+    form: FormName | None,
+    file: OutFile | None,
+    predictor: Predictor,
+    console: Console,
+    *,
+    as_tables: bool,
+) -> Iterator[Emit]:
+    """Yield what prints or writes an outcome."""
+    names = predictor.label_names
+    if file is not None:
+        with file.opened(names) as emit:
+            yield emit
+        return
+    if form is None:
+        yield _for_readers(predictor, console, as_tables=as_tables)
+        return
+
+    def print_line(line: str) -> None:
+        if not console.quiet:
+            print(visible(line), file=console.file)
+
+    # the columns are named once it is known that there will be rows
+    waiting = [csv_line(csv_header(names))] if form == "csv" else []
+    line_of = line_writer(form, names)
+
+    def emit_line(outcome: Outcome) -> None:
+        while waiting:
+            print_line(waiting.pop())
+        print_line(line_of(outcome))
+
+    yield emit_line
+
+
+def _for_readers(predictor: Predictor, console: Console, *, as_tables: bool) -> Emit:
+    """Return what prints a prediction as a table or as a line; failures are told at the end."""
+    waiting = [] if as_tables else [thresholds_line(predictor)]
+
+    def emit(outcome: Outcome) -> None:
+        if isinstance(outcome, Failure):
+            return
+        if as_tables:
+            console.print(render_prediction(outcome))
+            return
+        _tell(console, waiting)
+        waiting.clear()
+        _tell(console, [text_line(outcome)])
+
+    return emit
+
+
+def _tell(console: Console, lines: Iterable[str]) -> None:
+    """Print lines as they are: they may hold ids and paths."""
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _warn(errors: Console, lines: Iterable[str]) -> None:
+    for line in lines:
+        text = Text.assemble(("warning: ", "yellow"), indented(line))
+        errors.print(text, soft_wrap=True)
+
+
+def _closing_lines(
+    tally: "Tally",
+    source: Source,
+    predictor: Predictor,
+    file: OutFile | None,
+    *,
+    as_lines: bool,
+) -> list[str]:
+    """Return what there is to say behind the predictions."""
+    lines = []
+    if file is not None:
+        lines.append(thresholds_line(predictor))
+    if file is not None or as_lines:
+        lines.append(summary_line(tally, predictor.label_names))
+    lines += [f"note: {note}" for note in source.notes]
+    if file is not None:
+        lines.append(f"stored: {file.path}")
+    return lines
+
+
+def _cut_lines(tally: "Tally") -> list[str]:
+    if not tally.cut:
+        return []
+    return [f"{tally.cut:,} of {tally.predicted:,} samples were cut: their later steps are unseen"]
+
+
+# ---------------------------------------------------------------------- carrying it out
+
+
+@dataclass
+class Tally:
+    """What came of a job.
+
+    Attributes:
+        predicted: number of samples with a prediction.
+        failed: number of samples without one.
+        failures: the first of these.
+        held: label -> number of samples for which it is predicted.
+        unlabelled: number of samples for which no label is.
+        cut: number of samples of which only the first steps were seen.
+    """
+
+    predicted: int = 0
+    failed: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    held: Counter[str] = field(default_factory=Counter)
+    unlabelled: int = 0
+    cut: int = 0
+
+    MOST_NAMED = 10
+
+    def count(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        if isinstance(outcome, Failure):
+            self.failed += 1
+            if self.failed <= self.MOST_NAMED:
+                self.failures.append(outcome)
+            return
+
+        self.predicted += 1
+        labels = outcome.labels
+        self.held.update(labels)
+        self.unlabelled += not labels
+        self.cut += bool(outcome.unseen)
+
+    def error(self) -> EmotailorError:
+        """Return the error of a job in which nothing could be predicted."""
+        if not self.failures:
+            return DataError("no samples", expected="at least one", fix="check the source")
+
+        first = self.failures[0].error
+        others = self.failed - 1
+        if not others:
+            return first
+
+        # with the exit code of the first
+        kind = ModelError if isinstance(first, ModelError) else DataError
+        found = f"{first.found} (and {others:,} more samples cannot be predicted)"
+        return kind(found, expected=first.expected, fix=first.fix)
+
+
+def carry_out(
+    outcomes: Iterable[Outcome],
+    emit: Emit,
+    *,
+    strict: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> Tally:
+    """Hand every outcome on, in order, and count.
+
+    Failures before the first prediction wait for it: where there is none, nothing is handed on.
+
+    Args:
+        outcomes: from :meth:`Predictor.stream`.
+        emit: prints or writes one.
+        strict: raise the error of the first failure.
+        advance: is called after each.
+
+    Raises:
+        EmotailorError: the first failure, where ``strict``, or nothing could be predicted.
+    """
+    tally = Tally()
+    waiting: list[Outcome] = []
+    for outcome in outcomes:
+        tally.count(outcome)
+        advance()
+        if strict and isinstance(outcome, Failure):
+            raise outcome.error
+
+        waiting.append(outcome)
+        if tally.predicted:
+            for ready in waiting:
+                emit(ready)
+            waiting.clear()
+
+    if not tally.predicted:
+        raise tally.error()
+    return tally
+
+
+def peek(items: Iterator[ItemT], most: int) -> tuple[bool, Iterator[ItemT]]:
+    """Return whether there are no more than ``most`` items, and all of them again."""
+    first = list(islice(items, most + 1))
+    return len(first) <= most, chain(first, items)
+
+
+class Watch:
+    """Shows how far a job is, once it takes longer than a few seconds.
+
+    In a terminal that is a bar with the time left, elsewhere a line now and then.
+
+    Args:
+        console: where to show it.
+        total: number of samples; None where nobody knows.
+        clock: seconds that pass.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        total: int | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console
+        self._total = total
+        self._clock = clock
+        self._done = 0
+        self._next = clock() + PATIENCE
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar down, whatever happened."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self) -> None:
+        """Count one more sample."""
+        self._done += 1
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done)
+            return
+
+        # samples come in batches: in a log the first of a batch would say too little
+        now = self._clock()
+        is_line = not self._console.is_terminal
+        if now < self._next or (is_line and self._done % LINES_AFTER):
+            return
+        self._next = now + BETWEEN_LINES
+        if not is_line:
+            self._start_bar()
+            return
+
+        of_total = "" if self._total is None else f" of {self._total:,}"
+        line = f"predicted {self._done:,}{of_total} samples"
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _start_bar(self) -> None:
+        self._bar = Progress(
+            TextColumn("predicting"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("samples, left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("predict", total=self._total, completed=self._done)
+        self._bar.start()
+
+
+# ---------------------------------------------------------------------- words about a job
+
+
+def thresholds_line(predictor: Predictor) -> str:
+    """Say which thresholds decide."""
+    values = dict(zip(predictor.label_names, predictor.thresholds.tolist(), strict=True))
+    if len(set(values.values())) == 1:
+        threshold = next(iter(values.values()))
+        return f"a label holds above {threshold:.3f} ({predictor.mode} threshold of all labels)"
+    listed = ", ".join(f"{name} {threshold:.3f}" for name, threshold in values.items())
+    return f"a label holds above its threshold ({predictor.mode}): {listed}"
+
+
+def summary_line(tally: Tally, label_names: Sequence[str]) -> str:
+    """Say how many samples got which label."""
+    counts = [f"{name} {tally.held[name]:,}" for name in label_names]
+    listed = ", ".join(counts)
+    samples = "sample" if tally.predicted == 1 else "samples"
+    return f"{tally.predicted:,} {samples}: {listed}, no label {tally.unlabelled:,}"
+
+
+def failure_lines(tally: Tally) -> list[str]:
+    """Say which samples could not be predicted, and why."""
+    if not tally.failed:
+        return []
+
+    lines = []
+    for failure in tally.failures:
+        where = f" ({failure.source})" if failure.source else ""
+        lines.append(f"not predicted: {failure.id}{where}: {failure.error.found}")
+    rest = tally.failed - len(lines)
+    if rest:
+        lines.append(f"... and {rest:,} more: --json, --csv and --out say why for each")
+    total = tally.predicted + tally.failed
+    lines.append(f"{tally.failed:,} of {total:,} samples could not be predicted; the others are")
+    return lines

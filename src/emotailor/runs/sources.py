@@ -1,0 +1,249 @@
+"""Whatever is to be predicted, opened as one stream of samples.
+
+A source is a stored data set, a file or folder that can be converted, a folder of files with one
+sample each, or several of these. Samples are read when they are asked for, so that there may be
+more than the memory holds. A file that is damaged becomes a failure in its place.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from pathlib import Path
+
+from emotailor.data.card import CARD_FILE
+from emotailor.data.dataset import EmotionDataset
+from emotailor.data.readers.media import refuse_media
+from emotailor.data.sample import MODALITIES, Sample
+from emotailor.data.store import open_dataset
+from emotailor.errors import DataError
+from emotailor.runs.npz_sample import read_sample
+from emotailor.serving.given import source_of
+from emotailor.serving.prediction import Failure
+from emotailor.serving.predictor import Predictor
+
+Item = Sample | Failure
+
+ALL = "all"
+"""The name of all splits together."""
+
+USUAL = "test"
+"""The split of a data set that is taken where nobody names one."""
+
+_WHOLE = (".npz",)
+
+
+@dataclass
+class Source:
+    """Samples to predict, in order.
+
+    Attributes:
+        items: the samples, and the failures in the places of those that cannot be read; to be gone
+            through once.
+        count: how many there are; None where that shows only at the end.
+        notes: what was chosen without being asked for.
+    """
+
+    items: Iterator[Item]
+    count: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def open_sources(
+    paths: Sequence[Path],
+    *,
+    split: str | None = None,
+    ids: Sequence[str] = (),
+    limit: int | None = None,
+    predictor: Predictor | None = None,
+) -> Source:
+    """Open everything that is to be predicted, one after the other.
+
+    Args:
+        paths: data sets, files and folders.
+        split: the split of data sets; by default ``test`` where there is one and else all, which
+            ``all`` names too.
+        ids: ids of the samples; empty for all.
+        limit: the largest number of samples.
+        predictor: that the samples are for; a stored data set must have features of its kind.
+
+    Raises:
+        ModelError: a data set does not fit the model.
+        DataError: there is nothing at a path, or nothing that could hold samples. What is wrong
+            with single samples shows as a failure, and an id that is nowhere at the end.
+    """
+    opened = [_open(path, split, ids, predictor) for path in paths]
+    items: Iterator[Item] = chain.from_iterable(source.items for source in opened)
+    notes = [note for source in opened for note in source.notes]
+
+    counts = [source.count for source in opened]
+    known = [count for count in counts if count is not None]
+    count = sum(known) if len(known) == len(counts) else None
+    if ids:
+        items = _only(items, ids, paths)
+        count = None
+    if limit is not None:
+        items = islice(items, limit)
+        count = None if count is None else min(count, limit)
+    return Source(_told_apart(items), count, notes)
+
+
+def _open(path: Path, split: str | None, ids: Sequence[str], predictor: Predictor | None) -> Source:
+    refuse_media(path, None if predictor is None else predictor.dims)
+    if (path / CARD_FILE).exists():
+        return _of_dataset(path, split, ids, predictor)
+    if path.is_dir():
+        return _of_folder(path)
+    if path.suffix.lower() in _WHOLE:
+        return Source(_of_file(path, path.stem), 1)
+
+    # it says what a data set is, and where one comes from
+    return _of_dataset(path, split, ids, predictor)
+
+
+# ---------------------------------------------------------------------- stored data sets
+
+
+def _of_dataset(
+    path: Path, split: str | None, ids: Sequence[str], predictor: Predictor | None
+) -> Source:
+    dataset = open_dataset(path)
+    if predictor is not None:
+        predictor.check_fits(dataset)
+
+    names, notes = _splits(path, dataset, split)
+    if ids:
+        places = list(_places_of(dataset, names, ids))
+        return Source(_read(path, dataset, places), len(places), notes)
+
+    count = sum(len(dataset[name]) for name in names)
+    if not count:
+        raise DataError(
+            f"split {', '.join(names)} of {path} is empty", expected="at least one sample"
+        )
+    every = ((name, i) for name in names for i in range(len(dataset[name])))
+    return Source(_read(path, dataset, every), count, notes)
+
+
+def _splits(path: Path, dataset: EmotionDataset, split: str | None) -> tuple[list[str], list[str]]:
+    """Return the names of the splits that are meant, and what to say about the choice."""
+    every = list(dataset.splits)
+    if split == ALL and ALL not in every:
+        return every, []
+    if split is not None:
+        return [dataset.split_name(split)], []
+    if USUAL not in every:
+        return every, []
+
+    total = sum(len(dataset[name]) for name in every)
+    chosen = len(dataset[USUAL])
+    if chosen == total:
+        return [USUAL], []
+    note = f"split {USUAL} of {path}, {chosen:,} of its {total:,} samples: --split all takes all"
+    return [USUAL], [note]
+
+
+def _places_of(
+    dataset: EmotionDataset, names: Sequence[str], ids: Iterable[str]
+) -> Iterator[tuple[str, int]]:
+    """Yield split and position of samples, in the order in which they are named."""
+    for sample_id in ids:
+        holding = [name for name in names if sample_id in dataset[name]]
+        # where none does, the first split says so
+        name = holding[0] if holding else names[0]
+        yield name, dataset[name].index_of(sample_id)
+
+
+def _read(
+    path: Path, dataset: EmotionDataset, places: Iterable[tuple[str, int]]
+) -> Iterator[Sample]:
+    for name, position in places:
+        yield _from(dataset[name].sample(position), f"{path}:{name}")
+
+
+# ---------------------------------------------------------------------- files
+
+
+def _of_folder(path: Path) -> Source:
+    """Open a folder of files with one sample each, also in folders below it."""
+    files = [file for file in sorted(path.rglob("*")) if _is_whole(file)]
+    if not files:
+        raise DataError(
+            f"no data set at {path}, nor files with samples",
+            expected=f"a {CARD_FILE}, or .npz files with arrays {', '.join(MODALITIES)}",
+            fix="check the path; `emotailor data convert --help` says what can be converted",
+        )
+
+    def items() -> Iterator[Item]:
+        for file in files:
+            inside = file.relative_to(path).with_suffix("")
+            yield from _of_file(file, inside.as_posix())
+
+    return Source(items(), len(files))
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a file may hold a whole sample; what is hidden is not ours to read."""
+    hidden = any(part.startswith(".") for part in file.parts[-2:])
+    return file.suffix.lower() in _WHOLE and not hidden
+
+
+def _of_file(file: Path, name: str) -> Iterator[Item]:
+    """Yield what a file holds, or why it holds nothing.
+
+    Args:
+        file: the file.
+        name: the id of the one sample in it.
+    """
+    try:
+        sample = read_sample(file)
+    except DataError as error:
+        yield Failure(name, error, str(file))
+        return
+    yield _from(replace(sample, id=name), str(file))
+
+
+def _from(sample: Sample, source: str) -> Sample:
+    about = {**sample.about, "source": source}
+    return replace(sample, about=about)
+
+
+# ---------------------------------------------------------------------- choosing
+
+
+def _only(items: Iterable[Item], ids: Sequence[str], paths: Sequence[Path]) -> Iterator[Item]:
+    """Yield the samples with some ids.
+
+    Raises:
+        DataError: at the end, where an id was nowhere.
+    """
+    missing = dict.fromkeys(ids)
+    for item in items:
+        if item.id in ids:
+            missing.pop(item.id, None)
+            yield item
+
+    if missing:
+        places = ", ".join(str(path) for path in paths[:3])
+        raise DataError(
+            f"no sample {next(iter(missing))!r} in {places}",
+            expected="ids of samples that are there, as `emotailor predict` prints them",
+        )
+
+
+def _told_apart(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield the samples; those of one id and one source get numbers behind the source."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for item in items:
+        source = item.source if isinstance(item, Failure) else source_of(item)
+        seen[item.id, source] += 1
+        again = seen[item.id, source]
+        if again == 1:
+            yield item
+            continue
+
+        numbered = f"{source} ({again})".strip()
+        if isinstance(item, Failure):
+            yield replace(item, source=numbered)
+        else:
+            yield _from(item, numbered)

@@ -3,49 +3,83 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TOOLS := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
+
+# TORCH=cpu takes the build of PyTorch without the libraries of NVIDIA's GPUs
+TORCH ?=
+CPU_BUILDS := https://download.pytorch.org/whl/cpu
 
 .PHONY: demo test check lint format bench torture docs clean help
 
 help:
-	@echo "make demo    set up, then train, test and explain a small TAILOR (about two minutes)"
+	@echo "make demo    install, then train, test and explain a small TAILOR (about two minutes)"
 	@echo "make test    the whole test suite"
 	@echo "make check   the half-minute half: ruff, mypy and the fast tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   speed and memory on this machine"
 	@echo "make torture kills, power cuts, flipped bytes, bad disks, hostile input: for a night"
 	@echo "make docs    build the documentation into docs/_build"
+	@echo "With TORCH=cpu they install PyTorch for the CPU alone: 0.2 GB instead of 3 GB on Linux."
 
+# the product alone: what `pip install .` brings
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@command -v $(PYTHON) > /dev/null || { \
+	  echo "error: there is no $(PYTHON)"; \
+	  echo "  expected: Python 3.11 or newer"; \
+	  echo "  to fix it: install it, or name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is $$($(PYTHON) --version)"; \
+	  echo "  expected: Python 3.11 or newer"; \
+	  echo "  to fix it: name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; \
+	  exit 1; }
+	@echo "== 1. A place of its own: $(VENV), with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "== 2. PyTorch: 0.2 GB for the CPU alone, 3 GB with what NVIDIA's GPUs need"
+ifeq ($(TORCH),cpu)
+	@$(PIP) --extra-index-url $(CPU_BUILDS) torch
+else
+	@echo "   On Linux the large one is the default; make TORCH=cpu $(MAKECMDGOALS) takes the small one."
+	@$(PIP) torch
+endif
+	@echo "== 3. emotailor and its other packages: 0.1 GB; pip is silent while it unpacks"
+	@$(PIP) --editable .
+	@touch $@
+	@echo "== Installed: . $(BIN)/activate makes emotailor a command of this terminal"
+
+# what only the developers of emotailor need
+$(TOOLS): $(INSTALLED)
+	@echo "== Tools to test and check emotailor: 0.1 GB"
+	@$(PIP) --editable '.[dev]'
 	@touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/emotailor demo
+	@$(BIN)/emotailor demo
 
-test: $(INSTALLED)
+test: $(TOOLS)
 	$(BIN)/python -m pytest -n auto
 
 check: lint
 	$(BIN)/python -m pytest -n auto -m fast
 
-lint: $(INSTALLED)
+lint: $(TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(INSTALLED)
+format: $(TOOLS)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(INSTALLED)
+bench: $(TOOLS)
 	$(BIN)/python -m benchmarks
 
-torture: $(INSTALLED)
+torture: $(TOOLS)
 	PYTHONPATH=. $(BIN)/python -m tests.torture all
 
 docs: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@$(PIP) --quiet --editable '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
 	@echo "open docs/_build/index.html"
 

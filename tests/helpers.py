@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import MODALITIES, Modality, Sample
@@ -116,3 +118,9 @@ def descriptors(free: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def have_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let torch say that there are so many GPUs; nothing can be computed on them."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)

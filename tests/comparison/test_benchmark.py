@@ -24,7 +24,7 @@ from emotailor.comparison.benchmark import plan_benchmark
 from emotailor.comparison.plan import Plan, describe_plan
 from emotailor.comparison.published import MOSEI_SPLITS, TABLE_2, published_setting
 from emotailor.comparison.results import read_benchmark
-from emotailor.comparison.runner import log_of, run_plan
+from emotailor.comparison.runner import log_of, run_plan, training_job
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import open_dataset, write_dataset
@@ -34,7 +34,7 @@ from emotailor.evaluation.tables import short
 from emotailor.folders import held as held_folder
 from emotailor.models.table import SYSTEMS, find_system
 from tests import kills
-from tests.helpers import DIMS, LABELS, random_samples, small_dataset
+from tests.helpers import DIMS, LABELS, have_gpus, random_samples, small_dataset
 from tests.runs.runs import MODEL, TRAINING, one_thread
 
 SHORT = {**{k: v for k, v in TRAINING.items() if k != "seed"}, "epochs": 1}
@@ -86,6 +86,57 @@ def three_splits() -> dict[str, list[Sample]]:
 
 
 # ---------------------------------------------------------------------- planning
+
+
+@pytest.mark.parametrize(
+    ("device", "jobs", "visible", "planned", "words"),
+    [
+        ("auto", None, None, (2, ("0", "1")), "2 at a time on 2 GPUs, 4 threads each"),
+        ("auto", 4, "3,7", (4, ("3", "7")), "4 at a time on 2 GPUs, 2 threads each"),
+        ("cuda", None, None, (2, ("0", "1")), "2 at a time on 2 GPUs, 4 threads each"),
+        ("cuda:1", None, None, (1, ()), "1 at a time, 8 threads each"),
+        ("cpu", 2, None, (2, ()), "2 at a time, 4 threads each"),
+    ],
+)
+def test_runs_share_the_gpus(
+    *,
+    device: str,
+    jobs: int | None,
+    visible: str | None,
+    planned: tuple[int, tuple[str, ...]],
+    words: str,
+    data: Path,
+    settings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    have_gpus(monkeypatch, 2)
+    monkeypatch.setattr("emotailor.comparison.processes.usable_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = plan(data, tmp_path / "o", settings, device=device, jobs=jobs)
+    assert (found.jobs, found.gpus) == planned
+    assert words in describe_plan(found)
+    (job,) = {training_job("n", run, found.gpus).device for run in found.runs.values()}
+    assert job == {"auto": "gpu", "cuda": "gpu", "cuda:1": "given", "cpu": "cpu"}[device]
+
+
+def test_every_run_of_a_plan_sees_one_gpu(
+    data: Path, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real processes, that say what they see instead of training."""
+    have_gpus(monkeypatch, 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    say = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['OMP_NUM_THREADS'])"
+    monkeypatch.setattr(module, "training_command", lambda _: [sys.executable, "-c", say])
+    found = plan(data, tmp_path / "o", settings, device="auto")
+    records = {key: module.RunRecord(run) for key, run in found.runs.items()}
+    module._train(found, records, Console(file=io.StringIO()))
+    seen = [log_of(run).read_text().split() for run in found.runs.values()]
+    assert [threads for _, threads in seen] == [str(found.threads)] * 4
+    assert {gpu for gpu, _ in seen} == {"2", "5"}
 
 
 def test_runs_of_every_system_and_seed(data: Path, settings: Path, tmp_path: Path) -> None:

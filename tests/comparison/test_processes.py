@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from emotailor.comparison.processes import Ended, Job, failure_message, run_jobs, usable_cores
+from emotailor.comparison.processes import (
+    Ended,
+    Gpus,
+    Job,
+    failure_message,
+    run_jobs,
+    usable_cores,
+    usable_gpus,
+)
+from tests.helpers import have_gpus
 
 
 def job(folder: Path, name: str, code: str) -> Job:
@@ -165,3 +174,133 @@ def test_nothing_goes_on_after_an_error(tmp_path: Path) -> None:
             on_stop=seen.stopped.append,
         )
     assert usable_cores() >= 1
+
+
+# ---------------------------------------------------------------------- GPUs
+
+SAY = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))"
+
+
+class OnGpus(Listener):
+    """Runs jobs on GPUs that nobody has, and keeps which GPU was left for which."""
+
+    def __init__(self, *gpus: str) -> None:
+        super().__init__()
+        self.gpus = gpus
+        self.moved: list[tuple[str, str]] = []
+
+    def move(self, ended: Ended, gpu: str) -> None:
+        self.running.remove(ended.job.name)
+        self.moved.append((ended.job.name, gpu))
+
+    def run(self, jobs: list[Job], at_once: int, **environment: str) -> int | None:
+        return run_jobs(
+            jobs,
+            at_once=at_once,
+            environment={**os.environ, **environment},
+            on_start=self.start,
+            on_end=self.end,
+            on_stop=self.stopped.append,
+            gpus=self.gpus,
+            on_move=self.move,
+        )
+
+
+def on_gpu(folder: Path, name: str, code: str) -> Job:
+    return Job(name, [sys.executable, "-c", code], folder / f"{name}.log", "gpu")
+
+
+def said(jobs: list[Job]) -> list[str]:
+    return [job.log.read_text().splitlines()[-1] for job in jobs]
+
+
+def waits_for_all(folder: Path, count: int) -> str:
+    """Code that says its GPU and ends when ``count`` of its kind have started."""
+    return (
+        f"{SAY}; import pathlib, sys, time\n"
+        f"folder = pathlib.Path({str(folder)!r})\n"
+        "(folder / f'{os.getpid()}.here').touch()\n"
+        f"while len(list(folder.glob('*.here'))) < {count}: time.sleep(0.01)\n"
+    )
+
+
+def test_runs_side_by_side_share_the_gpus(tmp_path: Path) -> None:
+    seen = OnGpus("2", "5")
+    jobs = [on_gpu(tmp_path, str(i), waits_for_all(tmp_path, 4)) for i in range(4)]
+    assert seen.run(jobs, 4, CUDA_VISIBLE_DEVICES="2,5") is None
+    assert said(jobs) == ["2", "5", "2", "5"]
+    assert seen.most == 4
+
+
+def test_a_run_gets_the_gpu_that_has_become_free(tmp_path: Path) -> None:
+    long = on_gpu(tmp_path, "long", waits_for_all(tmp_path, 4))
+    short = [on_gpu(tmp_path, f"short{i}", waits_for_all(tmp_path, 0)) for i in range(3)]
+    OnGpus("MIG-a", "MIG-b").run([long, *short], 2)
+    assert said([long, *short]) == ["MIG-a", "MIG-b", "MIG-b", "MIG-b"]
+
+
+def test_runs_on_the_cpu_see_no_gpu_and_others_what_was_given(tmp_path: Path) -> None:
+    jobs = [
+        Job("cpu", [sys.executable, "-c", SAY], tmp_path / "cpu.log", "cpu"),
+        Job("given", [sys.executable, "-c", SAY], tmp_path / "given.log"),
+    ]
+    OnGpus("0", "1").run(jobs, 2, CUDA_VISIBLE_DEVICES="0,1")
+    assert said(jobs) == ["", "0,1"]
+
+
+LOST = "error: device 'cuda' cannot be used: this machine has no CUDA device that torch can use"
+
+
+def test_a_gpu_that_does_not_start_does_not_block_the_others(tmp_path: Path) -> None:
+    seen = OnGpus("0", "1")
+    code = f"{SAY}; import sys\nif os.environ['CUDA_VISIBLE_DEVICES'] == '0': sys.exit({LOST!r})"
+    jobs = [on_gpu(tmp_path, str(i), code) for i in range(5)]
+    assert seen.run(jobs, 2) is None
+    assert seen.moved == [("0", "0")]
+    assert {name: end.code for name, end in seen.ended.items()} == dict.fromkeys("01234", 0)
+    assert said(jobs) == ["1"] * 5
+    assert seen.most == 2  # one on each, and then one after the other
+
+
+def test_the_last_gpu_stays_and_a_failure_of_the_run_itself_moves_nothing(tmp_path: Path) -> None:
+    seen = OnGpus("0", "1")
+    lost = [on_gpu(tmp_path, f"lost{i}", f"import sys; sys.exit({LOST!r})") for i in range(2)]
+    bug = on_gpu(tmp_path, "bug", "raise ValueError('CUDA error: device-side assert triggered')")
+    assert seen.run([bug, *lost], 1) is None
+    assert len(seen.moved) == 1
+    assert {name: end.code for name, end in seen.ended.items()} == {
+        "bug": 1,
+        "lost0": 1,
+        "lost1": 1,
+    }
+
+
+def test_more_runs_than_gpus_are_spread_evenly() -> None:
+    gpus = Gpus(["a", "b", "c"], at_once=4)
+    assert [gpus.take() for _ in range(4)] == ["a", "b", "c", "a"]
+    assert not gpus.full  # two on each
+    gpus.give_back("b")
+    assert gpus.take() == "b"
+    assert gpus.set_aside("a")
+    assert [gpus.take(), gpus.take(), gpus.full] == ["b", "c", True]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "count", "expected"),
+    [
+        (None, 3, ("0", "1", "2")),
+        ("2,5", 2, ("2", "5")),
+        ("5, 2,-1,3", 2, ("5", "2")),
+        ("GPU-8932f937,GPU-5f2c", 2, ("GPU-8932f937", "GPU-5f2c")),
+        ("MIG-1a,MIG-2b,MIG-3c", 1, ("MIG-1a", "MIG-2b", "MIG-3c")),
+        ("", 0, ()),
+    ],
+)
+def test_usable_gpus(
+    chosen: str | None, count: int, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have_gpus(monkeypatch, count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert usable_gpus() == expected

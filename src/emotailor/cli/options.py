@@ -100,7 +100,7 @@ Jobs = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="The number of runs at a time. By default one per core, or one on a GPU.",
+        help="The number of runs at a time. By default one per GPU, or else one per core.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan.")]

@@ -128,7 +128,7 @@ def plan_ablation(
         settings: ``KEY=VALUE`` as for ``emotailor train``, for all variants; they win.
         modalities: names or initials; by default all of the data.
         device: to train and test on.
-        jobs: runs at a time; by default one per core, and one on a GPU.
+        jobs: runs at a time; by default one per GPU, or else one per core.
         split: split on which the variants are tested.
 
     Raises:
@@ -183,7 +183,7 @@ def plan_variants(
         full: runs of the full model, one per seed.
         rows: the variants, the full model among them.
         split: split on which they are tested.
-        jobs: runs at a time; by default one per core, and one on a GPU.
+        jobs: runs at a time; by default one per GPU, or else one per core.
 
     Raises:
         ConfigError: the full model has switched what a variant switches, or as ``complete_plan``.

@@ -98,7 +98,7 @@ def plan_benchmark(
         settings: ``KEY=VALUE`` for all systems, ``SYSTEM:KEY=VALUE`` for one.
         modalities: names or initials; systems that cannot work with them are skipped.
         device: to train and test on.
-        jobs: runs at a time; by default one per core, and one on a GPU.
+        jobs: runs at a time; by default one per GPU, or else one per core.
         split: split on which the systems are tested.
 
     Raises:

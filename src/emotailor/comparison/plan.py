@@ -29,6 +29,7 @@ from emotailor.training.run_config import RunConfig
 REFERENCE = "tailor"
 FIRST_SEED = 42
 POLL_SECONDS = 0.5
+ANY_GPU = ("auto", "cuda")  # names of devices that leave open which GPU it is
 
 TABLES = ("table.md", "table.csv", "table.tex")
 RUNS = ("*/seed*/config.json", "*/seed*.json", "*/seed*.log")
@@ -118,6 +119,7 @@ class Plan:
         jobs: number of runs at a time.
         threads: number of threads of each run, on a CPU.
         kind: kind of comparison.
+        gpus: the GPUs that the runs share, as ``CUDA_VISIBLE_DEVICES`` names them.
     """
 
     data: Path
@@ -129,6 +131,12 @@ class Plan:
     jobs: int
     threads: int
     kind: Kind = Kind()
+    gpus: tuple[str, ...] = ()
+
+    @property
+    def at_once_in_words(self) -> str:
+        """How many runs go on side by side: ``2 at a time``, ``4 at a time on 2 GPUs``."""
+        return side_by_side(self.jobs, len(self.gpus))
 
     @property
     def threads_in_words(self) -> str:
@@ -152,6 +160,13 @@ class Plan:
     def left(self) -> dict[RunKey, PlannedRun]:
         """The runs that are not done."""
         return {key: run for key, run in self.runs.items() if self.states[key] != "done"}
+
+
+def side_by_side(jobs: int, gpus: int) -> str:
+    """Say how many runs go on at a time, and on how many GPUs where they share several."""
+    if gpus > 1:
+        return f"{jobs} at a time on {gpus} GPUs"
+    return f"{jobs} at a time"
 
 
 def numbers(seed: int, seeds: int, jobs: int | None) -> range:
@@ -205,7 +220,7 @@ def complete_plan(
         built: row of the table -> its runs, one per seed.
         kind: kind of comparison.
         split: split to test on.
-        jobs: runs at a time; None for as many as the machine has cores.
+        jobs: runs at a time; None for as many as the machine has GPUs, or else cores.
         skip: name of a row that is not to be run -> why.
 
     Raises:
@@ -228,7 +243,7 @@ def complete_plan(
 
     _check_folders(systems)
     kind.folder.check(out)
-    at_once, threads = _share(systems, jobs)
+    shared = _share(systems, jobs)
 
     states = {}
     for system in systems:
@@ -243,9 +258,10 @@ def complete_plan(
         split=split,
         systems=tuple(systems),
         states=states,
-        jobs=at_once,
-        threads=threads,
+        jobs=shared.jobs,
+        threads=shared.threads,
         kind=kind,
+        gpus=shared.gpus,
     )
 
 
@@ -361,32 +377,47 @@ def _trained_before(out: Path, systems: Sequence[PlannedSystem]) -> set[RunKey]:
     return found
 
 
-def _share(systems: Sequence[PlannedSystem], jobs: int | None) -> tuple[int, int]:
-    """Return how many runs are trained at once, and the threads of each.
+@dataclass(frozen=True)
+class _Share:
+    """How runs share the machine: how many at a time, the threads of each, and on which GPUs."""
+
+    jobs: int
+    threads: int
+    gpus: tuple[str, ...]
+
+
+def _share(systems: Sequence[PlannedSystem], jobs: int | None) -> _Share:
+    """Share cores and GPUs among the runs.
 
     It depends on the plan alone, not on what is done already: on a CPU the number of threads may
     change the last bits of a result.
     """
-    from emotailor.comparison.processes import usable_cores
+    from emotailor.comparison.processes import usable_cores, usable_gpus
     from emotailor.training.setup import choose_device
 
     runs = [run for system in systems for run in system.runs]
-    devices = {run.config.training.device for run in runs}
-    on_gpu = any(choose_device(device).type != "cpu" for device in sorted(devices))
+    devices = sorted({run.config.training.device for run in runs})
+    on_gpu = any(choose_device(device).type != "cpu" for device in devices)
     cores = usable_cores()
+
+    # a device with a number is that one for all runs
+    gpus: tuple[str, ...] = ()
+    if any(device in ANY_GPU for device in devices):
+        gpus = usable_gpus()
 
     if jobs is not None:
         at_once = jobs
     elif on_gpu:
-        at_once = 1
+        at_once = max(1, min(len(gpus), len(runs)))
     else:
         at_once = max(1, min(cores, len(runs)))
 
     # the user's choice wins
+    threads = max(1, cores // at_once)
     chosen = os.environ.get("OMP_NUM_THREADS", "")
     if chosen.isdigit() and int(chosen) > 0:
-        return at_once, int(chosen)
-    return at_once, max(1, cores // at_once)
+        threads = int(chosen)
+    return _Share(at_once, threads, gpus)
 
 
 def _state(run: PlannedRun, fingerprint: str) -> State:
@@ -465,7 +496,7 @@ def describe_plan(plan: Plan) -> str:
     total = len(states)
     return (
         f"{total} runs on {name}: {done} done, {started} go on, {new} to do; "
-        f"{plan.jobs} at a time, {plan.threads_in_words} each -> {plan.out}"
+        f"{plan.at_once_in_words}, {plan.threads_in_words} each -> {plan.out}"
     )
 
 

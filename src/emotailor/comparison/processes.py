@@ -1,4 +1,7 @@
-"""Commands in processes of their own, some at a time; one that fails does not stop the others."""
+"""Commands in processes of their own, some at a time; one that fails does not stop the others.
+
+Where there are several GPUs, each command sees one of them: the one with the fewest commands.
+"""
 
 import os
 import re
@@ -10,10 +13,21 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from emotailor.training.run_folder import stop_requests
 
 POLL_SECONDS = 0.05
+
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+"""The environment variable that tells CUDA which GPUs there are: numbers, or names of theirs."""
+
+_GPU_LOST = re.compile(
+    "no CUDA device that torch can use|No CUDA GPUs are available"
+    "|no CUDA-capable device|busy or unavailable|CUDA driver initialization failed"
+    "|uncorrectable ECC|fallen off the bus"
+)
+"""What a command says where not it but its GPU is at fault."""
 
 # Windows can ask a process to stop only where it began a group of its own
 _CREATION_FLAGS = 0
@@ -29,11 +43,14 @@ class Job:
         name: for messages.
         command: program and arguments.
         log: file that its output is appended to.
+        device: ``gpu`` takes a GPU where there are any to share, ``cpu`` sees none, and
+            ``given`` sees all of them.
     """
 
     name: str
     command: Sequence[str]
     log: Path
+    device: Literal["gpu", "cpu", "given"] = "given"
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,62 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def usable_gpus() -> tuple[str, ...]:
+    """Return the GPUs that this process may use, each as ``CUDA_VISIBLE_DEVICES`` names it."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return ()
+
+    count = torch.cuda.device_count()
+    chosen = os.environ.get(VISIBLE_GPUS)
+    if chosen is None:
+        return tuple(map(str, range(count)))
+
+    # a process sees one part of a divided GPU only, whatever their number
+    names = [name.strip() for name in chosen.split(",")]
+    parts = tuple(name for name in names if name.startswith("MIG-"))
+    return parts or tuple(names[:count])
+
+
+class Gpus:
+    """The GPUs that commands share: the next command gets the one with the fewest.
+
+    Args:
+        names: as ``CUDA_VISIBLE_DEVICES`` has them.
+        at_once: how many commands run at the same time, on all of them together.
+    """
+
+    def __init__(self, names: Sequence[str], at_once: int) -> None:
+        self._running = dict.fromkeys(names, 0)
+        self._most = -(-at_once // max(1, len(names)))  # rounded up
+
+    def __bool__(self) -> bool:
+        return bool(self._running)
+
+    @property
+    def full(self) -> bool:
+        """Whether every GPU has as many commands as it takes."""
+        return all(count >= self._most for count in self._running.values())
+
+    def take(self) -> str:
+        """Return the GPU with the fewest commands, of equals the first."""
+        name = min(self._running, key=lambda one: self._running[one])
+        self._running[name] += 1
+        return name
+
+    def give_back(self, name: str) -> None:
+        """One of the commands on a GPU has ended."""
+        if name in self._running:
+            self._running[name] -= 1
+
+    def set_aside(self, name: str) -> bool:
+        """Give no more commands to a GPU; return whether others take over. The last one stays."""
+        if name in self._running and len(self._running) > 1:
+            del self._running[name]
+        return name not in self._running
 
 
 def failure_message(output: str, code: int) -> str:
@@ -89,8 +162,9 @@ def _killed_by(number: int) -> str:
 class _Child:
     """A running command."""
 
-    def __init__(self, job: Job, environment: Mapping[str, str]) -> None:
+    def __init__(self, job: Job, environment: Mapping[str, str], gpu: str | None) -> None:
         self.job = job
+        self.gpu = gpu
         self.started = time.monotonic()
 
         job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -130,8 +204,13 @@ def run_jobs(
     on_start: Callable[[Job], None],
     on_end: Callable[[Ended], None],
     on_stop: Callable[[int], None],
+    gpus: Sequence[str] = (),
+    on_move: Callable[[Ended, str], None] = lambda _, __: None,
 ) -> int | None:
     """Run all commands, ``at_once`` at a time.
+
+    Where a GPU turns out to be unusable, it gets no more commands, and what failed there is started
+    again on another one.
 
     SIGINT or SIGTERM ends it: no further command is started, and the running ones are asked to
     stop (SIGTERM) and waited for. A second signal kills them.
@@ -143,19 +222,25 @@ def run_jobs(
         on_start: called when one is started.
         on_end: called when one has ended, unless it was asked to stop.
         on_stop: called with the number of running commands when they are asked to stop.
+        gpus: GPUs to share, as ``CUDA_VISIBLE_DEVICES`` names them.
+        on_move: called with how a command ended on a GPU that is unusable, and that GPU.
 
     Returns:
         The signal that stopped it, or None where all commands have ended.
     """
     waiting = deque(jobs)
     running: list[_Child] = []
+    shared = Gpus(gpus, at_once)
     asked = 0  # signals that have been passed on
     try:
         with stop_requests() as stop:
             while running or (waiting and not stop):
                 while waiting and len(running) < at_once and not stop:
+                    if waiting[0].device == "gpu" and shared and shared.full:
+                        break
+
                     job = waiting.popleft()
-                    running.append(_Child(job, environment))
+                    running.append(_start(job, environment, shared))
                     on_start(job)
                 time.sleep(POLL_SECONDS)
 
@@ -170,6 +255,11 @@ def run_jobs(
                 for child in _ended(running):
                     running.remove(child)
                     ended = child.result()
+                    if asked == 0 and _moves(child, ended, shared):
+                        waiting.appendleft(child.job)
+                        on_move(ended, str(child.gpu))
+                        continue
+
                     # one that was asked to stop has not failed
                     if asked == 0 or ended.code == 0:
                         on_end(ended)
@@ -178,6 +268,29 @@ def run_jobs(
         _end(running)
         for child in running:
             child.process.wait()
+
+
+def _start(job: Job, environment: Mapping[str, str], gpus: Gpus) -> _Child:
+    """Start a command, which sees the GPU that it gets, or all, or none."""
+    own = dict(environment)
+    gpu = None
+    if job.device == "cpu":
+        own[VISIBLE_GPUS] = ""
+    elif job.device == "gpu" and gpus:
+        gpu = gpus.take()
+        own[VISIBLE_GPUS] = gpu
+    return _Child(job, own, gpu)
+
+
+def _moves(child: _Child, ended: Ended, gpus: Gpus) -> bool:
+    """Take the GPU of a command back; return whether the command has to go on on another one."""
+    if child.gpu is None:
+        return False
+
+    gpus.give_back(child.gpu)
+    if ended.code == 0 or not _GPU_LOST.search(ended.message):
+        return False
+    return gpus.set_aside(child.gpu)
 
 
 def _ended(children: Sequence[_Child]) -> list[_Child]:

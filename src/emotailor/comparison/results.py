@@ -135,7 +135,7 @@ class StoredBenchmark(BaseModel):
         split: tested split.
         thresholds: kind of thresholds that decides.
         paper: which published numbers stand beside; None without any.
-        jobs: ``at_once`` and ``threads`` of the runs.
+        jobs: ``at_once``, ``threads`` and ``gpus`` of the runs.
         test: paired test; None without one.
         notes: what a reader of the numbers must know.
         findings: what else is to be said of the differences.

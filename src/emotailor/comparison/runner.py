@@ -18,6 +18,7 @@ from rich.console import Console
 
 from emotailor import __version__
 from emotailor.comparison.plan import (
+    ANY_GPU,
     Differences,
     Plan,
     PlannedSystem,
@@ -199,6 +200,27 @@ def training_command(run: PlannedRun) -> list[str]:
     return command
 
 
+def training_job(name: str, run: PlannedRun, gpus: Sequence[str]) -> Job:
+    """Return the job that trains a run, on one of several GPUs where its settings leave it open.
+
+    Args:
+        name: name of the job.
+        run: settings and folder.
+        gpus: the GPUs that the runs of the plan share.
+    """
+    command = training_command(run)
+    log = log_of(run)
+    wanted = run.config.training.device
+    if wanted == "cpu":
+        return Job(name, command, log, "cpu")
+
+    if gpus and wanted in ANY_GPU:
+        # a GPU that does not start is an error, and no reason to train on the CPU instead
+        command.append("--device=cuda")
+        return Job(name, command, log, "gpu")
+    return Job(name, command, log)
+
+
 def _settings_file(run: PlannedRun) -> Path:
     return run.folder.with_name(f"{run.folder.name}.json")
 
@@ -247,6 +269,11 @@ class _Progress:
         why = end.message.splitlines()[0]
         self._line(f"failed    {name}: {why} (exit code {end.code}; {end.job.log})")
 
+    def moved(self, end: "Ended", gpu: str) -> None:
+        """Say that a GPU is unusable, and that the run goes on elsewhere."""
+        why = end.message.splitlines()[0]
+        self._line(f"moved     {end.job.name} from GPU {gpu}, which gets no more runs: {why}")
+
     def stopping(self, running: int) -> None:
         self._line(f"stopping: {running} runs save their checkpoints (once more to kill them)")
 
@@ -274,7 +301,8 @@ def _train(plan: Plan, records: Mapping[RunKey, RunRecord], console: Console) ->
         write_json(_settings_file(run), run.config.to_json())
         system, seed = key
         name = f"{system} seed {seed}"
-        jobs.append(Job(name, training_command(run), log_of(run)))
+        job = training_job(name, run, plan.gpus)
+        jobs.append(job)
         todo[name] = record
     if not jobs:
         return
@@ -292,6 +320,8 @@ def _train(plan: Plan, records: Mapping[RunKey, RunRecord], console: Console) ->
         on_start=progress.started,
         on_end=progress.ended,
         on_stop=progress.stopping,
+        gpus=plan.gpus,
+        on_move=progress.moved,
     )
     if signal_number is None:
         return
@@ -461,7 +491,7 @@ def _summarise(
         split=plan.split,
         thresholds=judge.thresholds,
         paper=plan.kind.paper,
-        jobs={"at_once": plan.jobs, "threads": plan.threads},
+        jobs={"at_once": plan.jobs, "threads": plan.threads, "gpus": len(plan.gpus)},
         test=test,
         notes=results.all_notes(),
         findings=findings,
@@ -603,7 +633,7 @@ def _reading(plan: Plan, tested: bool, differences: Differences, resamples: int)
         )
 
     lines.append(
-        f"Training time is the mean of a run, {plan.jobs} at a time "
+        f"Training time is the mean of a run, {plan.at_once_in_words} "
         f"with {plan.threads_in_words} each."
     )
 

@@ -133,7 +133,7 @@ def plan_paper(
         config_file: TOML as for ``emotailor benchmark``; TAILOR's are those of its variants, too.
         settings: ``KEY=VALUE`` for all systems, ``SYSTEM:KEY=VALUE`` for one.
         device: to train and test on.
-        jobs: runs at a time; by default one per core, and one on a GPU.
+        jobs: runs at a time; by default one per GPU, or else one per core.
 
     Raises:
         ConfigError: a wrong setting or data set, or ``out`` holds something else.

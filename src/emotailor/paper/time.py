@@ -392,6 +392,6 @@ def _describe_time(reproduction: Reproduction, expected: Expected) -> str:
     unless_stopped = early_stopping(expected)
     threads = plan.threads_in_words
     return (
-        f"; expected {time}{unless_stopped} on {device}, {plan.jobs} at a time, "
+        f"; expected {time}{unless_stopped} on {device}, {plan.at_once_in_words}, "
         f"{threads} each, and some minutes for figures and report"
     )

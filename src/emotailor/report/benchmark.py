@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emotailor.comparison.plan import REFERENCE
+from emotailor.comparison.plan import REFERENCE, side_by_side
 from emotailor.comparison.results import (
     FILES,
     StoredBenchmark,
@@ -416,7 +416,8 @@ def _costs(found: StoredBenchmark) -> Section:
     if at_once is not None:
         threads = found.jobs.get("threads")
         each = "1 thread" if threads == 1 else f"{threads} threads"
-        note += f" {at_once} at a time, {each} each: runs side by side share the machine."
+        beside = side_by_side(at_once, found.jobs.get("gpus", 0))
+        note += f" {beside}, {each} each: runs side by side share the machine."
 
     return Section("Costs", [table, Text(note, "note")])
 

@@ -5,16 +5,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm, t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from emotailor.errors import DataError
 from emotailor.evaluation.comparison import (
-    _p_value,
     _resamples,
     bootstrap,
     compare_systems,
     paired_bootstrap,
     summarise_seeds,
+)
+from emotailor.evaluation.intervals import (
+    Resampling,
+    difference_ends,
+    difference_p_value,
+    metric_ends,
 )
 from emotailor.evaluation.metrics import OVERALL, Ranking, evaluate
 
@@ -42,11 +48,13 @@ def test_every_resample_is_judged_like_a_data_set_of_its_own(groups: Any) -> Non
     found = bootstrap(labels, scores, 0.5, groups=groups, resamples=23, seed=5, level=0.9)
     assert set(found) == RESAMPLED
     whole = evaluate(labels, scores, NAMES, 0.5)
+    units = 211 if groups is None else 31
     for name, interval in found.items():
         assert len(seen[name]) == 23
-        low, high = np.quantile(seen[name], [0.05, 0.95])
-        assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-12)
-        assert interval.value == pytest.approx(getattr(whole, name), abs=1e-12)
+        value = getattr(whole, name)
+        low, high = metric_ends(value, np.array(seen[name]), Resampling(211, units, 0.9))
+        assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-9)
+        assert interval.value == pytest.approx(value, abs=1e-12)
         assert low < interval.value < high
 
 
@@ -138,12 +146,15 @@ def test_paired_difference() -> None:
         assert difference.value == pytest.approx(getattr(a, name) - getattr(b, name))
         assert difference.low < difference.value < difference.high
     assert found["micro_f1"].low > 0.1
-    assert found["micro_f1"].p_value == pytest.approx(2 / 401)  # no resample below 0
+    # no resample below 0: that is 1 of 401, of a t distribution with 210 degrees of freedom
+    least = 2 * t.cdf(norm.ppf(1 / 401) * np.sqrt(210 / 211), 210)
+    assert found["micro_f1"].p_value == pytest.approx(least)
+    assert least == pytest.approx(2 / 401, rel=0.12)
     assert found["hamming_loss"].high < 0
-    assert found["hamming_loss"].p_value == pytest.approx(2 / 401)
+    assert found["hamming_loss"].p_value == pytest.approx(least)
     back = paired_bootstrap(labels, bad, good, thresholds_a=0.5, thresholds_b=0.6, resamples=400)
     assert back["accuracy"].value == -found["accuracy"].value
-    assert back["accuracy"].p_value == found["accuracy"].p_value
+    assert back["accuracy"].p_value == pytest.approx(found["accuracy"].p_value)
     assert back["accuracy"].low == pytest.approx(-found["accuracy"].high)
 
 
@@ -165,13 +176,6 @@ def test_pairing_is_sharper_than_two_intervals() -> None:
     alone = bootstrap(labels, a, 0.5, **options)
     width = paired["micro_f1"].high - paired["micro_f1"].low
     assert width < 0.7 * (alone["micro_f1"].high - alone["micro_f1"].low)
-
-
-def test_p_value_by_hand() -> None:
-    assert _p_value(np.array([1.0, 2, 3, -1])) == pytest.approx(2 * (1 + 1) / 5)
-    assert _p_value(np.array([1.0, 2, 3, 4])) == pytest.approx(2 * 1 / 5)
-    assert _p_value(np.array([1.0, -1, 0, 1e-17])) == 1
-    assert _p_value(np.zeros(9)) == 1
 
 
 def test_fast_enough_for_the_test_split_of_mosei() -> None:
@@ -271,9 +275,11 @@ def test_means_over_runs_are_compared() -> None:
                 for name, given in runs.items()
             }
             drawn.append(np.mean(each["poor"]) - np.mean(each["good"]))
-    assert (difference.low, difference.high) == pytest.approx(
-        tuple(np.quantile(drawn, [0.025, 0.975])), abs=1e-12
-    )
+    resampling = Resampling(samples=211, units=211, level=0.95)
+    ends = difference_ends(difference.value, np.array(drawn), resampling)
+    assert (difference.low, difference.high) == pytest.approx(ends, abs=1e-12)
+    p = difference_p_value(difference.value, np.array(drawn), resampling)
+    assert difference.p_value == pytest.approx(p)
     same = compare_systems(labels, {"x": runs["good"], "y": runs["good"]}, "x", resamples=9)
     assert (same["y"]["accuracy"].value, same["y"]["accuracy"].p_value) == (0, 1)
 

@@ -20,6 +20,12 @@ from pydantic import BaseModel, ConfigDict
 
 from emotailor.errors import DataError
 from emotailor.evaluation.custom import CustomMetric, MetricLike, resolve_metrics
+from emotailor.evaluation.intervals import (
+    Resampling,
+    difference_ends,
+    difference_p_value,
+    metric_ends,
+)
 from emotailor.evaluation.metrics import (
     OVERALL,
     Metrics,
@@ -33,18 +39,19 @@ from emotailor.evaluation.metrics import (
 
 RESAMPLES = 2000
 LEVEL = 0.95
+Resamples = tuple[dict[Any, float], dict[Any, np.ndarray], Resampling]
 JudgedRun = tuple[Any, Any]  # probabilities (n, L) of one trained model, and its thresholds
 _CHUNK_VALUES = 2**18  # counts held at once: 2 MB, so that sums stay in cache
 
 
 class Interval(BaseModel):
-    """A metric and its percentile bootstrap interval.
+    """A metric and its bootstrap interval.
 
     Attributes:
         value: metric on the samples as they are.
         low: lower end.
         high: upper end.
-        level: share of the resamples between the two.
+        level: share of cases in which the true value is to lie between the two.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,7 +75,7 @@ class PairedDifference(Interval):
     """How much higher a metric is for system A than for B on the same samples.
 
     Attributes:
-        p_value: two-sided; twice the smaller share of resamples on one side of no difference.
+        p_value: two-sided; it is below 0.05 where 0 lies outside the 95 % interval.
     """
 
     p_value: float
@@ -268,21 +275,25 @@ def _resample(
     samples: int,
     groups: Shaped[np.ndarray, "..."] | None,
     resamples: int,
+    *,
     seed: int,
-) -> tuple[dict[Any, float], dict[Any, Float64[np.ndarray, "resamples"]]]:
+    level: float,
+) -> Resamples:
     """Judge the samples as they are, and all resamples of them.
 
     Returns:
-        Values on the samples, and values on the resamples of what is defined in all of them;
-        both empty where there are no resamples.
+        Values on the samples, and values on the resamples of what is defined in all of them, both
+        empty where there are no resamples; and what was drawn.
     """
     every_sample_once = np.ones((samples, 1))
     as_they_are = judge(every_sample_once)
 
     weightings = _resamples(samples, groups, resamples, seed)
     parts = [judge(weights) for weights in weightings]
+    units = samples if groups is None else len(np.unique(groups))
+    resampling = Resampling(samples, units, level)
     if not parts:
-        return {}, {}
+        return {}, {}, resampling
 
     values = {}
     drawn = {}
@@ -295,23 +306,21 @@ def _resample(
             continue
         drawn[name] = of_resamples
         values[name] = float(as_they_are[name][0])
-    return values, drawn
-
-
-def _interval(
-    value: float, drawn: Float64[np.ndarray, "resamples"], level: float
-) -> dict[str, float]:
-    """Return the fields of an :class:`Interval`."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return {"value": value, "low": float(low), "high": float(high), "level": level}
+    return values, drawn, resampling
 
 
 def _difference(
-    value: float, drawn: Float64[np.ndarray, "resamples"], level: float
+    value: float, drawn: Float64[np.ndarray, "resamples"], resampling: Resampling
 ) -> PairedDifference:
-    interval = _interval(value, drawn, level)
-    return PairedDifference(p_value=_p_value(drawn), **interval)
+    low, high = difference_ends(value, drawn, resampling)
+    p_value = difference_p_value(value, drawn, resampling)
+    return PairedDifference(
+        value=value,
+        low=low,
+        high=high,
+        level=resampling.level,
+        p_value=p_value,
+    )
 
 
 def _check_level(level: float) -> None:
@@ -331,7 +340,10 @@ def bootstrap(
     ranking: bool = True,
     metrics: Sequence[MetricLike] = (),
 ) -> dict[str, Interval]:
-    """Return percentile bootstrap intervals of the overall metrics, by name.
+    """Return bootstrap intervals of the overall metrics, by name.
+
+    How the resamples become an interval, and how often it holds the true value, see
+    :mod:`emotailor.evaluation.intervals`.
 
     Args:
         labels: (n, L), 0 or 1.
@@ -340,7 +352,7 @@ def bootstrap(
         groups: (n,), any type; samples with equal values (of one video, say) are drawn together.
         resamples: how many times the samples are drawn again.
         seed: seed of the drawing.
-        level: share of the resamples inside the interval.
+        level: share of cases in which the interval is to hold the true value.
         ranking: include mAP and mean AUC, which take most of the time. In each resample they are
             means over the labels that are defined in it.
         metrics: metrics of others; each is called once per resample, and more slowly than ours.
@@ -353,16 +365,56 @@ def bootstrap(
         DataError: there are no samples, or arguments do not fit.
         ConfigError: a metric of others cannot be found, or fails.
     """
+    values, drawn, resampling = resample_metrics(
+        labels,
+        probabilities,
+        thresholds,
+        groups=groups,
+        resamples=resamples,
+        seed=seed,
+        level=level,
+        ranking=ranking,
+        metrics=metrics,
+    )
+    intervals = {}
+    for name, of_resamples in drawn.items():
+        value = values[name]
+        low, high = metric_ends(value, of_resamples, resampling)
+        intervals[name] = Interval(value=value, low=low, high=high, level=level)
+    return intervals
+
+
+def resample_metrics(
+    labels: Shaped[np.ndarray, "..."],
+    probabilities: Shaped[np.ndarray, "..."],
+    thresholds: float | Shaped[np.ndarray, "..."],
+    *,
+    groups: Shaped[np.ndarray, "..."] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+    ranking: bool = True,
+    metrics: Sequence[MetricLike] = (),
+) -> Resamples:
+    """Return what :func:`bootstrap` makes its intervals of; arguments and errors are its own.
+
+    With the same samples, groups, number and seed, two systems are judged on the same resamples.
+
+    Returns:
+        Metric name -> value on the samples as they are, and on the resamples, (resamples,), of
+        what is defined in all of them; and what was drawn.
+    """
     _check_level(level)
     extra = resolve_metrics(metrics, taken=OVERALL)
     judged = _Judged(labels, probabilities, thresholds, ranking=ranking, extra=extra)
-
-    values, drawn = _resample(judged.metrics, judged.samples, groups, resamples, seed)
-    intervals = {}
-    for name, of_resamples in drawn.items():
-        interval = _interval(values[name], of_resamples, level)
-        intervals[name] = Interval(**interval)
-    return intervals
+    return _resample(
+        judged.metrics,
+        judged.samples,
+        groups,
+        resamples,
+        seed=seed,
+        level=level,
+    )
 
 
 def paired_bootstrap(
@@ -381,10 +433,11 @@ def paired_bootstrap(
 ) -> dict[str, PairedDifference]:
     """Compare systems A and B on the same samples: A minus B, its interval and p-value.
 
-    Both are judged on the same resamples. The p-value is 2 min(P(d <= 0), P(d >= 0)) over the
-    resampled differences d, each share as (k + 1) / (resamples + 1) so that it is never 0, and at
-    most 1. It belongs to the interval: 0 lies outside a 95 % interval where p < 0.05, up to the
-    added one. It is not corrected for looking at several metrics or systems.
+    Both are judged on the same resamples. The p-value comes from min(P(d <= 0), P(d >= 0)) over the
+    resampled differences d, moved so that their mean is the difference; each share is taken as
+    (k + 1) / (resamples + 1), so that p is never 0. It belongs to the interval: 0 lies outside a
+    95 % interval where p < 0.05, up to the added one. It is not corrected for looking at several
+    metrics or systems.
 
     Args:
         labels: (n, L), 0 or 1.
@@ -395,7 +448,7 @@ def paired_bootstrap(
         groups: (n,), samples with equal values are drawn together.
         resamples: how many times the samples are drawn again.
         seed: seed of the drawing.
-        level: share of the resamples inside the interval.
+        level: share of cases in which the interval is to hold the true value.
         ranking: include mAP and mean AUC.
         metrics: metrics of others; each is called once per resample, and more slowly than ours.
 
@@ -418,10 +471,17 @@ def paired_bootstrap(
         of_second = second.metrics(weights)
         return {name: of_first[name] - of_second[name] for name in of_first}
 
-    values, drawn = _resample(differences, first.samples, groups, resamples, seed)
+    values, drawn, resampling = _resample(
+        differences,
+        first.samples,
+        groups,
+        resamples,
+        seed=seed,
+        level=level,
+    )
     found = {}
     for name, of_resamples in drawn.items():
-        found[name] = _difference(values[name], of_resamples, level)
+        found[name] = _difference(values[name], of_resamples, resampling)
     return found
 
 
@@ -451,7 +511,7 @@ def compare_systems(
         groups: (n,), samples with equal values are drawn together.
         resamples: how many times the samples are drawn again.
         seed: seed of the drawing.
-        level: share of the resamples inside the interval.
+        level: share of cases in which the interval is to hold the true value.
         ranking: include mAP and mean AUC, which take most of the time.
         metrics: metrics of others; each is called once per resample, and more slowly than ours.
 
@@ -490,7 +550,14 @@ def compare_systems(
         return found
 
     samples = judged[reference][0].samples
-    values, drawn = _resample(differences, samples, groups, resamples, seed)
+    values, drawn, resampling = _resample(
+        differences,
+        samples,
+        groups,
+        resamples,
+        seed=seed,
+        level=level,
+    )
     if not drawn:
         return {}
 
@@ -498,7 +565,7 @@ def compare_systems(
     result: dict[str, dict[str, PairedDifference]] = {name: {} for name in others}
     for pair, of_resamples in drawn.items():
         name, metric = pair
-        result[name][metric] = _difference(values[pair], of_resamples, level)
+        result[name][metric] = _difference(values[pair], of_resamples, resampling)
     return result
 
 
@@ -513,18 +580,6 @@ def _mean_metrics(
         of_runs = [metrics[name] for metrics in found]
         means[name] = np.mean(of_runs, axis=0)  # (columns,)
     return means
-
-
-def _p_value(differences: Float64[np.ndarray, "resamples"]) -> float:
-    # the two systems' sums are rounded alike, yet not always to the last bit
-    not_above = int((differences <= 1e-12).sum())
-    not_below = int((differences >= -1e-12).sum())
-
-    # both get one more, so that no p-value is 0
-    smaller_side = min(not_above, not_below) + 1
-    resamples = len(differences) + 1
-    p_value = 2 * smaller_side / resamples
-    return min(1.0, p_value)
 
 
 def summarise_seeds(runs: Sequence[Metrics]) -> SeedSummary:

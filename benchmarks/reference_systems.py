@@ -20,7 +20,7 @@ from emotailor.data.sample import Modality
 from emotailor.models.dfg.config import DFGConfig
 from emotailor.models.misa.config import MISAConfig
 from emotailor.models.mult.config import MulTConfig
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 
 STEPS = 50  # of every sequence in the files that MulT's program and MMSA read
 NUM_LABELS = 6

@@ -10,7 +10,7 @@ from emotailor.data.batching import Batch
 from emotailor.models.base import EmotionModel, FittedModel, LabelStatistics
 from emotailor.models.factory import build_model, model_class
 from emotailor.training.optimizer import learning_rate
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 from emotailor.training.step import TrainingStep
 from emotailor.training.threads import worker_threads
 

@@ -27,7 +27,7 @@ from emotailor.models.alignment.ctc import CTCAlignment
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
 from emotailor.models.tailor.config import TailorConfig
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 from emotailor.training.step import CPU_PART_STEPS, TrainingStep
 from emotailor.training.threads import Workers
 

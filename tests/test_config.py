@@ -13,7 +13,8 @@ from emotailor.files import write_json
 from emotailor.models.table import available_models, find_system
 from emotailor.models.tailor.config import TailorConfig
 from emotailor.training.config import TrainingConfig
-from emotailor.training.run_config import RunConfig, recipe
+from emotailor.training.recipe import recipe
+from emotailor.training.run_config import RunConfig
 from emotailor.verified import with_hash
 
 

@@ -179,7 +179,7 @@ def check_command(arguments: list[str]) -> None:
         layers = benchmark._layers(None, given, rows)
         for row in rows:
             own = [*layers(row), {"data": {"path": "x"}}]
-            benchmark._build(row.name, settings["preset"], own, 42, aligned=True)
+            benchmark._build(row.name, settings["preset"], own, 42, card=None)
         return
     overrides = parse_overrides(given)
     if command.name == "train":

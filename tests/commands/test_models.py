@@ -15,7 +15,7 @@ from emotailor.models.factory import build_model
 from emotailor.models.system import System
 from emotailor.models.table import SYSTEMS
 from emotailor.models.tailor.config import TailorConfig
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 from tests.helpers import DIMS
 from tests.runs.runs import run_cli
 

@@ -269,7 +269,7 @@ def test_unaligned_data_skip_what_needs_words(tmp_path: Path, settings: Path) ->
         tmp_path / "u", three_splits(), name="u", label_names=LABELS, dims=DIMS, aligned=False
     )
     # by default an alignment module is put in front, and TAILOR has a recipe for that
-    found = plan_benchmark(tmp_path / "u", tmp_path / "o", models=["tailor"])
+    found = plan_benchmark(tmp_path / "u", tmp_path / "o", models=["tailor"], preset="paper")
     assert found.runs["tailor", 42].config.training.learning_rate == 1e-4
     with pytest.raises(ConfigError, match="takes word-aligned data only"):
         plan(tmp_path / "u", tmp_path / "o", settings, settings=["alignment.kind=none"])

@@ -42,7 +42,8 @@ from emotailor.report.parts import departures, shell, toml_value, training_comma
 from emotailor.report.write import write_report
 from emotailor.runs.stored import StoredPredictions
 from emotailor.runs.train import plan_runs
-from emotailor.training.run_config import RunConfig, recipe
+from emotailor.training.recipe import recipe
+from emotailor.training.run_config import RunConfig
 from tests import kills
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.runs.runs import run_cli, tiny_config, train_tiny

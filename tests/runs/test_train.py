@@ -116,6 +116,7 @@ def test_initials_of_modalities() -> None:
     assert parse_modalities(["v", "A", " t "]) == ["visual", "audio", "text"]
 
 
-def test_the_defaults_are_the_paper() -> None:
-    assert model_of() == TailorConfig.paper()
+def test_the_defaults_are_tuned_and_the_paper_is_asked_for() -> None:
+    assert model_of() == TailorConfig.tuned()
+    assert model_of(preset="paper") == TailorConfig.paper()
     assert model_of(preset="authors") == TailorConfig.authors()

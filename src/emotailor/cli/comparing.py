@@ -75,7 +75,7 @@ def benchmark(
     ] = "all",
     seeds: Seeds = 5,
     seed: FirstSeed = 42,
-    preset: PresetOption = Preset.paper,
+    preset: PresetOption = Preset.tuned,
     config_file: SystemsFile = None,
     settings: SystemsSettings = None,
     modalities: Annotated[
@@ -132,7 +132,7 @@ def ablate(
     ] = "all",
     seeds: Seeds = 5,
     seed: FirstSeed = 42,
-    preset: PresetOption = Preset.paper,
+    preset: PresetOption = Preset.tuned,
     config_file: RunFile = None,
     settings: Annotated[
         list[str] | None,

@@ -10,6 +10,7 @@ import typer
 class Preset(StrEnum):
     """Where settings come from that nobody gives."""
 
+    tuned = "tuned"
     paper = "paper"
     authors = "authors"
 
@@ -56,7 +57,10 @@ OwnSystem = Annotated[
 ]
 PresetOption = Annotated[
     Preset,
-    typer.Option(help="Use the settings of the papers or of the authors' programs as defaults."),
+    typer.Option(
+        help="Where settings come from that you do not give: tuned to the size of the data, the "
+        "papers, or the authors' programs."
+    ),
 ]
 RunFile = Annotated[
     Path | None,

@@ -48,7 +48,7 @@ def train(
             "says."
         ),
     ] = None,
-    preset: PresetOption = Preset.paper,
+    preset: PresetOption = Preset.tuned,
     config_file: RunFile = None,
     settings: Annotated[
         list[str] | None,

@@ -25,7 +25,7 @@ from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.system import PUBLISHED_METRICS, Preset, System
 from emotailor.models.table import available_models, find_system
 from emotailor.training.config import TrainingConfig
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 
 if TYPE_CHECKING:
     from emotailor.models.base import EmotionModel

@@ -106,7 +106,7 @@ def plan_ablation(
     variants: Sequence[str] = ("all",),
     seeds: int = 5,
     seed: int = FIRST_SEED,
-    preset: Preset = "paper",
+    preset: Preset = "tuned",
     config_file: Path | None = None,
     settings: Sequence[str] = (),
     modalities: Sequence[str] | None = None,
@@ -149,14 +149,14 @@ def plan_ablation(
     dataset = open_dataset(data)
     runs = []
     for number in numbers(seed, seeds, jobs):
-        config = RunConfig.build(
+        config = RunConfig.for_data(
             from_file,
             from_settings,
             fixed,
             {"training": {"seed": number}},
             system=row.name,
             preset=preset,
-            aligned=dataset.aligned,
+            card=dataset.card,
         )
         runs.append(PlannedRun(config, out / FULL / f"seed{number}"))
     return plan_variants(data, dataset, out, runs, chosen, split=split, jobs=jobs)

@@ -21,6 +21,7 @@ from emotailor.comparison import published
 from emotailor.comparison.plan import FIRST_SEED, Kind, Plan, complete_plan, numbers, use_systems
 from emotailor.comparison.runner import PlanResult, run_plan
 from emotailor.config import parse_overrides, read_toml
+from emotailor.data.card import DatasetCard
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError
@@ -73,7 +74,7 @@ def plan_benchmark(
     models: Sequence[str | type[Any] | System] = ("all",),
     seeds: int = 5,
     seed: int = FIRST_SEED,
-    preset: Preset = "paper",
+    preset: Preset = "tuned",
     config_file: Path | None = None,
     settings: Sequence[str] = (),
     modalities: Sequence[str] | None = None,
@@ -108,14 +109,14 @@ def plan_benchmark(
     rows = _chosen(models)
     layers = _layers(config_file, settings, rows)
     fixed = fixed_settings(data, modalities, device)
-    dataset = open_dataset(data)  # some recipes differ for unaligned data
+    dataset = open_dataset(data)  # recipes go by its size, and by whether it is aligned
 
     built = []
     for row in rows:
         given = [*layers(row), fixed]
         runs = []
         for number in numbers(seed, seeds, jobs):
-            config = _build(row.name, preset, given, number, aligned=dataset.aligned)
+            config = _build(row.name, preset, given, number, card=dataset.card)
             folder = out / row.folder / f"seed{number}"
             runs.append(PlannedRun(config, folder))
         built.append((row, runs))
@@ -272,13 +273,13 @@ def _build(
     layers: Sequence[Mapping[str, Any]],
     seed: int,
     *,
-    aligned: bool,
+    card: DatasetCard | None,
 ) -> RunConfig:
     """Return the settings of one run; an error names the system."""
     # the last layer wins: no file can change these
     own = {"system": name, "training": {"seed": seed}}
     try:
-        return RunConfig.build(*layers, own, system=name, preset=preset, aligned=aligned)
+        return RunConfig.for_data(*layers, own, system=name, preset=preset, card=card)
     except ConfigError as error:
         raise ConfigError(
             f"{name}: {error.found}", expected=error.expected, fix=error.fix

@@ -3,13 +3,17 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from emotailor.config import Config
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError
 
-Preset = Literal["paper", "authors"]
+Preset = Literal["tuned", "paper", "authors"]
+"""Whose settings: ours, tuned on validation data; the paper's; those of the authors' program."""
+
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+
 Setting = Literal["aligned", "unaligned"]
 Settings = Mapping[str, Any]
 Recipes = Mapping[Preset, Settings]
@@ -71,7 +75,7 @@ class System:
         name: as given on the command line.
         title: as in the paper's Table 2.
         paper: citation.
-        config: its settings; ``paper()`` and ``authors()`` are its presets.
+        config: its settings; ``tuned()``, ``paper()`` and ``authors()`` are its presets.
         model: the class of the model, or where it stands as ``module:class``.
         recipes: preset -> training settings in which it departs from the defaults.
         modalities: what it can take, and takes by default.
@@ -113,7 +117,7 @@ class System:
         return re.sub(r"[^\w.-]", "_", last)
 
     def preset(self, preset: Preset) -> Config:
-        """Return the settings of a preset; a system without presets has its defaults."""
+        """Return the settings of a preset; a system without it has its defaults."""
         make = getattr(self.config, preset, self.config)
         settings: Config = make()
         return settings

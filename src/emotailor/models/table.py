@@ -18,7 +18,7 @@ from typing import Any
 from emotailor.config import Config
 from emotailor.errors import ConfigError
 from emotailor.loading import installed, is_reference, load_object
-from emotailor.models.system import Preset, System
+from emotailor.models.system import PRESETS, System
 
 ENTRY_POINTS = "emotailor.systems"
 """The group of entry points with which an installed package adds systems."""
@@ -181,14 +181,13 @@ def _row_of(model: Any, name: str, code: str | None) -> System:
         raise ConfigError(
             f"{name}: config_class is {config!r}", expected="a subclass of emotailor.Config"
         )
-    presets: tuple[Preset, ...] = ("paper", "authors")
     return System(
         name=name,
         title=model.title or model.__name__,
         paper=model.paper,
         config=config,
         model=model,
-        recipes=dict.fromkeys(presets, model.recipe),
+        recipes=dict.fromkeys(PRESETS, model.recipe),
         modalities=model.can_take,
         required=model.must_have,
         at_least=model.at_least,

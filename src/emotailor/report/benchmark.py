@@ -28,7 +28,7 @@ from emotailor.evaluation.tables import (
     spread,
 )
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.models.system import FULL, Preset
+from emotailor.models.system import FULL, PRESETS, Preset
 from emotailor.report.page import (
     Block,
     Cell,
@@ -45,7 +45,6 @@ from emotailor.report.page import (
     Tiles,
 )
 from emotailor.report.parts import (
-    PRESETS,
     data_section,
     departures,
     departures_from,

@@ -16,16 +16,16 @@ from emotailor.data.dataset import EmotionDataset
 from emotailor.data.inspect import DatasetReport, inspect_dataset, notes_of
 from emotailor.evaluation.comparison import Interval
 from emotailor.evaluation.display import number
-from emotailor.models.system import Preset
+from emotailor.models.system import PRESETS, Preset
 from emotailor.models.table import find_system
 from emotailor.report.page import Block, Code, Facts, Folded, Items, Section, Table, Text
+from emotailor.training.recipe import find_card, training_samples
 from emotailor.training.run_config import RunConfig
 
 SHOWN_PAIRS = 8  # labels up to which their co-occurrence is a matrix on a page
 LINE = 88  # characters of a command on one line
 OPTIONS = ("data.path", "training.seed")  # settings that have options of their own
 LIBRARIES = ("torch", "numpy", "scikit-learn")  # whose versions can change a number
-PRESETS: tuple[Preset, ...] = ("paper", "authors")
 _TOML_WORDS = ("true", "false", "inf", "nan")  # not strings in TOML
 _WORD = re.compile(r"[A-Za-z_][A-Za-z_-]*")
 
@@ -48,7 +48,7 @@ class Departures:
     """Where a configuration departs from the preset that is nearest to it.
 
     Attributes:
-        preset: ``paper`` or ``authors``.
+        preset: ``tuned``, ``paper`` or ``authors``.
         values: setting -> its value and that of the preset, without data and seed.
     """
 
@@ -71,7 +71,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def departures_from(config: RunConfig, preset: Preset, *, aligned: bool) -> Departures:
     """Compare a configuration with a preset of its system."""
     same_data = {"data": {"path": config.data.path}}
-    base = RunConfig.build(same_data, system=config.system, preset=preset, aligned=aligned)
+    card = find_card(config.data.path)
+    samples = None if card is None else training_samples(card, config.data.train_split)
+    base = RunConfig.build(
+        same_data, system=config.system, preset=preset, aligned=aligned, samples=samples
+    )
     given = flatten(config.to_json())
     usual = flatten(base.to_json())
 
@@ -88,7 +92,7 @@ def departures_from(config: RunConfig, preset: Preset, *, aligned: bool) -> Depa
 
 
 def departures(config: RunConfig, *, aligned: bool) -> Departures:
-    """Compare a configuration with both presets of its system; the nearer one counts."""
+    """Compare a configuration with the presets of its system; the nearest one counts."""
     each = [departures_from(config, preset, aligned=aligned) for preset in PRESETS]
     return min(each, key=lambda one: len(one.values))
 

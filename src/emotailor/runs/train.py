@@ -9,8 +9,7 @@ from rich.console import Console
 
 from emotailor.config import merge, parse_overrides, read_toml
 from emotailor.data.sample import MODALITIES, Modality
-from emotailor.data.store import read_card
-from emotailor.errors import ConfigError, DataError
+from emotailor.errors import ConfigError
 from emotailor.models.system import Preset
 from emotailor.models.table import find_system, use_system
 from emotailor.training.run_config import RunConfig
@@ -79,23 +78,12 @@ def fixed_settings(
     return fixed
 
 
-def is_aligned(data: Path) -> bool:
-    """Whether a stored data set is word-aligned, which decides between recipes.
-
-    One that cannot be read counts as aligned: training reports it.
-    """
-    try:
-        return read_card(data).aligned
-    except DataError:
-        return True
-
-
 def plan_runs(
     *,
     data: Path,
     out: Path | None = None,
     system: str | None = None,
-    preset: Preset = "paper",
+    preset: Preset = "tuned",
     config_file: Path | None = None,
     settings: Sequence[str] = (),
     modalities: Sequence[str] | None = None,
@@ -136,18 +124,12 @@ def plan_runs(
         row = find_system(str(given.get("system", "tailor")))
     given["system"] = row.name
 
-    aligned = is_aligned(data)
-    first = RunConfig.build(given, system=row.name, preset=preset, aligned=aligned)
+    first = RunConfig.for_data(given, system=row.name, preset=preset)
     start = first.training.seed if seed is None else seed
     planned = []
     for number in range(start, start + seeds):
-        config = RunConfig.build(
-            given,
-            {"training": {"seed": number}},
-            system=row.name,
-            preset=preset,
-            aligned=aligned,
-        )
+        own = {"training": {"seed": number}}
+        config = RunConfig.for_data(given, own, system=row.name, preset=preset)
         folder = _run_folder(out, f"{data.resolve().name}-{row.folder}", number, seeds)
         planned.append(PlannedRun(config, folder))
     return planned

@@ -38,6 +38,7 @@ from emotailor.training.model_folder import save_model
 from emotailor.training.optimizer import rate_of_step
 from emotailor.training.order import check_weights, epoch_order
 from emotailor.training.progress import Reporter
+from emotailor.training.recipe import in_words, updates_per_epoch
 from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import RunFolder, TrainResult, stop_requests
 from emotailor.training.setup import TrainingData, choose_device
@@ -184,8 +185,8 @@ class _Training:
     @property
     def total_steps(self) -> int:
         """Updates of the whole training."""
-        per_epoch = math.ceil(self.batches_per_epoch / self.settings.accumulate)
-        return self.settings.epochs * per_epoch
+        samples = len(self.data.positions)
+        return self.settings.epochs * updates_per_epoch(samples, self.settings)
 
     # ------------------------------------------------------------------ one run
 
@@ -224,6 +225,10 @@ class _Training:
     def run(self) -> TrainResult:
         """Train all epochs that are left."""
         progress = self.progress
+        if not progress.step:
+            samples = len(self.data.positions)
+            self.reporter.message(in_words(self.settings, samples))
+
         self.reporter.start(self.total_steps, progress.step)
         while not progress.finished:
             losses = self._run_epoch()

@@ -7,6 +7,7 @@ from typing import Any
 from emotailor.errors import ConfigError
 from emotailor.models.base import EmotionModel, FittedModel
 from emotailor.models.factory import model_class
+from emotailor.models.system import Preset
 from emotailor.models.table import use_system
 from emotailor.training.fitting import Fitter
 from emotailor.training.loop import Trainer
@@ -29,6 +30,7 @@ def train(
     reporter: Reporter | None = None,
     *,
     model: str | type[EmotionModel] | None = None,
+    preset: Preset = "tuned",
 ) -> TrainResult:
     """Train a system into a run folder, or resume a training that was stopped.
 
@@ -39,6 +41,7 @@ def train(
         reporter: is told what happens.
         model: the system: a name of the table, ``module:Class``, ``path/to/file.py:Class``, or the
             class itself. By default what ``config`` says, or TAILOR.
+        preset: where the settings come from that a table leaves out.
 
     Raises:
         ConfigError: a setting is wrong, or the folder holds a run with other settings.
@@ -59,5 +62,5 @@ def train(
     name = str(config.get("system", "tailor"))
     if row is not None:
         name = row.name
-    settings = RunConfig.build(config, system=name)
+    settings = RunConfig.for_data(config, system=name, preset=preset)
     return start(settings, run, reporter).train()

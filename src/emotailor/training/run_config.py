@@ -6,19 +6,14 @@ from typing import Annotated, Any
 from pydantic import Field, SerializeAsAny, model_validator
 
 from emotailor.config import Config, merge
+from emotailor.data.card import DatasetCard
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.system import Preset
 from emotailor.models.table import find_system, use_system
 from emotailor.training.config import TrainingConfig
-
-
-def recipe(system: str, preset: Preset = "paper", *, aligned: bool = True) -> TrainingConfig:
-    """Return how a system is trained, on aligned or unaligned data, unless told otherwise."""
-    row = find_system(system)
-    further = {} if aligned else row.unaligned.get(preset, {})
-    return TrainingConfig().replace(**{**row.recipes.get(preset, {}), **further})
+from emotailor.training.recipe import find_card, recipe, training_samples
 
 
 class DataConfig(Config):
@@ -82,6 +77,7 @@ class RunConfig(Config):
         system: str | type[Any] = "tailor",
         preset: Preset = "paper",
         aligned: bool = True,
+        samples: int | None = None,
     ) -> "RunConfig":
         """Start from a preset and lay nested settings over it; later layers win.
 
@@ -90,22 +86,69 @@ class RunConfig(Config):
             system: name of the system, or the class of a system of your own.
             preset: where settings that no layer has come from.
             aligned: whether the data are word-aligned; some recipes differ where they are not.
+            samples: number of training samples, which the preset ``tuned`` goes by; None where it
+                is not known.
 
         Raises:
             ConfigError: unknown system or key, or a value out of range.
         """
         row = find_system(system) if isinstance(system, str) else use_system(system)
+        given = merge(*layers)
 
         model = row.preset(preset)
-        training = recipe(row.name, preset, aligned=aligned)
+        training = recipe(
+            row.name, preset, aligned=aligned, samples=samples, given=_table(given, "training")
+        )
         alignment: AlignmentConfig = getattr(AlignmentConfig, preset)()
         base = {
             "system": row.name,
             "model": model.to_json(),
             "training": training.to_json(),
             "alignment": alignment.to_json(),
-            "data": {"standardize": preset == "paper"},
+            "data": {"standardize": preset != "authors"},
         }
 
-        values = merge(base, *layers)
+        values = merge(base, given)
         return cls.parse(values)
+
+    @classmethod
+    def for_data(
+        cls,
+        *layers: Mapping[str, Any],
+        system: str | type[Any] = "tailor",
+        preset: Preset = "tuned",
+        card: DatasetCard | None = None,
+    ) -> "RunConfig":
+        """Build the settings of a run on a stored data set, by the recipe that suits its size.
+
+        Args:
+            layers: nested settings, with ``data.path``.
+            system: as for ``build``.
+            preset: as for ``build``.
+            card: of the data set, where it has been read already.
+
+        Raises:
+            ConfigError: as ``build``.
+        """
+        of_data = _table(merge(*layers), "data")
+        path = of_data.get("path")
+        known = card
+        if card is None and isinstance(path, str):
+            known = find_card(path)
+        if known is None:
+            return cls.build(*layers, system=system, preset=preset)
+
+        split = str(of_data.get("train_split", "train"))
+        return cls.build(
+            *layers,
+            system=system,
+            preset=preset,
+            aligned=known.aligned,
+            samples=training_samples(known, split),
+        )
+
+
+def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a table inside settings that are not checked yet; empty where it is none."""
+    found = values.get(name)
+    return found if isinstance(found, Mapping) else {}

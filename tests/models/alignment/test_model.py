@@ -28,8 +28,9 @@ from emotailor.training.alignment import resolve_alignment, target_lengths
 from emotailor.training.model_folder import CARD_FILE, ModelCard, load_model, save_model
 from emotailor.training.optimizer import build_optimizer
 from emotailor.training.progress import Reporter
+from emotailor.training.recipe import recipe
 from emotailor.training.run import train
-from emotailor.training.run_config import RunConfig, recipe
+from emotailor.training.run_config import RunConfig
 from emotailor.training.setup import TrainingData
 from tests.helpers import DIMS, LABELS
 from tests.systems import TINY, label_statistics, usable_dims

@@ -14,7 +14,7 @@ from emotailor.models.carat import model as carat
 from emotailor.models.carat.config import CARATConfig
 from emotailor.models.carat.contrastive import supervised_contrast
 from emotailor.models.carat.model import CARAT
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.systems import TINY, batch_of, padded
 

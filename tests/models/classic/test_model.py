@@ -32,7 +32,7 @@ from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
 from emotailor.training.inference import predict_probabilities
 from emotailor.training.model_folder import ModelCard, load_model, save_model
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.systems import batch_of, padded
 

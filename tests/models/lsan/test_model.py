@@ -12,7 +12,7 @@ from emotailor.errors import ModelError
 from emotailor.models.base import LabelStatistics
 from emotailor.models.lsan.config import LSANConfig
 from emotailor.models.lsan.model import LSAN
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 from tests.systems import TINY, tiny_model
 
 NAMES = ("happy", "sad", "angry")

@@ -12,7 +12,7 @@ from emotailor.data.batching import Batch
 from emotailor.errors import ConfigError
 from emotailor.models.misa.config import Activation, MISAConfig
 from emotailor.models.misa.model import ACTIVATIONS, MISA
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.systems import batch_of
 

@@ -15,7 +15,7 @@ from emotailor.errors import ConfigError, ModelError
 from emotailor.models.base import LabelStatistics
 from emotailor.models.ml_gcn.config import MLGCNConfig
 from emotailor.models.ml_gcn.model import MLGCN, conditional_frequencies, normalised, reweighted
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 from tests.systems import TINY
 
 NAMES = ("happy", "sad", "angry")

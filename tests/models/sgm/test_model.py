@@ -14,7 +14,7 @@ from emotailor.models.base import LabelStatistics
 from emotailor.models.sgm.config import SGMConfig
 from emotailor.models.sgm.decoding import IGNORED, label_targets
 from emotailor.models.sgm.model import SGM
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 
 TEXT, NAMES = 11, ("a", "b", "c")
 

@@ -11,7 +11,7 @@ from emotailor.data.sample import MODALITIES, Modality
 from emotailor.models.base import ModelOutput
 from emotailor.models.simm.config import SIMMConfig
 from emotailor.models.simm.model import SIMM
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 from tests.parity.case import Case, CaseError, Comparison, Limits
 from tests.parity.recorder import Recorder
 

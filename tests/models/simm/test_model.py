@@ -11,7 +11,7 @@ from emotailor.data.batching import Batch
 from emotailor.data.sample import Modality
 from emotailor.models.simm.config import SIMMConfig
 from emotailor.models.simm.model import SIMM
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.systems import batch_of
 

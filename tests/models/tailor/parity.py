@@ -17,7 +17,7 @@ from emotailor.models.tailor.checkpoint import MODALITY_CLASSES, convert_state, 
 from emotailor.models.tailor.config import TailorConfig
 from emotailor.models.tailor.model import Tailor
 from emotailor.training.optimizer import build_optimizer, learning_rate
-from emotailor.training.run_config import recipe
+from emotailor.training.recipe import recipe
 from tests.models.alignment import parity as ctc
 from tests.parity.case import Case, CaseError, Comparison, Limits, Options
 from tests.parity.recorder import Recorder

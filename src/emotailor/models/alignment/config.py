@@ -39,6 +39,11 @@ class AlignmentConfig(Config):
     norm_first: bool = False
 
     @classmethod
+    def tuned(cls) -> "AlignmentConfig":
+        """The same as ``paper``: nothing else was tried."""
+        return cls.paper()
+
+    @classmethod
     def paper(cls) -> "AlignmentConfig":
         """The loss over all frames and over the sample's own target positions."""
         return cls()

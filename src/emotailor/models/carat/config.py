@@ -62,6 +62,21 @@ class CARATConfig(Config):
         return self
 
     @classmethod
+    def tuned(cls) -> "CARATConfig":
+        """The method at a size that a laptop trains and small data suit; see docs/results.md."""
+        return cls(
+            hidden_size=128,
+            feedforward_size=256,
+            heads=4,
+            visual_layers=2,
+            audio_layers=2,
+            text_layers=2,
+            input_dropout=0.2,
+            initial_std=0.05,
+            queue_size=2048,
+        )
+
+    @classmethod
     def paper(cls) -> "CARATConfig":
         """The method, its sizes and weights from the shipped script."""
         return cls()

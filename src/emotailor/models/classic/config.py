@@ -83,6 +83,7 @@ class ClassifierChainConfig(LogisticConfig):
 
 
 RECIPES: Mapping[Any, Mapping[str, Any]] = {
+    "tuned": {"threshold": 0.5},
     "paper": {"threshold": 0.5},
     "authors": {"threshold": 0.5},
 }

@@ -33,6 +33,11 @@ class LSANConfig(Config):
     train_label_vectors: bool = True
 
     @classmethod
+    def tuned(cls) -> "LSANConfig":
+        """The method at a size that a laptop trains and small data suit; see docs/results.md."""
+        return cls(state_size=128, attention_size=100, classifier_size=128)
+
+    @classmethod
     def paper(cls) -> "LSANConfig":
         """The model as the paper describes it (its silences filled from the program)."""
         return cls()

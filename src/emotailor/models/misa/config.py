@@ -56,6 +56,17 @@ class MISAConfig(Config):
         return self
 
     @classmethod
+    def tuned(cls) -> "MISAConfig":
+        """The method at a size that a laptop trains and small data suit; see docs/results.md."""
+        return cls(
+            feedforward_size=256,
+            dropout=0.2,
+            similarity_weight=0.1,
+            difference_weight=0.03,
+            reconstruction_weight=0.1,
+        )
+
+    @classmethod
     def paper(cls) -> "MISAConfig":
         """The model as the paper describes it (its silences filled from the program)."""
         return cls()

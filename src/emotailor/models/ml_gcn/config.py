@@ -51,6 +51,11 @@ class MLGCNConfig(Config):
         return self
 
     @classmethod
+    def tuned(cls) -> "MLGCNConfig":
+        """The method at a size that a laptop trains and small data suit; see docs/results.md."""
+        return cls(feature_size=64, graph_size=64, label_size=64, threshold="auto")
+
+    @classmethod
     def paper(cls) -> "MLGCNConfig":
         """The model as the paper describes it, with its Eq. 8 as the authors corrected it."""
         return cls()

@@ -64,6 +64,11 @@ class MulTConfig(Config):
         return self
 
     @classmethod
+    def tuned(cls) -> "MulTConfig":
+        """The method at a size that a laptop trains and small data suit; see docs/results.md."""
+        return cls(layers=2, memory_layers=2)
+
+    @classmethod
     def paper(cls) -> "MulTConfig":
         """The model as its paper describes it (its silences filled from the program)."""
         return cls()

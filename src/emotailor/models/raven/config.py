@@ -37,6 +37,11 @@ class RAVENConfig(Config):
     detach_shift: bool = False
 
     @classmethod
+    def tuned(cls) -> "RAVENConfig":
+        """The method at a size that a laptop trains and small data suit; see docs/results.md."""
+        return cls(cell_size=64, hidden_size=128)
+
+    @classmethod
     def paper(cls) -> "RAVENConfig":
         """The model as the paper describes it (its silences filled from the program)."""
         return cls()

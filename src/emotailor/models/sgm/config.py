@@ -72,6 +72,18 @@ class SGMConfig(Config):
         return self.encoder_size * (2 if self.directions == "concatenated" else 1)
 
     @classmethod
+    def tuned(cls) -> "SGMConfig":
+        """The method at a size that a laptop trains and small data suit; see docs/results.md."""
+        return cls(
+            label_size=64,
+            encoder_size=64,
+            encoder_layers=1,
+            decoder_layers=1,
+            dropout=0.2,
+            attention_dropout=0.2,
+        )
+
+    @classmethod
     def paper(cls) -> "SGMConfig":
         """The form of 2018, masked and searched as the paper describes it."""
         return cls()

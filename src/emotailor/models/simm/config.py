@@ -28,6 +28,11 @@ class SIMMConfig(Config):
     orthogonality: Literal["squared", "absolute", "all_pairs"] = "squared"
 
     @classmethod
+    def tuned(cls) -> "SIMMConfig":
+        """The method at a size that a laptop trains and small data suit; see docs/results.md."""
+        return cls(hidden_size=128, adversarial_weight=0.1)
+
+    @classmethod
     def paper(cls) -> "SIMMConfig":
         """The model as the paper describes it (its silences filled from the program)."""
         return cls()

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import shutil
 import signal
 import sys
@@ -29,6 +30,7 @@ from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, InterruptedRunError
+from emotailor.evaluation.baselines import NAMES
 from emotailor.evaluation.metrics import evaluate
 from emotailor.evaluation.tables import short
 from emotailor.folders import held as held_folder
@@ -466,17 +468,29 @@ def module_device() -> Any:
 
 
 def test_tables_on_disk(trained: Path, outcome: tuple[module.PlanResult, dict[str, Any]]) -> None:
-    result, _ = outcome
+    result, stored = outcome
     assert [path.name for path in result.stored] == [
         "benchmark.json", "table.md", "table.csv", "table.tex"
     ]  # fmt: skip
-    assert "| Twin_50% \\| [b] | 2/2 |" in (trained / "table.md").read_text()
-    assert r"Twin\_50\% \textbar{} [b] & 2/2 &" in (trained / "table.tex").read_text()
+    table = (trained / "table.md").read_text()
+    assert re.search(r"\| Twin_50% \\\| \[b\]( †)? \| 2/2 \|", table)
+    latex = (trained / "table.tex").read_text().replace(r" $^{\dagger}$", "")
+    assert r"Twin\_50\% \textbar{} [b] & 2/2 &" in latex
     with (trained / "table.csv").open() as file:
         rows = {row["system"]: row for row in csv.DictReader(file)}
-    assert set(rows) == {"tailor", "twin"}
+    assert set(rows) == {"tailor", "twin", *NAMES}
     mean = result.results.rows[1].spreads["accuracy"].mean
     assert float(rows["twin"]["accuracy_mean"]) == mean
+    # the baselines on the same samples, once for all runs
+    for name in NAMES:
+        own = stored["baselines"][name]["metrics"]
+        assert own["samples"] == len(open_dataset(Path(stored["data"]["path"]))["test"])
+        assert float(rows[name]["micro_f1_mean"]) == own["micro_f1"]
+        assert float(rows[name]["micro_f1_difference"]) == pytest.approx(
+            own["micro_f1"] - result.results.rows[0].spreads["micro_f1"].mean
+        )
+    assert (trained / "baselines-test.json").is_file()
+    assert not list(trained.glob("*/seed*/baselines-*"))
     assert not [p for p in trained.rglob("*") if ".tmp" in p.name]
 
 

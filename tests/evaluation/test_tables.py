@@ -166,3 +166,42 @@ def test_metrics_of_others_stand_behind_ours_and_are_never_bold() -> None:
     text = "".join(console.file.getvalue().split())
     assert "[b]" in text
     assert ".988" in text
+
+
+FLOOR = Row(
+    "label frequencies", "label frequencies", 1, 1, spreads(0.581, None),
+    {"micro_f1": DIFFERENCE}, is_baseline=True,
+)  # fmt: skip
+BEATEN = replace(TAILOR, below="label frequencies (micro-F1 .569 against .581)")
+WEAK = Results((OTHER, BEATEN), "mosei_1", "TAILOR", ("± is so.",), (FLOOR,), weak_reference=True)
+
+
+def test_a_row_below_a_baseline_is_marked() -> None:
+    assert (TAILOR.shown, BEATEN.shown, FLOOR.status) == ("TAILOR", "TAILOR †", "baseline")
+    lines = to_markdown(WEAK).splitlines()
+    tailor, floor = lines[5:7]
+    assert tailor.startswith("| TAILOR † | 2/2 |")
+    assert floor.startswith("| label frequencies |  | **.581** |")
+    assert lines[8] == "- † TAILOR is below label frequencies (micro-F1 .569 against .581)."
+
+    latex = to_latex(WEAK).splitlines()
+    assert latex[latex.index(r"\midrule") + 3] == r"\midrule"
+    assert any(line.startswith(r"TAILOR $^{\dagger}$ & 2/2") for line in latex)
+
+    rows = {row["system"]: row for row in csv.DictReader(io.StringIO(to_csv(WEAK)))}
+    assert rows["tailor"]["below"] == BEATEN.below
+    assert rows["label frequencies"]["status"] == "baseline"
+    assert float(rows["label frequencies"]["micro_f1_mean"]) == 0.581
+
+
+def test_p_values_against_a_weak_reference_are_marked() -> None:
+    assert "| 0.1234 † |" in to_markdown(WEAK)
+    assert "0.1234 †" not in to_markdown(replace(WEAK, weak_reference=False))
+    (note,) = [note for note in WEAK.all_notes() if note.startswith("p †")]
+    assert "TAILOR" in note
+
+
+def test_precision_and_recall_of_baselines_are_not_called_best() -> None:
+    every = replace(FLOOR, title="all labels", spreads=spreads(1.0, None))
+    row = to_markdown(replace(WEAK, baselines=(every,))).splitlines()[6]
+    assert row.startswith("| all labels |  | **1.000** | 1.000 | 1.000 | **1.000** |")

@@ -185,7 +185,7 @@ def test_other_features_are_refused(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"split": "tst"}, DataError, r"no split 'tst'[\s\S]*test, train, valid"),
+        ({"split": "tst"}, DataError, r"no split 'tst'[\s\S]*train, valid, test"),
         ({"data": "/nowhere"}, DataError, "no data set at /nowhere"),
         ({"device": "toaster"}, ConfigError, "toaster"),
     ],

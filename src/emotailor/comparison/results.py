@@ -43,6 +43,7 @@ class StoredRun(BaseModel):
         selected_epoch: epoch of the selected model.
         metrics: kind of thresholds -> metrics on the tested split; empty where the run failed.
         notes: what a reader of these metrics must know.
+        findings: what is suspicious about the run.
     """
 
     seed: int
@@ -55,6 +56,7 @@ class StoredRun(BaseModel):
     selected_epoch: int | None = None
     metrics: dict[ThresholdMode, Metrics] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
+    findings: list[str] = Field(default_factory=list)
 
 
 class StoredSystem(BaseModel):
@@ -71,6 +73,7 @@ class StoredSystem(BaseModel):
         parameters: number of parameters of one model.
         seconds: mean time of a training, in seconds.
         config: settings of the first run.
+        below: the baselines that are better, and in what; empty where none is.
         code: for a system from outside the package, what loads it; None for all others.
         runs: one per seed.
     """
@@ -85,6 +88,7 @@ class StoredSystem(BaseModel):
     parameters: int | None = None
     seconds: float | None = None
     config: dict[str, Any] | None = None
+    below: str = ""
     code: str | None = None
     runs: list[StoredRun]
 
@@ -92,6 +96,20 @@ class StoredSystem(BaseModel):
     def done(self) -> int:
         """Number of runs that were tested."""
         return sum(bool(run.metrics) for run in self.runs)
+
+
+class StoredBaseline(BaseModel):
+    """What every system must beat, on the same samples.
+
+    Attributes:
+        metrics: metrics on the tested split, thresholds of the kind that decides.
+        minus_reference: metric -> difference from the reference.
+        strength: C of the regression; None of the others.
+    """
+
+    metrics: Metrics
+    minus_reference: dict[str, PairedDifference] = Field(default_factory=dict)
+    strength: float | None = None
 
 
 class StoredData(BaseModel):
@@ -118,10 +136,13 @@ class StoredTest(BaseModel):
     Attributes:
         reference: name of the row that the others are compared with.
         resamples: number of resamples.
+        weak: the reference does not beat a baseline that knows nothing of the input, so that a
+            small p says little.
     """
 
     reference: str
     resamples: int
+    weak: bool = False
 
 
 class StoredBenchmark(BaseModel):
@@ -141,6 +162,7 @@ class StoredBenchmark(BaseModel):
         findings: what else is to be said of the differences.
         metrics: names of the metrics of others, beside ours.
         systems: name of a row -> row, in the order of the table.
+        baselines: name -> what every system must beat; empty where earlier versions wrote the file.
     """
 
     format: str = Field(pattern="^emotailor-(benchmark|ablation)$")
@@ -156,6 +178,7 @@ class StoredBenchmark(BaseModel):
     findings: list[str] = Field(default_factory=list)
     metrics: list[str] = Field(default_factory=list)
     systems: dict[str, StoredSystem]
+    baselines: dict[str, StoredBaseline] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> "StoredBenchmark":

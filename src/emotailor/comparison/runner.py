@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from jaxtyping import Float64
 from rich.console import Console
 
 from emotailor import __version__
+from emotailor.comparison.floor import Floor, floor_of
 from emotailor.comparison.plan import (
     ANY_GPU,
     Differences,
@@ -36,12 +37,14 @@ from emotailor.comparison.results import (
 )
 from emotailor.errors import EmotailorError, InterruptedRunError
 from emotailor.evaluation.comparison import (
+    JudgedRun,
     PairedDifference,
     SeedSummary,
     compare_systems,
     summarise_seeds,
 )
 from emotailor.evaluation.custom import CustomMetric, MetricLike, resolve_metrics
+from emotailor.evaluation.health import BELOW, Finding
 from emotailor.evaluation.metrics import OVERALL, Metrics
 from emotailor.evaluation.tables import (
     Results,
@@ -151,9 +154,11 @@ def run_plan(
     with held(plan.out):
         plan.kind.folder.mark(plan.out, marker)
         sweep_plan(plan)
+        # before days of training: what all of it must beat
+        floor = floor_of(plan, judge.thresholds, judge.metrics)
         _train(plan, records, console)
         _evaluate(plan, records, console, judge)
-        results, content = _summarise(plan, records, judge)
+        results, content = _summarise(plan, records, judge, floor)
         stored = _write(plan, results, content)
 
     console.print(to_terminal(results))
@@ -414,20 +419,29 @@ def _size(folder: Path) -> int:
 
 
 def _compare(
-    plan: Plan, evaluations: Mapping[str, Sequence["RunEvaluation"]], judge: _Judge
-) -> Differences:
-    """Return the paired test of every system against the reference, where both are there."""
+    plan: Plan,
+    evaluations: Mapping[str, Sequence["RunEvaluation"]],
+    judge: _Judge,
+    floor: Floor,
+) -> tuple[Differences, Differences]:
+    """Return the paired test of every system against the reference, and that of the baselines."""
     reference = plan.kind.reference
-    if not judge.resamples or reference not in evaluations or len(evaluations) < 2:
-        return {}
+    if not judge.resamples or reference not in evaluations:
+        return {}, {}
 
-    runs = {}
+    runs: dict[str, list[JudgedRun]] = {}
     for name, found in evaluations.items():
         runs[name] = [(one.probabilities, _cuts(one.metrics)) for one in found]
 
+    # names of systems have no blanks
+    for name, baseline in floor.found.items():
+        runs[name] = [(baseline.probabilities, baseline.thresholds)]
+    if len(runs) < 2:
+        return {}, {}
+
     # segments of one video are alike: the test draws whole videos
     videos = plan.dataset.videos(plan.split)
-    return compare_systems(
+    tested = compare_systems(
         evaluations[reference][0].labels,
         runs,
         reference,
@@ -435,6 +449,9 @@ def _compare(
         resamples=judge.resamples,
         metrics=judge.metrics,
     )
+    of_systems = {name: one for name, one in tested.items() if name in evaluations}
+    of_baselines = {name: one for name, one in tested.items() if name in floor.found}
+    return of_systems, of_baselines
 
 
 def _cuts(metrics: Metrics) -> Float64[np.ndarray, "labels"]:
@@ -449,16 +466,18 @@ def _summarise(
     plan: Plan,
     records: Mapping[RunKey, RunRecord],
     judge: _Judge,
+    floor: Floor,
 ) -> tuple[Results, StoredBenchmark]:
     """Return the rows of the table, and everything for the file."""
     evaluations: dict[str, list[RunEvaluation]] = {}
     for (name, _), record in records.items():
         if record.evaluated is not None:
             evaluations.setdefault(name, []).append(record.evaluated)
-    differences = _compare(plan, evaluations, judge)
+    differences, of_baselines = _compare(plan, evaluations, judge, floor)
 
     rows = []
     stored = {}
+    weak = False
     for system in plan.systems:
         name = system.row.name
         own = [records[key] for key in system.by_key]
@@ -466,23 +485,34 @@ def _summarise(
         summary = summarise_seeds(found) if found else None
 
         row = _row(plan, system, own, summary, differences.get(name, {}))
+        if summary is not None:
+            row = replace(row, below=floor.below(summary.overall))
+            weak |= name == plan.kind.reference and floor.is_weak(summary.overall)
         rows.append(row)
         stored[name] = _entry(row, summary, system, own)
 
     # without a difference no test was made, and no row is the reference
     reference = None
     test = None
-    if differences:
+    if differences or of_baselines:
         reference = _reference_title(plan)
-        test = StoredTest(reference=plan.kind.reference, resamples=judge.resamples)
+        test = StoredTest(
+            reference=plan.kind.reference,
+            resamples=judge.resamples,
+            weak=weak,
+        )
 
     findings = list(plan.kind.read(differences))
-    reading = _reading(plan, bool(evaluations), differences, judge.resamples)
+    reading = _reading(plan, bool(evaluations), {**differences, **of_baselines}, judge.resamples)
+    if floor.missing:
+        reading.append(floor.missing)
     results = Results(
         rows=rows,
         title=_title(plan, judge),
         reference=reference,
         notes=[*reading, *findings],
+        baselines=floor.rows(of_baselines),
+        weak_reference=weak,
     )
     content = StoredBenchmark(
         format=plan.kind.format,
@@ -497,6 +527,7 @@ def _summarise(
         findings=findings,
         metrics=[metric.name for metric in judge.metrics],
         systems=stored,
+        baselines=floor.stored(of_baselines),
     )
     return results, content
 
@@ -573,7 +604,28 @@ def _notes(system: PlannedSystem, records: Sequence[RunRecord]) -> list[str]:
             why = record.failed.splitlines()[0]
             seed = record.run.config.training.seed
             failures.append(f"seed {seed} failed, {why} (log: {log_of(record.run)})")
-    return failures + sorted(notes)
+    return failures + sorted(notes) + _suspicious(records)
+
+
+def _suspicious(records: Sequence[RunRecord]) -> list[str]:
+    """Return what is suspicious about the runs of a system, each kind once.
+
+    Which baselines are better is said of their mean instead.
+    """
+    tested = [record.evaluated for record in records if record.evaluated is not None]
+    by_kind: dict[str, list[Finding]] = {}
+    for result in tested:
+        for finding in result.findings:
+            if finding.kind != BELOW:
+                by_kind.setdefault(finding.kind, []).append(finding)
+
+    lines = []
+    for found in by_kind.values():
+        first = str(found[0])
+        # findings of one kind differ in their numbers alone
+        many = f" (so or alike in {len(found)} of {len(tested)} runs)" if len(tested) > 1 else ""
+        lines.append(f"check: {first}{many}")
+    return lines
 
 
 def _entry(
@@ -588,6 +640,7 @@ def _entry(
         summary=summary,
         minus_reference=dict(row.differences),
         published=dict(row.published),
+        below=row.below,
         parameters=row.parameters,
         seconds=row.seconds,
         config=records[0].run.config.to_json() if records else None,
@@ -609,6 +662,7 @@ def _stored_run(record: RunRecord) -> StoredRun:
         selected_epoch=record.selected_epoch,
         metrics=dict(evaluated.by_mode) if evaluated is not None else {},
         notes=record.notes,
+        findings=[str(finding) for finding in evaluated.findings] if evaluated is not None else [],
     )
 
 

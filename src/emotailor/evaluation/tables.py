@@ -25,6 +25,8 @@ COLUMNS = (
 )  # fmt: skip
 """Our metrics that are shown; those of others stand behind them."""
 
+ONE_SIDED = ("micro_precision", "micro_recall")
+
 SIGN = "†"
 """Marks a system that is below a baseline, and p values that compare with such a system."""
 
@@ -46,7 +48,9 @@ class Row:
         published: metric -> what its paper or another published.
         seconds: time of training, mean over the runs.
         parameters: number of parameters of one model.
-        notes: why runs failed, or why it was skipped.
+        notes: why runs failed, or why it was skipped; what is suspicious about the runs.
+        below: the baselines that are better, and in what; empty where none is.
+        is_baseline: whether it is a baseline, which is not trained in runs.
     """
 
     name: str
@@ -59,10 +63,19 @@ class Row:
     seconds: float | None = None
     parameters: int | None = None
     notes: tuple[str, ...] = ()
+    below: str = ""
+    is_baseline: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The title; marked where a baseline is better."""
+        return f"{self.title} {SIGN}" if self.below else self.title
 
     @property
     def status(self) -> str:
-        """``done``, ``incomplete``, ``failed`` or ``skipped``."""
+        """``done``, ``incomplete``, ``failed`` or ``skipped``; ``baseline`` of a baseline."""
+        if self.is_baseline:
+            return "baseline"
         if not self.planned:
             return "skipped"
         if not self.done:
@@ -76,15 +89,25 @@ class Results:
 
     Attributes:
         rows: the systems.
+        baselines: what every system must beat, shown below them.
         title: what was measured.
         reference: title of the system that the others are compared with; None without a test.
         notes: what a reader of the numbers must know.
+        weak_reference: the reference is below a baseline that knows nothing of the input: p values
+            are marked, too.
     """
 
     rows: Sequence[Row]
     title: str
     reference: str | None = None
     notes: Sequence[str] = ()
+    baselines: Sequence[Row] = ()
+    weak_reference: bool = False
+
+    @property
+    def all_rows(self) -> list[Row]:
+        """The systems, then the baselines."""
+        return [*self.rows, *self.baselines]
 
     @property
     def published(self) -> bool:
@@ -92,8 +115,14 @@ class Results:
         return any(row.published for row in self.rows)
 
     def all_notes(self) -> list[str]:
-        """The notes of the rows, then those of the whole."""
-        notes = []
+        """Why rows are marked, the notes of the rows, then those of the whole."""
+        notes = [f"{SIGN} {row.title} is below {row.below}." for row in self.rows if row.below]
+        if self.weak_reference:
+            notes.append(
+                f"p {SIGN}: {self.reference} does not beat a baseline that knows nothing of the "
+                "input. A small p says that a system differs from it, not that either has learned "
+                "anything."
+            )
         for row in self.rows:
             notes += [f"{row.title}: {note}" for note in row.notes]
         notes += self.notes
@@ -138,7 +167,7 @@ def duration(seconds: float) -> str:
 def _columns(results: Results) -> list[str]:
     """The metrics shown: ours, and those of others that any row has."""
     names: dict[str, None] = {}  # a set that keeps the order
-    for row in results.rows:
+    for row in results.all_rows:
         names |= dict.fromkeys(row.spreads)
 
     others = [name for name in names if name not in OVERALL]
@@ -153,10 +182,14 @@ def _published_columns(results: Results) -> list[str]:
     return [metric for metric in COLUMNS if metric in found]
 
 
-def _best(rows: Sequence[Row]) -> dict[str, str]:
-    """The highest mean of each metric as it is printed: what prints alike is equally good."""
+def _best(results: Results) -> dict[str, str]:
+    """The highest mean of each metric as it is printed: what prints alike is equally good.
+
+    Precision or recall alone is high in whoever predicts little or much: there only systems count.
+    """
     best = {}
     for metric in COLUMNS:
+        rows = results.rows if metric in ONE_SIDED else results.all_rows
         found = [row.spreads.get(metric) for row in rows]
         means = [one.mean for one in found if one is not None]
         if means:
@@ -168,13 +201,14 @@ def _is_best(found: Spread | None, best: str | None) -> bool:
     return found is not None and short(found.mean) == best
 
 
-def _tested(row: Row) -> tuple[str, str]:
+def _tested(row: Row, results: Results) -> tuple[str, str]:
     """The cells of the test: difference with its interval, and p."""
     found = row.differences.get(TESTED)
     if found is None:
         return "", ""
     interval = f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}]"
-    return interval, f"{found.p_value:.4f}"
+    mark = f" {SIGN}" if results.weak_reference else ""
+    return interval, f"{found.p_value:.4f}{mark}"
 
 
 def _tested_title(results: Results) -> str:
@@ -189,6 +223,8 @@ def _costs(row: Row) -> tuple[str, str]:
 
 
 def _runs(row: Row) -> str:
+    if row.is_baseline:
+        return ""
     return f"{row.done}/{row.planned}" if row.planned else ""
 
 
@@ -198,10 +234,11 @@ def _published(row: Row, metric: str) -> str:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Header and cells of a table as text."""
+    """Header and cells of a table as text; the first ``systems`` rows are no baselines."""
 
     header: list[str]
     body: list[list[str]]
+    systems: int
 
 
 def _grid(results: Results, bold: Callable[[str], str], *, costs: bool) -> _Grid:
@@ -222,19 +259,19 @@ def _grid(results: Results, bold: Callable[[str], str], *, costs: bool) -> _Grid
     header += [f"{title_of(metric)}, paper" for metric in published]
 
     # the cells of a row, in the order of the header
-    best = _best(results.rows)
+    best = _best(results)
     body = []
-    for row in results.rows:
-        cells = [row.title, _runs(row)]
+    for row in results.all_rows:
+        cells = [row.shown, _runs(row)]
         cells += _quality(row, columns, best, bold)
         if results.reference:
-            cells += _tested(row)
+            cells += _tested(row, results)
         if costs:
             cells += _costs(row)
         cells += [_published(row, metric) for metric in published]
         body.append(cells)
 
-    return _Grid(header, body)
+    return _Grid(header, body, len(results.rows))
 
 
 def _quality(
@@ -303,12 +340,12 @@ def to_csv(results: Results) -> str:
     header += [f"{TESTED}_difference", "low", "high", "p"]
     header += ["training_seconds", "parameters"]
     header += [f"{metric}_published" for metric in COLUMNS]
-    header.append("message")
+    header += ["below", "message"]
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    for row in results.rows:
+    for row in results.all_rows:
         cells = _csv_cells(row, columns)
         writer.writerow(cells)
     return text.getvalue()
@@ -334,6 +371,7 @@ def _csv_cells(row: Row, columns: Sequence[str]) -> list[object]:
     cells += [row.published.get(metric) for metric in COLUMNS]
 
     notes = [_one_line(note) for note in row.notes]
+    cells.append(to_cell(row.below))
     cells.append(to_cell("; ".join(notes)))
     return cells
 
@@ -344,7 +382,7 @@ _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
-    "±": r"$\pm$", "≥": r"$\geq$", "…": r"\dots{}",
+    "±": r"$\pm$", "†": r"$^{\dagger}$", "≥": r"$\geq$", "…": r"\dots{}",
 }  # fmt: skip
 
 
@@ -367,6 +405,8 @@ def to_latex(results: Results) -> str:
     for row in grid.body:
         cells = [_latex_cell(cell) for cell in row]
         body.append(_latex_row(cells))
+    if len(body) > grid.systems:
+        body.insert(grid.systems, r"\midrule")
 
     lines = [
         r"% needs \usepackage{booktabs}",
@@ -430,10 +470,12 @@ def _quality_table(results: Results) -> Table:
     table = terminal_table("system", "runs", *titles)
     table.title = Text(_one_line(results.title))
 
-    best = _best(results.rows)
-    for row in results.rows:
+    best = _best(results)
+    for number, row in enumerate(results.all_rows):
+        if number == len(results.rows):
+            table.add_section()
         cells = _quality_cells(row, columns, best)
-        table.add_row(Text(row.title), _runs(row), *cells)
+        table.add_row(Text(row.shown), _runs(row), *cells)
     return table
 
 
@@ -456,12 +498,15 @@ def _cost_table(results: Results) -> Table:
         titles = [_tested_title(results), "p", *titles]
     table = terminal_table("system", *titles)
 
-    for row in results.rows:
+    shown = results.all_rows if results.reference else results.rows
+    for number, row in enumerate(shown):
+        if number == len(results.rows):
+            table.add_section()
         if not row.done:
             continue
-        cells = [row.title]
+        cells = [row.shown]
         if results.reference:
-            cells += _tested(row)
+            cells += _tested(row, results)
         cells += _costs(row)
         table.add_row(*map(Text, cells))
     return table

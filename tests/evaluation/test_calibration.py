@@ -86,13 +86,13 @@ def test_error_by_chance_is_that_of_right_probabilities() -> None:
     rng = np.random.default_rng(3)
     p = rng.beta(1, 3, (97, 2))
     errors = []
-    for _ in range(400):
+    for _ in range(150):
         holds = rng.random(p.shape) < p
         errors.append(calibration(holds, p, NAMES))
 
     by_chance = errors[0].error_by_chance
     mean = np.mean([e.expected_calibration_error for e in errors])
-    assert by_chance == pytest.approx(mean, rel=0.05)
+    assert by_chance == pytest.approx(mean, rel=0.08)
     assert by_chance > 0.02  # and not 0, though every probability is right
 
 

@@ -186,6 +186,22 @@ def test_every_number_is_the_stored_one(run: Path) -> None:
         assert row[header.index("total")] == f"{record['train']['total']:.4g}"
 
 
+def test_the_reliability_curve_is_the_stored_one(run: Path) -> None:
+    stored = json.loads((run / "evaluation-test.json").read_text())["calibration"]
+    found = parsed(run / "report.html").tables
+    _, *rows = found["Reliability: all labels of all samples"]
+    for one, row in zip(stored["bins"], rows, strict=True):
+        mean, share = number(one["mean_probability"]), number(one["share_true"])
+        assert row == [f"{one['low']:g} to {one['high']:g}", f"{one['count']}", mean, share]
+    assert sum(one["count"] for one in stored["bins"]) == 7 * len(LABELS)
+
+    _, *rows = found["Errors"]
+    for errors, row in zip([stored, *stored["labels"].values()], rows, strict=True):
+        assert row[1] == number(errors["expected_calibration_error"])
+        assert row[4] == number(errors["brier_score"])
+    assert [row[0] for row in rows] == ["all labels", *LABELS]
+
+
 def test_a_place_that_cannot_be_written_to_is_found_at_once(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from emotailor.data.extraction import Extraction
 from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.evaluation.calibration import calibration
 from emotailor.evaluation.custom import CustomMetric
 from emotailor.evaluation.metrics import evaluate
 from emotailor.files import write_json
@@ -92,6 +93,29 @@ def test_the_metrics_are_those_of_the_stored_predictions(data: Path, run: Path) 
     low, high = (stored["intervals"]["micro_f1"][k] for k in ("low", "high"))
     assert low <= result.metrics.micro_f1 <= high
     assert stored["data"]["fingerprint"] == open_dataset(data).card.fingerprint
+
+
+def test_calibration_is_stored_and_shown(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = evaluate_run(run, resamples=0)
+    expected = calibration(result.labels, result.probabilities, LABELS)
+    assert result.calibration == expected
+    stored = read_evaluation(run, "test")
+    assert stored is not None
+    assert stored.calibration == expected
+    assert "calibration error" in shown(render_evaluations([result]), width=200)
+
+    with_fake_pandas(monkeypatch)
+    frame = result.calibration.to_dataframe()
+    assert [row["count"] for row in frame.rows] == [b.count for b in expected.bins]
+
+    # files of earlier versions do not have it
+    file = run / "evaluation-test.json"
+    values = json.loads(file.read_text())
+    del values["calibration"]
+    write_json(file, values)
+    older = read_evaluation(run, "test")
+    assert older is not None
+    assert older.calibration is None
 
 
 def test_thresholds_are_chosen_by_name(run: Path) -> None:

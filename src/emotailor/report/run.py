@@ -10,6 +10,7 @@ from emotailor.evaluation.display import Published, number, title_of
 from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.tables import duration
 from emotailor.models.table import find_system
+from emotailor.report.calibration import calibration_section
 from emotailor.report.figures import figure_sections
 from emotailor.report.mistakes import mistakes_section
 from emotailor.report.page import (
@@ -82,6 +83,8 @@ def run_page(
         summary.append(_headline(evaluation))
         sections.append(_metrics(source, evaluation))
         sections.append(_labels(evaluation))
+    if results is not None:
+        sections.append(calibration_section(*results))
 
     # how it was trained, and what the model is like inside
     sections += _history(source)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.store import open_dataset
 from emotailor.errors import DataError, ModelError
 from emotailor.evaluation.baselines import BaselineResult
+from emotailor.evaluation.calibration import Calibration, calibration
 from emotailor.evaluation.comparison import (
     Interval,
     PairedDifference,
@@ -105,6 +107,11 @@ class RunEvaluation:
     stored: tuple[Path, ...] = ()
     not_stored: OSError | None = None
 
+    @cached_property
+    def calibration(self) -> Calibration:
+        """How far the probabilities can be believed: reliability curve, errors, Brier score."""
+        return calibration(self.labels, self.probabilities, tuple(self.metrics.labels))
+
     def to_dataframe(self) -> Any:
         """Return a ``pandas.DataFrame``: a row per overall metric, with its interval.
 
@@ -150,6 +157,7 @@ class RunEvaluation:
             baselines={name: found.metrics for name, found in self.baselines.items()},
             differences=dict(self.differences),
             findings=[str(finding) for finding in self.findings],
+            calibration=self.calibration,
         )
 
         rounded = [_six_digits(row) for row in self.probabilities]
@@ -462,6 +470,7 @@ def _tables_of_one(result: RunEvaluation, published: Published | None) -> list[R
             modes,
             title="By how thresholds were chosen (on validation data)",
         ),
+        Text(str(result.calibration)),
     ]
 
 

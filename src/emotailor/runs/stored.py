@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emotailor.config import first_problem
 from emotailor.errors import DataError
+from emotailor.evaluation.calibration import Calibration
 from emotailor.evaluation.comparison import Interval, PairedDifference, SeedSummary
 from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.thresholds import ThresholdMode
@@ -53,6 +54,7 @@ class StoredEvaluation(BaseModel):
         baselines: name of a baseline -> metrics on the same samples, thresholds of the same kind.
         differences: name of a baseline -> micro-F1 of the model minus that of the baseline.
         findings: what is suspicious about the model; None where nobody has looked.
+        calibration: how far the probabilities can be believed; None where it was not measured.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +70,7 @@ class StoredEvaluation(BaseModel):
     baselines: dict[str, Metrics] = Field(default_factory=dict)
     differences: dict[str, PairedDifference] = Field(default_factory=dict)
     findings: list[str] | None = None
+    calibration: Calibration | None = None
 
 
 class StoredSummary(BaseModel):

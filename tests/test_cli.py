@@ -345,7 +345,8 @@ def test_data_sets_that_are_none(tmp_path: Path, home: Path) -> None:
     ):
         run_cli("data", "inspect", path).failed(4, part)
         run_cli("data", "inspect", path, "--json").failed(4, part)
-        run_cli("predict", home / "run", path).failed(4, part)
+        of_predict = "of no known format" if path.suffix == ".toml" else part
+        run_cli("predict", home / "run", path).failed(4, of_predict)
         run_cli("evaluate", home / "run", "--data", path).failed(4, part)
         run_cli("train", "--data", path, "--out", tmp_path / "run").failed(4, part)
         assert not (tmp_path / "run").exists()
@@ -605,10 +606,10 @@ def _hostile_sample(path: Path) -> None:
 
 
 SAMPLES: dict[str, tuple[Callable[[Path], Any], int, str]] = {
-    "missing": (lambda path: None, 4, "no file at"),
-    "empty": (lambda path: path.write_bytes(b""), 4, "cannot be read"),
+    "missing": (lambda path: None, 4, "does not exist"),
+    "empty": (lambda path: path.write_bytes(b""), 4, "is empty"),
     "text": (lambda path: path.write_text("x"), 4, "cannot be read"),
-    "hostile": (_hostile_sample, 4, "nothing in it was executed"),
+    "hostile": (_hostile_sample, 4, "Python objects"),
     "wrong width": (_sample(text=np.ones((3, 12))), 4, "(3, 12)"),
     "NaN": (_sample(text=np.full((3, 11), np.nan)), 4, "33 non-finite values"),
     "too long": (_sample(text=np.ones((14, 11))), 5, "max_steps = 13"),

@@ -19,7 +19,6 @@ from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.runs.job import Watch, carry_out, failure_lines
-from emotailor.runs.npz_sample import read_sample
 from emotailor.runs.outputs import OutFile, render_predictions, text_line
 from emotailor.runs.sources import open_sources
 from emotailor.serving import predictor as module
@@ -63,11 +62,11 @@ def test_how_many_samples_there_are_is_known_before_they_are_read(data: Path) ->
 
     assert (count(), count(limit=3), count(limit=99), count(split="all")) == (7, 3, 7, 41)
     assert open_sources([data, data], split="valid").count == 22
-    notes = open_sources([data]).notes
+    notes = list(open_sources([data]).notes)
     assert len(notes) == 1
     assert "7 of its 41" in notes[0]
     assert "--split all" in notes[0]
-    assert open_sources([data], split="test").notes == []
+    assert list(open_sources([data], split="test").notes) == []
 
 
 @pytest.mark.parametrize(
@@ -108,10 +107,58 @@ def test_an_npz_file_is_one_sample(tmp_path: Path) -> None:
         opened(file, ids=["other"])
 
 
-def test_a_whole_data_set_is_not_taken_for_one_sample(tmp_path: Path) -> None:
-    np.savez(tmp_path / "v.npz", visual=np.ones((3, 5)), id=np.array(["a", "b", "c"]))
-    with pytest.raises(DataError, match="also holds id: it is a whole data set"):
-        read_sample(tmp_path / "v.npz")
+def test_files_of_many_samples(tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", visual=np.ones((3, 5)), id=np.array(["a", "b", "a"]))
+    assert [s.sequences["visual"].shape for s in opened(tmp_path / "v.npz")] == [(1, 5)] * 3
+    file = str(tmp_path / "v.npz")
+    assert [s.about["source"] for s in opened(tmp_path / "v.npz")] == [file, file, f"{file} (2)"]
+
+    ragged: dict[str, Any] = {
+        "id": np.array(["x", "y", "z"]),
+        "text.values": np.arange(66).reshape(6, 11),
+        "text.offsets": np.array([0, 1, 6, 6]),
+        "eeg": np.ones((3, 2)),
+    }
+    np.savez(tmp_path / "ragged.npz", **ragged)
+    source = open_sources([tmp_path / "ragged.npz"])
+    x, y, z = source.items
+    assert isinstance(x, Sample)
+    assert isinstance(y, Sample)
+    assert (x.id, x.sequences["text"].tolist()) == ("x", [list(range(11))])
+    assert y.sequences["text"].shape == (5, 11)
+    assert z.id == "z"
+    notes = list(source.notes)  # nothing vanishes without a word
+    assert len(notes) == 1
+    assert "eeg" in notes[0]
+
+
+def test_a_table_of_ids_and_paths(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    for name in ("one", "two"):
+        np.savez(tmp_path / "clips" / f"{name}.npz", text=np.ones((2, 11)))
+    (tmp_path / "clips" / "broken.npz").write_bytes(b"PK")
+    (tmp_path / "list.csv").write_text(
+        "id,path\nb,clips/broken.npz\n2,clips/two.npz\ngone,clips/no.npz\n1,clips/one.npz\n"
+    )
+    items = list(open_sources([tmp_path / "list.csv"]).items)
+    assert [item.id for item in items] == ["b", "2", "gone", "1"]
+    broken, _, gone, _ = items
+    assert isinstance(broken, Failure)
+    assert isinstance(gone, Failure)
+    assert str(tmp_path / "clips" / "no.npz") in gone.error.found
+    assert "cannot be read" in broken.error.found
+
+
+def test_folders_of_modalities_go_on_behind_a_broken_file(tmp_path: Path) -> None:
+    for m in ("text", "audio"):
+        (tmp_path / "d" / m).mkdir(parents=True)
+        for name in ("a", "b", "c"):
+            width = DIMS["text"] if m == "text" else DIMS["audio"]
+            np.save(tmp_path / "d" / m / f"{name}.npy", np.ones((2, width)))
+    (tmp_path / "d" / "audio" / "a.npy").write_bytes(b"no array")
+    items = list(open_sources([tmp_path / "d"]).items)
+    assert [isinstance(item, Failure) for item in items] == [True, False, False]
+    assert [item.id for item in items] == ["a", "b", "c"]
 
 
 class Bomb:
@@ -161,29 +208,30 @@ def _immense(path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "missing": (lambda path: None, "no file at"),
-    "folder": (lambda path: path.mkdir(), "no file at"),
-    "empty": (lambda path: path.write_bytes(b""), "cannot be read"),
+    "missing": (lambda path: None, "does not exist"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty"),
     "text": (lambda path: path.write_text("hello"), "cannot be read"),
     "truncated": (_truncated, "cannot be read"),
     "broken inside": (_broken_inside, "cannot be read"),
     "pickle": (
         lambda path: path.write_bytes(pickle.dumps(Bomb(path.with_name("executed")))),
-        "nothing in it was executed",
+        "cannot be read",
     ),
-    "objects": (_objects, "nothing in it was executed"),
+    "objects": (_objects, "text holds Python objects"),
     "a lone array": (_lone_array, "cannot be read"),
-    "no array inside": (_raw_member, r"text is \|S8 of shape \(\)"),
+    "no array inside": (_raw_member, "is a zip archive of text"),
     "immense": (_immense, "cannot be read"),
     "other names": (lambda path: np.savez(path, x=np.ones(2), y=np.ones(2)), "holds x, y"),
-    "no arrays": (np.savez, "holds no arrays"),
+    "no arrays": (np.savez, "has no modality"),
     "a vector": (
         lambda path: np.savez(path, text=np.ones(11)),
-        r"text is float64 of shape \(11,\)",
+        r"text: float64 of shape \(11,\)",
     ),
-    "a batch": (lambda path: np.savez(path, text=np.ones((1, 2, 11))), r"shape \(1, 2, 11\)"),
-    "strings": (lambda path: np.savez(path, text=np.array([["a"]])), r"text is <U1"),
-    "complex": (lambda path: np.savez(path, text=np.ones((2, 11), complex)), "text is complex128"),
+    "strings": (lambda path: np.savez(path, text=np.array([["a"]])), r"text: <U1"),
+    "complex": (
+        lambda path: np.savez(path, text=np.ones((2, 11), complex)),
+        "text is an array of complex128",
+    ),
 }
 
 
@@ -192,19 +240,20 @@ def test_files_that_are_no_sample(tmp_path: Path, name: str) -> None:
     spoil, message = BROKEN[name]
     path = tmp_path / "clip.npz"
     spoil(path)
-    with pytest.raises(DataError, match=message) as caught:
-        read_sample(path)
-    assert "clip.npz" in caught.value.found
-    assert "allow_pickle" not in str(caught.value.fix)
-    assert caught.value.expected is not None
-    assert "(steps, dim)" in caught.value.expected
-    assert {p.name for p in tmp_path.iterdir()} <= {"clip.npz"}
+    (failure,) = open_sources([path]).items
+    assert isinstance(failure, Failure)
+    assert failure.id == "clip"
+    assert re.search(message, failure.error.found)
+    assert "clip.npz" in failure.error.found
+    assert "allow_pickle=" not in str(failure.error.fix)
+    assert failure.error.expected is not None
+    assert {p.name for p in tmp_path.iterdir()} <= {"clip.npz"}  # nothing was executed
 
 
 def test_numbers_beyond_float32_are_refused_by_the_model(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", text=np.full((2, 11), 1e300))
     with pytest.raises(DataError, match="22 non-finite values"):
-        summing().predict([read_sample(tmp_path / "x.npz")])
+        summing().predict(opened(tmp_path / "x.npz"))
 
 
 def broken_folder(folder: Path, count: int) -> list[str]:
@@ -236,7 +285,7 @@ def test_broken_samples_do_not_lose_the_others(tmp_path: Path) -> None:
         assert failure.source == str(tmp_path / "clips" / f"{failure.id}.npz")
 
     # each is what it is alone
-    alone = summing().predict([read_sample(tmp_path / "clips" / "clip0040.npz")])[0]
+    alone = summing().predict(opened(tmp_path / "clips" / "clip0040.npz"))[0]
     found = outcomes[40]
     assert isinstance(found, Prediction)
     assert found.probabilities == pytest.approx(alone.probabilities, rel=1e-5)

@@ -214,9 +214,10 @@ def _sample_npz(folder: Path) -> None:
 
 
 def _read_one(folder: Path) -> None:
-    from emotailor.runs.npz_sample import read_sample
+    from emotailor.data.readers.account import Account
+    from emotailor.data.readers.array_files import read_one
 
-    read_sample(folder / "one.npz")
+    read_one(folder / "one.npz", Account())
 
 
 # ---------------------------------------------------------------------- what we store

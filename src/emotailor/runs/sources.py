@@ -7,17 +7,20 @@ more than the memory holds. A file that is damaged becomes a failure in its plac
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
 from emotailor.data.card import CARD_FILE
 from emotailor.data.dataset import EmotionDataset
+from emotailor.data.extraction import check_extraction
+from emotailor.data.readers import Account, Reading, Unreadable, read_samples
+from emotailor.data.readers._detect import detect_folder
+from emotailor.data.readers.array_files import SUFFIXES, is_one_sample, read_one
 from emotailor.data.readers.media import refuse_media
 from emotailor.data.sample import MODALITIES, Sample
 from emotailor.data.store import open_dataset
 from emotailor.errors import DataError
-from emotailor.runs.npz_sample import read_sample
 from emotailor.serving.given import source_of
 from emotailor.serving.prediction import Failure
 from emotailor.serving.predictor import Predictor
@@ -30,8 +33,6 @@ ALL = "all"
 USUAL = "test"
 """The split of a data set that is taken where nobody names one."""
 
-_WHOLE = (".npz",)
-
 
 @dataclass
 class Source:
@@ -41,12 +42,13 @@ class Source:
         items: the samples, and the failures in the places of those that cannot be read; to be gone
             through once.
         count: how many there are; None where that shows only at the end.
-        notes: what was chosen without being asked for.
+        notes: what was chosen without being asked for, and what was not used; complete only after
+            ``items`` ended.
     """
 
     items: Iterator[Item]
     count: int | None = None
-    notes: list[str] = field(default_factory=list)
+    notes: Iterable[str] = ()
 
 
 def open_sources(
@@ -74,7 +76,6 @@ def open_sources(
     """
     opened = [_open(path, split, ids, predictor) for path in paths]
     items: Iterator[Item] = chain.from_iterable(source.items for source in opened)
-    notes = [note for source in opened for note in source.notes]
 
     counts = [source.count for source in opened]
     known = [count for count in counts if count is not None]
@@ -85,20 +86,23 @@ def open_sources(
     if limit is not None:
         items = islice(items, limit)
         count = None if count is None else min(count, limit)
+    notes = chain.from_iterable(source.notes for source in opened)
     return Source(_told_apart(items), count, notes)
 
 
 def _open(path: Path, split: str | None, ids: Sequence[str], predictor: Predictor | None) -> Source:
     refuse_media(path, None if predictor is None else predictor.dims)
-    if (path / CARD_FILE).exists():
+    is_array_file = path.suffix.lower() in SUFFIXES and not path.is_dir()
+    if is_array_file:
+        unused = Unused()
+        return Source(_of_file(path, path.stem, split, unused), notes=unused)
+
+    if (path / CARD_FILE).exists() or not path.exists():
+        # where nothing is, it says where a data set comes from
         return _of_dataset(path, split, ids, predictor)
     if path.is_dir():
-        return _of_folder(path)
-    if path.suffix.lower() in _WHOLE:
-        return Source(_of_file(path, path.stem), 1)
-
-    # it says what a data set is, and where one comes from
-    return _of_dataset(path, split, ids, predictor)
+        return _of_folder(path, split, predictor)
+    return _of_reading(path, split, predictor)
 
 
 # ---------------------------------------------------------------------- stored data sets
@@ -164,43 +168,113 @@ def _read(
 # ---------------------------------------------------------------------- files
 
 
-def _of_folder(path: Path) -> Source:
-    """Open a folder of files with one sample each, also in folders below it."""
-    files = [file for file in sorted(path.rglob("*")) if _is_whole(file)]
+class Unused(list[str]):
+    """Notes on what lies in files and was not used, each once; complete when all are read."""
+
+    def take_in(self, account: Account) -> None:
+        """Note what was left of a file."""
+        for note in account.notes():
+            if note not in self:
+                self.append(note)
+
+
+def _of_folder(path: Path, split: str | None, predictor: Predictor | None) -> Source:
+    """Open a folder of files with one sample each, also in folders below it, or of a format."""
+    by_modality = any((path / m).is_dir() for m in MODALITIES)
+    is_format = by_modality or any(path.glob("*.csv"))
+    files = []
+    if not is_format:
+        files = [file for file in sorted(path.rglob("*")) if _is_array_file(file)]
+
     if not files:
-        raise DataError(
-            f"no data set at {path}, nor files with samples",
-            expected=f"a {CARD_FILE}, or .npz files with arrays {', '.join(MODALITIES)}",
-            fix="check the path; `emotailor data convert --help` says what can be converted",
-        )
+        if not is_format and detect_folder(path) is None:
+            raise DataError(
+                f"no data set at {path}, nor files with samples",
+                expected=f"a {CARD_FILE}, or .npz files with arrays {', '.join(MODALITIES)}",
+                fix="check the path; `emotailor data convert --help` says what can be converted",
+            )
+        return _of_reading(path, split, predictor)
+
+    unused = Unused()
 
     def items() -> Iterator[Item]:
         for file in files:
             inside = file.relative_to(path).with_suffix("")
-            yield from _of_file(file, inside.as_posix())
+            yield from _of_file(file, inside.as_posix(), split, unused)
 
-    return Source(items(), len(files))
+    return Source(items(), len(files), unused)
 
 
-def _is_whole(file: Path) -> bool:
-    """Whether a file may hold a whole sample; what is hidden is not ours to read."""
+def _is_array_file(file: Path) -> bool:
+    """Whether a file may hold samples; what is hidden is not ours to read."""
     hidden = any(part.startswith(".") for part in file.parts[-2:])
-    return file.suffix.lower() in _WHOLE and not hidden
+    return file.suffix.lower() in SUFFIXES and not hidden
 
 
-def _of_file(file: Path, name: str) -> Iterator[Item]:
-    """Yield what a file holds, or why it holds nothing.
+def _of_file(file: Path, name: str, split: str | None, unused: Unused) -> Iterator[Item]:
+    """Yield what a file of arrays holds, or why it holds nothing.
 
     Args:
         file: the file.
-        name: the id of the one sample in it.
+        name: the id of the sample, where it is one.
+        split: the split to take, where it holds many.
+        unused: takes in what is not used.
     """
+    account = Account()
     try:
-        sample = read_sample(file)
+        one = read_one(file, account) if is_one_sample(file) else None
     except DataError as error:
         yield Failure(name, error, str(file))
         return
-    yield _from(replace(sample, id=name), str(file))
+
+    if one is None:
+        yield from _of_many(file, split, unused)
+        return
+    unused.take_in(account)
+    yield _from(replace(one, id=name), str(file))
+
+
+def _of_many(file: Path, split: str | None, unused: Unused) -> Iterator[Item]:
+    """Yield the samples of a file that holds many, or why it holds none."""
+    try:
+        reading = read_samples(file, keep_going=True)
+    except DataError as error:
+        yield Failure(file.stem, error, str(file))
+        return
+    yield from _items_of(reading, file, split, unused)
+
+
+def _of_reading(path: Path, split: str | None, predictor: Predictor | None) -> Source:
+    """Open whatever else can be converted."""
+    reading = read_samples(path, keep_going=True)
+    if predictor is not None:
+        known = predictor.card.extraction
+        check_extraction(reading.extraction, known, predictor.dims, str(path))
+
+    unused = Unused()
+    return Source(_items_of(reading, path, split, unused), notes=unused)
+
+
+def _items_of(reading: Reading, path: Path, split: str | None, unused: Unused) -> Iterator[Item]:
+    """Yield the samples of an open source; where it is damaged on the way, that is the last."""
+    samples = iter(reading.samples)
+    while True:
+        try:
+            found = next(samples, None)
+        except DataError as error:
+            yield Failure(path.name, error, str(path))
+            break
+        if found is None:
+            break
+
+        name, sample = found
+        if split not in (None, ALL, name):
+            continue
+        if isinstance(sample, Unreadable):
+            yield Failure(sample.id, sample.error, str(path))
+        else:
+            yield _from(sample, str(path))
+    unused.take_in(reading.account)
 
 
 def _from(sample: Sample, source: str) -> Sample:

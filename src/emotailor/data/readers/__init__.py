@@ -15,6 +15,7 @@ from typing import Any
 from emotailor.data.readers._common import (
     ConvertOptions,
     Reading,
+    Unreadable,
     canonical_split,
     require_file,
     unreadable,
@@ -48,6 +49,7 @@ __all__ = [
     "Format",
     "Reading",
     "Sample",
+    "Unreadable",
     "canonical_split",
     "detect",
     "find_format",
@@ -104,7 +106,7 @@ _BUILT_IN = (
         "table",
         "a CSV with id, split and labels, and .npy files beside it or named in it",
         read_table,
-        frozenset(_RULE | {"unlabelled"}),
+        frozenset(_RULE | {"unlabelled", "keep_going"}),
     ),
     Format(
         "npz",
@@ -116,7 +118,7 @@ _BUILT_IN = (
         "samples",
         "a folder of one .npz per sample, or of .npy in folders visual, audio, text",
         read_folder,
-        frozenset({"align", "unlabelled"}),
+        frozenset({"align", "unlabelled", "keep_going"}),
     ),
     Format(
         "stored",
@@ -230,6 +232,7 @@ def read_samples(
     format: str | Format | Callable[..., Any] | None = None,  # noqa: A002 - as in convert
     limit: int | None = None,
     align: bool | None = None,
+    keep_going: bool = False,
 ) -> Reading:
     """Open anything that can be converted, for prediction: nothing is stored.
 
@@ -242,6 +245,8 @@ def read_samples(
         format: as in :func:`emotailor.convert`; found out by default.
         limit: most samples per split.
         align: as in :func:`emotailor.convert`.
+        keep_going: where the file of a single sample is damaged, yield an ``Unreadable`` for it
+            and go on, as far as there is a file for each sample.
 
     Returns:
         The samples, to be gone through once, with the names of their labels and their dims.
@@ -258,7 +263,8 @@ def read_samples(
 
     chosen = find_format(format or detect(path))
     tolerant = "unlabelled" in chosen.options
-    options = ConvertOptions(align=align, limit=limit, unlabelled=tolerant)
+    goes_on = keep_going and "keep_going" in chosen.options
+    options = ConvertOptions(align=align, limit=limit, unlabelled=tolerant, keep_going=goes_on)
     reading = open_source(path, chosen, options)
     if limit is None:
         return reading

@@ -47,6 +47,7 @@ class ConvertOptions:
             divided; None to leave all of its samples in one split.
         split_seed: another number divides in another way.
         unlabelled: keep samples whose labels nobody knows, for prediction.
+        keep_going: where the file of a single sample is damaged, yield :class:`Unreadable` for it.
 
     Raises:
         ConfigError: an option is out of range.
@@ -63,6 +64,7 @@ class ConvertOptions:
     split: tuple[float, float, float] | None = None
     split_seed: int = 0
     unlabelled: bool = False
+    keep_going: bool = False
 
     def __post_init__(self) -> None:
         if self.label_rule not in (">", ">="):
@@ -107,6 +109,17 @@ class ConvertOptions:
     def rule(self) -> str:
         """The label rule in words, for notes."""
         return f"a label holds where its value is {self.label_rule} {self.label_threshold:g}"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Unreadable(Sample):
+    """Stands in the place of a sample whose file is damaged; it has no sequences.
+
+    Attributes:
+        error: what is wrong with the file.
+    """
+
+    error: DataError = field(default_factory=lambda: DataError("a damaged file"))
 
 
 @dataclass

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emotailor.data.readers._common import as_float, require_file, unreadable
-from emotailor.data.readers.account import Account
+from emotailor.data.readers.account import Account, look
 from emotailor.data.readers.safe.npy import load_npz
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
@@ -88,11 +88,14 @@ def read_one(path: Path, account: Account) -> Sample:
         DataError: it is missing or damaged, or holds no sequence.
     """
     arrays = load_arrays(path, wanted=MODALITIES)
-    parts = account.hold(f"arrays of the {path.suffix} files", arrays)
+
+    # there may be a hundred thousand files: of what is used, the account keeps no array
+    others = {name: look(array) for name, array in arrays.items() if name not in MODALITIES}
+    account.hold(f"arrays of the {path.suffix} files", others)
     sequences: dict[Modality, Float[np.ndarray, "steps dim"]] = {}
     for m in MODALITIES:
-        if m in parts:
-            sequences[m] = one_sequence(f"{path}: {m}", parts[m])
+        if m in arrays:
+            sequences[m] = one_sequence(f"{path}: {m}", np.asarray(arrays[m]))
 
     if not sequences:
         held = ", ".join(arrays)[:200] or "no arrays"

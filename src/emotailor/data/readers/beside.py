@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
-from emotailor.data.readers._common import Block, require_file, unreadable
+from emotailor.data.readers._common import Block, Unreadable, require_file, unreadable
 from emotailor.data.readers.account import Account
 from emotailor.data.readers.array_files import SUFFIXES, load_arrays, one_sequence, read_one
-from emotailor.data.sample import MODALITIES, Modality
+from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
+Labels = UInt8[np.ndarray, "labels"]
 Sequence_ = Float[np.ndarray, "steps dim"]
 FILES = (".npy", *SUFFIXES)
 """The endings of files that hold the features of one sample."""
@@ -28,6 +29,37 @@ class Features(Protocol):
 
     def of(self, row: int, name: str) -> Mapping[Modality, Sequence_]:
         """Return the sequences of a row; a modality without a file is missing."""
+
+
+def sample_of(
+    features: Sequence[Features],
+    row: int,
+    name: str,
+    labels: Labels | None = None,
+    *,
+    keep_going: bool,
+) -> Sample:
+    """Return the sample of a row.
+
+    Args:
+        features: where its sequences come from.
+        row: number of the row.
+        name: id of the sample.
+        labels: its labels; None where nobody knows them.
+        keep_going: return :class:`Unreadable` where a file of the sample is damaged.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    sequences: dict[Modality, Sequence_] = {}
+    try:
+        for source in features:
+            sequences |= source.of(row, name)
+    except DataError as error:
+        if not keep_going:
+            raise
+        return Unreadable(name, {}, error=error)
+    return Sample(name, sequences, labels)
 
 
 class OneArray:
@@ -64,6 +96,7 @@ class PerSample:
         m: the modality.
         files: the file of each row; None where there is none.
         account: is told which files are read.
+        keep_going: look for a file that is whole where the first is damaged.
 
     Raises:
         DataError: the first file is damaged.
@@ -71,18 +104,32 @@ class PerSample:
 
     vectors = False
 
-    def __init__(self, m: Modality, files: Sequence[Path | None], account: Account) -> None:
+    def __init__(
+        self,
+        m: Modality,
+        files: Sequence[Path | None],
+        account: Account,
+        *,
+        keep_going: bool = False,
+    ) -> None:
         self._modality = m
         self._files = files
         self._account = account
         self._first: tuple[int, ...] | None = None
         self.dims: dict[Modality, int] = {}
 
-        there = [file for file in files if file is not None]
-        if there:
-            first = read_sequence(there[0])
+        for file in files:
+            if file is None:
+                continue
+            try:
+                first = read_sequence(file)
+            except DataError:
+                if not keep_going:
+                    raise
+                continue
             self._first = first.shape
             self.dims[m] = first.shape[1]
+            break
 
     def of(self, row: int, name: str) -> Mapping[Modality, Sequence_]:
         """Return what the file of a row holds."""
@@ -114,6 +161,7 @@ class Together:
     Args:
         files: the file of each row; None where there is none.
         account: takes in what the files hold.
+        keep_going: look for a file that is whole where the first is damaged.
 
     Raises:
         DataError: the first of them is damaged or holds no sequence.
@@ -121,18 +169,26 @@ class Together:
 
     vectors = False
 
-    def __init__(self, files: Sequence[Path | None], account: Account) -> None:
+    def __init__(
+        self, files: Sequence[Path | None], account: Account, *, keep_going: bool = False
+    ) -> None:
         self._files = files
         self._account = account
         self.dims: dict[Modality, int] = {}
-        self._find_dims()
+        self._find_dims(keep_going=keep_going)
 
-    def _find_dims(self) -> None:
+    def _find_dims(self, *, keep_going: bool) -> None:
         """Find out the width of each modality, from the first file that has it."""
         for file in self._files:
             if file is None:
                 continue
-            for m, sequence in read_one(file, Account()).sequences.items():
+            try:
+                sample = read_one(file, Account())
+            except DataError:
+                if not keep_going:
+                    raise
+                continue
+            for m, sequence in sample.sequences.items():
                 self.dims.setdefault(m, sequence.shape[1])
             # most often all are in the first
             if len(self.dims) == len(MODALITIES):

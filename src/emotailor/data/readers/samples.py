@@ -15,7 +15,7 @@ from pathlib import Path
 from emotailor.data.readers._common import ConvertOptions, Reading
 from emotailor.data.readers.account import Account
 from emotailor.data.readers.array_files import SUFFIXES, is_one_sample
-from emotailor.data.readers.beside import FILES, Features, PerSample, Sequence_, Together
+from emotailor.data.readers.beside import FILES, Features, PerSample, Together, sample_of
 from emotailor.data.sample import MODALITIES, UNSPLIT, Modality, Sample
 from emotailor.errors import DataError
 
@@ -50,13 +50,13 @@ def read_folder(path: Path, options: ConvertOptions) -> Reading:
     whole = _whole_files(path)
     if whole:
         ids = [file.stem for file in whole]
-        features.append(Together(whole, account))
+        features.append(Together(whole, account, keep_going=options.keep_going))
 
     of_modalities = _by_modality(path)
     if of_modalities:
         ids = sorted({name for files in of_modalities.values() for name in files})
         features = [
-            PerSample(m, [files.get(name) for name in ids], account)
+            PerSample(m, [files.get(name) for name in ids], account, keep_going=options.keep_going)
             for m, files in of_modalities.items()
         ]
     if not ids:
@@ -64,10 +64,7 @@ def read_folder(path: Path, options: ConvertOptions) -> Reading:
 
     def samples() -> Iterator[tuple[str, Sample]]:
         for i, name in enumerate(ids):
-            sequences: dict[Modality, Sequence_] = {}
-            for source in features:
-                sequences |= source.of(i, name)
-            yield UNSPLIT, Sample(name, sequences)
+            yield UNSPLIT, sample_of(features, i, name, keep_going=options.keep_going)
 
     dims: dict[Modality, int] = {}
     for source in features:

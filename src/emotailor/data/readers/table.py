@@ -32,9 +32,9 @@ from emotailor.data.readers.beside import (
     Features,
     OneArray,
     PerSample,
-    Sequence_,
     Together,
     file_of,
+    sample_of,
 )
 from emotailor.data.sample import MODALITIES, UNSPLIT, Modality, Sample, canonical_label
 from emotailor.errors import DataError
@@ -68,7 +68,7 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
     named = _path_columns(rows, columns)
     held.use([*named.values(), "id", "split"])
     ids = _ids(path, rows, named)
-    features, files = _features(path, rows, ids, named, account)
+    features, files = _features(path, rows, ids, named, account, keep_going=options.keep_going)
 
     notes: list[str] = []
     label_columns = _label_columns(path, rows, held, options)
@@ -96,10 +96,8 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
                 account.drop("sample", "in no split", ids[i])
                 continue
 
-            sequences: dict[Modality, Sequence_] = {}
-            for source in features:
-                sequences |= source.of(i, ids[i])
-            yield split, Sample(ids[i], sequences, labels[i])
+            keep_going = options.keep_going
+            yield split, sample_of(features, i, ids[i], labels[i], keep_going=keep_going)
 
     dims: dict[Modality, int] = {}
     for source in features:
@@ -193,17 +191,25 @@ def _names_files(rows: _Rows, column: str) -> bool:
 
 
 def _features(
-    path: Path, rows: _Rows, ids: list[str], named: Mapping[str, str], account: Account
+    path: Path,
+    rows: _Rows,
+    ids: list[str],
+    named: Mapping[str, str],
+    account: Account,
+    *,
+    keep_going: bool,
 ) -> tuple[list[Features], list[Path]]:
     """Return where features come from, and the files for the provenance."""
     features: list[Features] = []
     files = [path]
     if "path" in named:
-        features.append(Together(_files_in(path, rows, named["path"]), account))
+        whole = _files_in(path, rows, named["path"])
+        features.append(Together(whole, account, keep_going=keep_going))
 
     for m in MODALITIES:
         if m in named:
-            features.append(PerSample(m, _files_in(path, rows, named[m]), account))
+            of_cells = _files_in(path, rows, named[m])
+            features.append(PerSample(m, of_cells, account, keep_going=keep_going))
             continue
 
         # one array for all samples comes before a folder of one file per sample
@@ -216,12 +222,12 @@ def _features(
                 account.leave(path.name, f"folder beside {file.name} not used", folder.name)
         elif folder.is_dir():
             beside = [file_of(folder, name) for name in ids]
-            of_rows = PerSample(m, beside, account)
+            of_rows = PerSample(m, beside, account, keep_going=keep_going)
             _leave_others(folder, beside, account)
             if of_rows.dims:
                 features.append(of_rows)
 
-    if not any(source.dims for source in features):
+    if not any(source.dims for source in features) and not keep_going:
         raise DataError(
             f"no features beside {path}",
             expected="folders visual, audio or text with <id>.npy files, or visual.npy and so on, "

@@ -15,7 +15,7 @@ ORDER = ["foundation", "data", "data.readers", "nn", "models", "evaluation", "tr
          "serving", "runs", "comparison", "figures", "report", "paper", "testing", "commands",
          "cli"]  # fmt: skip
 FOUNDATION = {"errors", "inputs", "verified", "locks", "files", "folders", "config", "loading",
-              "text", "frames"}  # fmt: skip
+              "text", "frames", "meant", "wanted", "fitted"}  # fmt: skip
 
 
 def room(parts: tuple[str, ...]) -> str:

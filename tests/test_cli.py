@@ -157,7 +157,8 @@ def test_wrong_usage(arguments: list[str]) -> None:
     done = run_cli(*arguments)
     assert done.code == 2
     assert done.out == ""
-    assert "Error" in done.err
+    assert done.err.startswith("error: ")
+    assert "--help`" in done.err or "did you mean" in done.err
     assert "Traceback" not in done.err
 
 
@@ -247,7 +248,7 @@ def test_synthesize_replaces_nothing_but_data_sets(tmp_path: Path) -> None:
     ("setting", "parts"),
     [
         ("trian=5", ["trian = 5 is not a setting", "did you mean train?"]),
-        ("train=0", ["train = 0", "greater than or equal to 1"]),
+        ("train=0", ["train = 0", "a whole number, at least 1"]),
         ("noise=nan", ["noise = nan"]),
         ("train", ["KEY=VALUE"]),
     ],

@@ -13,9 +13,12 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from emotailor.errors import ConfigError
+from emotailor.meant import SYNONYMS, plain
 from emotailor.verified import HASH_KEY, MAX_DEPTH, content_of, is_deeper
+from emotailor.wanted import wanted
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 LONGEST = 200  # characters of a value in a message
@@ -108,14 +111,15 @@ def _explain(cls: type[Config], error: ValidationError, source: str, prefix: str
     found = []
     expected = []
     for problem in error.errors():
-        wrong, wanted = _problem(cls, problem, prefix)
+        wrong, right = _problem(cls, problem, prefix)
         found.append(wrong)
-        if wanted:
-            expected.append(wanted)
+        if right:
+            expected.append(right)
 
-    # several wrong keys may expect the same
-    unique = dict.fromkeys(expected)
-    return ConfigError(f"{source}: {'; '.join(found)}", expected="; ".join(unique))
+    # several wrong keys may expect the same, and a setting of several kinds is wrong for each
+    wrong_ones = dict.fromkeys(found)
+    right_ones = dict.fromkeys(expected)
+    return ConfigError(f"{source}: {'; '.join(wrong_ones)}", expected="; ".join(right_ones))
 
 
 def _for_several_systems(cls: type[Config], systems: list[str], source: str) -> ConfigError:
@@ -132,9 +136,9 @@ def _for_several_systems(cls: type[Config], systems: list[str], source: str) -> 
 
 def _problem(cls: type[Config], problem: Mapping[str, Any], prefix: str) -> tuple[str, str]:
     """Return what is wrong with one key, and what would be right, or the empty string."""
-    key = _key(problem["loc"], prefix)
+    loc, field = _setting_at(cls, problem["loc"])
+    key = _key(loc, prefix)
     value = problem["input"]
-    message = problem["msg"]
 
     kind = problem["type"]
     if kind == "extra_forbidden":
@@ -142,13 +146,46 @@ def _problem(cls: type[Config], problem: Mapping[str, Any], prefix: str) -> tupl
         return f"{key} = {_short(value)} is not a setting", meant
 
     if kind == "value_error":  # settings that do not go together
-        what = message.removeprefix("Value error, ")
+        what = problem["msg"].removeprefix("Value error, ")
         return f"{key}: {what}" if key else what, ""
 
     if kind == "missing":
         return f"{key} is not given", ""
 
-    return f"{key} = {_short(value)}", f"{key}: {message}"
+    right = problem["msg"] if field is None else wanted(field)
+    return f"{key} = {_short(value)}", f"{key}: {right}"
+
+
+def _setting_at(
+    cls: type[BaseModel], loc: tuple[int | str, ...]
+) -> tuple[tuple[int | str, ...], FieldInfo | None]:
+    """Return the place of a problem as a user knows it, and the setting there.
+
+    Behind a setting of several kinds pydantic names the kind that it tried. Inside a list or a
+    table no setting describes the value.
+    """
+    for depth, part in enumerate(loc):
+        field = cls.model_fields.get(str(part))
+        if field is None:
+            return loc, None
+
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            cls = kind
+            continue
+
+        here, below = loc[: depth + 1], loc[depth + 1 :]
+        if _kinds(kind) > 1:
+            below = below[1:]
+        return here + below, None if below else field
+    return loc, None
+
+
+def _kinds(annotation: Any) -> int:
+    """Return the number of kinds, but for None, that a setting may be of."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return 1
+    return sum(kind is not NoneType for kind in get_args(annotation))
 
 
 def _short(value: Any) -> str:
@@ -170,7 +207,9 @@ def _meant(cls: type[Config], loc: tuple[int | str, ...], key: str) -> str:
     name = str(last)
     known = _known_keys(cls, table)
 
-    close = difflib.get_close_matches(name, known, n=1)
+    written = plain(name)
+    usual = SYNONYMS.get(written, written)
+    close = difflib.get_close_matches(usual, known, n=1)
     if not close:
         return "one of " + ", ".join(known)
 

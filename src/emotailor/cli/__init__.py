@@ -6,6 +6,7 @@ There is a file for each group of commands. Exit codes are those of ``errors.py`
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -14,13 +15,16 @@ import typer
 from emotailor import __version__
 from emotailor.cli import comparing, data, looking, running, systems, trying
 from emotailor.cli.console import err, out
-from emotailor.cli.errors import TRACEBACK, reported, show_warning
+from emotailor.cli.errors import TRACEBACK, fail, reported, show_warning
+from emotailor.cli.pages import App
+from emotailor.cli.usage import USAGE_ERROR, explain
 
 __all__ = ["app", "err", "main", "out"]
 
-app = typer.Typer(
+app = App(
     help="Multi-modal, multi-label emotion recognition: TAILOR, from data to a prediction.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
@@ -43,7 +47,9 @@ def _traceback(wanted: bool | None) -> None:
 def _root(
     version: Annotated[
         bool | None,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", "-V", callback=_version, is_eager=True, help="Print the version."
+        ),
     ] = None,
     show_traceback: Annotated[
         bool | None,
@@ -58,6 +64,30 @@ def _root(
     pass
 
 
+@app.command("help", add_help_option=False, hidden=True)
+def show_help(
+    command: Annotated[list[str] | None, typer.Argument(help="A command, such as train.")] = None,
+) -> None:
+    """Show the help of a command, as --help behind it does."""
+    _call([*(command or []), "--help"])
+
+
+def _call(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command; return its exit code.
+
+    Args:
+        arguments: of the command line; None for those of this process.
+    """
+    try:
+        code = app(arguments, prog_name="emotailor", standalone_mode=False)
+    except USAGE_ERROR as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error)  # the help itself
+            return 2
+        fail(str(explain(error)), 2, error)
+    return code if isinstance(code, int) else 0
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and an exit code."""
     warnings.showwarning = show_warning
@@ -67,4 +97,4 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
     with reported():
-        app(prog_name="emotailor")
+        sys.exit(_call())

@@ -6,16 +6,21 @@ from typing import Annotated, Any
 
 import typer
 
+from emotailor.cli import completion
 from emotailor.cli.console import out, say
 from emotailor.cli.options import (
+    BatchSize,
     Data,
     Deciding,
     DryRun,
+    Epochs,
     FirstSeed,
     Jobs,
+    LearningRate,
     Metrics,
     Modalities,
     OwnDevice,
+    Patience,
     Preset,
     PresetOption,
     Resamples,
@@ -26,10 +31,12 @@ from emotailor.cli.options import (
     Tables,
     TestSplit,
     ThresholdChoice,
-    several,
+    modality_names,
+    training_settings,
 )
+from emotailor.cli.pages import App
 
-group = typer.Typer(help="Repeat what a paper did, as one job.", no_args_is_help=True)
+group = App(help="Repeat what a paper did, as one job.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -70,7 +77,8 @@ def benchmark(
         str,
         typer.Option(
             help="Systems, separated by commas: names of `emotailor models`, and classes of your "
-            "own as package.module:Class or path/file.py:Class."
+            "own as package.module:Class or path/file.py:Class.",
+            autocompletion=completion.several_systems,
         ),
     ] = "all",
     seeds: Seeds = 5,
@@ -78,9 +86,16 @@ def benchmark(
     preset: PresetOption = Preset.tuned,
     config_file: SystemsFile = None,
     settings: SystemsSettings = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    patience: Patience = None,
     modalities: Annotated[
         str | None,
-        typer.Option(help="The modalities to use. Systems that need others are skipped."),
+        typer.Option(
+            help="The modalities to use. Systems that need others are skipped.",
+            autocompletion=completion.modalities,
+        ),
     ] = None,
     thresholds: Deciding = ThresholdChoice.tuned,
     metrics: Metrics = None,
@@ -106,10 +121,11 @@ def benchmark(
         preset=preset.value,
         config_file=config_file,
         settings=settings or [],
-        modalities=several(modalities),
+        modalities=modality_names(modalities),
         device=device,
         jobs=jobs,
         split=split,
+        training=training_settings(epochs, batch_size, learning_rate, patience),
     )
     _carry_out(plan, thresholds, resamples, metrics or (), dry_run=dry_run)
 
@@ -121,13 +137,15 @@ def ablate(
         str,
         typer.Option(
             help="The system: a name of `emotailor models`, or a class of your own as "
-            "package.module:Class or path/file.py:Class. It must have variants."
+            "package.module:Class or path/file.py:Class. It must have variants.",
+            autocompletion=completion.systems,
         ),
     ] = "tailor",
     variants: Annotated[
         str,
         typer.Option(
-            help="The variants, such as without_amr,identical. The full model is always run too."
+            help="The variants, such as without_amr,identical. The full model is always run too.",
+            autocompletion=completion.variants,
         ),
     ] = "all",
     seeds: Seeds = 5,
@@ -142,6 +160,10 @@ def ablate(
             help="A setting for every variant, such as training.epochs=5. May be repeated.",
         ),
     ] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    patience: Patience = None,
     modalities: Modalities = None,
     thresholds: Deciding = ThresholdChoice.tuned,
     metrics: Metrics = None,
@@ -168,10 +190,11 @@ def ablate(
         preset=preset.value,
         config_file=config_file,
         settings=settings or [],
-        modalities=several(modalities),
+        modalities=modality_names(modalities),
         device=device,
         jobs=jobs,
         split=split,
+        training=training_settings(epochs, batch_size, learning_rate, patience),
     )
     _carry_out(plan, thresholds, resamples, metrics or (), dry_run=dry_run)
 

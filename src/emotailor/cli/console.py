@@ -1,17 +1,37 @@
 """Where the command line prints."""
 
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from emotailor.text import visible
 
 
 class SafeConsole(Console):
-    """A console on which no text can move the cursor or turn the direction of a line."""
+    """A console on which no text can move the cursor or turn the direction of a line.
+
+    In a terminal, lines end between words. Elsewhere a line is as long as it is, for programs.
+    """
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        """Print as rich does; a line that would be left to the terminal is broken at a space."""
+        if soft_wrap and self.is_terminal:
+            objects = tuple(self._broken(one, options.get("markup")) for one in objects)
+        super().print(*objects, soft_wrap=soft_wrap, **options)
+
+    def _broken(self, given: Any, markup: bool | None) -> Any:
+        """Return a text in lines that fit the terminal; anything else as it is."""
+        if isinstance(given, str):
+            given = Text(given) if markup is False else Text.from_markup(given)
+        if not isinstance(given, Text):
+            return given
+        return broken(given, self.width)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -21,6 +41,41 @@ class SafeConsole(Console):
             # the codes of rich itself come as controls
             shown = text if control else visible(text)
             yield Segment(shown, style, control)
+
+
+def broken(text: Text, width: int) -> Text:
+    """Return a text whose lines end between words; a longer word, such as a path, stays whole.
+
+    Args:
+        text: one or more lines.
+        width: columns of a line.
+    """
+    lines = []
+    for line in text.split("\n", allow_blank=True):
+        plain = line.plain
+        indent = len(plain) - len(plain.lstrip())
+        first, *others = line.divide(_breaks(plain, width, indent))
+        first.rstrip()
+        lines.append(first)
+
+        for other in others:
+            other.rstrip()
+            lines.append(Text(" " * (indent + 2)) + other)
+    return Text("\n").join(lines)
+
+
+def _breaks(line: str, width: int, indent: int) -> list[int]:
+    """Return where the lines behind the first begin."""
+    found = []
+    room = width
+    used = indent
+    for word in re.finditer(r"\S+", line):
+        if used > indent and used + cell_len(word[0]) > room:
+            found.append(word.start())
+            room = width - 2
+            used = indent
+        used += cell_len(word[0]) + 1
+    return found
 
 
 # of several processes the first speaks

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from emotailor.cli import completion
 from emotailor.cli.console import out, say
 from emotailor.cli.options import DataPath, NewDataPath, Overwrite, several
+from emotailor.cli.pages import App
 from emotailor.text import indented, visible
 
 
@@ -19,7 +21,7 @@ class Rule(StrEnum):
     at_least = ">="
 
 
-group = typer.Typer(help="Make, look at and check data sets.", no_args_is_help=True)
+group = App(help="Make, look at and check data sets.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,6 +43,7 @@ def convert(
         typer.Option(
             "--format",
             metavar="FORMAT",
+            autocompletion=completion.formats,
             help="One of the formats above, or a reader of your own: package.module:function or "
             "path/file.py:function. By default the content of the file decides.",
         ),

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from emotailor.cli import completion
 from emotailor.cli.console import say
 from emotailor.cli.options import Device, ModelPath, OtherData, OwnSystem, use_own
 
@@ -24,11 +25,15 @@ def figures(
     against: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN2", help="A run without adversarial terms, to stand beside RUN in Figure 6."
+            metavar="RUN2",
+            help="A run without adversarial terms, to stand beside RUN in Figure 6.",
+            autocompletion=completion.runs,
         ),
     ] = None,
     data: OtherData = None,
-    split: Annotated[str, typer.Option(help="The split to look at.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="The split to look at.", autocompletion=completion.splits)
+    ] = "test",
     device: Device = "auto",
     model: OwnSystem = None,
 ) -> None:
@@ -42,7 +47,12 @@ def figures(
 
 def report(
     path: Annotated[
-        Path, typer.Argument(metavar="RUN|BENCHMARK", help="A run, a model or a benchmark.")
+        Path,
+        typer.Argument(
+            metavar="RUN|BENCHMARK",
+            help="A run, a model or a benchmark.",
+            autocompletion=completion.runs_and_comparisons,
+        ),
     ],
     out_path: Annotated[
         Path | None,
@@ -52,7 +62,11 @@ def report(
     ] = None,
     data: OtherData = None,
     split: Annotated[
-        str | None, typer.Option(help="The split of a run to look at. By default test.")
+        str | None,
+        typer.Option(
+            help="The split of a run to look at. By default test.",
+            autocompletion=completion.splits,
+        ),
     ] = None,
     device: Device = "auto",
     model: OwnSystem = None,

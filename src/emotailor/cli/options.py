@@ -1,10 +1,13 @@
 """Arguments and options that several commands share."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from emotailor.cli import completion
 
 
 class Preset(StrEnum):
@@ -23,25 +26,43 @@ class ThresholdChoice(StrEnum):
     per_label = "per_label"
 
 
-DEVICES = "One of auto, cpu, cuda, cuda:1 and mps."
+DEVICES = "One of auto, cpu, gpu, cuda, cuda:1 and mps."
 
 # ---------------------------------------------------------------------- data
 
-DataPath = Annotated[Path, typer.Argument(help="A stored data set (a folder with dataset.json).")]
+DataPath = Annotated[
+    Path,
+    typer.Argument(
+        help="A stored data set (a folder with dataset.json).",
+        autocompletion=completion.data_sets,
+    ),
+]
 NewDataPath = Annotated[
     Path, typer.Option("--out", "-o", help="The folder of the data set to create.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at the output path.")]
-Data = Annotated[Path, typer.Option("--data", "-d", help="A stored data set.")]
+Data = Annotated[
+    Path,
+    typer.Option("--data", "-d", help="A stored data set.", autocompletion=completion.data_sets),
+]
 OtherData = Annotated[
     Path | None,
     typer.Option(
-        "--data", "-d", help="A stored data set. By default the one that the run was trained on."
+        "--data",
+        "-d",
+        help="A stored data set. By default the one that the run was trained on.",
+        autocompletion=completion.data_sets,
     ),
 ]
-TestSplit = Annotated[str, typer.Option(help="The split to test on.")]
+TestSplit = Annotated[
+    str, typer.Option(help="The split to test on.", autocompletion=completion.splits)
+]
 Modalities = Annotated[
-    str | None, typer.Option(help="The modalities to use, such as visual,text or v,t.")
+    str | None,
+    typer.Option(
+        help="The modalities to use, such as visual,text or v,t.",
+        autocompletion=completion.modalities,
+    ),
 ]
 
 # ---------------------------------------------------------------------- systems and settings
@@ -60,6 +81,7 @@ PresetOption = Annotated[
     typer.Option(
         help="Where settings come from that you do not give: tuned to the size of the data, the "
         "papers, or the authors' programs."
+        case_sensitive=False,
     ),
 ]
 RunFile = Annotated[
@@ -85,9 +107,25 @@ SystemsSettings = Annotated[
         "mult:model.heads=4. May be repeated.",
     ),
 ]
-Device = Annotated[str, typer.Option(help=f"The device to compute on. {DEVICES}")]
+Device = Annotated[
+    str,
+    typer.Option(help=f"The device to compute on. {DEVICES}", autocompletion=completion.devices),
+]
 OwnDevice = Annotated[
-    str | None, typer.Option(help=f"The device to train on, instead of the setting. {DEVICES}")
+    str | None,
+    typer.Option(help=f"The device to train on. {DEVICES}", autocompletion=completion.devices),
+]
+
+# the settings that people change most; all others are given with --set
+Epochs = Annotated[int | None, typer.Option(metavar="N", help="Passes over the training split.")]
+BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Samples in a batch.")]
+LearningRate = Annotated[
+    float | None,
+    typer.Option("--learning-rate", "--lr", metavar="RATE", help="The peak of the learning rate."),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Stop after so many epochs without a better one."),
 ]
 
 # ---------------------------------------------------------------------- several runs
@@ -111,13 +149,22 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan.")]
 
 # ---------------------------------------------------------------------- measuring
 
-ModelPath = Annotated[Path, typer.Argument(help="A run folder or a model folder.")]
+ModelPath = Annotated[
+    Path,
+    typer.Argument(help="A run folder or a model folder.", autocompletion=completion.runs),
+]
 Deciding = Annotated[
-    ThresholdChoice, typer.Option(help="The thresholds for decisions. Tuned: on validation data.")
+    ThresholdChoice,
+    typer.Option(
+        help="The thresholds for decisions. Tuned: on validation data.", case_sensitive=False
+    ),
 ]
 ChosenThresholds = Annotated[
     ThresholdChoice | None,
-    typer.Option(help="The thresholds for decisions. By default one, tuned on validation data."),
+    typer.Option(
+        help="The thresholds for decisions. By default one, tuned on validation data.",
+        case_sensitive=False,
+    ),
 ]
 Resamples = Annotated[
     int, typer.Option(min=0, help="The number of resamples of the paired tests. 0: no tests.")
@@ -129,6 +176,7 @@ Metrics = Annotated[
         metavar="MODULE:FUNCTION",
         help="A metric of your own: package.module:function, path/file.py:function, or the name "
         "of an installed one. May be repeated.",
+        autocompletion=completion.metrics,
     ),
 ]
 
@@ -136,6 +184,28 @@ Metrics = Annotated[
 def several(names: str | None) -> list[str] | None:
     """Split names that are separated by commas."""
     return names.split(",") if names is not None else None
+
+
+def modality_names(names: str | None) -> list[str] | None:
+    """Split names of modalities that are separated by commas, spaces or plus signs."""
+    if names is None:
+        return None
+    return re.split(r"[,+\s]+", names.strip())
+
+
+def training_settings(
+    epochs: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    patience: int | None,
+) -> dict[str, int | float | None]:
+    """Return the settings of the training that have options of their own; None is not given."""
+    return {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "patience": patience,
+    }
 
 
 def use_own(reference: str | None) -> None:

@@ -6,11 +6,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from emotailor.cli import completion
 from emotailor.cli.console import err, out, say
 from emotailor.cli.options import (
+    BatchSize,
     ChosenThresholds,
     Data,
     Device,
+    Epochs,
+    LearningRate,
     Metrics,
     Modalities,
     ModelPath,
@@ -18,10 +22,12 @@ from emotailor.cli.options import (
     Overwrite,
     OwnDevice,
     OwnSystem,
+    Patience,
     Preset,
     PresetOption,
     RunFile,
-    several,
+    modality_names,
+    training_settings,
     use_own,
 )
 
@@ -45,7 +51,8 @@ def train(
         typer.Option(
             help="The system: a name of `emotailor models`, or a class of your own as "
             "package.module:Class or path/file.py:Class. By default tailor, or what the file "
-            "says."
+            "says.",
+            autocompletion=completion.systems,
         ),
     ] = None,
     preset: PresetOption = Preset.tuned,
@@ -55,10 +62,14 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A setting, such as model.hidden_size=128. It wins over the file. May be "
-            "repeated.",
+            help="Any setting, such as model.hidden_size=128. It wins over the file; options win "
+            "over it. May be repeated.",
         ),
     ] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    patience: Patience = None,
     modalities: Modalities = None,
     seed: Annotated[
         int | None, typer.Option(help="The seed of the first run. By default 42.")
@@ -68,6 +79,10 @@ def train(
         typer.Option(min=1, metavar="N", help="The number of runs: seed, seed + 1, ..."),
     ] = 1,
     device: OwnDevice = None,
+    losses: Annotated[
+        bool,
+        typer.Option("--losses", help="Show what each part of the loss adds to it, too."),
+    ] = False,
 ) -> None:
     """Train a system on a data set. Run the same command again to resume after a stop."""
     from emotailor.runs.train import plan_runs, train_runs
@@ -79,12 +94,13 @@ def train(
         preset=preset.value,
         config_file=config_file,
         settings=settings or [],
-        modalities=several(modalities),
+        modalities=modality_names(modalities),
         seed=seed,
         seeds=seeds,
         device=device,
+        training=training_settings(epochs, batch_size, learning_rate, patience),
     )
-    train_runs(runs, out)
+    train_runs(runs, out, parts=losses)
 
     where = runs[0].folder if seeds == 1 else runs[0].folder.parent
     own = f" --model {shlex.quote(model)}" if model and ":" in model else ""
@@ -93,9 +109,15 @@ def train(
 
 def evaluate(
     run: Annotated[
-        list[Path], typer.Argument(help="Run folders, model folders, or a folder of seeds.")
+        list[Path],
+        typer.Argument(
+            help="Run folders, model folders, or a folder of seeds.",
+            autocompletion=completion.runs,
+        ),
     ],
-    split: Annotated[str, typer.Option(help="The split to evaluate on.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="The split to evaluate on.", autocompletion=completion.splits)
+    ] = "test",
     data: OtherData = None,
     thresholds: ChosenThresholds = None,
     metrics: Metrics = None,

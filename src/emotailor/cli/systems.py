@@ -4,19 +4,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from emotailor.cli import completion
 from emotailor.cli.console import say
+from emotailor.cli.pages import App, Group
 
 
-class _ListByDefault(TyperGroup):
+class _ListByDefault(Group):
     """A group of commands that lists when none is named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["list"])
 
 
-group = typer.Typer(help="List the systems, show one, or start a new one.", cls=_ListByDefault)
+group = App(help="List the systems, show one, or start a new one.", cls=_ListByDefault)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,7 +36,11 @@ def list_systems() -> None:
 @group.command("show")
 def show(
     name: Annotated[
-        str, typer.Argument(help="The name of a system, such as mult, or a system of your own.")
+        str,
+        typer.Argument(
+            help="The name of a system, such as mult, or a system of your own.",
+            autocompletion=completion.systems,
+        ),
     ],
     data: Annotated[
         Path | None,

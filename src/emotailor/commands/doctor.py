@@ -12,6 +12,7 @@ import torch
 from rich.table import Table
 
 from emotailor import __version__
+from emotailor.fitted import FittedTable
 
 NEEDED = ("torch", "accelerate", "numpy", "safetensors", "h5py", "scikit-learn", "pydantic")
 
@@ -38,7 +39,7 @@ def matmul_rate(dtype: torch.dtype, device: str, size: int = 1024, repeats: int 
 
 def examine() -> tuple[bool, Table]:
     """Return whether everything needed is there, and a table of what was found."""
-    table = Table(title=f"emotailor {__version__}", title_justify="left", show_header=False)
+    table = FittedTable(title=f"emotailor {__version__}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
     python = platform.python_version()

@@ -21,6 +21,7 @@ from emotailor.data.sample import EMOTIONS, Modality
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError
 from emotailor.evaluation.display import title_of
+from emotailor.fitted import FittedTable
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.system import PUBLISHED_METRICS, Preset, System
 from emotailor.models.table import available_models, find_system
@@ -179,7 +180,7 @@ def kind_of(row: System) -> str:
 
 def list_models() -> Table:
     """Return the table of all systems, those of installed packages too."""
-    table = Table(title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = FittedTable(title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("name", "title", "published in", "modalities", "kind"):
         table.add_column(column, overflow="fold")
 
@@ -310,7 +311,7 @@ def render_card(card: Card) -> RenderableType:
         lines.append(Text(row.paper))
     lines.append(Text())
 
-    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    facts = FittedTable(box=None, show_header=False, padding=(0, 2, 0, 0))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, text in _facts(card).items():
@@ -388,7 +389,7 @@ def _both(paper: str, authors: str) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = FittedTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(columns[0], no_wrap=True)
     for column in columns[1:]:
         table.add_column(column, overflow="fold")

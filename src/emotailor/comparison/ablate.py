@@ -41,7 +41,7 @@ from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.models.system import FULL, Preset, System, Variant
 from emotailor.models.table import SYSTEMS, find_system
 from emotailor.runs.train import PlannedRun, fixed_settings
-from emotailor.training.run_config import RunConfig
+from emotailor.training.run_config import RunConfig, check_keys
 
 NOTE = (
     "Paper: Table 3 of TAILOR (AAAI 2022), aligned CMU-MOSEI, as published; neither threshold nor "
@@ -113,6 +113,7 @@ def plan_ablation(
     device: str | None = None,
     jobs: int | None = None,
     split: str = "test",
+    training: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Put the settings of all runs together, checked, before anything heavy starts.
 
@@ -130,6 +131,7 @@ def plan_ablation(
         device: to train and test on.
         jobs: runs at a time; by default one per GPU, or else one per core.
         split: split on which the variants are tested.
+        training: settings of all trainings that options give, such as ``{"epochs": 5}``.
 
     Raises:
         ConfigError: a wrong setting, one that a variant switches, a system without variants, or
@@ -145,8 +147,9 @@ def plan_ablation(
     from_settings = parse_overrides(settings)
     _check_layer(from_settings, "--set", row)
 
-    fixed = fixed_settings(data, modalities, device)
+    fixed = fixed_settings(data, modalities, device, training)
     dataset = open_dataset(data)
+    split = dataset.split_name(split)
     runs = []
     for number in numbers(seed, seeds, jobs):
         config = RunConfig.for_data(
@@ -349,6 +352,7 @@ def _interval(found: PairedDifference) -> str:
 
 def _check_layer(values: Mapping[str, Any], where: str, system: System) -> None:
     """Refuse what would make the runs something else than variants of one model."""
+    check_keys(values, system, where)
     named = values.get("system", system.name)
     if named != system.name:
         raise ConfigError(

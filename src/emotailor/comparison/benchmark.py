@@ -27,10 +27,11 @@ from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError
 from emotailor.evaluation.custom import MetricLike
 from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.meant import question, settings_meant
 from emotailor.models.system import Preset, System
 from emotailor.models.table import SYSTEMS
 from emotailor.runs.train import PlannedRun, fixed_settings
-from emotailor.training.run_config import RunConfig
+from emotailor.training.run_config import SETTINGS_OF_ALL, RunConfig
 
 
 def benchmark(
@@ -81,6 +82,7 @@ def plan_benchmark(
     device: str | None = None,
     jobs: int | None = None,
     split: str = "test",
+    training: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Put the settings of all runs together, checked, before anything heavy starts.
 
@@ -101,6 +103,7 @@ def plan_benchmark(
         device: to train and test on.
         jobs: runs at a time; by default one per GPU, or else one per core.
         split: split on which the systems are tested.
+        training: settings of all trainings that options give, such as ``{"epochs": 5}``.
 
     Raises:
         ConfigError: a wrong setting, no system left, or runs with other settings in ``out``.
@@ -108,8 +111,9 @@ def plan_benchmark(
     """
     rows = _chosen(models)
     layers = _layers(config_file, settings, rows)
-    fixed = fixed_settings(data, modalities, device)
+    fixed = fixed_settings(data, modalities, device, training)
     dataset = open_dataset(data)  # recipes go by its size, and by whether it is aligned
+    split = dataset.split_name(split)
 
     built = []
     for row in rows:
@@ -226,6 +230,10 @@ def _check_layer(owner: str, values: Any, where: str, owners: Mapping[str, str])
     # a key of one model means nothing to the others
     strange = sorted(set(values) - {"training", "data", "alignment"})
     if owner == "all" and strange:
+        meant = settings_meant(strange[0], None, SETTINGS_OF_ALL)
+        if meant:
+            found = f"{where}: {strange[0]} = {values[strange[0]]!r} is not a setting"
+            raise ConfigError(found, expected=question(meant))
         raise ConfigError(
             f"{where}: {', '.join(strange)} for all systems",
             expected="training.*, data.* or alignment.*: models have settings of their own",

@@ -20,6 +20,7 @@ from emotailor.comparison.results import read_ended
 from emotailor.data.dataset import EmotionDataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.comparison import PairedDifference
+from emotailor.fitted import FittedTable
 from emotailor.folders import FolderKind, has_format, is_held
 from emotailor.models.system import System
 from emotailor.models.table import SYSTEMS, find_system, installed_systems, use_system
@@ -452,7 +453,7 @@ def _state(run: PlannedRun, fingerprint: str) -> State:
 
 def render_plan(plan: Plan) -> Table:
     """Return the table of what is to be done."""
-    table = Table(title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = FittedTable(title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in COLUMNS:
         table.add_column(column, overflow="fold")
 

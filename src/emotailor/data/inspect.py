@@ -310,9 +310,10 @@ def _table(title: str, first: str, *columns: str) -> "Table":
     """Return an empty table; the first column has names in it, the others numbers."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
-    from rich.table import Table
 
-    made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    from emotailor.fitted import FittedTable
+
+    made = FittedTable(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     made.add_column(first, overflow="ellipsis", no_wrap=True, max_width=24)
     for column in columns:
         made.add_column(escape(column), justify="right", overflow="fold")

@@ -14,6 +14,7 @@ from rich.text import Text
 from emotailor.evaluation.comparison import Interval, PairedDifference, SeedSummary, Spread
 from emotailor.evaluation.metrics import OVERALL, LabelMetrics, Metrics
 from emotailor.evaluation.notebook import format_number
+from emotailor.fitted import FittedTable
 
 TITLES = {
     "accuracy": "Acc",
@@ -83,7 +84,7 @@ def metrics_table(
         published: published numbers, shown in a column of their own.
     """
     heading = f"{title} ({metrics.samples:,} samples)"
-    table = Table(title=Text(heading), title_justify="left")
+    table = FittedTable(title=Text(heading), title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
     if intervals:
@@ -210,7 +211,7 @@ def comparison_table(
 
 
 def _table(title: str, first: str, *columns: str) -> Table:
-    table = Table(title=Text(title), title_justify="left", padding=(0, 1, 0, 0))
+    table = FittedTable(title=Text(title), title_justify="left", padding=(0, 1, 0, 0))
     table.add_column(first, overflow="fold")
     for column in columns:
         table.add_column(Text(column), justify="right", no_wrap=True)
@@ -255,7 +256,7 @@ def _ends(found: Interval | None) -> str:
         return ""
     low = number(found.low)
     high = number(found.high)
-    return f"{low} to {high}"
+    return f"[{low}, {high}]"
 
 
 def _label_cells(label: LabelMetrics) -> list[str]:

@@ -18,6 +18,7 @@ from rich.text import Text
 from emotailor.evaluation.comparison import PairedDifference, Spread
 from emotailor.evaluation.display import title_of
 from emotailor.evaluation.metrics import OVERALL
+from emotailor.fitted import FittedTable
 from emotailor.text import to_cell
 
 COLUMNS = (
@@ -527,7 +528,7 @@ def _published_table(results: Results) -> Table:
 
 def terminal_table(first: str, *columns: str) -> Table:
     """Return an empty table that takes little room: names to the left, numbers to the right."""
-    table = Table(title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table = FittedTable(title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column(first, overflow="fold")
     for column in columns:
         table.add_column(Text(column), justify="right", overflow="fold")

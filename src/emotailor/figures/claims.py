@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Shaped
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from emotailor.data.dataset import EmotionDataset
@@ -27,6 +26,7 @@ from emotailor.data.sample import EMOTIONS, Modality
 from emotailor.data.synthetic import is_planted, mosei_statistics
 from emotailor.figures.representations import KINDS, Internals, Kind, probe_accuracy
 from emotailor.figures.store import Claim
+from emotailor.fitted import FittedTable
 
 NEAR = 0.1
 """How far from chance a mean probability or an accuracy may be to count as chance."""
@@ -393,7 +393,7 @@ def _judge(name: str, statement: str, numbers: Mapping[str, Any]) -> Claim:
 def render_claims(claims: Sequence[Claim], *, split: str, planted: bool) -> RenderableType:
     """Return the claims as a table."""
     title = Text(f"Claims, on split {split}")
-    table = Table(title=title, title_justify="left")
+    table = FittedTable(title=title, title_justify="left")
     for column in ("claim", "expected", "found", "holds"):
         table.add_column(column)
 

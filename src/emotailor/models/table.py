@@ -67,6 +67,11 @@ def find_system(name: str) -> System:
         return SYSTEMS[name]
     if name in _USED:
         return _USED[name]
+
+    # a title as papers print it, such as ML-GCN
+    written = name.strip().lower().replace("-", "_")
+    if written in SYSTEMS:
+        return SYSTEMS[written]
     if is_reference(name):
         raise ConfigError(
             f"the system {name!r} is code from outside emotailor, and it has not been loaded",

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from emotailor.comparison.plan import Plan, PlannedSystem, wait_for_others
 from emotailor.errors import DataError, EmotailorError, InterruptedRunError
 from emotailor.evaluation.tables import duration
 from emotailor.files import write_json
+from emotailor.fitted import FittedTable
 from emotailor.folders import held
 from emotailor.paper.plan import FOLDER, Reproduction, Stage
 from emotailor.paper.results import FORMAT
@@ -309,7 +309,7 @@ def _identity(plan: Plan, config: RunConfig) -> str:
 
 def render_plan(reproduction: Reproduction, expected: Expected) -> RenderableType:
     """Return the stages, their runs, and the time they are expected to take."""
-    table = Table(title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = FittedTable(title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(COLUMNS[0], overflow="fold")
     for column in COLUMNS[1:]:  # numbers
         table.add_column(column, justify="right", overflow="fold")

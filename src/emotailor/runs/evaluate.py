@@ -250,6 +250,7 @@ def evaluate_run(
     path = trained_on(run) if data is None else Path(data)
     stored = open_dataset(path)
     predictor.check_extraction(stored)
+    split = stored.split_name(split)
     if not len(stored[split]):
         raise DataError(f"split {split!r} of {path} is empty", expected="at least one sample")
 

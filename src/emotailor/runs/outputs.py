@@ -15,7 +15,6 @@ from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from emotailor.errors import ConfigError
@@ -117,7 +116,7 @@ def render_prediction(prediction: Prediction) -> RenderableType:
     """Return the table of one sample, below its id and the labels that hold."""
     header, rows = prediction.table()
     # without edges, probability, threshold and evidence fit into 80 columns
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table = FittedTable(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     longest = max(len(row[0]) for row in rows)
     for title in header:
         # changes without a modality are numbers

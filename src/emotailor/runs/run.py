@@ -7,6 +7,7 @@ checkpoint, a model sent by mail) is a run too: it has no settings of a training
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from emotailor.runs.stored import (
 )
 from emotailor.serving.predictor import Predictor
 from emotailor.training.checkpoint import read_progress
-from emotailor.training.history import EpochRecord, read_history
+from emotailor.training.history import EpochRecord, history_frame, read_history
 from emotailor.training.model_folder import ModelCard, find_model_folder, read_model_card
 from emotailor.training.run_config import RunConfig
 from emotailor.training.stored_config import CONFIG_FILE, read_run_config
@@ -131,6 +132,15 @@ class Run:
             ModelError: ``metrics.jsonl`` is damaged.
         """
         return read_history(self.folder)
+
+    def history_to_dataframe(self) -> Any:
+        """Return a ``pandas.DataFrame`` of the history: a row per epoch.
+
+        Raises:
+            ModelError: ``metrics.jsonl`` is damaged.
+            ConfigError: pandas is not installed.
+        """
+        return history_frame(self.history)
 
     # ------------------------------------------------------------------ model and data
 

@@ -12,7 +12,7 @@ from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError
 from emotailor.models.system import Preset
 from emotailor.models.table import find_system, use_system
-from emotailor.training.run_config import RunConfig
+from emotailor.training.run_config import RunConfig, check_keys
 from emotailor.training.stored_config import settings_in
 
 if TYPE_CHECKING:
@@ -27,17 +27,34 @@ class PlannedRun:
     folder: Path
 
 
+_MODALITY_NAMES: Mapping[str, Modality] = {
+    "v": "visual",
+    "vision": "visual",
+    "video": "visual",
+    "face": "visual",
+    "image": "visual",
+    "a": "audio",
+    "acoustic": "audio",
+    "sound": "audio",
+    "voice": "audio",
+    "speech": "audio",
+    "t": "text",
+    "l": "text",
+    "textual": "text",
+    "language": "text",
+    "words": "text",
+}
+"""What people and other programs call a modality -> its name."""
+
+
 def parse_modalities(names: Sequence[str]) -> list[Modality]:
-    """Read names or initials of modalities.
+    """Read names of modalities, as others write them too, or their initials.
 
     Raises:
         ConfigError: a name is unknown.
     """
-    known: dict[str, Modality] = {}
-    for m in MODALITIES:
-        known[m] = m
-        known[m[0]] = m
-
+    known: dict[str, Modality] = {m: m for m in MODALITIES}
+    known.update(_MODALITY_NAMES)
     found = []
     unknown = []
     for name in names:
@@ -50,13 +67,16 @@ def parse_modalities(names: Sequence[str]) -> list[Modality]:
     if unknown:
         raise ConfigError(
             f"unknown modality {', '.join(unknown)}",
-            expected=f"some of {', '.join(MODALITIES)}, separated by commas",
+            expected=f"some of {', '.join(MODALITIES)}, or v, a, t, separated by commas",
         )
     return found
 
 
 def fixed_settings(
-    data: Path, modalities: Sequence[str] | None, device: str | None
+    data: Path,
+    modalities: Sequence[str] | None,
+    device: str | None,
+    training: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the settings that options give, and that win over all others.
 
@@ -64,6 +84,7 @@ def fixed_settings(
         data: stored data set.
         modalities: names or initials; None to leave them to other settings.
         device: device for the training; None to leave it to other settings.
+        training: settings of the training; those that are None are left to other settings.
 
     Raises:
         ConfigError: a modality is unknown.
@@ -72,10 +93,9 @@ def fixed_settings(
     if modalities is not None:
         of_data["modalities"] = parse_modalities(modalities)
 
-    fixed: dict[str, Any] = {"data": of_data}
-    if device is not None:
-        fixed["training"] = {"device": device}
-    return fixed
+    options = {**(training or {}), "device": device}
+    of_training = {name: value for name, value in options.items() if value is not None}
+    return {"data": of_data, "training": of_training}
 
 
 def plan_runs(
@@ -90,6 +110,7 @@ def plan_runs(
     seed: int | None = None,
     seeds: int = 1,
     device: str | None = None,
+    training: Mapping[str, Any] | None = None,
 ) -> list[PlannedRun]:
     """Put the settings of one run per seed together, checked, before anything heavy starts.
 
@@ -107,21 +128,24 @@ def plan_runs(
         seed: seed of the first run.
         seeds: number of runs, with one seed each, counted up.
         device: device for the training.
+        training: other settings of the training that options give, such as ``{"epochs": 5}``.
 
     Raises:
         ConfigError: unknown system or key, or a value out of range.
     """
-    written = merge(_from_file(config_file), parse_overrides(settings))
-    for room in ("data", "model", "training", "alignment"):
-        if not isinstance(written.get(room, {}), Mapping):
-            raise ConfigError(f"{room} = {written[room]!r}", expected="a table of settings")
-    given = merge(written, fixed_settings(data, modalities, device))
+    from_file = _from_file(config_file)
+    from_settings = parse_overrides(settings)
+    written = merge(from_file, from_settings)
 
     # code from outside is loaded where the user names it, never where a file does
     if system is not None:
         row = use_system(system)
     else:
-        row = find_system(str(given.get("system", "tailor")))
+        row = find_system(str(written.get("system", "tailor")))
+
+    check_keys(from_file, row, str(config_file))
+    check_keys(from_settings, row, "--set")
+    given = merge(written, fixed_settings(data, modalities, device, training))
     given["system"] = row.name
 
     first = RunConfig.for_data(given, system=row.name, preset=preset)
@@ -153,13 +177,19 @@ def _run_folder(out: Path | None, name: str, seed: int, seeds: int) -> Path:
     return common / f"seed{seed}"
 
 
-def train_runs(runs: Sequence[PlannedRun], console: Console) -> None:
-    """Train planned runs one after the other, or resume those that were stopped."""
+def train_runs(runs: Sequence[PlannedRun], console: Console, *, parts: bool = False) -> None:
+    """Train planned runs one after the other, or resume those that were stopped.
+
+    Args:
+        runs: one per seed.
+        console: where to show them.
+        parts: show what each part of the loss adds to it.
+    """
     from emotailor.training.progress import ConsoleReporter
     from emotailor.training.run import start
 
     for number, run in enumerate(runs, 1):
-        trainer = start(run.config, run.folder, ConsoleReporter(console))
+        trainer = start(run.config, run.folder, ConsoleReporter(console, parts=parts))
         data = trainer.data
         modalities = ", ".join(data.dims)
         head = ""

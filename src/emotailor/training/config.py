@@ -1,10 +1,11 @@
 """Settings of training; each system lays its recipes over them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import AfterValidator, Field, PositiveFloat
 
 from emotailor.config import Config
+from emotailor.training.devices import canonical_device
 
 
 class TrainingConfig(Config):
@@ -42,8 +43,8 @@ class TrainingConfig(Config):
     # weight of a label where it holds; balanced: negatives over positives of the training split
     positive_weight: Literal["none", "balanced"] | dict[str, PositiveFloat] = "none"
     seed: int = Field(42, ge=0, lt=2**32)  # seed of weights, dropout and data order
-    # auto, cpu, cuda, cuda:1 or mps; auto: CUDA, else MPS, else the CPU
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    # auto, cpu, gpu, cuda, cuda:1 or mps; auto: CUDA, else MPS, else the CPU; gpu: not the CPU
+    device: Annotated[str, AfterValidator(canonical_device)] = "auto"
     # bf16: autocast in training steps; auto: bf16 on GPUs that have it
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     # no short cuts: plain torch, whole batches, no threads of ours; for the search for a bug

@@ -12,7 +12,7 @@ from emotailor.models.base import FittedModel
 from emotailor.training.checkpoint import Progress, damage_of, read_progress, save_progress
 from emotailor.training.history import EpochRecord, write_history
 from emotailor.training.model_folder import save_model
-from emotailor.training.progress import Reporter
+from emotailor.training.progress import OnEpoch, Reporter
 from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import RunFolder, TrainResult
 from emotailor.training.setup import TrainingData
@@ -27,16 +27,24 @@ class Fitter:
             reading) and the threshold count.
         run: the run folder; created, or left as it is where the fit is done.
         reporter: is told what happens.
+        on_epoch: is called with the one record of the fit.
 
     Raises:
         DataError: the data set cannot be used.
         ConfigError: it lacks modalities that the system needs.
     """
 
-    def __init__(self, config: RunConfig, run: Path, reporter: Reporter | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        run: Path,
+        reporter: Reporter | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> None:
         self.config = config
         self.folder = RunFolder(run)
         self.reporter = reporter or Reporter()
+        self.on_epoch = on_epoch
         self.data = TrainingData(config, self.reporter)
 
     def train(self) -> TrainResult:
@@ -85,6 +93,8 @@ class Fitter:
         done = Progress(epoch=1, step=1, history=[record], best=record, finished=True)
         save_progress(self.folder.checkpoint, done)
         self.reporter.epoch(record, best=True)
+        if self.on_epoch is not None:
+            self.on_epoch(record)
         return TrainResult(self.folder.path, record, [record])
 
     def _batches(self) -> Iterator[Batch]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from emotailor.config import first_problem
 from emotailor.errors import ModelError
 from emotailor.files import write_text
+from emotailor.frames import data_frame
 from emotailor.verified import content_hash, is_there, read_text
 
 METRICS_FILE = "metrics.jsonl"
@@ -62,6 +63,33 @@ class EpochRecord(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return self.model_dump(mode="json")
+
+    def __repr__(self) -> str:
+        parts = [f"epoch {self.epoch}"]
+        if self.train:
+            parts.append(f"train loss {self.train['total']:.4g}")
+        parts.append(f"valid loss {self.valid['loss']:.4g}")
+        parts.append(f"micro-F1 {self.valid['micro_f1']:.3f}")
+        return f"EpochRecord({', '.join(parts)})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+
+def history_frame(history: Sequence[EpochRecord]) -> Any:
+    """Return a ``pandas.DataFrame``: a row per epoch, such as ``train_total``, ``valid_micro_f1``.
+
+    Raises:
+        ConfigError: pandas is not installed.
+    """
+    rows = []
+    for record in history:
+        row: dict[str, Any] = {"epoch": record.epoch, "step": record.step}
+        row["seconds"] = record.seconds
+        row |= {f"train_{name}": value for name, value in record.train.items()}
+        row |= {f"valid_{name}": value for name, value in record.valid.items()}
+        rows.append(row)
+    return data_frame(rows, index="epoch")
 
 
 def write_history(run: Path, history: Sequence[EpochRecord]) -> None:

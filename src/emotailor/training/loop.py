@@ -37,7 +37,7 @@ from emotailor.training.history import EpochRecord, restore_history, write_histo
 from emotailor.training.model_folder import save_model
 from emotailor.training.optimizer import rate_of_step
 from emotailor.training.order import check_weights, epoch_order
-from emotailor.training.progress import Reporter
+from emotailor.training.progress import OnEpoch, Reporter
 from emotailor.training.recipe import in_words, updates_per_epoch
 from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import RunFolder, TrainResult, stop_requests
@@ -59,6 +59,8 @@ class Trainer:
         config: everything that determines the run.
         run: the run folder; created, or resumed where it stopped.
         reporter: is told what happens.
+        on_epoch: is called with the record of each epoch; where it returns False, the training
+            ends as if ``patience`` ended it. An error of it stops the training, which can go on.
 
     Attributes:
         data: the data set as the system is trained on it.
@@ -68,10 +70,17 @@ class Trainer:
         ConfigError: the run folder belongs to another configuration.
     """
 
-    def __init__(self, config: RunConfig, run: Path, reporter: Reporter | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        run: Path,
+        reporter: Reporter | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> None:
         self.config = config
         self.folder = RunFolder(run)
         self.reporter = reporter or Reporter()
+        self.on_epoch = on_epoch
         self.data = TrainingData(config, self.reporter)
 
     def train(self) -> TrainResult:
@@ -161,6 +170,7 @@ class _Training:
         self.settings = trainer.config.training
         self.folder = trainer.folder
         self.reporter = trainer.reporter
+        self.on_epoch = trainer.on_epoch
         self.data = trainer.data
         self.device = device
         self.is_main = accelerator.is_main_process
@@ -229,11 +239,14 @@ class _Training:
             samples = len(self.data.positions)
             self.reporter.message(in_words(self.settings, samples))
 
+        self.reporter.losses(self.step.model.loss_weights)
         self.reporter.start(self.total_steps, progress.step)
         while not progress.finished:
             losses = self._run_epoch()
             self._finish_epoch(losses)
             progress.finished = self._is_finished()
+            if self._is_ended():
+                progress.finished = True
 
             is_last_chance = progress.finished or bool(self.stop)
             self._save_checkpoint(needed=is_last_chance)
@@ -255,6 +268,18 @@ class _Training:
             return True
 
         return progress.epoch >= self.settings.epochs
+
+    def _is_ended(self) -> bool:
+        """Whether the caller ends the training after this epoch."""
+        if self.on_epoch is None:
+            return False
+
+        try:
+            goes_on = self.on_epoch(self.progress.history[-1])
+        except BaseException:  # the code of the caller: the epoch is not lost for its error
+            self._save_checkpoint(needed=True)
+            raise
+        return goes_on is False
 
     def _stop_if_asked(self) -> None:
         if not self.stop:

@@ -11,17 +11,22 @@ from emotailor.models.system import Preset
 from emotailor.models.table import use_system
 from emotailor.training.fitting import Fitter
 from emotailor.training.loop import Trainer
-from emotailor.training.progress import Reporter
+from emotailor.training.progress import OnEpoch, Reporter, ShowProgress, reporter_for
 from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import TrainResult
 
 
-def start(config: RunConfig, run: str | Path, reporter: Reporter | None = None) -> Trainer | Fitter:
+def start(
+    config: RunConfig,
+    run: str | Path,
+    reporter: Reporter | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Trainer | Fitter:
     """Return what trains the system of ``config``, ready to go."""
     run = Path(run)
     if issubclass(model_class(config.system), FittedModel):
-        return Fitter(config, run, reporter)
-    return Trainer(config, run, reporter)
+        return Fitter(config, run, reporter, on_epoch)
+    return Trainer(config, run, reporter, on_epoch)
 
 
 def train(
@@ -31,6 +36,8 @@ def train(
     *,
     model: str | type[EmotionModel] | None = None,
     preset: Preset = "tuned",
+    progress: ShowProgress = "auto",
+    on_epoch: OnEpoch | None = None,
 ) -> TrainResult:
     """Train a system into a run folder, or resume a training that was stopped.
 
@@ -38,16 +45,24 @@ def train(
         config: all settings, or a table of those that differ from the defaults, such as
             ``{"data": {"path": "data/mosei"}, "training": {"epochs": 5}}``.
         run: the run folder.
-        reporter: is told what happens.
+        reporter: is told what happens, instead of what ``progress`` shows.
         model: the system: a name of the table, ``module:Class``, ``path/to/file.py:Class``, or the
             class itself. By default what ``config`` says, or TAILOR.
         preset: where the settings come from that a table leaves out.
+        progress: show a line per epoch, and in a terminal a bar; ``auto``: in a terminal and in a
+            notebook.
+        on_epoch: is called with the :class:`EpochRecord` of each epoch when it is validated and its
+            model is stored. Where it returns False, the training ends there and is done: the best
+            model is kept, the same call does nothing more. An error of it comes out here; what is
+            trained is saved, and the same call goes on behind that epoch.
 
     Raises:
         ConfigError: a setting is wrong, or the folder holds a run with other settings.
         DataError: the data cannot be used.
         ModelError: the system cannot be trained on the data.
     """
+    if reporter is None:
+        reporter = reporter_for(progress)
     row = None if model is None else use_system(model)
     if isinstance(config, RunConfig):
         if row is not None and row.name != config.system:
@@ -56,11 +71,11 @@ def train(
                 expected="the same system twice",
                 fix="leave model out, or build the settings with system=model",
             )
-        return start(config, run, reporter).train()
+        return start(config, run, reporter, on_epoch).train()
 
     # the defaults of the settings depend on the system
     name = str(config.get("system", "tailor"))
     if row is not None:
         name = row.name
     settings = RunConfig.for_data(config, system=name, preset=preset)
-    return start(settings, run, reporter).train()
+    return start(settings, run, reporter, on_epoch).train()

@@ -9,9 +9,10 @@ from emotailor.config import Config, merge
 from emotailor.data.card import DatasetCard
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError
+from emotailor.meant import Keys, unknown_setting
 from emotailor.models.alignment.config import AlignmentConfig
-from emotailor.models.system import Preset
-from emotailor.models.table import find_system, use_system
+from emotailor.models.system import Preset, System
+from emotailor.models.table import SYSTEMS, find_system, use_system
 from emotailor.training.config import TrainingConfig
 from emotailor.training.recipe import find_card, recipe, training_samples
 
@@ -68,7 +69,21 @@ class RunConfig(Config):
                 expected=f"a {row.config.__name__}, or a table of settings, for {row.title}",
             )
 
-        return {**values, "model": model}
+        return {**values, "system": row.name, "model": model}
+
+    @classmethod
+    def parse(
+        cls, values: Any, source: str = "the configuration", *, prefix: str = ""
+    ) -> "RunConfig":
+        """Validate ``values``, and say which setting is meant where a key is none.
+
+        Raises:
+            ConfigError: naming every wrong key, its value and what would be right.
+        """
+        if isinstance(values, Mapping):
+            row = find_system(str(values.get("system", "tailor")))
+            check_keys(values, row, source)
+        return super().parse(values, source, prefix=prefix)
 
     @classmethod
     def build(
@@ -152,3 +167,67 @@ def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return a table inside settings that are not checked yet; empty where it is none."""
     found = values.get(name)
     return found if isinstance(found, Mapping) else {}
+
+
+SETTINGS_OF_ALL: Keys = {
+    "training": tuple(TrainingConfig.model_fields),
+    "data": tuple(DataConfig.model_fields),
+    "alignment": tuple(AlignmentConfig.model_fields),
+}
+"""Table -> the settings in it that every system has."""
+
+
+def settings_of(row: System) -> Keys:
+    """Return all settings of a run of a system, by table."""
+    return {"model": tuple(row.config.model_fields), **SETTINGS_OF_ALL}
+
+
+def other_owners(setting: str) -> list[str]:
+    """Return the titles of the systems whose model has a setting of this name."""
+    return [row.title for row in SYSTEMS.values() if setting in row.config.model_fields]
+
+
+def check_keys(values: Mapping[str, Any], row: System, source: str) -> None:
+    """Refuse keys that are no settings of a run, and name the settings that they may mean.
+
+    Args:
+        values: nested settings.
+        row: the system.
+        source: where they come from, for messages.
+
+    Raises:
+        ConfigError: naming every such key.
+    """
+    keys = settings_of(row)
+    found = []
+    expected = []
+    for table, given in values.items():
+        for name, value in _unknown_in(table, given, keys):
+            key = name if table == name else f"{table}.{name}"
+            found.append(f"{key} = {value!r:.200} is not a setting")
+            here = table if table in keys else None
+            expected.append(unknown_setting(name, here, keys, other_owners))
+
+        if table in keys and not isinstance(given, Mapping | Config):
+            example = f"{table}.{keys[table][0]}" if keys[table] else table
+            found.append(f"{table} = {given!r:.200}")
+            expected.append(f"a table of settings, such as {example}=VALUE")
+    if found:
+        right = dict.fromkeys(expected)
+        raise ConfigError(f"{source}: {'; '.join(found)}", expected="; ".join(right))
+
+
+def _unknown_in(table: str, given: Any, keys: Keys) -> list[tuple[str, Any]]:
+    """Return the names, with their values, of what is no setting in one table."""
+    if table == "system":
+        return []
+    if table in keys:
+        inner = given if isinstance(given, Mapping) else {}
+        return [(name, value) for name, value in inner.items() if name not in keys[table]]
+
+    # a value without a table, or a table of another name; a table of tables is a system's
+    if not isinstance(given, Mapping) or not given:
+        return [(table, given)]
+    if keys.keys() & given.keys():
+        return []
+    return list(given.items())

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from emotailor.errors import ConfigError
+from emotailor.evaluation.notebook import format_number, html_table
 from emotailor.folders import FolderKind, held, is_held
 from emotailor.training.checkpoint import has_checkpoint
-from emotailor.training.history import METRICS_FILE, EpochRecord
+from emotailor.training.history import METRICS_FILE, EpochRecord, history_frame
 from emotailor.training.run_config import RunConfig
 from emotailor.training.stored_config import (
     CONFIG_FILE,
@@ -34,7 +35,7 @@ FOLDER = FolderKind(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainResult:
     """How a training ended.
 
@@ -47,6 +48,30 @@ class TrainResult:
     run: Path
     best: EpochRecord
     history: list[EpochRecord]
+
+    def __repr__(self) -> str:
+        micro_f1 = format_number(self.best.valid["micro_f1"])
+        best = f"best of {len(self.history)} epochs {self.best.epoch}"
+        return f"TrainResult({self.run}: {best}, validation micro-F1 {micro_f1})"
+
+    def _repr_html_(self) -> str:
+        scores = ("loss", "accuracy", "micro_f1")
+        rows = []
+        for record in self.history:
+            train = format_number(record.train.get("total"))
+            valid = [format_number(record.valid[name]) for name in scores]
+            mark = "best" if record.epoch == self.best.epoch else ""
+            rows.append((record.epoch, train, *valid, mark))
+        header = ("epoch", "train loss", *(f"valid {name}" for name in scores), "")
+        return html_table(header, rows, caption=str(self.run))
+
+    def to_dataframe(self) -> Any:
+        """Return a ``pandas.DataFrame``: a row per epoch.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        return history_frame(self.history)
 
 
 class RunFolder:

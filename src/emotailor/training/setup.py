@@ -1,7 +1,6 @@
 """What every training starts from: the device, the data as the system takes them, the model."""
 
 import platform
-import re
 from pathlib import Path
 
 import numpy as np
@@ -17,40 +16,56 @@ from emotailor.models.base import EmotionModel, LabelStatistics
 from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
 from emotailor.training.alignment import longest_sequence, resolve_alignment, target_lengths
+from emotailor.training.devices import canonical_device
 from emotailor.training.losses import set_loss
 from emotailor.training.progress import Reporter
 from emotailor.training.run_config import RunConfig
 
-DEVICE_NAME = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
-
 
 def choose_device(wanted: str) -> torch.device:
-    """Turn ``auto`` into the best device there is; check any other name.
+    """Return the device of a name: ``auto`` is the best there is, ``gpu`` the GPU there is.
 
     Raises:
         ConfigError: no such device on this machine.
     """
-    if wanted == "auto":
-        return _best_device()
+    try:
+        name = canonical_device(wanted)
+    except ValueError as error:
+        raise _no_device(str(error)) from error
 
-    problem = None
-    if not DEVICE_NAME.fullmatch(wanted):
-        problem = "it is not the name of a device"
-    elif wanted.startswith("cuda") and not torch.cuda.is_available():
-        problem = "this machine has no CUDA device that torch can use"
-    elif wanted.startswith("cuda:"):
-        count = torch.cuda.device_count()
-        if int(wanted.removeprefix("cuda:")) >= count:
-            problem = f"this machine has {count} CUDA devices"
-    elif wanted == "mps" and not torch.backends.mps.is_available():
-        problem = "this machine has no MPS device that torch can use"
+    best = _best_device()
+    if name == "auto":
+        return best
+    if name == "gpu":
+        if best.type == "cpu":
+            raise _no_device(f"device {wanted!r}: this machine has no GPU that torch can use")
+        return best
 
-    if problem is not None:
-        raise ConfigError(
-            f"device {wanted!r} cannot be used: {problem}",
-            expected="auto, cpu, cuda, cuda:1 or mps, and such a device on this machine",
-        )
-    return torch.device(wanted)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    number = int(name.partition(":")[2] or 0)
+    if name.startswith("cuda") and number >= count:
+        raise _no_device(f"device {wanted!r}: this machine has {count or 'no'} CUDA devices")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise _no_device(f"device {wanted!r}: this machine has no MPS device that torch can use")
+    return torch.device(name)
+
+
+def _no_device(found: str) -> ConfigError:
+    return ConfigError(
+        f"{found}",
+        expected=f"auto, or one that is here: {', '.join(devices_here())}",
+        fix="leave --device out to take the best one, or see `emotailor doctor`",
+    )
+
+
+def devices_here() -> list[str]:
+    """Return the devices of this machine that torch can use."""
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return found
 
 
 def _best_device() -> torch.device:

@@ -42,6 +42,16 @@ def test_lines_of_a_message_keep_their_places() -> None:
     assert broken(Text(""), 10).plain == ""
 
 
+def test_a_command_that_is_broken_can_be_copied() -> None:
+    command = Text("next: emotailor evaluate runs/first --split valid --model gate.py:Gate")
+    lines = broken(command, 40).plain.splitlines()
+    assert lines == [
+        "next: emotailor evaluate runs/first \\",
+        "  --split valid --model gate.py:Gate",
+    ]
+    assert broken(command, 80).plain == command.plain
+
+
 def table() -> FittedTable:
     made = FittedTable(title="results", title_justify="left", box=SIMPLE_HEAD)
     made.add_column("system")

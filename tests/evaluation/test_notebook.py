@@ -19,9 +19,13 @@ METRICS = evaluate(LABELS, SCORES, NAMES, 0.5)
 def test_an_interval_is_one_short_text() -> None:
     interval = Interval(value=0.65649, low=0.6111, high=0.69777, level=0.95)
     assert str(interval) == repr(interval) == "0.656 [0.611, 0.698]"
+    assert f"{interval}" == "0.656 [0.611, 0.698]"
+    assert f"{interval:.2f}" == "0.66 [0.61, 0.70]"
     assert interval._repr_html_() == "<span>0.656 [0.611, 0.698]</span>"
     difference = PairedDifference(value=0.0122, low=-0.0031, high=0.0275, level=0.95, p_value=0.034)
     assert str(difference) == repr(difference) == "+0.012 [-0.003, +0.028], p = 0.0340"
+    assert f"{difference}" == str(difference)
+    assert f"{difference:+.2f}" == "+0.01 [-0.00, +0.03]"
     assert str(Spread(mean=0.5694, std=0.0031, runs=3)) == "0.569 ± 0.003"
     assert repr(Spread(mean=0.5694, std=None, runs=1)) == "0.569"
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from emotailor.comparison.runner import PlanResult
 from emotailor.evaluation.comparison import PairedDifference, Spread
 from emotailor.evaluation.tables import (
     COLUMNS,
@@ -18,10 +19,12 @@ from emotailor.evaluation.tables import (
     signed,
     spread,
     to_csv,
+    to_dataframe,
     to_latex,
     to_markdown,
     to_terminal,
 )
+from tests.evaluation.fake_pandas import with_fake_pandas
 
 
 def spreads(mean: float, std: float | None) -> dict[str, Spread]:
@@ -205,3 +208,21 @@ def test_precision_and_recall_of_baselines_are_not_called_best() -> None:
     every = replace(FLOOR, title="all labels", spreads=spreads(1.0, None))
     row = to_markdown(replace(WEAK, baselines=(every,))).splitlines()[6]
     assert row.startswith("| all labels |  | **1.000** | 1.000 | 1.000 | **1.000** |")
+
+
+def test_a_data_frame_has_the_columns_of_the_csv(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_fake_pandas(monkeypatch)
+    frame = to_dataframe(RESULTS)
+    header = to_csv(RESULTS).splitlines()[0].split(",")
+    assert frame.index == "system"
+    assert [list(row) for row in frame.rows] == [header] * len(RESULTS.rows)
+    by_name = {row["system"]: row for row in frame.rows}
+    assert by_name["tailor"]["micro_f1_mean"] == 0.5691
+    assert by_name["x"]["micro_f1_mean"] is None
+
+
+def test_the_result_of_a_benchmark_is_short_and_a_table() -> None:
+    result = PlanResult(RESULTS, {("x", 42): "no"}, ())
+    assert repr(result).endswith("; 1 runs failed)")
+    assert len(repr(result)) < 120
+    assert result._repr_html_().count("<tr>") == len(RESULTS.rows) + 1

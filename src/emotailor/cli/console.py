@@ -43,8 +43,14 @@ class SafeConsole(Console):
             yield Segment(shown, style, control)
 
 
+COMMAND = "next: "
+"""What stands before a command that can be copied."""
+
+
 def broken(text: Text, width: int) -> Text:
-    """Return a text whose lines end between words; a longer word, such as a path, stays whole.
+    r"""Return a text whose lines end between words; a longer word, such as a path, stays whole.
+
+    Where the line is a command to copy, ``\`` at its end says to a shell that it goes on.
 
     Args:
         text: one or more lines.
@@ -54,13 +60,13 @@ def broken(text: Text, width: int) -> Text:
     for line in text.split("\n", allow_blank=True):
         plain = line.plain
         indent = len(plain) - len(plain.lstrip())
-        first, *others = line.divide(_breaks(plain, width, indent))
-        first.rstrip()
-        lines.append(first)
-
-        for other in others:
-            other.rstrip()
-            lines.append(Text(" " * (indent + 2)) + other)
+        goes_on = " \\" if plain.startswith(COMMAND) else ""
+        parts = line.divide(_breaks(plain, width - len(goes_on), indent))
+        for place, part in enumerate(parts):
+            part.rstrip()
+            if place < len(parts) - 1:
+                part.append(goes_on)
+            lines.append(Text(" " * (indent + 2)) + part if place else part)
     return Text("\n").join(lines)
 
 

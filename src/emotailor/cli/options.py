@@ -80,7 +80,7 @@ PresetOption = Annotated[
     Preset,
     typer.Option(
         help="Where settings come from that you do not give: tuned to the size of the data, the "
-        "papers, or the authors' programs."
+        "papers, or the authors' programs.",
         case_sensitive=False,
     ),
 ]

@@ -18,6 +18,9 @@ NARROW = 70
 COLUMN = 28
 """Columns of the names, where words stand beside them."""
 
+ITEM = re.compile(r"[a-z]+: ")
+"""How a line of a list begins in a docstring."""
+
 Pair = tuple[str, str]
 """A name, and what is said of it."""
 
@@ -60,8 +63,7 @@ def help_page(command: Any, context: Any) -> str:
     pieces = [_capital(piece) for piece in command.collect_usage_pieces(context)]
     usage = " ".join([context.command_path, *pieces])
     lines = [*wrapped(f"Usage: {usage}", width, indent="       "), ""]
-    for paragraph in _paragraphs(command.help or ""):
-        lines += [*wrapped(paragraph, width), ""]
+    lines += _text(command.help or "", width)
 
     arguments: list[Pair] = []
     options: list[Pair] = []
@@ -92,6 +94,22 @@ def wrapped(text: str, width: int, *, indent: str = "") -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def _text(text: str, width: int) -> list[str]:
+    """Return what a command does, in lines; what looks like ``name: words`` makes a list."""
+    lines: list[str] = []
+    was_item = False
+    for paragraph in _paragraphs(text):
+        is_item = ITEM.match(paragraph) is not None
+        if was_item and not is_item:
+            lines.append("")
+        if is_item:
+            lines += [f"  {line}" for line in wrapped(paragraph, width - 2, indent="  ")]
+        else:
+            lines += [*wrapped(paragraph, width), ""]
+        was_item = is_item
+    return [*lines, ""] if was_item else lines
 
 
 def _paragraphs(text: str) -> Iterable[str]:

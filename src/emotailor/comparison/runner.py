@@ -35,6 +35,7 @@ from emotailor.comparison.results import (
     StoredTest,
     write_benchmark,
 )
+from emotailor.data.display import listed
 from emotailor.errors import EmotailorError, InterruptedRunError
 from emotailor.evaluation.comparison import (
     JudgedRun,
@@ -44,14 +45,18 @@ from emotailor.evaluation.comparison import (
     summarise_seeds,
 )
 from emotailor.evaluation.custom import CustomMetric, MetricLike, resolve_metrics
+from emotailor.evaluation.display import title_of
 from emotailor.evaluation.health import BELOW, Finding
 from emotailor.evaluation.metrics import OVERALL, Metrics
+from emotailor.evaluation.notebook import html_table
 from emotailor.evaluation.tables import (
+    COLUMNS,
     Results,
     Row,
     duration,
     spread,
     to_csv,
+    to_dataframe,
     to_latex,
     to_markdown,
     to_terminal,
@@ -94,7 +99,7 @@ class RunRecord:
         return [] if self.evaluated is None else self.evaluated.notes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PlanResult:
     """A finished benchmark.
 
@@ -107,6 +112,26 @@ class PlanResult:
     results: Results
     failed: Mapping[RunKey, str]
     stored: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        titles = [row.title for row in self.results.rows if row.done]
+        return f"PlanResult({listed(titles) or 'no system'}; {len(self.failed)} runs failed)"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for row in self.results.all_rows:
+            found = [row.spreads.get(metric, row.status) for metric in COLUMNS]
+            rows.append((row.shown, *found))
+        header = ("system", *map(title_of, COLUMNS))
+        return html_table(header, rows, caption=self.results.title)
+
+    def to_dataframe(self) -> Any:
+        """Return a ``pandas.DataFrame``: a row per system, with the columns of ``table.csv``.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        return to_dataframe(self.results)
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,19 @@ class Interval(BaseModel):
     level: float
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return format(self, ".3f")
 
     def __repr__(self) -> str:
         return str(self)
+
+    def __format__(self, form: str) -> str:
+        if not form:
+            return str(self)
+
+        # the form of one number is that of all three
+        low = format(self.low, form)
+        high = format(self.high, form)
+        return f"{self.value:{form}} [{low}, {high}]"
 
     def _repr_html_(self) -> str:
         return f"<span>{escape(str(self))}</span>"

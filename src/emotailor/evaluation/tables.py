@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -19,6 +20,7 @@ from emotailor.evaluation.comparison import PairedDifference, Spread
 from emotailor.evaluation.display import title_of
 from emotailor.evaluation.metrics import OVERALL
 from emotailor.fitted import FittedTable
+from emotailor.frames import data_frame
 from emotailor.text import to_cell
 
 COLUMNS = (
@@ -335,6 +337,31 @@ def _markdown(text: str) -> str:
 def to_csv(results: Results) -> str:
     """Return CSV with a row per system and unrounded numbers."""
     columns = _columns(results)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_csv_header(columns))
+    for row in results.all_rows:
+        cells = _csv_cells(row, columns)
+        writer.writerow(cells)
+    return text.getvalue()
+
+
+def to_dataframe(results: Results) -> Any:
+    """Return a ``pandas.DataFrame``: a row per system, with the columns of the CSV.
+
+    Raises:
+        ConfigError: pandas is not installed.
+    """
+    columns = _columns(results)
+    header = _csv_header(columns)
+    rows = []
+    for row in results.all_rows:
+        cells = _csv_cells(row, columns)
+        rows.append(dict(zip(header, cells, strict=True)))
+    return data_frame(rows, index="system")
+
+
+def _csv_header(columns: Sequence[str]) -> list[str]:
     header = ["system", "status", "runs", "planned"]
     for metric in columns:
         header += [f"{metric}_mean", f"{metric}_std"]
@@ -342,14 +369,7 @@ def to_csv(results: Results) -> str:
     header += ["training_seconds", "parameters"]
     header += [f"{metric}_published" for metric in COLUMNS]
     header += ["below", "message"]
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in results.all_rows:
-        cells = _csv_cells(row, columns)
-        writer.writerow(cells)
-    return text.getvalue()
+    return header
 
 
 def _csv_cells(row: Row, columns: Sequence[str]) -> list[object]:

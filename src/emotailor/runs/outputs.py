@@ -19,6 +19,7 @@ from rich.text import Text
 
 from emotailor.errors import ConfigError
 from emotailor.files import replacing_file
+from emotailor.fitted import FittedTable
 from emotailor.folders import check_place
 from emotailor.serving.prediction import Failure, Prediction, compare
 from emotailor.text import indented, to_cell

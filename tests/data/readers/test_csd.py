@@ -98,7 +98,10 @@ def test_segments_are_cut_and_words_without_features_are_missing(tmp_path: Path)
     np.testing.assert_array_equal(
         data["train"].sequence("audio", 1)[1], features("audio", 1, 1)[0, 0]
     )
-    assert "1 segments have no word in the text file and were dropped" in data.card.repairs
+    assert any(
+        line.startswith("dropped 1 segment without a word in the text file: ann[")
+        for line in data.card.repairs
+    )
     assert any("does not name its columns" in line for line in data.card.repairs)
 
 
@@ -199,7 +202,8 @@ def test_paths_by_role_and_labels_from_a_csv(tmp_path: Path) -> None:
         "train": ["ann[0]"],
         "test": ["cy[0]", "cy[1]"],
     }
-    assert "2 segments have no word in the text file and were dropped" in data.card.repairs
+    assert "dropped 2 segments without a word in the text file: ann[1], bob[3]" in data.card.repairs
+    assert "read 5 samples: 3 stored, 2 dropped" in data.card.repairs
     with pytest.raises(DataError, match=r"unknown roles \['face'\]"):
         convert({"face": files["text"]}, tmp_path / "x", labels=labels, folds=labels)
     with pytest.raises(ConfigError, match="one path per role"):
@@ -208,7 +212,9 @@ def test_paths_by_role_and_labels_from_a_csv(tmp_path: Path) -> None:
 
 def test_folds_are_needed(tmp_path: Path) -> None:
     source = csd(tmp_path / "csd")
-    with pytest.raises(DataError, match=r"standard_folds lists\n.*--folds.*--split-by-hash"):
+    with pytest.raises(
+        DataError, match=r"standard_folds lists\n.*--folds.*--split 70/10/20.*--split-by-hash"
+    ):
         convert(source.path, tmp_path / "out")
     data = convert(source.path, tmp_path / "out", split_by_hash=True)
     for split, part in data.splits.items():
@@ -224,7 +230,7 @@ def test_videos_in_no_fold_are_dropped_and_counted(tmp_path: Path) -> None:
     folds.write_text(json.dumps({"standard_train_fold": ["ann"]}))
     data = convert(source.path, tmp_path / "out", folds=folds)
     assert {s: len(v) for s, v in data.splits.items()} == {"train": 1}
-    assert "2 segments are in no fold and were dropped" in data.card.repairs
+    assert "dropped 2 segments in no split: bob[0], cy[0]" in data.card.repairs
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ COVAREP = "\n".join(f"{i},{i * 2},{-i}" for i in range(300)) + "\n"
 WORDS = "word,start,end\nno,0.0,0.5\nface,0.5,1.0\nhere,1.0,2.0\nyes,2.0,3.0\n"
 
 
-def _folder(path: Path, audio: str = COVAREP) -> Path:
+def extracted(path: Path, audio: str = COVAREP) -> Path:
     files = {
         "visual/ann.csv": OPENFACE,
         "audio/ann.csv": audio,
@@ -42,7 +42,7 @@ def _folder(path: Path, audio: str = COVAREP) -> Path:
 
 
 def test_frames_of_their_own_rate(tmp_path: Path) -> None:
-    folder = _folder(tmp_path / "clips")
+    folder = extracted(tmp_path / "clips")
     assert detect(folder) == "frames"
     data = convert(folder, tmp_path / "out")
     assert not data.aligned and data.dims == {"visual": 2, "audio": 3}
@@ -59,7 +59,7 @@ def test_frames_of_their_own_rate(tmp_path: Path) -> None:
 
 
 def test_aligned_to_words(tmp_path: Path) -> None:
-    folder = _folder(tmp_path / "clips")
+    folder = extracted(tmp_path / "clips")
     reading = read_extractor_folder(folder, ConvertOptions(align=True))
     first, second = (sample for _, sample in reading.samples)
     assert first.words == ["no", "face"] and second.words == ["here", "yes"]
@@ -73,7 +73,7 @@ def test_aligned_to_words(tmp_path: Path) -> None:
 
 
 def test_how_features_were_extracted(tmp_path: Path) -> None:
-    reading = read_extractor_folder(_folder(tmp_path / "clips"), ConvertOptions())
+    reading = read_extractor_folder(extracted(tmp_path / "clips"), ConvertOptions())
     visual = reading.extraction["visual"]
     assert visual.extractor == "OpenFace"
     assert visual.settings == {"columns": ["AU01_r", "AU12_r"], "steps": "rows"}
@@ -127,7 +127,7 @@ def test_files_that_are_wrong(tmp_path: Path, text: str, said: str) -> None:
 
 
 def test_folders_that_are_wrong(tmp_path: Path) -> None:
-    folder = _folder(tmp_path / "clips")
+    folder = extracted(tmp_path / "clips")
     (folder / "audio/bob.csv").write_text("1,2\n")
     (folder / "segments.csv").write_text("id,segment_id,start,end,sad,split\nbob,0,0,1,1,train\n")
     with pytest.raises(DataError, match=r"bob\.csv has 2 features"):
@@ -226,7 +226,9 @@ def test_what_mmsa_fet_writes_for_single_clips(tmp_path: Path) -> None:
     np.testing.assert_array_equal(train.sequence("audio", 1), clips[1]["audio"])
     text = np.asarray(clips[0]["text"]).astype(np.float32)
     np.testing.assert_array_equal(train.sequence("text", 0), text)
-    assert "1 files have no labels or are in no split and were dropped" in data.card.repairs
+    assert "dropped 1 sample without labels in labels.csv: ann$_$2" in data.card.repairs
+    unused = "entries of the pickles not used: text_bert (3, 3) + (3, 5), align 1 item"
+    assert unused in data.card.repairs
 
     reading = read_fet(folder, ConvertOptions(labels=labels))
     assert reading.extraction["visual"].extractor == "openface"

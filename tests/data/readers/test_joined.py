@@ -70,7 +70,7 @@ def test_mult_drops_and_counts_what_has_no_labels(tmp_path: Path, labels: Path) 
     content["train"]["id"] = np.array([["ann", "0.5", "2.4"], ["ann", "2.25", "4.0"]])
     data = convert(save(content, tmp_path / "a.pkl"), tmp_path / "out", labels=labels)
     assert data["train"].ids == ["ann[1]"] and data["train"].labels.tolist() == TRAIN[1:]
-    note = "1 of 5 samples have no labels in segments.csv and were dropped"
+    note = "dropped 1 sample without labels in segments.csv: ann 0.5-2.4"
     assert note in data.card.repairs
     for split in content.values():
         split["id"] = np.array([["zoe", "0", "1"]] * len(split["id"]))
@@ -486,7 +486,8 @@ def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     table = table_in(path, "id,segment,happy,neutral,worker\nann,0,1,1,x\n")
     assert table.names == ("happy",)
-    assert table.notes == ["labels.csv: columns not used as labels: neutral"]
+    assert table.account.notes() == ["columns of labels.csv not used: neutral, worker"]
+    assert table.notes == []
     path.write_text("id,segment,happy,happiness\nann,0,1,1\n")
     with pytest.raises(DataError, match="two columns for one emotion: happy and happiness"):
         read_label_table(path, ConvertOptions())

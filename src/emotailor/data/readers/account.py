@@ -54,6 +54,11 @@ class Parts(Mapping[str, Any]):
         """Count parts as used that were read in another way."""
         self._used.update(names)
 
+    @property
+    def used(self) -> set[str]:
+        """The names of the parts that were taken out."""
+        return {str(name) for name in self._used}
+
     def unused(self) -> dict[str, str]:
         """Return the parts that nobody took out, and how they look."""
         return {str(name): look(self._held[name]) for name in self if name not in self._used}
@@ -110,7 +115,7 @@ class Account:
         """Count something that is not stored.
 
         Args:
-            what: ``sample``, ``segment`` or ``file``.
+            what: ``sample`` or ``segment``.
             why: such as ``in no split``.
             name: which one.
         """
@@ -127,17 +132,20 @@ class Account:
         self._left.setdefault((place, what), _Counted()).add(name)
 
     @property
-    def dropped_samples(self) -> int:
-        """How many samples or segments were dropped."""
-        return sum(counted.count for (what, _), counted in self._dropped.items() if what != "file")
+    def dropped(self) -> int:
+        """How many samples were dropped."""
+        return sum(counted.count for counted in self._dropped.values())
 
     def unused(self) -> dict[str, dict[str, str]]:
         """Return what was not used: where -> name -> how it looks."""
         found = {}
         for what, places in self._held.items():
+            # a part that was used in one place is of use
+            used = set().union(*(parts.used for parts in places))
             merged = _merged([parts.unused() for parts in places])
-            if merged:
-                found[what] = merged
+            left = {name: seen for name, seen in merged.items() if name not in used}
+            if left:
+                found[what] = left
         return found
 
     def notes(self) -> list[str]:

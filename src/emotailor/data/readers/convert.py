@@ -228,7 +228,7 @@ class _Tally:
 
     Attributes:
         taken: number of samples per split.
-        empty: number of samples without any modality per split; they are dropped.
+        beyond: number of samples left out because of a limit.
         unlabelled: number of samples whose labels are unknown.
         present: number of samples that have a modality.
         steps: number of steps per modality of the samples that have it.
@@ -240,7 +240,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.taken: Counter[str] = Counter()
-        self.empty: Counter[str] = Counter()
+        self.beyond = 0
         self.unlabelled = 0
         self.present: Counter[Modality] = Counter()
         self.steps: Counter[Modality] = Counter()
@@ -294,32 +294,26 @@ class _Tally:
 
         if not self.taken:
             # the notes may say where they all went
-            reasons = [*notes, *self._without_modality()]
-            why = f": {'; '.join(reasons)}" if reasons else ""
+            why = f": {'; '.join(notes)}" if notes else ""
             raise DataError(
                 f"{source} has no sample that can be used{why}", expected="at least one"
             )
 
     def summary(self, dropped: int) -> str | None:
-        """Say how many samples there are and how many are not stored; None where all are.
-
-        Args:
-            dropped: how many the reader dropped itself.
-        """
-        stored = self.taken.total()
-        lost = dropped + self.empty.total()
-        if not lost:
+        """Say how many samples there are and how many are not stored; None where all are."""
+        if not dropped and not self.beyond:
             return None
-        return f"read {plural(stored + lost, 'sample')}: {stored} stored, {lost} dropped"
-
-    def _without_modality(self) -> list[str]:
-        lines = []
-        for split, count in self.empty.items():
-            lines.append(f"dropped {plural(count, 'sample')} of split {split!r} without a modality")
-        return lines
+        stored = self.taken.total()
+        parts = [f"{stored} stored"]
+        if dropped:
+            parts.append(f"{dropped} dropped")
+        if self.beyond:
+            parts.append(f"{self.beyond} beyond the limit")
+        total = stored + dropped + self.beyond
+        return f"read {plural(total, 'sample')}: {', '.join(parts)}"
 
     def notes(self, modalities: Iterable[Modality]) -> list[str]:
-        lines = self._without_modality()
+        lines = []
         total = self.taken.total()
         for m in modalities:
             lacking = total - self.present[m]
@@ -363,11 +357,12 @@ def _write(
     tally = _Tally()
     for split, sample in reading.samples:
         if limit is not None and tally.taken[split] >= limit:
+            tally.beyond += 1
             continue
 
         sequences = {m: x for m, x in sample.sequences.items() if _has_steps(sample, m)}
         if not sequences:
-            tally.empty[split] += 1
+            reading.account.drop("sample", "without a modality", sample.id)
             continue
 
         # from the order of the source to that of the data set
@@ -391,7 +386,7 @@ def _write(
     if limit is not None:
         notes.append(f"limited to {limit} samples per split")
 
-    summary = tally.summary(reading.account.dropped_samples)
+    summary = tally.summary(reading.account.dropped)
     if summary is not None:
         notes.insert(0, summary)
     for line in notes:

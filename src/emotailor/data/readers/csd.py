@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -25,10 +25,12 @@ from emotailor.data.readers._common import (
     text_encoding,
     unreadable,
 )
+from emotailor.data.readers.account import Account
 from emotailor.data.readers.joining.join import Wanted, join
 from emotailor.data.readers.joining.labels import (
     LabelTable,
     Segment,
+    columns_of,
     name_in,
     read_label_table,
     roles_in,
@@ -36,7 +38,7 @@ from emotailor.data.readers.joining.labels import (
 from emotailor.data.readers.timed.csd_files import Csd
 from emotailor.data.readers.timed.cut import Cutter
 from emotailor.data.readers.timed.track import piece_of
-from emotailor.data.sample import MODALITIES, Modality, Sample
+from emotailor.data.sample import MODALITIES, UNSPLIT, Modality, Sample
 from emotailor.errors import DataError
 
 _ROLES = {
@@ -83,15 +85,22 @@ def read_csd(source: Source, options: ConvertOptions) -> Reading:
             fix="add it, or convert as unaligned",
         )
 
-    table = read_label_table(labels, options)
+    account = Account()
+    if isinstance(source, Path):
+        account.opened.update(source.glob("*.csd"))  # what is not used of them is noted already
+    table = read_label_table(labels, options, account)
+    account.columns = table.columns
     notes += [*table.notes, options.rule]
     folds = Folds(options, table, notes, where)
     files, dims, spoken, kept_open = _open_features(roles, where)
 
     def samples() -> Iterator[tuple[str, Sample]]:
         with kept_open:
-            cutter = Cutter(files, align, spoken)
+            cutter = Cutter(files, align, spoken, account)
             yield from cut_by_video(table, folds, cutter, options.limit)
+            for csd in files.values():
+                leave_videos(csd.name, csd.videos, table)
+                account.hold(f"arrays of {csd.name}", csd.others)
         notes.extend(_after(files, cutter))
 
     # every file is named in the provenance
@@ -104,7 +113,14 @@ def read_csd(source: Source, options: ConvertOptions) -> Reading:
 
     steps = "words" if align else "rows"
     extraction = {m: _extraction(csd, steps) for m, csd in files.items()}
-    return Reading(table.names, dims, align, samples(), used, notes, extraction)
+    return Reading(table.names, dims, align, samples(), used, notes, extraction, account)
+
+
+def leave_videos(place: str, videos: Iterable[str], table: LabelTable) -> None:
+    """Count the videos that have features and no segment."""
+    known = {piece_of(segment.video)[0] for segment in table.segments}
+    for video in sorted(set(videos) - known):
+        table.account.leave(place, "videos without a segment", video)
 
 
 def _open_features(
@@ -165,7 +181,7 @@ def cut_by_video(
         for segment in segments:
             split = folds.split_of(segment)
             if split is None:
-                cutter.dropped["are in no fold"] += 1
+                cutter.account.drop("segment", "in no split", segment.key)
             elif limit is None or taken[split] < limit:
                 splits[segment.key] = split
 
@@ -180,8 +196,7 @@ def cut_by_video(
 
 def _after(files: Mapping[Modality, Csd], cutter: Cutter) -> list[str]:
     """Return the notes that can only be made when all segments are cut."""
-    lines = [f"{count} segments {what} and were dropped" for what, count in cutter.dropped.items()]
-
+    lines = []
     pieces = "its entries video[k] are words: put together by time"
     lines += [f"{name}: {pieces}" for name in sorted(cutter.put_together)]
     for m, count in cutter.imputed.items():
@@ -266,10 +281,15 @@ class Folds:
         self, options: ConvertOptions, table: LabelTable, notes: list[str], where: Path
     ) -> None:
         self._known: dict[str, str | None] | None = None
+        self._clips: set[str] = set()
+        self._all = options.split is not None or options.unlabelled
         if options.folds is not None:
-            self._known = read_folds(options.folds)
+            self._known = read_folds(options.folds, table.account)
             self._find_clips(options.folds, table, notes)
             self._refuse_others(options.folds, table)
+            self._leave_others(options.folds, table)
+        elif self._all:
+            return
         elif options.split_by_hash:
             notes.append(
                 "splits are 70/10/20 by the SHA-256 of the video id, not the official folds: "
@@ -280,7 +300,8 @@ class Folds:
                 f"{where}: .csd files do not say which video is in which split",
                 expected="the SDK's standard_folds lists",
                 fix='pass --folds with a JSON {"train": [video ids], "valid": ..., "test": ...} or '
-                "a CSV with columns id and split, or --split-by-hash to make a split of your own",
+                "a CSV with columns id and split, or --split 70/10/20 or --split-by-hash to make a "
+                "split of your own",
             )
 
     def split_of(self, segment: Segment) -> str | None:
@@ -292,6 +313,8 @@ class Folds:
                 if name in known:
                     return known[name]
             return None
+        if self._all:
+            return UNSPLIT
 
         # the same video is in the same split on every machine
         digest = hashlib.sha256(segment.video.encode())
@@ -318,11 +341,21 @@ class Folds:
         for sample, segment in zip(wanted, join(path, table, wanted).segments, strict=True):
             if segment is not None:
                 found += 1
+                self._clips.add(sample.name)
                 known.setdefault(segment.key, known[sample.name])
         notes.append(
             f"{path.name} counts clips: {found} of its {len(wanted)} are found, by clip number or "
             "by rank"
         )
+
+    def _leave_others(self, path: Path, table: LabelTable) -> None:
+        """Count the entries of the file that are no segment and no video."""
+        known = self._known or {}
+        there = {video_of(segment.video) for segment in table.segments}
+        there |= {segment.key for segment in table.segments}
+        for name in known:
+            if name not in there and name not in self._clips:
+                table.account.leave(path.name, "entries of no segment", name)
 
     def _refuse_others(self, path: Path, table: LabelTable) -> None:
         """Refuse a file that lists none of the segments."""
@@ -341,11 +374,12 @@ class Folds:
 _FOLDS = "a JSON {split: [video ids]}, or a CSV with columns id (or key) and split"
 
 
-def read_folds(path: Path) -> dict[str, str | None]:
+def read_folds(path: Path, account: Account | None = None) -> dict[str, str | None]:
     """Read which video (or segment) is in which split; None for those in none.
 
     Args:
         path: a JSON ``{split: [ids]}``, or a CSV with columns ``key`` or ``id`` and ``split``.
+        account: takes in what the file holds.
 
     Raises:
         DataError: it is missing or damaged, or puts an id into two splits.
@@ -353,7 +387,8 @@ def read_folds(path: Path) -> dict[str, str | None]:
     require_file(path, _FOLDS)
     text = path.read_text(encoding=text_encoding(path, _FOLDS))
     is_json = text.lstrip().startswith(("{", "["))
-    pairs = _pairs_in_json(path, text) if is_json else _pairs_in_csv(path)
+    account = account or Account()
+    pairs = _pairs_in_json(path, text) if is_json else _pairs_in_csv(path, account)
 
     folds: dict[str, str | None] = {}
     for name, split in pairs:
@@ -391,7 +426,11 @@ _SPLIT_COLUMNS = ("split", "fold", "partition", "sdk_fold", "mode")
 """The names of the column that says the split, in lower case; the first there is counts."""
 
 
-def _pairs_in_csv(path: Path) -> Iterator[tuple[str, str | None]]:
+_NAMING = ("id", "number", "clip", "key")
+"""What the columns hold that say which segment a row is of."""
+
+
+def _pairs_in_csv(path: Path, account: Account) -> Iterator[tuple[str, str | None]]:
     table = read_csv(path, _FOLDS)
     roles = roles_in(table.columns)
     by_name = {column.lower(): column for column in table.columns}
@@ -400,6 +439,9 @@ def _pairs_in_csv(path: Path) -> Iterator[tuple[str, str | None]]:
         found = ", ".join(table.columns)[:200]
         raise DataError(f"{path} has the columns {found}", expected=_FOLDS)
 
+    held = account.hold(columns_of(path), table.columns)
+    held.use([present[0]])
+    held.use(roles[role] for role in _NAMING if role in roles)
     for row, line in zip(table.rows, table.lines, strict=True):
         name = name_in(row, roles, f"{path}, line {line}")
         # a row that is too short has no cell there

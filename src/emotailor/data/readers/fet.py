@@ -8,7 +8,7 @@ The name of the file is the id of the sample; labels come from a label file. ``r
 one pickle in the layout of :mod:`emotailor.data.readers.mmsa`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from jaxtyping import Float
 from emotailor.data.extraction import Extraction
 from emotailor.data.readers._common import ConvertOptions, Reading, as_array, as_float
 from emotailor.data.readers._pickle import load_pickle
+from emotailor.data.readers.account import Account, Parts
 from emotailor.data.readers.csd import Folds
 from emotailor.data.readers.joining.labels import read_label_table
-from emotailor.data.sample import MODALITIES, Modality, Sample
+from emotailor.data.sample import MODALITIES, UNSPLIT, Modality, Sample
 from emotailor.errors import DataError
 
 _KEYS: dict[Modality, tuple[str, str]] = {
@@ -43,6 +44,8 @@ def read_fet(path: Path, options: ConvertOptions) -> Reading:
     files = _clips_in(path)
     if not files:
         raise DataError(f"{path} has no pickle", expected=_EXPECTED)
+    if options.labels is None and options.unlabelled:
+        return _unlabelled(files, options)
     if options.labels is None:
         raise DataError(
             f"{path} has no labels",
@@ -50,7 +53,9 @@ def read_fet(path: Path, options: ConvertOptions) -> Reading:
             fix="pass --labels with a CSV (columns id, clip, happy, sad, ..., split)",
         )
 
-    table = read_label_table(options.labels, options)
+    account = Account()
+    table = read_label_table(options.labels, options, account)
+    account.columns = table.columns
     notes = [*table.notes, options.rule]
     if options.folds is None and not options.split_by_hash:
         told = dict(vars(options))
@@ -58,29 +63,78 @@ def read_fet(path: Path, options: ConvertOptions) -> Reading:
         options = ConvertOptions(**told)
     folds = Folds(options, table, notes, path)
 
-    first = _content(files[0])
-    dims = {m: values.shape[1] for m, values in _sequences(files[0], first).items()}
-    if not dims:
-        raise DataError(f"{files[0]} has no modality", expected=_EXPECTED)
-    align = "align" in first if options.align is None else options.align
+    clips = _Clips(files, options.align, account)
 
     def samples() -> Iterator[tuple[str, Sample]]:
-        lost = 0
+        found = set()
         for file in files:
             segment = table.find(file.stem)
-            split = None if segment is None else folds.split_of(segment)
-            if segment is None or split is None:
-                lost += 1
+            if segment is None:
+                account.drop("sample", f"without labels in {table.path.name}", file.stem)
                 continue
-            sequences = _sequences(file, _content(file))
-            _check(file, sequences, dims, aligned=align)
-            yield split, Sample(file.stem, sequences, segment.labels)
-        if lost:
-            notes.append(f"{lost} files have no labels or are in no split and were dropped")
+            found.add(segment.key)
 
-    extraction = _extraction(first, dims)
+            split = folds.split_of(segment)
+            if split is None:
+                account.drop("sample", "in no split", file.stem)
+                continue
+            yield split, Sample(file.stem, clips.sequences(file), segment.labels)
+        table.leave_others(found)
+
     used = [*files, table.path]
-    return Reading(table.names, dims, align, samples(), used, notes, extraction)
+    return Reading(
+        table.names, clips.dims, clips.aligned, samples(), used, notes, clips.extraction, account
+    )
+
+
+def _unlabelled(files: list[Path], options: ConvertOptions) -> Reading:
+    """Return clips of which nobody knows a label."""
+    account = Account()
+    clips = _Clips(files, options.align, account)
+    notes = ["the source has no labels: the samples are for prediction alone"]
+
+    def samples() -> Iterator[tuple[str, Sample]]:
+        for file in files:
+            yield UNSPLIT, Sample(file.stem, clips.sequences(file))
+
+    return Reading(
+        (), clips.dims, clips.aligned, samples(), files, notes, clips.extraction, account
+    )
+
+
+class _Clips:
+    """The features of clips, each in a file of its own.
+
+    Attributes:
+        dims: feature width per modality.
+        aligned: whether all modalities of a clip share their steps.
+        extraction: how the features were extracted.
+
+    Raises:
+        DataError: the first file has no modality.
+    """
+
+    def __init__(self, files: Sequence[Path], align: bool | None, account: Account) -> None:
+        self._account = account
+        first = self._content(files[0])
+        self.dims = {m: values.shape[1] for m, values in _sequences(files[0], first).items()}
+        if not self.dims:
+            raise DataError(f"{files[0]} has no modality", expected=_EXPECTED)
+        self.aligned = "align" in first if align is None else align
+        self.extraction = _extraction(first, self.dims)
+
+    def _content(self, file: Path) -> Parts:
+        return self._account.hold("entries of the pickles", _content(file))
+
+    def sequences(self, file: Path) -> dict[Modality, Float[np.ndarray, "steps dim"]]:
+        """Return the sequences of a clip.
+
+        Raises:
+            DataError: they do not fit those of the first.
+        """
+        sequences = _sequences(file, self._content(file))
+        _check(file, sequences, self.dims, aligned=self.aligned)
+        return sequences
 
 
 def _clips_in(path: Path) -> list[Path]:

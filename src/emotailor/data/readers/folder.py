@@ -43,8 +43,7 @@ def _not_in(folder: Path, opened: set[Path]) -> dict[str, str]:
             continue
         inside = ""
         if entry.is_dir():
-            inside = f"({plural(sum(1 for _ in entry.iterdir()), 'entry')})".replace(
-                "entrys", "entries"
-            )
+            count = sum(1 for _ in entry.iterdir())
+            inside = f"({plural(count, 'file')})"
         unused[entry.name] = inside
     return unused

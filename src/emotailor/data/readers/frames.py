@@ -17,7 +17,8 @@ from jaxtyping import Float64
 
 from emotailor.data.extraction import Extraction
 from emotailor.data.readers._common import ConvertOptions, Reading
-from emotailor.data.readers.csd import Folds, cut_by_video
+from emotailor.data.readers.account import Account
+from emotailor.data.readers.csd import Folds, cut_by_video, leave_videos
 from emotailor.data.readers.joining.labels import read_label_table
 from emotailor.data.readers.timed.cut import Cutter
 from emotailor.data.readers.timed.frame_files import Frames, read_frames
@@ -65,16 +66,21 @@ def read_extractor_folder(path: Path, options: ConvertOptions) -> Reading:
     if not featured:
         raise DataError(f"{path} has no file with features", expected=_EXPECTED)
 
-    table = read_label_table(labels, options)
+    account = Account()
+    table = read_label_table(labels, options, account)
+    account.columns = table.columns
     notes = [*table.notes, options.rule]
     if options.folds is None and not options.split_by_hash:
         options = _with_folds(options, labels)
     folds = Folds(options, table, notes, path)
 
     def samples() -> Iterator[tuple[str, Sample]]:
-        cutter = Cutter(featured, align, spoken)
+        cutter = Cutter(featured, align, spoken, account)
         yield from cut_by_video(table, folds, cutter, options.limit)
         notes.extend(_after(featured, cutter))
+        for source in sources.values():
+            leave_videos(source.name, source.paths, table)
+            source.tell(account)
 
     dims = {}
     extraction = {}
@@ -84,7 +90,7 @@ def read_extractor_folder(path: Path, options: ConvertOptions) -> Reading:
     used = [labels]
     for source in sources.values():
         used += source.paths.values()
-    return Reading(table.names, dims, align, samples(), used, notes, extraction)
+    return Reading(table.names, dims, align, samples(), used, notes, extraction, account)
 
 
 def folders_in(path: Path) -> dict[Modality, Path]:
@@ -142,11 +148,13 @@ class _Videos:
         name: name of the folder.
         paths: video -> its file.
         first: what the first file holds; all others hold the same columns.
-        failed: how many frames failed so far.
+        failed: how many frames of each video failed.
+        timeless: how many rows of each video have no time that is possible.
     """
 
     def __init__(self, folder: Path) -> None:
         self.name = folder.name
+        self._folder = folder
         self.paths: dict[str, Path] = {}
         for file in _files_in(folder):
             video = file.name.split(".")[0] if file.stem.endswith(".openface") else file.stem
@@ -158,7 +166,16 @@ class _Videos:
             self.paths[video] = file
         self._last: tuple[str, Frames] | None = None
         self.failed: Counter[str] = Counter()
+        self.timeless: Counter[str] = Counter()
         self.first = self._frames(next(iter(self.paths)))
+
+    def tell(self, account: Account) -> None:
+        """Say which columns and files of the folder are not used."""
+        account.hold(f"columns of the files in {self.name}", self.first.others)
+        known = {file.name for file in self.paths.values()}
+        for file in sorted(self._folder.iterdir()):
+            if file.name not in known and not file.name.startswith("."):
+                account.leave(self.name, "files of another kind", file.name)
 
     @property
     def has_words(self) -> bool:
@@ -171,6 +188,7 @@ class _Videos:
         frames = read_frames(self.paths[video])
         self._last = (video, frames)
         self.failed[video] = frames.failed
+        self.timeless[video] = frames.timeless
         return frames
 
     def track(self, video: str) -> Track | None:
@@ -204,11 +222,16 @@ def _extraction(frames: Frames, steps: str) -> Extraction:
 
 def _after(sources: dict[Modality, _Videos], cutter: Cutter) -> list[str]:
     """Return the notes that can only be made when all segments are cut."""
-    lines = [f"{count} segments {what} and were dropped" for what, count in cutter.dropped.items()]
+    lines = []
     for m, source in sources.items():
         failed = source.failed.total()
         if failed:
             lines.append(f"{source.name}: {failed} frames failed and are missing")
+        timeless = source.timeless.total()
+        if timeless:
+            lines.append(
+                f"{source.name}: {timeless} rows with a reversed or non-finite time ignored"
+            )
         beyond = cutter.beyond[m]
         if beyond:
             lines.append(f"{source.name}: {beyond} segments start after its last row")

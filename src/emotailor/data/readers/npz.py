@@ -117,7 +117,8 @@ class _Rectangular:
 def _rectangular(path: Path, parts: Parts, options: ConvertOptions) -> _Rectangular:
     blocks: dict[Modality, Block] = {}
     for m in MODALITIES:
-        if m in parts:
+        # what is said, in words, has often the name of the modality
+        if m in parts and parts.peek(m).dtype.kind not in "US":
             blocks[m] = Block(f"{path}: {m}", parts[m], vectors=True)
     lengths = [len(block) for block in blocks.values()]
     if not blocks:

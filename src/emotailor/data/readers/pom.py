@@ -26,6 +26,7 @@ from emotailor.data.readers._common import (
     Padded,
     Reading,
 )
+from emotailor.data.readers.account import Account
 from emotailor.data.readers.safe.hdf5 import Hdf5
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
@@ -46,15 +47,16 @@ def read_pom(path: Path, options: ConvertOptions) -> Reading:
         raise DataError(
             f"{path} is not a folder", expected="the folder with video_train.h5, y_train.h5, ..."
         )
+    account = Account()
     with_emotions = (path / "ey_train.h5").exists()
-    ratings, rated_in = _ratings(path, "ey" if with_emotions else "y")
+    ratings, rated_in = _ratings(path, "ey" if with_emotions else "y", account)
     counts = {split: len(rated) for split, rated in ratings.items()}
 
     # every file is named in the provenance
     used = list(rated_in.values())
     blocks: dict[str, dict[Modality, Block]] = {}
     for split, files in _sequence_files(path).items():
-        blocks[split] = {m: Block(str(file), _dataset(file)) for m, file in files.items()}
+        blocks[split] = {m: Block(str(file), _dataset(file, account)) for m, file in files.items()}
         used += files.values()
     padded = Padded(path, blocks, counts, options.align)
 
@@ -87,11 +89,11 @@ def read_pom(path: Path, options: ConvertOptions) -> Reading:
                 sequences = padded.cut(split, i)
                 yield split, Sample(f"{split}-{i:05d}", sequences, row)
 
-    return Reading(names, padded.dims, padded.aligned, samples(), used, notes)
+    return Reading(names, padded.dims, padded.aligned, samples(), used, notes, account=account)
 
 
 def _ratings(
-    folder: Path, name: str
+    folder: Path, name: str, account: Account
 ) -> tuple[dict[str, Float64[np.ndarray, "n traits"]], dict[str, Path]]:
     """Return the ratings of every split, and the files that hold them."""
     files = {}
@@ -99,7 +101,7 @@ def _ratings(
     for split in _SPLITS:
         file = folder / f"{name}_{split}.h5"
         files[split] = file
-        ratings[split] = _dataset(file)
+        ratings[split] = _dataset(file, account)
 
     shapes = [rated.shape for rated in ratings.values()]
     traits = {shape[1:] for shape in shapes}
@@ -135,8 +137,10 @@ def _sequence_files(folder: Path) -> dict[str, dict[Modality, Path]]:
     return files
 
 
-def _dataset(path: Path) -> Float64[np.ndarray, "..."]:
+def _dataset(path: Path, account: Account) -> Float64[np.ndarray, "..."]:
     with Hdf5(path, _EXPECTED) as file:
+        held = account.hold("datasets of the .h5 files", file.names(file.top))
+        held.use(["d1"])
         data = file.dataset(file.top, "d1")
         if data is None or not file.is_numeric(data):
             raise DataError(f"{path}: d1 is not a dataset of numbers", expected=_EXPECTED)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from emotailor.data.readers._common import ConvertOptions, Reading
 from emotailor.data.readers.joining.emotions import emotions_by_class
-from emotailor.data.readers.joining.joined import Labelled, names_of, reading_of
+from emotailor.data.readers.joining.joined import Labelled, names_of, reading_of, without_labels
 from emotailor.data.readers.joining.splits import key_in, open_splits
 from emotailor.errors import DataError
 
@@ -25,6 +25,8 @@ def read_tailor(path: Path, options: ConvertOptions) -> Reading:
         DataError: the file is missing, damaged or not laid out like this.
     """
     file = open_splits(path)
+    if key_in(file.splits, ("tgt",)) is None and options.unlabelled:
+        return reading_of(file, without_labels(file), options)
     if key_in(file.splits, ("tgt",)) is None:
         lacking = [split for split, content in file.splits.items() if "tgt" not in content]
         present = ", ".join(map(str, file.splits[lacking[0]]))

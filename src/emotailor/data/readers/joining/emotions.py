@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from emotailor.data.readers._common import ConvertOptions, as_array, as_text, pick_columns
+from emotailor.data.readers.account import Parts
 from emotailor.data.readers.joining.labels import SDK_LABELS
 from emotailor.data.sample import canonical_label
 from emotailor.errors import ConfigError, DataError
@@ -52,7 +53,7 @@ class Emotions:
 
 
 def emotions_in(
-    path: Path, content: Mapping[Any, Any], splits: _Splits, options: ConvertOptions
+    path: Path, content: Parts, splits: _Splits, options: ConvertOptions
 ) -> Emotions | None:
     """Return the emotion labels that a file of splits holds; None where it has none.
 
@@ -78,7 +79,7 @@ def emotions_in(
 
 
 def emotions_by_class(
-    path: Path, content: Mapping[Any, Any], splits: _Splits, options: ConvertOptions
+    path: Path, content: Parts, splits: _Splits, options: ConvertOptions
 ) -> Emotions:
     """Return the labels of ``tgt``: ``[2, class ids..., 3]`` per sample.
 
@@ -110,7 +111,7 @@ def emotions_by_class(
 
 
 def _class_names(
-    path: Path, content: Mapping[Any, Any], options: ConvertOptions
+    path: Path, content: Parts, options: ConvertOptions
 ) -> tuple[dict[int, str], list[str]]:
     """Return the name of each class id, and what was assumed about them."""
     own = _dictionary(path, content)
@@ -139,12 +140,13 @@ def _class_names(
     return own, []
 
 
-def _dictionary(path: Path, content: Mapping[Any, Any]) -> dict[int, str] | None:
+def _dictionary(path: Path, content: Parts) -> dict[int, str] | None:
     """Return the names that a file gives to its class ids, without marks such as ``<s>``."""
-    dictionaries = content.get("dict")
+    dictionaries = content.peek("dict")
     if not isinstance(dictionaries, Mapping) or not dictionaries.get("tgt"):
         return None
 
+    content.use(["dict"])
     stored = dictionaries["tgt"]
     expected = "class names and their ids, each once"
     if not isinstance(stored, Mapping):
@@ -244,7 +246,7 @@ def _columns(ids: list[Any], column_of: Mapping[int, int]) -> list[int] | None:
 
 
 def _in_columns(
-    path: Path, key: str, content: Mapping[Any, Any], splits: _Splits, options: ConvertOptions
+    path: Path, key: str, content: Parts, splits: _Splits, options: ConvertOptions
 ) -> Emotions | None:
     """Return the labels of an array with a column per label; None where it is the sentiment."""
     columns = {}
@@ -317,13 +319,14 @@ def _as_numbers(where: str, array: np.ndarray, expected: str) -> np.ndarray:
         ) from error
 
 
-def _names_in(content: Mapping[Any, Any], count: int) -> list[str] | None:
+def _names_in(content: Parts, count: int) -> list[str] | None:
     """Return the names that a file gives to its label columns, where it does."""
     for key in NAMES:
-        names = content.get(key)
+        names = content.peek(key)
         if not isinstance(names, list | tuple | np.ndarray) or len(names) != count:
             continue
         if all(isinstance(name, str) for name in names):
+            content.use([key])
             return [str(name) for name in names]
     return None
 

@@ -35,12 +35,14 @@ class Labelled:
         ids: split -> id per sample.
         rows: split -> 0/1 per label, or None where the sample has no labels.
         files: the label file, where there is one.
+        columns: what the labels are called in the source.
     """
 
     names: tuple[str, ...]
     ids: dict[str, list[str]]
     rows: dict[str, list[UInt8[np.ndarray, "labels"] | None]]
     files: list[Path]
+    columns: Sequence[str] | None = None
 
 
 def read_joined(path: Path, options: ConvertOptions) -> Reading:
@@ -55,7 +57,7 @@ def read_joined(path: Path, options: ConvertOptions) -> Reading:
     if options.labels is None:
         labelled = _own_labels(file, options)
     else:
-        table = read_label_table(options.labels, options)
+        table = read_label_table(options.labels, options, file.account)
         labelled = _labels_of_table(file, table, options)
     return reading_of(file, labelled, options)
 
@@ -67,12 +69,18 @@ def reading_of(file: SplitFile, labelled: Labelled, options: ConvertOptions) -> 
     padded = Padded(file.path, blocks, counts, options.align)
     real = RealSteps(file, padded)
     notes = file.notes
+    file.account.columns = labelled.columns
+    lacking = "without labels"
+    if labelled.files:
+        lacking = f"without labels in {labelled.files[0].name}"
 
     def samples() -> Iterator[tuple[str, Sample]]:
         for split, rows in labelled.rows.items():
             texts = texts_of(file, split, len(rows))
             for i, labels in enumerate(rows):
-                if labels is None:
+                name = labelled.ids[split][i]
+                if labels is None and not options.unlabelled:
+                    file.account.drop("sample", lacking, name)
                     continue
 
                 about = {}
@@ -80,19 +88,28 @@ def reading_of(file: SplitFile, labelled: Labelled, options: ConvertOptions) -> 
                 if text is not None:
                     about["transcript"] = text
                 sequences = real.cut(split, i)
-                name = labelled.ids[split][i]
                 yield split, Sample(name, sequences, labels, about=about)
 
         # known only now that all were seen
         notes.extend(real.notes())
 
     files = [file.path, *labelled.files]
-    return Reading(labelled.names, padded.dims, padded.aligned, samples(), files, notes)
+    return Reading(
+        labelled.names,
+        padded.dims,
+        padded.aligned,
+        samples(),
+        files,
+        notes,
+        account=file.account,
+    )
 
 
 def _own_labels(file: SplitFile, options: ConvertOptions) -> Labelled:
     """Return the labels that the file holds itself."""
     emotions = emotions_in(file.path, file.content, file.splits, options)
+    if emotions is None and options.unlabelled:
+        return without_labels(file)
     if emotions is None:
         raise no_emotions(file.path, file.splits)
 
@@ -100,6 +117,16 @@ def _own_labels(file: SplitFile, options: ConvertOptions) -> Labelled:
     rows = {split: list(labels) for split, labels in emotions.rows.items()}
     counts = {split: len(labels) for split, labels in rows.items()}
     return Labelled(emotions.names, names_of(file, counts), rows, [])
+
+
+def without_labels(file: SplitFile) -> Labelled:
+    """Return the samples of a file whose labels nobody knows."""
+    file.notes.append("the source has no emotion labels: the samples are for prediction alone")
+    counts = {split: file.rows_of(split) for split in file.splits}
+    rows: dict[str, list[UInt8[np.ndarray, "labels"] | None]] = {}
+    for split, count in counts.items():
+        rows[split] = [None] * count
+    return Labelled((), names_of(file, counts), rows, [])
 
 
 def names_of(file: SplitFile, counts: Mapping[str, int]) -> dict[str, list[str]]:
@@ -181,12 +208,17 @@ def _labels_of_table(file: SplitFile, table: LabelTable, options: ConvertOptions
             fix="leave out --labels if the emotions are in the file itself",
         )
 
+    # a video with start and end needs no number, and nothing to check it by
+    by_time = all(len(cells) == 3 for of_split in ids.values() for cells in of_split)
+
     # all splits together, because clips are counted over the whole video
     wanted = []
     places = []
     for split, of_split in ids.items():
         count = len(of_split)
-        sentiments = sentiments_in(file.splits[split], count)
+        sentiments: list[float | None] = [None] * count
+        if not by_time:
+            sentiments = sentiments_in(file.splits[split], count)
         texts = texts_of(file, split, count)
         for i, cells in enumerate(of_split):
             wanted.append(Wanted(cells[0], sentiments[i], texts[i]))
@@ -196,27 +228,29 @@ def _labels_of_table(file: SplitFile, table: LabelTable, options: ConvertOptions
     if len(wanted) > 1 and len({sample.sentiment for sample in wanted}) == 1:
         wanted = [replace(sample, sentiment=None) for sample in wanted]
 
-    # a video with start and end needs no number
-    by_time = all(len(cells) == 3 for _, cells in places)
     if by_time:
         note = f"labels are joined by video, start and end, within {TOLERANCE:g} s"
         joined = Joined([None] * len(wanted), [note])
     else:
         joined = join(file.path, table, wanted)
+        table.compare()
     names: dict[str, list[str]] = {split: [] for split in ids}
     rows: dict[str, list[UInt8[np.ndarray, "labels"] | None]] = {split: [] for split in ids}
     lost = []
+    found = set()
     for (split, cells), by_id in zip(places, joined.segments, strict=True):
         segment: Segment | None = by_id
         name = cells[0]
         if len(cells) == 3:
             segment = table.find_time(*_times(cells))
-            name = segment.key if segment is not None else str(cells)
+            name = segment.key if segment is not None else f"{cells[0]} {cells[1]}-{cells[2]}"
 
         names[split].append(name)
         rows[split].append(None if segment is None else segment.labels)
         if segment is None:
             lost.append(name)
+        else:
+            found.add(segment.key)
 
     if by_time and all(segment.span is None for segment in table.segments):
         raise DataError(
@@ -224,15 +258,16 @@ def _labels_of_table(file: SplitFile, table: LabelTable, options: ConvertOptions
             expected=f"columns start and end, by which the samples of {file.path} are found",
         )
     file.notes += [*table.notes, *joined.notes, options.rule]
-    file.notes += unmatched(file.path, table, lost, len(wanted))
-    return Labelled(table.names, names, rows, [table.path])
+    refuse_unmatched(file.path, table, lost, len(wanted))
+    table.leave_others(found)
+    return Labelled(table.names, names, rows, [table.path], table.columns)
 
 
-def unmatched(path: Path, table: LabelTable, lost: Sequence[str], total: int) -> list[str]:
-    """Say how many samples have no labels.
+def refuse_unmatched(path: Path, table: LabelTable, lost: Sequence[str], total: int) -> None:
+    """Refuse a label file that has the labels of no sample.
 
     Raises:
-        DataError: none has.
+        DataError: it is one.
     """
     # none at all: the two files are of different data
     if len(lost) == total:
@@ -242,8 +277,3 @@ def unmatched(path: Path, table: LabelTable, lost: Sequence[str], total: int) ->
             expected="labels of the same segments",
             fix="check that the label file belongs to this data set",
         )
-
-    if not lost:
-        return []
-    labels = table.path.name
-    return [f"{len(lost)} of {total} samples have no labels in {labels} and were dropped"]

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from jaxtyping import UInt8
 from emotailor.data.ids import parse_segment, segment_key, video_of
 from emotailor.data.readers._common import (
     ConvertOptions,
-    CsvRows,
     as_number,
     pick_columns,
     read_csv,
     require_file,
 )
 from emotailor.data.readers._sniff import holds_pickle, kind_of
+from emotailor.data.readers.account import Account, Parts
 from emotailor.data.readers.timed.csd_files import Csd
 from emotailor.data.sample import EMOTIONS, canonical_label
 from emotailor.errors import DataError
@@ -49,6 +49,9 @@ _COLUMNS = {
     "text": ("text", "transcript", "raw_text", "sentence"),
 }
 """The names under which a column is known, by what it holds, in lower case."""
+
+_CHECKS = ("sentiment", "text")
+"""Columns that say nothing but whether a sample and a row are the same segment."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,27 @@ class Segment:
 
 @dataclass
 class LabelTable:
-    """Segments with labels, found by id or by video and time."""
+    """Segments with labels, found by id or by video and time.
+
+    Attributes:
+        path: the file.
+        names: names of the labels.
+        segments: its rows, with a label for each name.
+        notes: what was ignored or assumed.
+        columns: what the labels are called in the file.
+        account: what the file holds, and what of it is used.
+        held: its columns, as taken into the account.
+        comparable: the columns by which a match can be checked.
+    """
 
     path: Path
     names: tuple[str, ...]
     segments: list[Segment]
     notes: list[str] = field(default_factory=list)
+    columns: Sequence[str] | None = None
+    account: Account = field(default_factory=Account)
+    held: Parts = field(default_factory=lambda: Parts({}))
+    comparable: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self._by_key: dict[str, Segment] = {}
@@ -122,6 +140,20 @@ class LabelTable:
         """Return the segments of a video, in the order of the file."""
         return self._by_video.get(video, ())
 
+    def compare(self) -> None:
+        """Count the columns as used by which a match can be checked."""
+        self.held.use(self.comparable)
+
+    def leave_others(self, used: Collection[str]) -> None:
+        """Count the rows of which no sample is.
+
+        Args:
+            used: the keys of the segments that have a sample.
+        """
+        for segment in self.segments:
+            if segment.key not in used:
+                self.account.leave(self.path.name, "rows of no sample", segment.key)
+
     def find_time(self, video: str, start: float, end: float) -> Segment | None:
         """Return the segment of ``video`` with this start and end, within ``TOLERANCE``."""
         # segments are cut at 0; two programs may round the same time in two ways
@@ -144,17 +176,25 @@ def _distance(segment: Segment, start: float, end: float) -> float:
     return max(abs(first - start), abs(last - end))
 
 
-def read_label_table(path: Path, options: ConvertOptions) -> LabelTable:
+def read_label_table(
+    path: Path, options: ConvertOptions, account: Account | None = None
+) -> LabelTable:
     """Read labels from a CSV or a ``.csd`` file.
+
+    Args:
+        path: the file.
+        options: names and rule of the labels.
+        account: takes in what the file holds.
 
     Raises:
         DataError: the file is missing, damaged or of another kind, lacks a label, or has one that
             is not a number.
     """
     require_file(path, EXPECTED_LABELS)
+    account = account or Account()
     kind = kind_of(path)
     if kind == "HDF5" or path.suffix.lower() in (".csd", ".h5", ".hdf5"):
-        return _from_csd(path, options)
+        return _from_csd(path, options, account)
 
     # an intact file, but of a kind that cannot be joined
     if kind == "pickle" or holds_pickle(path):
@@ -164,7 +204,7 @@ def read_label_table(path: Path, options: ConvertOptions) -> LabelTable:
             expected=EXPECTED_LABELS,
             fix="give a label file with ids; segments are found in it by id or by time",
         )
-    return _from_csv(path, options)
+    return _from_csv(path, options, account)
 
 
 def _wanted(where: str, columns: Sequence[str], options: ConvertOptions) -> list[str]:
@@ -226,7 +266,7 @@ def roles_in(columns: Sequence[str]) -> dict[str, str]:
     return roles
 
 
-def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
+def _from_csv(path: Path, options: ConvertOptions, account: Account) -> LabelTable:
     table = read_csv(path, EXPECTED_LABELS)
     columns = table.columns
     roles = roles_in(columns)
@@ -257,7 +297,10 @@ def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
                 timeless += 1
         spans.append(span)
 
-    notes = _not_used(path, table, roles, wanted)
+    parts = account.hold(columns_of(path), columns)
+    parts.use(wanted)
+    parts.use(column for role, column in roles.items() if role not in _CHECKS)
+    notes: list[str] = []
     if timed:
         names = _numbered(path, names, notes)
 
@@ -271,23 +314,21 @@ def _from_csv(path: Path, options: ConvertOptions) -> LabelTable:
 
     if timeless:
         notes.append(f"{path.name}: {timeless} {_BAD_SPANS} ignored")
-    return LabelTable(path, _label_names(wanted, options), segments, notes)
+    return LabelTable(
+        path,
+        _label_names(wanted, options),
+        segments,
+        notes,
+        columns=wanted,
+        account=account,
+        held=parts,
+        comparable=[roles[role] for role in _CHECKS if role in roles],
+    )
 
 
-def _not_used(
-    path: Path, table: CsvRows, roles: Mapping[str, str], wanted: Sequence[str]
-) -> list[str]:
-    """Name the columns of numbers that are neither labels nor anything else."""
-    used = {*roles.values(), *wanted}
-    first = table.rows[0]
-    unused = []
-    for column in table.columns:
-        number = _number_or_none(first[column])
-        if column and column not in used and number is not None:
-            unused.append(column)
-    if not unused:
-        return []
-    return [f"{path.name}: columns not used as labels: {', '.join(unused)}"]
+def columns_of(path: Path) -> str:
+    """Return what the columns of a file are called in an account."""
+    return f"columns of {path.name}"
 
 
 def _numbered(path: Path, names: Sequence[Name], notes: list[str]) -> list[Name]:
@@ -392,7 +433,7 @@ def _whole(cell: str, where: str) -> int | None:
     return int(digits)
 
 
-def _from_csd(path: Path, options: ConvertOptions) -> LabelTable:
+def _from_csd(path: Path, options: ConvertOptions, account: Account) -> LabelTable:
     notes: list[str] = []
     segments = []
     timeless = 0
@@ -410,7 +451,19 @@ def _from_csd(path: Path, options: ConvertOptions) -> LabelTable:
         bad = csd.bad_intervals + timeless
         if bad:
             notes.append(f"{path.name}: {bad} {_BAD_SPANS} ignored")
-    return LabelTable(path, _label_names(wanted, options), segments, notes)
+    held = account.hold(columns_of(path), columns)
+    held.use(wanted)
+    account.hold(f"arrays of {path.name}", csd.others)
+    return LabelTable(
+        path,
+        _label_names(wanted, options),
+        segments,
+        notes,
+        columns=wanted,
+        account=account,
+        held=held,
+        comparable=[column for column in columns if column in _CHECKS],
+    )
 
 
 def _columns(csd: Csd, notes: list[str], options: ConvertOptions) -> list[str]:

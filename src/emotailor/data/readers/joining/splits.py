@@ -19,11 +19,13 @@ from emotailor.data.readers._common import (
     Padded,
     as_array,
     as_text,
+    canonical_split,
     require_file,
     splits_of,
 )
 from emotailor.data.readers._pickle import load_pickle, load_torch
 from emotailor.data.readers._sniff import holds_pickle
+from emotailor.data.readers.account import Account, Parts
 from emotailor.data.sample import Modality
 from emotailor.errors import DataError
 
@@ -56,13 +58,20 @@ class SplitFile:
         splits: split -> key -> rows, for the splits that have any.
         keys: where each modality lies.
         notes: what was dropped or assumed.
+        account: what it holds, and what of it is used.
     """
 
     path: Path
-    content: Mapping[Any, Any]
-    splits: dict[str, dict[str, Any]]
+    content: Parts
+    splits: dict[str, Parts]
     keys: dict[Modality, str]
     notes: list[str] = field(default_factory=list)
+    account: Account = field(default_factory=Account)
+
+    def rows_of(self, split: str) -> int:
+        """Return how many samples a split has, by its first modality."""
+        key = next(iter(self.keys.values()))
+        return len(self.splits[split].peek(key))
 
 
 def open_splits(path: Path) -> SplitFile:
@@ -81,15 +90,20 @@ def open_splits(path: Path) -> SplitFile:
     else:
         content = load_pickle(path)
 
+    found = splits_of(content, path)
+    account = Account()
+    whole = account.hold(f"entries of {path.name}", content)
+    whole.use(name for name in content if canonical_split(str(name)) in found)
     splits = {}
-    for split, of_split in splits_of(content, path).items():
+    for split, of_split in found.items():
         if _has_rows(of_split):
-            splits[split] = of_split
+            splits[split] = account.hold(f"entries of the splits of {path.name}", of_split)
         else:
             notes.append(f"the split {split} has no rows")
     if not splits:
         raise DataError(f"{path} has no rows in any split", expected="at least one sample")
-    return SplitFile(path, content, splits, _modality_keys(path, splits, notes), notes)
+    keys = _modality_keys(path, splits, notes)
+    return SplitFile(path, whole, splits, keys, notes, account)
 
 
 def _has_rows(of_split: Mapping[str, Any]) -> bool:
@@ -239,11 +253,12 @@ def _ids(where: str, value: Any) -> list[tuple[str, ...]]:
 def texts_of(file: SplitFile, split: str, count: int) -> list[str | None]:
     """Return what is said in each sample of a split; None where the file does not tell it."""
     for key in _TEXTS:
-        texts: Any = file.splits[split].get(key)
+        texts: Any = file.splits[split].peek(key)
         listed = isinstance(texts, list | tuple)
         if isinstance(texts, np.ndarray):
             listed = texts.ndim > 0
         if listed and len(texts) == count:
+            file.splits[split].use([key])
             return [text if isinstance(text, str) else None for text in texts]
     return [None] * count
 

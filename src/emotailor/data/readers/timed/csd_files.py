@@ -9,18 +9,22 @@ A piece ``video[k]`` is a segment, or, in files that the SDK aligned to words, a
 
 import json
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64, Num
 
+from emotailor.data.readers.account import plural
 from emotailor.data.readers.safe.hdf5 import LARGEST, Hdf5
 from emotailor.data.readers.timed.track import Track, piece_of, with_length
 from emotailor.errors import DataError
 
 _EXPECTED = "a complete CMU-MultimodalSDK .csd file (HDF5)"
 _LONGEST_METADATA = 1 << 20
+_PARTS = ("data", "metadata")
+_ARRAYS = ("features", "intervals")
 
 
 class Csd:
@@ -46,6 +50,10 @@ class Csd:
             raise
         self._by_video = self._pieces()
         self._bad: dict[str, int] = {}  # by entry, since an entry can be read twice
+        self._others: defaultdict[str, set[str]] = defaultdict(set)
+        for name in self._file.names(self._group):
+            if name not in _PARTS:
+                self._others[name].add("")
 
     def _layout(self) -> tuple[str, Any, Any, list[str]]:
         """Return the name of the root, the root, its data, and the keys of the entries."""
@@ -113,6 +121,20 @@ class Csd:
         return self.path.name
 
     @property
+    def videos(self) -> Collection[str]:
+        """The videos that it has entries of."""
+        return self._by_video.keys()
+
+    @property
+    def others(self) -> dict[str, str]:
+        """What it holds besides features and intervals, and where, of the entries read so far."""
+        found = {}
+        for name, entries in self._others.items():
+            inside = len(entries - {""})
+            found[name] = f"in {plural(inside, 'video')}" if inside else ""
+        return found
+
+    @property
     def bad_intervals(self) -> int:
         """How many rows were ignored so far for their interval."""
         return sum(self._bad.values())
@@ -136,8 +158,12 @@ class Csd:
     def _arrays(self, key: str) -> tuple[Any, Any]:
         """Return features and intervals of an entry, not read yet."""
         entry = self._file.group(self._data, key)
+        if entry is not None:
+            for name in self._file.names(entry):
+                if name not in _ARRAYS:
+                    self._others[name].add(key)
         arrays = []
-        for name in ("features", "intervals"):
+        for name in _ARRAYS:
             array = None if entry is None else self._file.dataset(entry, name)
             if array is None:
                 raise DataError(f"{self.path}: entry {key!r} has no {name}", expected=_EXPECTED)

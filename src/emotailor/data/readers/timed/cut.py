@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from emotailor.data.readers._common import as_float32
+from emotailor.data.readers.account import Account
 from emotailor.data.readers.joining.labels import TOLERANCE, Segment
 from emotailor.data.readers.timed.align import SHARED, mean_per_word, overlapping, windows
 from emotailor.data.readers.timed.track import Track, piece_of
@@ -19,6 +20,8 @@ _SAME_WORD = 0.01
 
 _TOGETHER = 8
 """How many words may begin at the same time and still be told apart."""
+
+_NO_WORD = "without a word in the text file"
 
 Words = tuple[list[str], Float64[np.ndarray, "n 2"]]
 """The words of a video and their intervals, in order of time."""
@@ -57,7 +60,7 @@ class Cutter:
         sources: modality -> its tracks.
         aligned: one step per word, or the rows of each modality.
         spoken: the words themselves, where there are any.
-        dropped: how many segments were dropped, by the reason.
+        account: counts the segments that are dropped.
         beyond: modality -> how many segments start after its last row.
         imputed: modality -> how many rows of zeros stood for words without rows.
         put_together: names of the files whose pieces are words.
@@ -66,7 +69,7 @@ class Cutter:
     sources: Mapping[Modality, Tracks]
     aligned: bool
     spoken: Spoken | None = None
-    dropped: Counter[str] = field(default_factory=Counter)
+    account: Account = field(default_factory=Account)
     beyond: Counter[Modality] = field(default_factory=Counter)
     imputed: Counter[Modality] = field(default_factory=Counter)
     put_together: set[str] = field(default_factory=set)
@@ -105,15 +108,17 @@ class Cutter:
             return
 
         if steps is None:
-            self.dropped["have no word in the text file"] += len(segments)
+            for segment in segments:
+                self.account.drop("segment", _NO_WORD, segment.key)
             return
 
         of_words = placed.get("text")
         if of_words is None:
             of_words = _Placed(f"the words of {video!r}", steps, segments, by_segment=False)
-        for sample in _per_word(placed, of_words, segments, words):
+        found = _per_word(placed, of_words, segments, words)
+        for segment, sample in zip(segments, found, strict=True):
             if sample is None:
-                self.dropped["have no word in the text file"] += 1
+                self.account.drop("segment", _NO_WORD, segment.key)
             else:
                 yield sample
 

@@ -36,7 +36,10 @@ _TIMES = {
     "stamp": ("timestamp", "frametime", "time"),
     "word": ("word", "token", "text"),
 }
-_NO_FEATURES = {"frame", "face_id", "confidence", "success", "name", "file", "frameindex", "class"}
+_NO_FEATURES = {"frame", "face_id", "name", "file", "frameindex", "class"}
+_OF_USE = {"confidence", "success"}
+"""Columns that say which frames failed."""
+
 _DURATION = re.compile(r"(?P<days>\d+) days? (?P<h>\d+):(?P<m>\d+):(?P<s>[\d.]+)")
 
 
@@ -50,6 +53,8 @@ class Frames:
         track: its rows, in order of time, without those that failed.
         words: one text per row, where it holds words.
         failed: how many rows the program could not fill.
+        others: names of the columns that are neither features nor of any other use.
+        timeless: how many other rows have no time that is possible.
     """
 
     extractor: str
@@ -57,6 +62,8 @@ class Frames:
     track: Track
     words: list[str] | None
     failed: int
+    others: tuple[str, ...] = ()
+    timeless: int = 0
 
 
 def read_frames(path: Path) -> Frames:
@@ -93,11 +100,14 @@ def read_frames(path: Path) -> Frames:
     # everything else that is a number, and neither a time nor a name
     no_feature = set(places.values())
     features = []
+    others = []
     for i, name in enumerate(names):
-        if i in no_feature or name in _NO_FEATURES:
+        if i in no_feature or name in _OF_USE:
             continue
-        if _is_number(rows[0][i]):
+        if name not in _NO_FEATURES and _is_number(rows[0][i]):
             features.append(i)
+        else:
+            others.append(header[i].strip())
     columns = tuple(header[i].strip() for i in features)
     values = _numbers(path, rows, features)
 
@@ -112,10 +122,11 @@ def read_frames(path: Path) -> Frames:
 
     failed = len(kept) - int(kept.sum())
     order = _in_time(intervals, kept)
+    timeless = len(kept) - failed - len(order)
     if texts is not None:
         texts = [texts[row] for row in order.tolist()]
     track = _track(values[order], intervals[order])
-    return Frames(extractor, columns, track, texts, failed)
+    return Frames(extractor, columns, track, texts, failed, tuple(others), timeless)
 
 
 def _table(path: Path) -> tuple[list[str] | None, list[list[str]]]:

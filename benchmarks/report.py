@@ -111,14 +111,14 @@ def product_rates(device: str, threads: int | None = None) -> dict[str, float]:
     """Measure the machine's matrix-product rate in GFLOP/s: the ceiling of every program here."""
     import torch
 
-    from emotailor.commands.doctor import matmul_rate
+    from emotailor.training.timing import matmul_rate
 
     if threads:
         torch.set_num_threads(threads)
     size = 8192 if device.startswith("cuda") else 1024
     return {
-        "fp32": matmul_rate(torch.float32, device, size),
-        "bf16": matmul_rate(torch.bfloat16, device, size),
+        "fp32": matmul_rate(torch.float32, device, size=size) / 1e9,
+        "bf16": matmul_rate(torch.bfloat16, device, size=size) / 1e9,
     }
 
 

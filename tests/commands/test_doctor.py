@@ -1,6 +1,7 @@
 """The doctor says what is there, and what would be missing."""
 
 import io
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from rich.console import Console
 
 from emotailor.commands import doctor
+from emotailor.training import timing
 
 
 def shown() -> tuple[bool, str]:
@@ -20,8 +22,8 @@ def shown() -> tuple[bool, str]:
 
 @pytest.fixture(autouse=True)
 def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    rate = doctor.matmul_rate
-    monkeypatch.setattr(doctor, "matmul_rate", lambda dtype, device: rate(dtype, device, 8, 1))
+    small = partial(timing.matmul_rate, size=8, repeats=1)
+    monkeypatch.setattr(doctor, "matmul_rate", small)
 
 
 def test_a_healthy_machine() -> None:
@@ -46,4 +48,4 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rates_are_positive() -> None:
-    assert doctor.matmul_rate(torch.float32, "cpu") > 0
+    assert timing.matmul_rate(torch.float32, "cpu", size=8) > 0

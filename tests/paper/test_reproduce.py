@@ -37,7 +37,7 @@ from emotailor.paper.results import (
     read_reproduction,
     write_reproduction,
 )
-from emotailor.paper.time import _Speeds, expect
+from emotailor.paper.time import START_SECONDS, _Speeds, expect
 from emotailor.report.page import Text
 from emotailor.training import timing
 from emotailor.training.run_folder import RunFolder
@@ -133,8 +133,7 @@ def done(
     """Everything, from one command: its folder, what it printed, what it trained."""
     out, runner = tmp_path_factory.mktemp("paper") / "out", InProcess()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "time_training", partial(timing.time_training, budget=0.0))
-        patch.setattr(timing, "time_start", lambda: 0.25)
+        patch.setattr(timing, "time_training", None)  # nobody has asked for it
         patch.setattr("emotailor.comparison.processes.run_jobs", runner)
         outcome = command(aligned, out, "--unaligned", unaligned)
     return out, outcome, runner.ran
@@ -155,7 +154,7 @@ def test_everything_from_one_command(done: tuple[Path, Outcome, list[str]]) -> N
     out, outcome, ran = done
     assert outcome.code == 0, outcome.out + outcome.err
     assert len(ran) == len(set(ran)) == ROWS
-    assert f"{ROWS} runs: 0 done, 0 go on, {ROWS} to do; expected " in outcome.out
+    assert f"{ROWS} runs: 0 done, 0 go on, {ROWS} to do; very roughly " in outcome.out
     for setting in ("aligned", "unaligned"):
         found = read_benchmark(out / f"table2-{setting}" / "benchmark.json")
         assert set(found.systems) == {*TABLE_2["aligned"], "carat"}
@@ -182,7 +181,7 @@ def test_the_page(done: tuple[Path, Outcome, list[str]]) -> None:
     for text in ("Table 2, aligned", "Table 2, unaligned", "Table 3", "CARAT (2024, not in the",
                  "w/ LE, LC", "What cannot be compared", "51 of 4,659", "data:image/svg+xml",
                  "is not CMU-MOSEI", "The data are not the paper&#x27;s: its numbers are left out",
-                 f"{ROWS} of {ROWS} runs", "than expected"):  # fmt: skip
+                 f"{ROWS} of {ROWS} runs", "from sizes alone"):  # fmt: skip
         assert text in page, text
     assert "What is missing" not in page
     assert "<script" not in page
@@ -278,7 +277,7 @@ def test_the_plan_and_its_time_are_cached(
     aligned: Path, tmp_path: Path, two_rows: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "o"
-    first = command(aligned, out, "--dry-run", "--jobs", "1")
+    first = command(aligned, out, "--dry-run", "--measure", "--jobs", "1")
     assert first.code == 0, first.err
     assert "4 runs: 0 done, 0 go on, 4 to do; expected " in first.out
     assert "Table 3: 1 more of an earlier stage, trained once" in first.out
@@ -310,9 +309,29 @@ def test_what_cannot_be_timed_is_said(
         raise RuntimeError("out of memory\nmore")
 
     monkeypatch.setattr(timing, "time_training", broken)
-    outcome = command(aligned, tmp_path / "o", "--dry-run")
+    outcome = command(aligned, tmp_path / "o", "--dry-run", "--measure")
     assert outcome.code == 0
-    assert "not timed: Table 2, aligned, BR: out of memory" in outcome.out
+    assert "not in the time: Table 2, aligned, BR; Table 2, aligned" in outcome.out
+    assert ": out of memory" in outcome.out
+
+
+def test_a_dry_run_times_and_writes_nothing(
+    aligned: Path, tmp_path: Path, two_rows: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "time_training", None)
+    monkeypatch.setattr(timing, "time_start", None)
+    outcome = command(aligned, tmp_path / "o", "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert "4 runs: 0 done, 0 go on, 4 to do; very roughly " in outcome.out
+    assert "not in the time: Table 2, aligned, BR: it is fitted at once" in outcome.out
+    assert list(tmp_path.iterdir()) == []
+
+    plan = plan_paper(aligned, tmp_path / "o", seeds=2, config_file=TINY, jobs=1)
+    expected = expect(plan, Console(quiet=True))
+    assert expected.is_rough
+    # two trainings, and what two processes need to start
+    one = expected.rows["table2-aligned"]["tailor"]
+    assert expected.training["table2-aligned"] == pytest.approx(2 * one + 2 * START_SECONDS)
 
 
 def test_unaligned_data_alone(unaligned: Path, tmp_path: Path) -> None:

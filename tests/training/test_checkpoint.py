@@ -16,7 +16,7 @@ from emotailor.training.checkpoint import has_checkpoint, read_progress
 from emotailor.training.history import read_history
 from emotailor.training.loop import Trainer
 from emotailor.training.run import train
-from tests.training.test_loop import StopAt, Told, assert_identical, config
+from tests.training.test_loop import StopAt, Told, assert_identical, config, whole_checkpoints
 
 EVERY = {"checkpoint_steps": 1, "batch_size": 2}  # at steps 10, 12, 20, 24, …: 12 are an epoch
 
@@ -36,7 +36,8 @@ def flip(file: Path, at: int = -1, bit: int = 0) -> None:
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training that was never stopped."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    train(config(data, **EVERY), run)
+    with whole_checkpoints():
+        train(config(data, **EVERY), run)
     return run
 
 
@@ -85,7 +86,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert "epoch 1, step 12" in told.lines[0]
     assert told.lines[1:] == [f"going on in {run} at epoch 1, step 12"]
 
-    train(config(data, **EVERY), run)
+    with whole_checkpoints():
+        train(config(data, **EVERY), run)
     assert_identical(run, whole)
 
 

@@ -20,7 +20,7 @@ from emotailor.training.run import train
 from emotailor.training.threads import worker_threads
 from tests.helpers import DIMS, LABELS, SMALL
 from tests.runs.runs import one_thread
-from tests.training.test_loop import MODEL, StopAt, assert_identical, config
+from tests.training.test_loop import MODEL, StopAt, assert_identical, config, whole_checkpoints
 
 STILL = {**MODEL, "dropout": 0.0, "refinement_dropout": 0.0}
 
@@ -101,7 +101,7 @@ def test_a_training_that_draws_samples_is_resumed_to_the_bit(
 ) -> None:
     monkeypatch.setattr(Tailor, "sampling_weights", rare_first)
     settings = config(data, epochs=3, accumulate=2)
-    with one_thread():
+    with one_thread(), whole_checkpoints():
         train(settings, tmp_path / "whole")
         with pytest.raises(InterruptedRunError):
             train(settings, tmp_path / "stopped", StopAt(6))

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,24 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
         tensors = load_file(run / folder / name)
         found |= {f"{folder}.{key}": tensor for key, tensor in tensors.items()}
     return found
+
+
+@contextmanager
+def whole_checkpoints() -> Iterator[None]:
+    """Let finished trainings keep moments and random states, which shall be the same, too."""
+
+    def save_all(training: Any) -> None:
+        training._save_checkpoint(needed=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Training, "_save_end", save_all)
+        yield
+
+
+@pytest.fixture
+def all_is_kept() -> Iterator[None]:
+    with whole_checkpoints():
+        yield
 
 
 def assert_identical(a: Path, b: Path) -> None:
@@ -128,7 +147,7 @@ def test_the_total_is_the_weighted_sum_of_the_parts(data: Path, tmp_path: Path) 
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
-    data: Path, tmp_path: Path
+    data: Path, tmp_path: Path, all_is_kept: None
 ) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         train(config(data, seed=seed), tmp_path / name)
@@ -140,7 +159,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
 # 23 samples in batches of 4: 6 batches an epoch, so 3 optimizer steps when 2 are accumulated.
 # Steps are reported every 10, and at the end of an epoch.
 @pytest.mark.parametrize("stop", [6, 10, 12])
-def test_interrupted_then_continued_is_bit_identical(data: Path, tmp_path: Path, stop: int) -> None:
+def test_interrupted_then_continued_is_bit_identical(
+    data: Path, tmp_path: Path, stop: int, all_is_kept: None
+) -> None:
     whole = config(data, checkpoint_steps=1, average=0.5)
     train(whole, tmp_path / "whole")
     with pytest.raises(InterruptedRunError, match="run the same command again"):
@@ -153,7 +174,9 @@ def test_interrupted_then_continued_is_bit_identical(data: Path, tmp_path: Path,
     assert_identical(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_the_kept_model_is_the_average_of_the_parameters(data: Path, tmp_path: Path) -> None:
+def test_the_kept_model_is_the_average_of_the_parameters(
+    data: Path, tmp_path: Path, all_is_kept: None
+) -> None:
     """One epoch of six steps, followed by hand: the decay at step s is min(0.5, s / (10 + s))."""
     settings = config(data, epochs=1, average=0.5, checkpoint_steps=1)
     train(settings, tmp_path / "run")
@@ -313,12 +336,14 @@ def test_lost_settings_are_said_in_short(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", DAMAGE)
+@pytest.mark.parametrize("by_earlier_version", [False, True])
 def test_a_damaged_model_is_restored_from_its_checkpoint(
-    data: Path, tmp_path: Path, spoil: Callable[[Path], None]
+    data: Path, tmp_path: Path, spoil: Callable[[Path], None], by_earlier_version: bool
 ) -> None:
     """The best epoch is the last one here: the checkpoint has its parameters, and the average."""
     run, settings, told = tmp_path / "run", config(data, epochs=1, average=0.5), Told()
-    first = train(settings, run)
+    with whole_checkpoints() if by_earlier_version else nullcontext():
+        first = train(settings, run)
     whole = {file.name: file.read_bytes() for file in (run / "model").iterdir()}
     spoil(run / "model")
     again = train(settings, run, told)
@@ -329,6 +354,39 @@ def test_a_damaged_model_is_restored_from_its_checkpoint(
     assert told.lines[0].endswith("; it is restored from the checkpoint")
     train(settings, run, told)
     assert told.lines[1:] == [f"{run} is already trained; nothing to do"]
+
+
+def test_a_finished_run_keeps_no_moments(data: Path, tmp_path: Path) -> None:
+    """A third of a checkpoint or less; its place is said twice, so one of the two may be lost."""
+    run, settings, told = tmp_path / "run", config(data, epochs=1, average=0.5), Told()
+    first = train(settings, run)
+    folder = run / "checkpoint"
+    assert (folder / "state.json").read_bytes() == (folder / "before.json").read_bytes()
+    (file,) = folder.glob("state-*.safetensors")
+    stored = load_model(run).model.state_dict()
+    kept = load_file(file)
+    assert kept.keys() == {f"kept.{name}" for name in stored}
+    assert all(torch.equal(kept[f"kept.{name}"], value) for name, value in stored.items())
+
+    (folder / "state.json").write_text("{}")
+    again = train(settings, run, told)
+    assert (again.best, again.history) == (first.best, first.history)
+    assert told.lines[0].endswith("; its copy is used")
+    assert told.lines[1:] == [f"{run} is already trained; nothing to do"]
+
+    # the copy brings a lost model back, too
+    shutil.rmtree(run / "model")
+    train(settings, run, told)
+    assert told.lines[-1].endswith("; it is restored from the checkpoint")
+    assert all(
+        torch.equal(value, stored[name])
+        for name, value in load_model(run).model.state_dict().items()
+    )
+
+    file.write_bytes(file.read_bytes()[:-1])
+    shutil.rmtree(run / "model")
+    with pytest.raises(ModelError, match="damaged"):
+        train(settings, run)
 
 
 def test_a_damaged_model_of_an_earlier_epoch_is_lost(data: Path, tmp_path: Path) -> None:
@@ -346,7 +404,9 @@ def test_a_damaged_model_of_an_earlier_epoch_is_lost(data: Path, tmp_path: Path)
     )
 
 
-def test_a_run_does_not_go_on_without_its_best_model(data: Path, tmp_path: Path) -> None:
+def test_a_run_does_not_go_on_without_its_best_model(
+    data: Path, tmp_path: Path, all_is_kept: None
+) -> None:
     """Unless the checkpoint has it: no later epoch may be as good."""
 
     class StopAfterFirst(Reporter):

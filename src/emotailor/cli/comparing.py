@@ -55,10 +55,13 @@ def _carry_out(
     dry_run: bool,
 ) -> None:
     """Show what a comparison will do, do it, and say where it is and what failed."""
+    from emotailor.comparison.disk import describe_disk
     from emotailor.comparison.plan import describe_plan, render_plan
     from emotailor.comparison.runner import next_command, run_plan
 
     say(render_plan(plan), describe_plan(plan))
+    if disk := describe_disk([plan]):
+        say(disk)
     if dry_run:
         return
 
@@ -220,15 +223,29 @@ def reproduce_paper(
     resamples: Resamples = 2000,
     device: OwnDevice = None,
     jobs: Jobs = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="First time a few training steps of every kind of run, for a better estimate.",
+        ),
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print the plan and the time it will take.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only print the plan and the time it will take. Writes nothing, unless it "
+            "measures.",
+        ),
     ] = False,
 ) -> None:
     """Make Table 2 in both settings, Table 3 and the figures of TAILOR. Run it again to resume.
 
-    Shows the plan and the time it is expected to take on this device. Ends with one page: our
-    numbers beside the published ones. Exits with 1 where a run failed. The others are not lost.
+    Shows the plan and the time it is expected to take on this device, from sizes or measured. Ends
+    with one page: our numbers beside the published ones. Exits with 1 where a run failed. The
+    others are not lost.
     """
+    from emotailor.comparison.disk import describe_disk
     from emotailor.folders import check_free
     from emotailor.paper.plan import plan_paper
     from emotailor.paper.reproduce import run_paper
@@ -248,8 +265,10 @@ def reproduce_paper(
         device=device,
         jobs=jobs,
     )
-    expected = expect(plan, out)
+    expected = expect(plan, out, measure=measure)
     say(render_plan(plan, expected), describe_plan(plan, expected))
+    if disk := describe_disk(stage.plan for stage in plan.stages):
+        say(disk)
     if dry_run:
         return
 

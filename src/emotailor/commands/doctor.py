@@ -4,7 +4,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,28 +12,9 @@ from rich.table import Table
 
 from emotailor import __version__
 from emotailor.fitted import FittedTable
+from emotailor.training.timing import matmul_rate
 
 NEEDED = ("torch", "accelerate", "numpy", "safetensors", "h5py", "scikit-learn", "pydantic")
-
-
-def matmul_rate(dtype: torch.dtype, device: str, size: int = 1024, repeats: int = 5) -> float:
-    """Return the rate of a square matrix product in GFLOP/s (median of ``repeats``)."""
-    matrix = torch.randn(size, size, device=device).to(dtype)
-    seconds = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        product = matrix @ matrix
-        product[0, 0].item()  # waits for the device
-        ended = time.perf_counter()
-        seconds.append(ended - started)
-
-    # the first one includes the start of the library
-    measured = sorted(seconds[1:])
-    median = measured[repeats // 2]
-
-    # each of size**2 numbers takes size products and sums
-    operations = 2 * size**3
-    return operations / median / 1e9
 
 
 def examine() -> tuple[bool, Table]:
@@ -88,7 +68,7 @@ def _accelerators() -> dict[str, str]:
 
 
 def _speed(device: str) -> str:
-    fp32 = matmul_rate(torch.float32, device)
-    bf16 = matmul_rate(torch.bfloat16, device)
+    fp32 = matmul_rate(torch.float32, device) / 1e9
+    bf16 = matmul_rate(torch.bfloat16, device) / 1e9
     pays = "bf16 pays" if bf16 > 1.5 * fp32 else "bf16 does not pay"
     return f"fp32 {fp32:,.0f} GFLOP/s, bf16 {bf16:,.0f} GFLOP/s: {pays}"

@@ -167,6 +167,20 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
+def rough_duration(seconds: float) -> str:
+    """Return a time in its largest unit, with two digits at most: ``40 s``, ``2.5 h``, ``11 d``."""
+    size = seconds
+    unit = "s"
+    for following, factor in (("min", 60), ("h", 60), ("d", 24)):
+        if size < factor:
+            break
+        size /= factor
+        unit = following
+
+    digits = 0 if size >= 10 or unit == "s" else 1
+    return f"{size:.{digits}f} {unit}"
+
+
 def _columns(results: Results) -> list[str]:
     """The metrics shown: ours, and those of others that any row has."""
     names: dict[str, None] = {}  # a set that keeps the order

@@ -6,7 +6,7 @@ folder of the first of them and are trained once::
 
     OUT/report.html           our numbers beside the published ones
     OUT/reproduction.json     stages, expected and taken time, what is missing
-    OUT/speed.json            seconds of each kind of run on this device
+    OUT/speed.json            seconds of each kind of run on this device, where they were timed
     OUT/table2-aligned/       a benchmark; likewise table2-unaligned
     OUT/table3/               an ablation; its full models are the TAILOR of table2-aligned
     OUT/figure6/              TAILOR with and without adversarial and orthogonality terms
@@ -27,7 +27,7 @@ from emotailor.comparison.plan import REFERENCE, wait_for_others
 from emotailor.comparison.results import read_benchmark
 from emotailor.comparison.runner import run_plan, sweep_plan
 from emotailor.errors import DataError, EmotailorError, InterruptedRunError
-from emotailor.evaluation.tables import duration
+from emotailor.evaluation.tables import duration, rough_duration
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.figures.store import FigureFolder
 from emotailor.folders import check_free, held
@@ -40,6 +40,7 @@ from emotailor.paper.plan import (
     plan_paper,
 )
 from emotailor.paper.results import (
+    FORMAT,
     REPORT_FILE,
     StoredCall,
     StoredReproduction,
@@ -108,7 +109,8 @@ def run_paper(
         reproduction: plan of :func:`plan_paper`.
         console: where to print what happens.
         resamples: number of resamples of the paired tests; 0 for no tests.
-        expected: result of :func:`expect`; where it is not given, that is called here.
+        expected: result of :func:`expect`; where it is not given, that is called here, and times
+            nothing.
 
     Raises:
         InterruptedRunError: SIGINT or SIGTERM arrived; every run under way has been stopped.
@@ -122,6 +124,7 @@ def run_paper(
     missing: list[str] = []
     spent: dict[str, float] = {}
     with held(out):
+        FOLDER.mark(out, {"format": FORMAT})
         FOLDER.sweep(out)
         for number, stage in enumerate(reproduction.stages):
             if _is_stored(stage, resamples):
@@ -318,12 +321,14 @@ def _how_wrong(expected: Expected, spent: Mapping[str, float]) -> str:
     if not wanted:
         return ""
 
+    begin = f"Training and testing took {duration(taken)}; expected were"
+    stopped = early_stopping(expected)
+    if expected.is_rough:
+        return f"{begin}, very roughly and from sizes alone, {rough_duration(wanted)}{stopped}."
+
     off = abs(taken / wanted - 1)
     side = "more" if taken > wanted else "less"
-    return (
-        f"Training and testing took {duration(taken)}; expected were {duration(wanted)}"
-        f"{early_stopping(expected)}: {off:.0%} {side} than expected."
-    )
+    return f"{begin} {duration(wanted)}{stopped}: {off:.0%} {side} than expected."
 
 
 def _content(

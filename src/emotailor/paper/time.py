@@ -1,4 +1,4 @@
-"""The time that the job of a paper's results is expected to take on this device: measured."""
+"""The time that the job of a paper's results is expected to take: from sizes, or measured."""
 
 import hashlib
 import json
@@ -15,11 +15,12 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from emotailor.comparison.plan import Plan, PlannedSystem, wait_for_others
-from emotailor.errors import DataError, EmotailorError, InterruptedRunError
-from emotailor.evaluation.tables import duration
+from emotailor.errors import DataError, EmotailorError
+from emotailor.evaluation.tables import duration, rough_duration
 from emotailor.files import write_json
 from emotailor.fitted import FittedTable
 from emotailor.folders import held
+from emotailor.models.table import find_system
 from emotailor.paper.plan import FOLDER, Reproduction, Stage
 from emotailor.paper.results import FORMAT
 from emotailor.runs.train import PlannedRun
@@ -28,6 +29,9 @@ from emotailor.verified import read_json
 
 if TYPE_CHECKING:
     from emotailor.training.timing import Speed
+
+START_SECONDS = 4.0
+"""Until a process can begin to train, where that was not timed."""
 
 COLUMNS = ("stage", "rows", "runs", "done", "go on", "to do", "expected")
 """Columns of the table of stages."""
@@ -43,6 +47,7 @@ class Expected:
         rows: stage -> system -> seconds of one training.
         unknown: kinds of runs that could not be timed, and why.
         may_stop: whether early stopping may make it less.
+        is_rough: whether some of it follows from sizes alone.
     """
 
     training: dict[str, float]
@@ -50,6 +55,7 @@ class Expected:
     rows: dict[str, dict[str, float]]
     unknown: dict[str, str]
     may_stop: bool
+    is_rough: bool = False
 
     @property
     def seconds(self) -> float:
@@ -64,19 +70,18 @@ def trained_with(config: RunConfig) -> str:
     return device_name(choose_device(config.training.device))
 
 
-def expect(reproduction: Reproduction, console: Console) -> Expected:
-    """Time a few steps of every kind of run that is not done, and add up what is left.
-
-    What was timed is kept in ``OUT/speed.json``, by the names of the devices. Finished runs of the
-    same kind count instead of a few steps.
+def expect(reproduction: Reproduction, console: Console, *, measure: bool = False) -> Expected:
+    """Add up what is left: as finished runs took, as it was timed, or else by sizes alone.
 
     Args:
         reproduction: the plan.
-        console: where to say that it takes a while.
+        console: where to say what happens.
+        measure: time a few steps of every kind of run that is not done and was not timed before.
+            What was timed is kept in ``OUT/speed.json``, by the names of the devices. Without
+            this, nothing is written.
 
     Raises:
-        InterruptedRunError: SIGINT or SIGTERM arrived.
-        ConfigError: another process works in the folder.
+        ConfigError: another process works in the folder, and something is to be timed.
     """
     open_stages = [stage for stage in reproduction.stages if not stage.complete]
     expected = Expected({}, {}, {}, {}, may_stop=False)
@@ -84,21 +89,31 @@ def expect(reproduction: Reproduction, console: Console) -> Expected:
         return expected
 
     speeds = _Speeds(reproduction.out / "speed.json", console)
-    todo = speeds.unknown(_kinds(open_stages))
-    if todo:
-        wait_for_others(reproduction.left, console)  # what is timed beside them would take longer
-        with held(reproduction.out):
-            FOLDER.mark(reproduction.out, {"format": FORMAT})
-            speeds.measure(todo)
+    if measure:
+        _measure(reproduction, open_stages, speeds, console)
 
     timed: list[PlannedRun] = []
     for stage in open_stages:
         _expect_stage(stage, speeds, expected)
-        # a system that could not be timed has no row
+        # a system of an unknown speed has no row
         timed += _left(stage, expected.rows[stage.name])
 
     may_stop = any(run.config.training.patience is not None for run in timed)
-    return replace(expected, may_stop=may_stop)
+    return replace(expected, may_stop=may_stop, is_rough=speeds.has_estimated)
+
+
+def _measure(
+    reproduction: Reproduction, stages: Sequence[Stage], speeds: "_Speeds", console: Console
+) -> None:
+    """Time the kinds of runs that nobody has timed yet."""
+    todo = speeds.unknown(_kinds(stages))
+    if not todo:
+        return
+
+    wait_for_others(reproduction.left, console)  # what is timed beside them would take longer
+    with held(reproduction.out):
+        FOLDER.mark(reproduction.out, {"format": FORMAT})
+        speeds.measure(todo)
 
 
 def _kinds(stages: Sequence[Stage]) -> list[tuple[Plan, RunConfig]]:
@@ -187,16 +202,21 @@ def _history(run: PlannedRun) -> tuple[int, float]:
 
 
 class _Speeds:
-    """What has been timed on this machine, kept in a file.
+    """What has been timed on this machine, kept in a file, and estimates of the rest.
 
     Args:
         file: the file that keeps it.
         console: where to say what happens.
+
+    Attributes:
+        has_estimated: whether a speed that was asked for had not been timed.
     """
 
     def __init__(self, file: Path, console: Console) -> None:
         self.file = file
         self.console = console
+        self.has_estimated = False
+        self._rates: dict[str, float] = {}  # device -> operations a second
 
         known: dict[str, Any] = {}
         with suppress(DataError):  # no file, or a damaged one: all is timed anew
@@ -208,7 +228,8 @@ class _Speeds:
     @property
     def start(self) -> float:
         """Seconds until a process can begin to train."""
-        return float(self.known["start"].get(platform.node(), 0.0))
+        timed = self.known["start"].get(platform.node(), START_SECONDS)
+        return float(timed)
 
     def of(self, plan: Plan, config: RunConfig) -> "Speed | str":
         """Return the speed of a run, or why it has none."""
@@ -216,10 +237,41 @@ class _Speeds:
 
         entry = self.known["runs"].get(_identity(plan, config))
         if entry is None:
-            return "it was not timed"
+            return self._estimate(plan, config)
         if "failed" in entry:
             return str(entry["failed"])
         return Speed(**entry["speed"])
+
+    def _estimate(self, plan: Plan, config: RunConfig) -> "Speed | str":
+        """Return the speed that follows from the size of a run, or why none does."""
+        from emotailor.training.sizes import estimate_speed, size_of
+
+        self.has_estimated = True
+        try:
+            size = size_of(config, plan.dataset)
+            rate = self._rate(plan, config)
+        except (EmotailorError, RuntimeError) as error:
+            return _first_line(error)
+
+        speed = estimate_speed(size, config, rate)
+        if speed is None:
+            return "it is fitted at once, in seconds or minutes"
+        return speed
+
+    def _rate(self, plan: Plan, config: RunConfig) -> float:
+        """Return the operations a second of the device of a run."""
+        import torch
+
+        from emotailor.training.setup import choose_device
+        from emotailor.training.timing import matmul_rate
+
+        device = str(choose_device(config.training.device))
+        if device not in self._rates:
+            self._rates[device] = matmul_rate(torch.float32, device)
+
+        # a run on a CPU has its share of the threads
+        share = plan.threads / torch.get_num_threads() if device == "cpu" else 1.0
+        return self._rates[device] * min(share, 1.0)
 
     def unknown(self, kinds: Sequence[tuple[Plan, RunConfig]]) -> dict[str, tuple[Plan, RunConfig]]:
         """Return the kinds of runs that have not been timed, by identity."""
@@ -234,14 +286,15 @@ class _Speeds:
         """Time some kinds of runs, and keep each at once."""
         from emotailor.training.timing import load_everything, time_start
 
-        message = f"timing a few steps of {len(todo)} kinds of runs, some seconds each"
-        self.console.print(message, highlight=False)
-        if not self.start:
+        if platform.node() not in self.known["start"]:
             self.known["start"][platform.node()] = time_start()
 
         # the first kind must not pay for the imports of all
         load_everything()
-        for key, (plan, config) in todo.items():
+        for number, (key, (plan, config)) in enumerate(todo.items(), 1):
+            title = find_system(config.system).title
+            line = f"timing a few steps, {number} of {len(todo)}: {title}"
+            self.console.print(line, highlight=False, markup=False)
             self.known["runs"][key] = _timed(plan, config)
             write_json(self.file, self.known)
 
@@ -270,26 +323,24 @@ def _is_speed(entry: Mapping[str, Any]) -> bool:
 
 
 def _timed(plan: Plan, config: RunConfig) -> dict[str, Any]:
-    """Time a kind of run; return what the file keeps of it: its speed, or why it has none.
-
-    Raises:
-        InterruptedRunError: SIGINT or SIGTERM arrived.
-    """
+    """Time a kind of run; return what the file keeps of it: its speed, or why it has none."""
     from emotailor.training.timing import time_training
 
     entry: dict[str, Any] = {"device": trained_with(config), "system": config.system}
     try:
         speed = time_training(config, plan.threads)
-    except InterruptedRunError:
-        raise
     except (EmotailorError, RuntimeError, MemoryError) as error:
         # one kind that cannot be timed must not stop the job: its training will say more
-        lines = str(error).splitlines()
-        entry["failed"] = lines[0] if lines else type(error).__name__
+        entry["failed"] = _first_line(error)
         return entry
 
     entry["speed"] = asdict(speed)
     return entry
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _identity(plan: Plan, config: RunConfig) -> str:
@@ -321,9 +372,17 @@ def render_plan(reproduction: Reproduction, expected: Expected) -> RenderableTyp
 
     for line in reproduction.left_out:
         lines.append(Text(f"left out: {line}", "yellow"))
-    for kind, why in expected.unknown.items():
-        lines.append(Text(f"not timed: {kind}: {why}", "yellow"))
+    for line in _not_in_it(expected):
+        lines.append(Text(line, "yellow"))
     return Group(table, *lines)
+
+
+def _not_in_it(expected: Expected) -> list[str]:
+    """Say which kinds of runs the time leaves out: a line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for kind, why in expected.unknown.items():
+        by_reason.setdefault(why, []).append(kind)
+    return [f"not in the time: {'; '.join(kinds)}: {why}" for why, kinds in by_reason.items()]
 
 
 def _stage_cells(stage: Stage, expected: Expected) -> list[str]:
@@ -332,9 +391,11 @@ def _stage_cells(stage: Stage, expected: Expected) -> list[str]:
     training = expected.training.get(stage.name, 0.0)
     testing = expected.testing.get(stage.name, 0.0)
 
-    # nothing is expected of a stage that is done, or that could not be timed
+    # nothing is expected of a stage that is done, or whose speed is unknown
     seconds = training + testing
-    time = duration(seconds) if seconds else ""
+    time = ""
+    if seconds:
+        time = f"~ {rough_duration(seconds)}" if expected.is_rough else duration(seconds)
     return [
         stage.title,
         str(rows),
@@ -388,10 +449,13 @@ def _describe_time(reproduction: Reproduction, expected: Expected) -> str:
     first_run = next(iter(plan.runs.values()))
     device = trained_with(first_run.config)
 
-    time = duration(expected.seconds)
+    time = f"expected {duration(expected.seconds)}"
+    if expected.is_rough:
+        rough = rough_duration(expected.seconds)
+        time = f"very roughly {rough}, from sizes alone (--measure times it),"
     unless_stopped = early_stopping(expected)
     threads = plan.threads_in_words
     return (
-        f"; expected {time}{unless_stopped} on {device}, {plan.at_once_in_words}, "
+        f"; {time}{unless_stopped} on {device}, {plan.at_once_in_words}, "
         f"{threads} each, and some minutes for figures and report"
     )

@@ -3,6 +3,9 @@
 ``state.json`` holds the position and names one safetensors file with parameters, optimizer moments
 and random states; it is replaced last, in one step. ``before.json`` is the state before that, with
 its own tensors: where a file of the newest checkpoint is damaged, the training goes on from there.
+
+Nothing goes on from the end of a training. Its checkpoint says so, twice, and holds the parameters
+of the selected model as long as that is the model of the last epoch.
 """
 
 import warnings
@@ -31,6 +34,9 @@ BEFORE_FILE = "before.json"
 SCHEMA_VERSION = 2
 EXPECTED = f"a state of schema version {SCHEMA_VERSION} or before, as the training wrote it"
 FIX = "remove the run folder and train again"
+
+KEPT = "kept."
+"""Begins the names of the parameters that a finished training leaves."""
 
 FoundT = TypeVar("FoundT")
 
@@ -108,8 +114,8 @@ class CheckpointState(BaseModel):
     Attributes:
         schema_version: version of the format; files from before it was written down have 1.
         progress: where the training stands.
-        file: name of the tensor file beside it; empty for a fitted system.
-        sha256: of the tensor file; empty for a fitted system.
+        file: name of the tensor file beside it; empty where there is none, as for a fitted system.
+        sha256: of the tensor file; empty where there is none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -178,6 +184,33 @@ def save_progress(folder: Path, progress: Progress, *, file: str = "", digest: s
     if before is not None:
         _write_state(folder / BEFORE_FILE, before)
     _remove_unnamed(folder, newest, before)
+
+
+def save_finished(folder: Path, progress: Progress, kept: nn.Module | None) -> None:
+    """Write the end of a training in place of its checkpoints, which take three times the space.
+
+    Args:
+        folder: of the checkpoint.
+        progress: where the training ended.
+        kept: the model of the last epoch, if that is the one that was selected.
+    """
+    file = ""
+    digest = ""
+    if kept is not None:
+        tensors = {f"{KEPT}{name}": tensor for name, tensor in kept.state_dict().items()}
+        write = partial(save_tensors, tensors)
+        file, digest = write_hashed(folder, "state", ".safetensors", write)
+
+    end = CheckpointState(
+        schema_version=SCHEMA_VERSION,
+        progress=StoredProgress.model_validate(progress),
+        file=file,
+        sha256=digest,
+    )
+    # one damaged file must not make a finished training an unknown one
+    _write_state(folder / STATE_FILE, end)
+    _write_state(folder / BEFORE_FILE, end)
+    _remove_unnamed(folder, end)
 
 
 def _write_state(file: Path, state: CheckpointState) -> None:
@@ -256,10 +289,15 @@ def _newest_whole(
         except ModelError:
             raise damage from None
 
-        epoch = before.progress.epoch + 1
-        step = before.progress.step
-        tell(f"{damage.found}; the checkpoint before it is used, of epoch {epoch}, step {step}")
+        tell(f"{damage.found}; {_instead(before.progress)}")
         return found
+
+
+def _instead(progress: StoredProgress) -> str:
+    """Say what is used where the newest checkpoint is damaged."""
+    if progress.finished:
+        return "its copy is used"
+    return f"the checkpoint before it is used, of epoch {progress.epoch + 1}, step {progress.step}"
 
 
 def _read_state(file: Path) -> CheckpointState:
@@ -364,6 +402,33 @@ def load_checkpoint(
         _write_state(folder / STATE_FILE, state)
         _remove_unnamed(folder, state)
     return state.progress.restored()
+
+
+def load_kept(folder: Path, model: nn.Module, *, tell: Callable[[str], object] = _warn) -> None:
+    """Bring the selected model of a finished training back.
+
+    Args:
+        folder: of the checkpoint.
+        model: of the same settings.
+        tell: is told where the newest checkpoint is damaged, and its copy is used.
+
+    Raises:
+        ModelError: the checkpoint is damaged, or belongs to another model.
+    """
+    state, tensors = _newest_whole(folder, _read_all, tell)
+    parameters: dict[str, Tensor] = {}
+    # earlier versions left a whole checkpoint, with the average of parameters if there was one
+    for prefix in (KEPT, "averaged.", "model."):
+        parameters = parameters or _below(prefix, tensors)
+
+    try:
+        model.load_state_dict(parameters)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{folder / state.file} does not fit the model",
+            expected="the checkpoint of a training with these settings",
+            fix=FIX,
+        ) from error
 
 
 def _set_random_states(file: Path, tensors: Mapping[str, Tensor], device: torch.device) -> None:

@@ -29,8 +29,10 @@ from emotailor.training.checkpoint import (
     damage_of,
     has_checkpoint,
     load_checkpoint,
+    load_kept,
     read_progress,
     save_checkpoint,
+    save_finished,
 )
 from emotailor.training.feeding import Feeder
 from emotailor.training.history import EpochRecord, restore_history, write_history
@@ -136,6 +138,9 @@ class Trainer:
 
             workers = stack.enter_context(worker_threads(device))
             training = _Training(self, device, accelerator, workers, stop)
+            if found.finished and damage is not None:
+                return training.restore(found, damage)
+
             training.resume(damage)
             return training.run()
 
@@ -222,15 +227,32 @@ class _Training:
         )
         self.saved_step = self.progress.step
         if damage is not None:
-            self._restore_model(damage)
+            self._store_again(self._restorable(damage), damage)
         if self.is_main:
             restore_history(self.folder.path, self.progress.history)
 
-        if not self.progress.finished:
-            self.reporter.message(
-                f"going on in {self.folder.path} at epoch {self.progress.epoch + 1}, "
-                f"step {self.progress.step}"
-            )
+        self.reporter.message(
+            f"going on in {self.folder.path} at epoch {self.progress.epoch + 1}, "
+            f"step {self.progress.step}"
+        )
+
+    def restore(self, progress: Progress, damage: ModelError) -> TrainResult:
+        """Store the selected model of a finished training again.
+
+        Args:
+            progress: where the training ended.
+            damage: what is wrong with the stored model.
+
+        Raises:
+            ModelError: the checkpoint is damaged, or does not have that model any more.
+        """
+        self.progress = progress
+        best = self._restorable(damage)
+        load_kept(self.folder.checkpoint, self.step.kept, tell=self.reporter.message)
+        self._store_again(best, damage)
+        if self.is_main:
+            restore_history(self.folder.path, progress.history)
+        return TrainResult(self.folder.path, best, progress.history)
 
     def run(self) -> TrainResult:
         """Train all epochs that are left."""
@@ -248,9 +270,10 @@ class _Training:
             if self._is_ended():
                 progress.finished = True
 
-            is_last_chance = progress.finished or bool(self.stop)
-            self._save_checkpoint(needed=is_last_chance)
-            if not progress.finished:
+            if progress.finished:
+                self._save_end()
+            else:
+                self._save_checkpoint(needed=bool(self.stop))
                 self._stop_if_asked()
 
         assert progress.best is not None
@@ -447,24 +470,37 @@ class _Training:
         card = describe_model(self.config, self.data, thresholds, record)
         save_model(self.folder.model, card, self.step.kept, self.data.standardizer)
 
-    def _restore_model(self, damage: ModelError) -> None:
-        """Store the selected model again, which the checkpoint has at the end of its epoch.
+    def _save_end(self) -> None:
+        """Leave what restoring the selected model needs, and no more."""
+        progress = self.progress
+        is_selected = progress.best == progress.history[-1]
+        kept = self.step.kept if is_selected else None
+        if self.is_main:
+            save_finished(self.folder.checkpoint, progress, kept)
+        self.saved_step = progress.step
+
+    def _restorable(self, damage: ModelError) -> EpochRecord:
+        """Return the record of the selected model, which the checkpoint has if it is the newest.
 
         Raises:
             ModelError: training has gone on since.
         """
         progress = self.progress
         assert progress.best is not None
-        best_epoch = progress.best.epoch
-        if progress.batch or best_epoch != progress.epoch:
-            raise ModelError(
-                f"the selected model of {self.folder.path} is damaged: {damage.found}",
-                expected=f"the model of epoch {best_epoch}; the checkpoint is of later "
-                "steps, so it cannot be made from that",
-                fix=f"put {self.folder.model} back from a copy, or remove {self.folder.path} and "
-                "train again",
-            )
+        best = progress.best
+        if not progress.batch and best.epoch == progress.epoch:
+            return best
 
+        raise ModelError(
+            f"the selected model of {self.folder.path} is damaged: {damage.found}",
+            expected=f"the model of epoch {best.epoch}; the checkpoint is of later "
+            "steps, so it cannot be made from that",
+            fix=f"put {self.folder.model} back from a copy, or remove {self.folder.path} and "
+            "train again",
+        )
+
+    def _store_again(self, record: EpochRecord, damage: ModelError) -> None:
+        """Store the model that is in memory in place of a damaged one."""
         thresholds, _ = validate(self.step.kept, self.data, self.config)
-        self._save_model(thresholds, progress.best)
+        self._save_model(thresholds, record)
         self.reporter.message(f"{damage.found}; it is restored from the checkpoint")

@@ -11,7 +11,6 @@ import torch
 
 from emotailor.data.batching import epoch_batches
 from emotailor.data.dataset import EmotionDataset, Split
-from emotailor.errors import InterruptedRunError
 from emotailor.models.base import EmotionModel, FittedModel
 from emotailor.models.factory import model_class
 from emotailor.nn.plain import plain_paths
@@ -19,7 +18,6 @@ from emotailor.training.feeding import Feeder
 from emotailor.training.inference import predict_probabilities
 from emotailor.training.progress import Reporter
 from emotailor.training.run_config import RunConfig
-from emotailor.training.run_folder import stop_requests
 from emotailor.training.setup import TrainingData, choose_device
 from emotailor.training.step import TrainingStep
 from emotailor.training.threads import worker_threads
@@ -45,6 +43,32 @@ def time_start() -> float:
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True, stdin=subprocess.DEVNULL)
     return time.monotonic() - began
+
+
+def matmul_rate(dtype: torch.dtype, device: str, *, size: int = 1024, repeats: int = 5) -> float:
+    """Return the operations a second of a square matrix product, the median of some.
+
+    Args:
+        dtype: number format.
+        device: the device.
+        size: rows and columns of the matrix.
+        repeats: products that are timed.
+    """
+    matrix = torch.randn(size, size, device=device).to(dtype)
+    seconds = []
+    for _ in range(repeats + 1):
+        began = time.monotonic()
+        product = matrix @ matrix
+        product[0, 0].item()  # waits for the device
+        seconds.append(time.monotonic() - began)
+
+    # the first one includes the start of the library
+    measured = sorted(seconds[1:])
+    median = measured[repeats // 2]
+
+    # each of size**2 numbers takes size products and sums
+    operations = 2 * size**3
+    return operations / max(median, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -85,7 +109,6 @@ def time_training(config: RunConfig, threads: int, *, budget: float = BUDGET) ->
 
     Raises:
         EmotailorError: as the training itself.
-        InterruptedRunError: SIGINT or SIGTERM arrived.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -130,14 +153,15 @@ def _time_steps(config: RunConfig, budget: float) -> Speed:
     device = choose_device(settings.device)
     data = TrainingData(config, Reporter())
 
-    with stop_requests() as stop, worker_threads(device) as workers:
+    # a signal ends this at once: there is nothing to save
+    with worker_threads(device) as workers:
         model = data.build().to(device)
         step = TrainingStep(model, settings, workers)
         feeder = Feeder(data, device)
         stopwatch = _Stopwatch(data, step, feeder)
         setup = time.monotonic() - began
 
-        epoch = stopwatch.time_epoch(budget, stop)
+        epoch = stopwatch.time_epoch(budget)
         sample = _time_sample(step.kept, data, settings.batch_size)
 
     valid = len(data.valid_split)
@@ -214,15 +238,11 @@ class _Stopwatch:
         """Return how many steps of all modalities a batch is padded to."""
         return len(batch) * sum(int(lengths[batch].max()) for lengths in self._lengths)
 
-    def time_epoch(self, budget: float, stop: list[int]) -> float:
+    def time_epoch(self, budget: float) -> float:
         """Return the seconds that all updates of an epoch are expected to take.
 
         Args:
             budget: seconds to spend; one update is timed in any case.
-            stop: signals that asked to stop, so far.
-
-        Raises:
-            InterruptedRunError: one arrived.
         """
         step = self.step
         accumulated = min(self.settings.accumulate, len(self.batches))
@@ -243,11 +263,6 @@ class _Stopwatch:
             seconds += time.monotonic() - began
             work += sum(map(self.work, typical))
 
-            if stop:
-                raise InterruptedRunError(
-                    "stopped while steps were timed; nothing has been trained",
-                    fix="run the same command again",
-                )
             if seconds >= budget:
                 break
 

@@ -556,7 +556,8 @@ def test_two_calls_do_not_share_a_folder(aligned: Path, tmp_path: Path, two_rows
         run_paper(plan, Console(quiet=True))
     with RunFolder(tmp_path / "o").held():
         command(aligned, tmp_path / "o").failed(3, "another process works in")
-        assert command(aligned, tmp_path / "o", "--dry-run").code == 3  # it would time steps
+        assert command(aligned, tmp_path / "o", "--dry-run").code == 0
+        assert command(aligned, tmp_path / "o", "--dry-run", "--measure").code == 3
 
 
 # ---------------------------------------------------------------------- the file

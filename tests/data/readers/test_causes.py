@@ -32,7 +32,7 @@ HELPERS: dict[str, list[tuple[Any, str]]] = {
                (_pickle, "refuse_deep_nesting"), (splits, "splits_of"), (_common, "strip_padding"),
                (splits, "_has_rows"), (emotions, "_class_names"), (tailor, "names_of")],
     "mult": [(splits, "_ids"), (joined, "_times"), (_common, "check_blocks"), (labels, "name_in"),
-             (labels, "_numbers"), (_common, "_rectangular"), (joined, "unmatched"),
+             (labels, "_numbers"), (_common, "_rectangular"), (joined, "refuse_unmatched"),
              (mult, "read_joined")],
     "mmsa": [(splits, "_ids"), (splits, "_all_lengths"), (_common, "decide_aligned"),
              (join, "_by_rank"), (join, "_rows_of_video"), (splits, "_token_mask"),

@@ -119,7 +119,8 @@ class Account:
             why: such as ``in no split``.
             name: which one.
         """
-        self._dropped.setdefault((what, why), _Counted()).add(name)
+        counted = self._dropped.setdefault((what, why), _Counted())
+        counted.add(name)
 
     def leave(self, place: str, what: str, name: str) -> None:
         """Count a row, or another thing of which there are many, that was of no use.
@@ -129,7 +130,8 @@ class Account:
             what: such as ``rows of no sample``.
             name: which one.
         """
-        self._left.setdefault((place, what), _Counted()).add(name)
+        counted = self._left.setdefault((place, what), _Counted())
+        counted.add(name)
 
     @property
     def dropped(self) -> int:
@@ -152,11 +154,15 @@ class Account:
         """Return a line for each reason to drop something, and each place with something unused."""
         lines = []
         for (what, why), counted in self._dropped.items():
-            lines.append(f"dropped {plural(counted.count, what)} {why}: {counted}")
+            how_many = plural(counted.count, what)
+            lines.append(f"dropped {how_many} {why}: {counted}")
+
         for (place, what), counted in self._left.items():
             lines.append(f"{place}: {counted.count} {what}: {counted}")
+
         for what, names in self.unused().items():
-            lines.append(f"{what} not used: {_listed(names)}")
+            listed = _listed(names)
+            lines.append(f"{what} not used: {listed}")
         return lines
 
     def stored(self) -> dict[str, Any]:
@@ -164,6 +170,8 @@ class Account:
         dropped = []
         for (what, why), counted in self._dropped.items():
             dropped.append({"what": f"{what}s {why}", **vars(counted)})
+
+        # what was left is told in the same form
         for (place, what), counted in self._left.items():
             dropped.append({"what": f"{place}: {what}", **vars(counted)})
         return {"dropped": dropped, "not_used": self.unused()}

@@ -14,7 +14,7 @@ from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
 Labels = UInt8[np.ndarray, "labels"]
-Sequence_ = Float[np.ndarray, "steps dim"]
+Steps = Float[np.ndarray, "steps dim"]
 FILES = (".npy", *SUFFIXES)
 """The endings of files that hold the features of one sample."""
 
@@ -27,7 +27,7 @@ class Features(Protocol):
     vectors: bool
     """Whether every sequence has one step."""
 
-    def of(self, row: int, name: str) -> Mapping[Modality, Sequence_]:
+    def of(self, row: int, name: str) -> Mapping[Modality, Steps]:
         """Return the sequences of a row; a modality without a file is missing."""
 
 
@@ -51,7 +51,7 @@ def sample_of(
     Raises:
         DataError: a file is damaged.
     """
-    sequences: dict[Modality, Sequence_] = {}
+    sequences: dict[Modality, Steps] = {}
     try:
         for source in features:
             sequences |= source.of(row, name)
@@ -84,7 +84,7 @@ class OneArray:
         self._block = block
         self.dims = {m: block.dim}
 
-    def of(self, row: int, name: str) -> Mapping[Modality, Sequence_]:
+    def of(self, row: int, name: str) -> Mapping[Modality, Steps]:
         """Return the row."""
         return {self._modality: self._block[row]}
 
@@ -131,7 +131,7 @@ class PerSample:
             self.dims[m] = first.shape[1]
             break
 
-    def of(self, row: int, name: str) -> Mapping[Modality, Sequence_]:
+    def of(self, row: int, name: str) -> Mapping[Modality, Steps]:
         """Return what the file of a row holds."""
         file = self._files[row]
         if file is None:
@@ -194,7 +194,7 @@ class Together:
             if len(self.dims) == len(MODALITIES):
                 return
 
-    def of(self, row: int, name: str) -> Mapping[Modality, Sequence_]:
+    def of(self, row: int, name: str) -> Mapping[Modality, Steps]:
         """Return what the file of a row holds."""
         file = self._files[row]
         if file is None:
@@ -203,7 +203,7 @@ class Together:
         return read_one(file, self._account).sequences
 
 
-def read_sequence(file: Path) -> Sequence_:
+def read_sequence(file: Path) -> Steps:
     """Return the sequence in a ``.npy`` file, or in one of several arrays that holds only one.
 
     Raises:

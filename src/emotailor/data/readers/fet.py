@@ -117,7 +117,11 @@ class _Clips:
     def __init__(self, files: Sequence[Path], align: bool | None, account: Account) -> None:
         self._account = account
         first = self._content(files[0])
-        self.dims = {m: values.shape[1] for m, values in _sequences(files[0], first).items()}
+        self.dims: dict[Modality, int] = {}
+        for m, values in _sequences(files[0], first).items():
+            self.dims[m] = values.shape[1]
+
+        # the others must have the same
         if not self.dims:
             raise DataError(f"{files[0]} has no modality", expected=_EXPECTED)
         self.aligned = "align" in first if align is None else align

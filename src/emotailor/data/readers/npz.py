@@ -211,7 +211,10 @@ def _offsets(path: Path, parts: Parts, name: str, total: int) -> Int64[np.ndarra
 
     offsets = parts[key]
     whole = offsets.dtype.kind in "iu" and offsets.ndim == 1 and len(offsets) > 1
-    if not whole or offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets) < 0).any():
+    fits = whole and offsets[0] == 0 and offsets[-1] == total
+
+    # a sequence cannot end before it begins
+    if not fits or (np.diff(offsets) < 0).any():
         found = f"{offsets.dtype} of shape {offsets.shape}"
         raise DataError(f"{path}: {key} is {found}, or does not fit", expected=expected)
     return offsets.astype(np.int64)

@@ -122,11 +122,14 @@ def _own_labels(file: SplitFile, options: ConvertOptions) -> Labelled:
 def without_labels(file: SplitFile) -> Labelled:
     """Return the samples of a file whose labels nobody knows."""
     file.notes.append("the source has no emotion labels: the samples are for prediction alone")
-    counts = {split: file.rows_of(split) for split in file.splits}
+    counts = {}
     rows: dict[str, list[UInt8[np.ndarray, "labels"] | None]] = {}
-    for split, count in counts.items():
-        rows[split] = [None] * count
-    return Labelled((), names_of(file, counts), rows, [])
+    for split in file.splits:
+        counts[split] = file.rows_of(split)
+        rows[split] = [None] * counts[split]
+
+    ids = names_of(file, counts)
+    return Labelled((), ids, rows, [])
 
 
 def names_of(file: SplitFile, counts: Mapping[str, int]) -> dict[str, list[str]]:

@@ -1,18 +1,27 @@
-"""The demo: from nothing to explained predictions, and on from where it stopped."""
+"""The demo: from nothing to explained predictions and a page, and on from where it stopped."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 
-from emotailor.commands.demo import demo_data
+from emotailor.commands import demo
+from emotailor.commands.demo import choose_examples, demo_data
+from emotailor.config import read_toml
 from emotailor.data.store import read_card, write_dataset
 from emotailor.data.synthetic import SyntheticConfig
 from emotailor.errors import DataError
+from emotailor.evaluation.metrics import Metrics, evaluate
+from emotailor.serving.prediction import Explanation
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.runs.runs import run_cli
+from tests.test_docs import check_command
 
 
 def modified(folder: Path) -> dict[str, int]:
@@ -21,29 +30,138 @@ def modified(folder: Path) -> dict[str, int]:
     return {
         str(p): p.stat().st_mtime_ns
         for p in kept
-        if not p.name.startswith(("evaluation-", "predictions-"))
+        if p.parent.name in ("quick-data", "model", "checkpoint")
     }
 
 
-def test_the_quick_demo_runs_through_and_is_not_trained_twice(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "emotailor", "demo", "--quick", "--out", str(tmp_path / "é d")]
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a quick demo, and what it printed."""
+    folder = tmp_path_factory.mktemp("demo") / "é d"
+    command = [sys.executable, "-m", "emotailor", "demo", "--quick", "--out", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    for part in (
-        "1. Data", "2. Training", "epoch   2", "3. Test", "logistic regression",
-        "4. Three predictions", "truth of test-000002", "Done",
-    ):  # fmt: skip
-        assert part in done.stdout
-    assert f"emotailor evaluate '{tmp_path / 'é d' / 'quick-run'}'" in done.stdout
-    before = modified(tmp_path)
+    return folder, done.stdout
+
+
+def test_the_quick_demo_runs_through_and_is_not_trained_twice(quick: tuple[Path, str]) -> None:
+    folder, printed = quick
+    for part in ("1 of 4", "2 of 4", "epoch   2", "3 of 4", "logistic regression", "4 of 4"):
+        assert part in printed
+
+    before = modified(folder)
     assert len(before) > 6
-    again = run_cli("demo", "--quick", "--out", tmp_path / "é d")
+    again = run_cli("demo", "--quick", "--out", folder)
     assert (again.code, again.err) == (0, "")
     assert "is already trained; nothing to do" in again.out
-    assert modified(tmp_path) == before
+    assert modified(folder) == before
     # the same numbers, whether just trained or found
-    assert again.out[again.out.index("3. Test") :] == done.stdout[done.stdout.index("3. Test") :]
+    assert again.out[again.out.index("3 of 4") :] == printed[printed.index("3 of 4") :]
+
+
+def test_every_line_that_is_read_fits_in_80_columns(quick: tuple[Path, str]) -> None:
+    _, printed = quick
+    # what is to be copied, and where files are, is not wrapped
+    read = [line for line in printed.splitlines() if "é d" not in line and " -m " not in line]
+    read = [line for line in read if not line.startswith("epoch")]
+    assert max(map(len, read)) <= 80
+    assert "…" not in printed
+
+
+def test_the_page_is_there_and_is_named(quick: tuple[Path, str]) -> None:
+    folder, printed = quick
+    (address,) = re.findall(r"^  (file://\S+)$", printed, re.MULTILINE)
+    page = Path(unquote(urlsplit(address).path))
+    assert page == folder / "quick-run" / "report.html"
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_next_commands_work_as_they_stand(quick: tuple[Path, str]) -> None:
+    folder, printed = quick
+    ending = printed[printed.index("Go on with this model") :]
+    commands = [shlex.split(line) for line in ending.splitlines() if line.startswith("  ")]
+    after = [words[words.index("emotailor") + 1 :] for words in commands]
+    assert len(after) == 6
+    for arguments in after:
+        check_command(arguments)
+
+    predict = after[0]
+    assert predict[:2] == ["predict", str(folder / "quick-run")]
+    done = run_cli(*predict)
+    assert (done.code, done.err) == (0, "")
+    assert "test-000004" in done.out
+
+
+@pytest.mark.parametrize(
+    ("found", "called", "expected"),
+    [
+        ("/usr/bin/emotailor", "/usr/bin/emotailor", "emotailor"),
+        (None, ".venv/bin/emotailor", ".venv/bin/emotailor"),
+        (None, "my env/bin/emotailor", "'my env/bin/emotailor'"),
+        (None, "/x/emotailor/__main__.py", f"{shlex.quote(sys.executable)} -m emotailor"),
+    ],
+)
+def test_how_the_program_is_called_again(
+    found: str | None, called: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo.shutil, "which", lambda _: found)
+    monkeypatch.setattr(sys, "argv", [called, "demo"])
+    assert demo.program() == expected
+
+
+# ---------------------------------------------------------------------- what is said
+
+
+def test_examples_are_drawn_by_their_rule() -> None:
+    right = np.array([True, False, True, True, False, True, False])
+    some = np.array([True, True, False, True, True, True, False])
+    chosen = choose_examples(right, some)
+    assert right[chosen].tolist() == [True, True, False]
+    assert some[chosen].all()
+    assert choose_examples(right, some).tolist() == chosen.tolist()
+    # where all are right or wrong, there are fewer
+    assert len(choose_examples(np.ones(5, bool), np.ones(5, bool))) == 2
+    assert len(choose_examples(np.zeros(5, bool), np.ones(5, bool))) == 1
+
+
+def scores(probability: float) -> Metrics:
+    """Metrics of two labels on four samples; the higher the probability, the better."""
+    labels = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.uint8)
+    found = np.where(labels, probability, 0.5)
+    return evaluate(labels, found, ("a", "b"), 0.55)
+
+
+def test_the_verdict_says_who_is_ahead() -> None:
+    good, bad = scores(0.6), scores(0.4)
+    ahead = demo._verdict("X", good, {"b": bad})
+    assert f"{1 - 0:.3f} micro-F1" in ahead
+    assert ahead.startswith("X is ahead")
+    behind = demo._verdict("X", bad, {"a": bad, "b": good})
+    assert behind.startswith("X is not ahead")
+    assert "micro-F1 -1.000" in behind
+    # no better is not ahead
+    assert demo._verdict("X", good, {"b": good}).startswith("X is not ahead")
+
+
+def test_where_evidence_was_found() -> None:
+    steps = np.array([0.1, 0.9, 0.8, 0.0])
+    explanation = Explanation(
+        modalities={"sad": {"audio": 2.0, "text": 0.5}, "happy": {"audio": -1.0, "text": 0.001}},
+        steps={name: {"audio": steps, "text": steps[:1]} for name in ("sad", "happy")},
+        attention={},
+        window={"audio": 1, "text": 1},
+    )
+    assert demo._found(explanation, "sad") == "voice, words 2-3"
+    assert demo._found(explanation, "happy") == "nowhere"
+
+
+def test_the_example_file_is_what_the_demo_trains() -> None:
+    example = read_toml(Path(__file__).resolve().parents[2] / "examples" / "demo.toml")
+    assert example == {"model": demo.MODEL, "training": demo.TRAINING}
+
+
+# ---------------------------------------------------------------------- data
 
 
 def test_the_data_are_made_once_and_again_when_they_should_differ(tmp_path: Path) -> None:
@@ -51,9 +169,9 @@ def test_the_data_are_made_once_and_again_when_they_should_differ(tmp_path: Path
     config = SyntheticConfig(**small)
     demo_data(tmp_path / "data", config)
     first = read_card(tmp_path / "data")
-    written = modified(tmp_path)
+    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "data").iterdir()}
     demo_data(tmp_path / "data", config)
-    assert modified(tmp_path) == written
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "data").iterdir()} == written
     demo_data(tmp_path / "data", config.replace(seed=1))
     assert read_card(tmp_path / "data").fingerprint != first.fingerprint
 
@@ -66,16 +184,6 @@ def test_what_is_no_data_set_is_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "thesis.txt").read_text() == "dear"
 
 
-def test_the_example_file_is_what_the_demo_trains() -> None:
-    from pathlib import Path
-
-    from emotailor.commands.demo import MODEL, TRAINING
-    from emotailor.config import read_toml
-
-    example = read_toml(Path(__file__).resolve().parents[2] / "examples" / "small.toml")
-    assert example == {"model": MODEL, "training": TRAINING}
-
-
 def test_data_that_were_not_drawn_are_not_replaced(tmp_path: Path) -> None:
     """A folder ``data`` may be somebody's own."""
     write_dataset(
@@ -86,7 +194,7 @@ def test_data_that_were_not_drawn_are_not_replaced(tmp_path: Path) -> None:
         dims=DIMS,
         aligned=True,
     )
-    before = modified(tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "data").rglob("*")}
     with pytest.raises(DataError, match=r"data is no synthetic data set.*dataset.json"):
         demo_data(tmp_path / "data", SyntheticConfig(train=2, valid=0, test=0))
-    assert modified(tmp_path) == before
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "data").rglob("*")} == before

@@ -1,7 +1,7 @@
-"""Draw the picture of the README: a prediction as the terminal shows it.
+"""Draw the picture of the README: the answers of the demo as the terminal shows them.
 
 emotailor demo
-python scripts/picture.py runs/demo/run runs/demo/data docs/images/predict.svg
+python scripts/picture.py runs/demo docs/images/demo.svg
 """
 
 import io
@@ -11,21 +11,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-import emotailor
-from emotailor.runs.outputs import render_predictions
-
-SHOWN = 2
-"""The number of samples: the first ones of the test split."""
+from emotailor.commands.demo import Demo, plan_demo, show_answers
 
 
-def main(run: str, data: str, target: str) -> None:
-    """Predict the first test samples, and write what the terminal shows as an SVG file."""
-    predictions = emotailor.predict(run, data, limit=SHOWN, explain=True, device="cpu")
+def main(folder: str, target: str) -> None:
+    """Write what the demo shows of its answers as an SVG file."""
+    plan = plan_demo(Path(folder))
+    console = Console(record=True, width=80, file=io.StringIO())
+    console.print("$ emotailor demo\n…", highlight=False)
+    show_answers(Demo(plan), console)
+    svg = console.export_svg(title="emotailor", unique_id="demo")
 
-    console = Console(record=True, width=78, file=io.StringIO())
-    console.print(f"$ emotailor predict {run} {data} --limit {SHOWN}", highlight=False)
-    console.print(render_predictions(predictions))
-    svg = console.export_svg(title="emotailor", unique_id="predict")
     # whoever looks at the picture fetches nothing: the fonts of their machine will do
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     Path(target).write_text(svg, encoding="utf-8")

@@ -22,7 +22,7 @@ def demo(
         bool, typer.Option("--quick", help="Take seconds instead of minutes.")
     ] = False,
 ) -> None:
-    """Make data, train a small TAILOR, test it beside baselines, explain three predictions."""
+    """Make data, train a small TAILOR, test it, explain three answers, write a page."""
     from emotailor.commands.demo import run_demo
 
     run_demo(out_path, out, quick=quick)

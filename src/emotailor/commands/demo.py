@@ -55,7 +55,7 @@ MODEL = {
     "initial_std": 0.1,  # the program's 0.02 suits a width of 256, not of 64
 }
 TRAINING = {
-    "epochs": 12,
+    "epochs": 10,
     "batch_size": 16,
     "learning_rate": 2e-3,
     "average": 0.99,
@@ -361,7 +361,7 @@ def show_answers(demo: Demo, console: Console) -> None:
     say.text(
         f"{TITLE} names exactly the true emotions in {right.sum()} of {len(right)} test "
         f"segments ({right.mean():.0%}). Drawn at random among those with an emotion: two that it "
-        "gets right and one that it does not. An emotion is named where its probability is above "
+        "gets right and one that it does not. An emotion is named where its probability p is above "
         f"{threshold:.3f}, which was best on the validation segments."
     )
     for row, prediction in zip(rows, demo.explain(rows), strict=True):
@@ -381,7 +381,7 @@ def _show_answer(demo: Demo, row: int, prediction: Prediction, console: Console)
     console.print(Text.assemble((f"{prediction.id}: {verdict}", "bold")))
 
     left = ("emotion", "named", "true", "found", "planted")
-    table = _table("emotion", "probability", "named", "true", "found", "planted", left=left)
+    table = _table("emotion", "p", "named", "true", "found", "planted", left=left)
     ranked = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
     for name, p in ranked:
         named = prediction.decisions[name]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -336,9 +336,7 @@ def _verdict(title: str, metrics: Metrics, others: Mapping[str, Metrics]) -> str
 # ---------------------------------------------------------------------- answers
 
 
-def choose_examples(
-    right: Bool[np.ndarray, "n"], some: Bool[np.ndarray, "n"]
-) -> Int64[np.ndarray, "_"]:
+def choose_examples(right: Bool[np.ndarray, "n"], some: Bool[np.ndarray, "n"]) -> list[int]:
     """Draw two samples that are right and one that is not, as far as there are any.
 
     Args:
@@ -349,7 +347,7 @@ def choose_examples(
     of_right = rng.permutation(np.flatnonzero(right & some))
     of_wrong = rng.permutation(np.flatnonzero(~right & some))
     chosen = [of_right[:RIGHT_SHOWN], of_wrong[:WRONG_SHOWN]]
-    return np.concatenate(chosen).astype(np.int64)
+    return [int(row) for row in np.concatenate(chosen)]
 
 
 def show_answers(demo: Demo, console: Console) -> None:
@@ -365,7 +363,7 @@ def show_answers(demo: Demo, console: Console) -> None:
         f"{threshold:.3f}, which was best on the validation segments."
     )
     for row, prediction in zip(rows, demo.explain(rows), strict=True):
-        _show_answer(demo, int(row), prediction, console)
+        _show_answer(demo, row, prediction, console)
 
     say.text(
         "found: where the model looked, that is, what it misses most when it is hidden. planted: "

@@ -47,8 +47,9 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_quick_demo_runs_through_and_is_not_trained_twice(quick: tuple[Path, str]) -> None:
     folder, printed = quick
-    for part in ("1 of 4", "2 of 4", "epoch 2/2", "3 of 4", "logistic regression", "4 of 4"):
+    for part in ("1 of 4", "2 of 4", "3 of 4", "logistic regression", "4 of 4"):
         assert part in printed
+    assert re.search(r"^epoch +2/2 ", printed, re.MULTILINE)
 
     before = modified(folder)
     assert len(before) > 6
@@ -73,7 +74,7 @@ def test_the_page_is_there_and_is_named(quick: tuple[Path, str]) -> None:
     (address,) = re.findall(r"^  (file://\S+)$", printed, re.MULTILINE)
     page = Path(unquote(urlsplit(address).path))
     assert page == folder / "quick-run" / "report.html"
-    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert page.read_text(encoding="utf-8").lower().startswith("<!doctype html>")
 
 
 def test_the_next_commands_work_as_they_stand(quick: tuple[Path, str]) -> None:

@@ -475,7 +475,7 @@ def show_next(plan: Plan, page: Path, console: Console) -> None:
         f"  {call} evaluate {run}",
         f"  {call} figures {run}",
         "",
-        "With your own data (FILE: a table of ids and labels, an .npz, CMU-MOSEI's files):",
+        "With your own data (FILE: a table of ids and labels, an .npz, CMU-MOSEI files):",
         f"  {call} data convert FILE --out data/mine",
         f"  {call} train --data data/mine --out runs/mine",
         f"  {call} report runs/mine",

@@ -211,7 +211,7 @@ def train_runs(runs: Sequence[PlannedRun], console: Console, *, parts: bool = Fa
             f"accuracy {valid['accuracy']:.3f}; model in {run.folder / 'model'}",
         )
         for line in check_run(run):
-            console.print(line, soft_wrap=True, highlight=False)
+            console.print(line, highlight=False)
 
 
 def check_run(run: PlannedRun) -> list["Text"]:

@@ -5,9 +5,9 @@
 
 A page holds the markers ``<!-- table: NAME -->`` and ``<!-- /table -->``. NAME is ``training``,
 ``data``, ``alignment``, ``synthetic`` or a system; ``NAME without OTHER`` leaves out what is in the
-table of OTHER. A row has the name of the field, its default, the value in the authors' program
-where it differs, the values a word may have, and the comment beside the field. So the comment in
-the code is the one place where a setting is explained.
+table of OTHER. A row has the name of the field, its default, the values in the authors' program and
+in the preset ``tuned`` where they differ, the values a word may have, and the comment beside the
+field. So the comment in the code is the one place where a setting is explained.
 """
 
 import argparse
@@ -86,41 +86,46 @@ def meaning_of(config: type[Config], field: str) -> str:
     return text
 
 
-def presets_of(config: type[Config]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return defaults and the authors' values, field -> value; a field without one is missing."""
+Values = dict[str, Any]
+
+
+def presets_of(config: type[Config]) -> tuple[Values, Values, Values]:
+    """Return defaults, the authors' values and the tuned ones; a field without one is missing."""
     if hasattr(config, "paper") and hasattr(config, "authors"):
-        return dict(config.paper()), dict(config.authors())
+        tuned = config.tuned() if hasattr(config, "tuned") else config.paper()
+        return dict(config.paper()), dict(config.authors()), dict(tuned)
     fields = config.model_fields.items()
     defaults = {name: info.get_default() for name, info in fields if not info.is_required()}
-    return defaults, defaults
+    return defaults, defaults, defaults
 
 
-def rows_of(name: str, without: str | None) -> Iterator[tuple[str, str, str, str]]:
-    """Yield setting, default, authors' value (empty where it is the default) and meaning."""
+def rows_of(name: str, without: str | None) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield setting, default, the authors' and the tuned value (empty: the default) and meaning."""
     config = config_of(name)
     left_out = set(config_of(without).model_fields) if without else set()
-    defaults, authors = presets_of(config)
+    defaults, authors, tuned = presets_of(config)
     for field in config.model_fields:
         if field in left_out:
             continue
         if field not in defaults:
-            yield f"`{field}`", "—", "", meaning_of(config, field)
+            yield f"`{field}`", "—", "", "", meaning_of(config, field)
             continue
         default = value_text(defaults[field])
-        other = value_text(authors[field])
-        differs = f"`{other}`" if other != default else ""
-        yield f"`{field}`", f"`{default}`", differs, meaning_of(config, field)
+        others = [value_text(preset[field]) for preset in (authors, tuned)]
+        of_authors, of_tuned = (f"`{other}`" if other != default else "" for other in others)
+        yield f"`{field}`", f"`{default}`", of_authors, of_tuned, meaning_of(config, field)
 
 
 def table(name: str, without: str | None = None) -> str:
-    """Return a table as Markdown; the column of the authors is there where one value differs."""
+    """Return a table as Markdown; the column of a preset is there where one value differs."""
     rows = list(rows_of(name, without))
-    with_authors = any(authors for _, _, authors, _ in rows)
     first = "setting" if name not in ("training", "data") else f"`{name}.`"
-    header = [first, "default", "`authors()`", "meaning"]
+    header = [first, "default", "`authors()`", "`tuned()`", "meaning"]
     lines = [header, ["---"] * len(header), *map(list, rows)]
-    if not with_authors:
-        lines = [[*line[:2], line[3]] for line in lines]
+
+    for column in (3, 2):  # from the right, so that the numbers of the others stay
+        if not any(row[column] for row in rows):
+            lines = [line[:column] + line[column + 1 :] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -1,5 +1,6 @@
 """Settings: what is wrong is named by key and value, and nothing heavy is imported to say so."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,6 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
+import emotailor
 from emotailor.config import Config, merge, parse_overrides, read_toml
 from emotailor.errors import ConfigError
 from emotailor.files import write_json
@@ -14,7 +16,7 @@ from emotailor.models.table import available_models, find_system
 from emotailor.models.tailor.config import TailorConfig
 from emotailor.training.config import TrainingConfig
 from emotailor.training.recipe import recipe
-from emotailor.training.run_config import RunConfig
+from emotailor.training.run_config import DataConfig, RunConfig
 from emotailor.verified import with_hash
 
 
@@ -247,6 +249,63 @@ def test_wrong_settings_of_a_run(layer: dict[str, Any], parts: list[str]) -> Non
     for part in parts:
         assert part in message
     assert len(message) < 400  # a mistake in one key does not print all the others
+
+
+@pytest.mark.parametrize(
+    ("room", "wrong", "wanted"),
+    [
+        ("model", TrainingConfig(), "BinaryRelevanceConfig"),
+        ("model", TailorConfig(), "BinaryRelevanceConfig"),
+        ("training", TailorConfig(), "TrainingConfig"),
+        ("alignment", TrainingConfig(), "AlignmentConfig"),
+        ("data", TrainingConfig(), "DataConfig"),
+    ],
+)
+def test_settings_of_another_class_are_refused_wherever_they_stand(
+    room: str, wrong: Config, wanted: str
+) -> None:
+    # a table that comes later must not hide them
+    for layers in ([{room: wrong}], [{room: wrong}, {room: {}}], [{room: {}}, {room: wrong}]):
+        message = run_failure(*layers, system="br")
+        assert f"{room}: settings of the class {type(wrong).__name__}" in message
+        assert wanted in message
+        assert len(message) < 300
+
+    config = RunConfig.build(DATA, system="br")
+    with pytest.raises(ConfigError):
+        config.replace(**{room: wrong})
+    with pytest.raises(ConfigError):
+        config.model_copy(update={room: wrong})
+
+
+def test_objects_are_layers_like_tables() -> None:
+    settings = TrainingConfig(epochs=7, batch_size=9)
+    model = TailorConfig(hidden_size=40)
+    config = RunConfig.build(
+        {"model": model, "training": settings, "data": DataConfig(path="somewhere")},
+        {"model": {"dropout": 0.25}, "training": {"epochs": 3}},
+    )
+    assert config.model == model.replace(dropout=0.25)
+    assert config.training == settings.replace(epochs=3)
+    assert config.model_copy(update={"training": settings}).training == settings
+    assert config.model_copy() == config
+
+
+def test_two_systems_are_no_system() -> None:
+    named = {"system": "lp"}
+    assert RunConfig.build(DATA, named).system == "lp"
+    assert RunConfig.build(DATA, named, system="lp").system == "lp"
+    message = run_failure(named, system="br")
+    for part in ("'lp'", "'br'"):
+        assert part in message
+    with pytest.raises(ConfigError, match="'lp'"):
+        emotailor.train({**DATA, **named}, "nowhere", model="br")
+
+
+def test_a_training_takes_no_settings_of_a_model_alone() -> None:
+    train = inspect.unwrap(emotailor.train)  # tests check types, which a user's program does not
+    with pytest.raises(ConfigError, match="TailorConfig"):
+        train(TailorConfig(), "nowhere")
 
 
 def test_a_file_with_a_table_per_system_is_for_other_commands() -> None:

@@ -332,13 +332,17 @@ def test_a_table_that_is_out_of_date_would_be_found() -> None:
 @pytest.mark.parametrize("name", [*settings_tables.SHARED, *SYSTEMS])
 def test_every_setting_is_on_its_page_with_its_values(name: str) -> None:
     rows: dict[str, tuple[str, str, str]] = {}
+    shown: dict[str, str] = {}
     for header, *body in tables(page_of(name)):
         if "default" in header and "meaning" in header:
             at = header.index("default")
             own = "`authors()`" in header
             rows |= {row[0]: (row[at], row[at + 1] if own else "", row[-1]) for row in body}
+            if "`tuned()`" in header:
+                tuned_at = header.index("`tuned()`")
+                shown |= {row[0]: row[tuned_at] for row in body}
     config = settings_tables.config_of(name)
-    defaults, authors = settings_tables.presets_of(config)
+    defaults, authors, tuned = settings_tables.presets_of(config)
     for field in config.model_fields:
         default, other, meaning = rows[f"`{field}`"]
         assert meaning, field
@@ -346,6 +350,10 @@ def test_every_setting_is_on_its_page_with_its_values(name: str) -> None:
             assert says(default, defaults[field]), (field, default)
             differs = authors[field] != defaults[field]
             assert says(other, authors[field]) if differs else other == "", (field, other)
+            if tuned[field] == defaults[field]:
+                assert shown.get(f"`{field}`", "") == "", field
+            else:
+                assert says(shown[f"`{field}`"], tuned[field]), field
 
 
 def test_values_in_cells() -> None:

@@ -78,6 +78,14 @@ class Config(BaseModel):
         """Return a copy with ``changes``, validated."""
         return type(self).parse({**self.model_dump(), **changes})
 
+    def model_copy(
+        self: ConfigT, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> ConfigT:
+        """Return a copy, as ``replace``: pydantic's own would take any value unseen."""
+        if update:
+            return self.replace(**update)
+        return super().model_copy(deep=deep)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return self.model_dump(mode="json")

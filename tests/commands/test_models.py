@@ -105,7 +105,7 @@ def test_the_card_of_tailor(data: Path) -> None:
     model = build_model("tailor", TailorConfig(), MOSEI_DIMS, 6)
     assert card.parameters["paper"] == sum(p.numel() for p in model.parameters()) == 10_371_343
     assert card.losses["paper"] == dict(model.loss_weights)
-    assert card.training == {p: recipe("tailor", p) for p in ("paper", "authors")}
+    assert card.training == {p: recipe("tailor", p) for p in ("tuned", "paper", "authors")}
     settings = {s.name: s for s in card.settings}
     assert list(settings) == list(TailorConfig.model_fields)
     assert settings["discriminator"].authors == "mlp"

@@ -23,18 +23,16 @@ from emotailor.errors import ConfigError
 from emotailor.evaluation.display import title_of
 from emotailor.fitted import FittedTable
 from emotailor.models.alignment.config import AlignmentConfig
-from emotailor.models.system import PUBLISHED_METRICS, Preset, System
+from emotailor.models.system import PRESETS, PUBLISHED_METRICS, Preset, System
 from emotailor.models.table import available_models, find_system
 from emotailor.training.config import TrainingConfig
-from emotailor.training.recipe import recipe
+from emotailor.training.recipe import recipe, training_samples
 
 if TYPE_CHECKING:
     from emotailor.models.base import EmotionModel
 
 MOSEI_DIMS: dict[Modality, int] = {"visual": 35, "audio": 74, "text": 300}
 """Feature widths of CMU-MOSEI in the paper (Table 1)."""
-
-PRESETS: tuple[Preset, ...] = ("paper", "authors")
 
 _FOR_TOOLS = ("# fmt: skip",)  # comments that say nothing to a reader
 _MACHINE = ("seed", "device", "precision", "checkpoint_steps")  # settings that are no recipe
@@ -48,12 +46,14 @@ class Setting:
         name: the name, as in ``--set model.NAME=VALUE``.
         paper: its default.
         authors: its value in the authors' program.
+        tuned: its value in the preset ``tuned``.
         comment: its meaning and where the default comes from.
     """
 
     name: str
     paper: Any
     authors: Any
+    tuned: Any
     comment: str
 
 
@@ -244,7 +244,11 @@ def describe(name: str, data: Path | None = None) -> Card:
     row = find_system(name)
     sizes = _sizes(data)
     dims = row.choose(sizes.dims, None)
-    aligned = sizes.dataset is None or sizes.dataset.aligned
+    aligned = True
+    samples = None
+    if sizes.dataset is not None:
+        aligned = sizes.dataset.aligned
+        samples = training_samples(sizes.dataset.card)
 
     # what may differ between the presets
     parameters = {}
@@ -254,7 +258,7 @@ def describe(name: str, data: Path | None = None) -> Card:
         model = _untrained(row, preset, dims, sizes)
         parameters[preset] = _count(model)
         losses[preset] = dict(model.loss_weights)
-        training[preset] = recipe(name, preset, aligned=aligned)
+        training[preset] = recipe(name, preset, aligned=aligned, samples=samples)
 
     return Card(
         row=row,
@@ -295,8 +299,11 @@ def _count(model: "EmotionModel") -> int:
 def _settings_of(row: System) -> tuple[Setting, ...]:
     paper = dict(row.preset("paper"))
     authors = dict(row.preset("authors"))
+    tuned = dict(row.preset("tuned"))
     comments = field_comments(row.config)
-    return tuple(Setting(name, paper[name], authors[name], comments[name]) for name in paper)
+    return tuple(
+        Setting(name, paper[name], authors[name], tuned[name], comments[name]) for name in paper
+    )
 
 
 # ---------------------------------------------------------------------- the card on the terminal
@@ -332,9 +339,7 @@ def _facts(card: Card) -> dict[str, str]:
     sizes = f"for {card.data}: {widths}; {card.labels} labels"
     facts["parameters"] = f"{_size(card)}\n{sizes}"
 
-    paper = shown(card.losses["paper"])
-    authors = shown(card.losses["authors"])
-    facts["losses"] = _both(paper, authors)
+    facts["losses"] = _each({preset: shown(card.losses[preset]) for preset in PRESETS})
 
     if row.published:
         facts["published"] = "\n".join(_published(row))
@@ -370,9 +375,7 @@ def _takes(card: Card) -> str:
 def _size(card: Card) -> str:
     if card.kind == "fitted":
         return "fitted to the data at once, none trained by gradients"
-    paper = f"{card.parameters['paper']:,}"
-    authors = f"{card.parameters['authors']:,}"
-    return _both(paper, authors)
+    return _each({preset: f"{card.parameters[preset]:,}" for preset in PRESETS})
 
 
 def _published(row: System) -> Iterator[str]:
@@ -383,9 +386,14 @@ def _published(row: System) -> Iterator[str]:
         yield f"{setting}: {', '.join(numbers)}"
 
 
-def _both(paper: str, authors: str) -> str:
-    """Return the value of both presets, once where they agree."""
-    return paper if paper == authors else f"{paper}\nauthors: {authors}"
+def _each(values: Mapping[Preset, str]) -> str:
+    """Return the value of the paper, and those of the presets that differ from it."""
+    usual = values["paper"]
+    lines = [usual]
+    for preset, value in values.items():
+        if value != usual:
+            lines.append(f"{preset}: {value}")
+    return "\n".join(lines)
 
 
 def _table(*columns: str) -> Table:
@@ -400,18 +408,20 @@ def _recipe(card: Card) -> RenderableType:
     if card.kind == "fitted":
         return Text("Of training.* it uses the seed, the batch_size of reading and the threshold.")
 
-    table = _table("training.", "paper", "authors")
+    table = _table("training.", "tuned", "paper", "authors")
+    tuned = dict(card.training["tuned"])
     paper = dict(card.training["paper"])
     authors = dict(card.training["authors"])
-    for name, value in paper.items():
+    for name, value in tuned.items():
         if name in _MACHINE:
             continue
 
         # empty where the presets agree
-        differs = ""
-        if authors[name] != value:
-            differs = shown(authors[name])
-        table.add_row(name, Text(shown(value)), Text(differs))
+        cells = [shown(value)]
+        for other in (paper[name], authors[name]):
+            differs = "" if other == value else shown(other)
+            cells.append(differs)
+        table.add_row(name, *map(Text, cells))
     return table
 
 
@@ -422,8 +432,12 @@ def _settings(card: Card) -> RenderableType:
     table = _table("model.", "value", "meaning and source")
     table.columns[1].max_width = 26  # what is left of 80 columns is for the meaning
     for setting in card.settings:
-        paper = shown(setting.paper)
-        authors = shown(setting.authors)
-        value = Text(_both(paper, authors))
-        table.add_row(setting.name, value, Text(setting.comment))
+        value = _each(
+            {
+                "paper": shown(setting.paper),
+                "tuned": shown(setting.tuned),
+                "authors": shown(setting.authors),
+            }
+        )
+        table.add_row(setting.name, Text(value), Text(setting.comment))
     return table

@@ -73,9 +73,13 @@ def train(
             )
         return start(config, run, reporter, on_epoch).train()
 
-    # the defaults of the settings depend on the system
-    name = str(config.get("system", "tailor"))
-    if row is not None:
-        name = row.name
+    if not isinstance(config, Mapping):
+        raise ConfigError(
+            f"settings of the class {type(config).__name__}",
+            expected='a RunConfig, or a table such as {"data": {"path": "data/mosei"}}',
+        )
+
+    # what nobody says depends on the system, and on the size of the data
+    name = None if row is None else row.name
     settings = RunConfig.for_data(config, system=name, preset=preset)
     return start(settings, run, reporter, on_epoch).train()

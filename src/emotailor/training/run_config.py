@@ -1,6 +1,6 @@
 """Settings of a run: which data, which system, how it is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, SerializeAsAny, model_validator
@@ -64,10 +64,7 @@ class RunConfig(Config):
         if not isinstance(model, Config):
             model = row.config.parse(model, prefix="model.")
         elif not isinstance(model, row.config):
-            raise ConfigError(
-                f"model: settings of the class {type(model).__name__}",
-                expected=f"a {row.config.__name__}, or a table of settings, for {row.title}",
-            )
+            raise _wrong_class("model", model, row.config, row)
 
         return {**values, "system": row.name, "model": model}
 
@@ -89,7 +86,7 @@ class RunConfig(Config):
     def build(
         cls,
         *layers: Mapping[str, Any],
-        system: str | type[Any] = "tailor",
+        system: str | type[Any] | None = None,
         preset: Preset = "paper",
         aligned: bool = True,
         samples: int | None = None,
@@ -97,18 +94,20 @@ class RunConfig(Config):
         """Start from a preset and lay nested settings over it; later layers win.
 
         Args:
-            layers: nested settings.
-            system: name of the system, or the class of a system of your own.
+            layers: nested settings: tables, or objects of the classes of ``RunConfig``'s fields.
+            system: name of the system, or the class of a system of your own; by default what the
+                layers say, or TAILOR.
             preset: where settings that no layer has come from.
             aligned: whether the data are word-aligned; some recipes differ where they are not.
             samples: number of training samples, which the preset ``tuned`` goes by; None where it
                 is not known.
 
         Raises:
-            ConfigError: unknown system or key, or a value out of range.
+            ConfigError: unknown system or key, a value out of range, or settings that are
+                another system's.
         """
-        row = find_system(system) if isinstance(system, str) else use_system(system)
-        given = merge(*layers)
+        row = _system_of(layers, system)
+        given = merge(*[_as_tables(layer, row) for layer in layers])
 
         model = row.preset(preset)
         training = recipe(
@@ -130,7 +129,7 @@ class RunConfig(Config):
     def for_data(
         cls,
         *layers: Mapping[str, Any],
-        system: str | type[Any] = "tailor",
+        system: str | type[Any] | None = None,
         preset: Preset = "tuned",
         card: DatasetCard | None = None,
     ) -> "RunConfig":
@@ -145,22 +144,76 @@ class RunConfig(Config):
         Raises:
             ConfigError: as ``build``.
         """
-        of_data = _table(merge(*layers), "data")
+        row = _system_of(layers, system)
+        given = merge(*[_as_tables(layer, row) for layer in layers])
+        of_data = _table(given, "data")
         path = of_data.get("path")
         known = card
         if card is None and isinstance(path, str):
             known = find_card(path)
         if known is None:
-            return cls.build(*layers, system=system, preset=preset)
+            return cls.build(given, system=row.name, preset=preset)
 
         split = str(of_data.get("train_split", "train"))
         return cls.build(
-            *layers,
-            system=system,
+            given,
+            system=row.name,
             preset=preset,
             aligned=known.aligned,
             samples=training_samples(known, split),
         )
+
+
+def _system_of(layers: Sequence[Mapping[str, Any]], system: str | type[Any] | None) -> System:
+    """Return the system that the caller names, or that the layers do.
+
+    Raises:
+        ConfigError: there is none of that name, or the two differ.
+    """
+    named = merge(*layers).get("system")
+    if system is None:
+        return find_system("tailor" if named is None else str(named))
+
+    row = find_system(system) if isinstance(system, str) else use_system(system)
+    if named is not None and find_system(str(named)).name != row.name:
+        raise ConfigError(
+            f"the settings are for the system {named!r}, and the system is {row.name!r}",
+            expected="the same system twice",
+            fix="leave one of the two out",
+        )
+    return row
+
+
+def _as_tables(layer: Mapping[str, Any], row: System) -> dict[str, Any]:
+    """Return settings as nested tables, with those that are objects of a class turned into such.
+
+    Raises:
+        ConfigError: an object is of another class than its place needs.
+    """
+    classes: dict[str, type[Config]] = {
+        "model": row.config,
+        "training": TrainingConfig,
+        "alignment": AlignmentConfig,
+        "data": DataConfig,
+    }
+    found = dict(layer)
+    for name, wanted in classes.items():
+        value = layer.get(name)
+        if not isinstance(value, Config):
+            continue
+
+        if not isinstance(value, wanted):
+            raise _wrong_class(name, value, wanted, row)
+        found[name] = value.to_json()
+    return found
+
+
+def _wrong_class(name: str, value: Config, wanted: type[Config], row: System) -> ConfigError:
+    """Return what to say of settings of another class than their place needs."""
+    expected = f"a {wanted.__name__}, or a table of settings"
+    if name == "model":
+        expected += f", for {row.title}"
+    return ConfigError(f"{name}: settings of the class {type(value).__name__}", expected=expected)
 
 
 def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -103,7 +103,7 @@ def test_folders_and_seeds() -> None:
         ({"modalities": [""]}, "unknown modality ''"),
         ({"modalities": ["v", "visual"]}, "each once"),
         ({"seed": -3}, "training.seed = -3"),
-        ({"system": "Tailor"}, r"unknown model 'Tailor'[\s\S]*tailor"),
+        ({"system": "Tailer"}, r"unknown model 'Tailer'[\s\S]*tailor"),
     ],
 )
 def test_mistakes_are_found_before_anything_starts(options: Any, message: str) -> None:

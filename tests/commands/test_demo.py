@@ -105,7 +105,7 @@ def test_the_next_commands_work_as_they_stand(quick: tuple[Path, str]) -> None:
 def test_how_the_program_is_called_again(
     found: str | None, called: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo.shutil, "which", lambda _: found)
+    monkeypatch.setattr("shutil.which", lambda _: found)
     monkeypatch.setattr(sys, "argv", [called, "demo"])
     assert demo.program() == expected
 

@@ -355,7 +355,8 @@ def show_answers(demo: Demo, console: Console) -> None:
     say = _Speaker(console)
     right = demo.right
     (threshold,) = {round(label.threshold, 3) for label in demo.result.metrics.labels.values()}
-    rows = choose_examples(right, demo.result.labels.any(1))
+    counts = demo.result.labels.sum(1)
+    rows = choose_examples(right, counts > 0)
     say.text(
         f"{TITLE} names exactly the true emotions in {right.sum()} of {len(right)} test "
         f"segments ({right.mean():.0%}). Drawn at random among those with an emotion: two that it "

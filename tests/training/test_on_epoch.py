@@ -110,7 +110,7 @@ def test_a_result_is_short_and_a_table(
 ) -> None:
     result = train(data, tmp_path / "run", lambda record: None, epochs=3)
     assert len(repr(result)) < len(str(tmp_path)) + 120
-    assert f"epochs {result.best.epoch}, validation micro-F1" in repr(result)
+    assert f"best epoch {result.best.epoch} of 3, validation micro-F1" in repr(result)
     assert "EpochRecord(epoch 1, train loss" in repr(result.history)
     assert len(repr(result.history[0])) < 100
     assert result._repr_html_().count("<tr>") == 4

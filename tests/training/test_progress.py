@@ -161,7 +161,8 @@ def test_who_looks_sees_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_notebook_shows_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
+    stream = Terminal()  # as the kernel of a notebook says
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr("builtins.get_ipython", ZMQInteractiveShell, raising=False)
     reporter = reporter_for("auto")

@@ -73,8 +73,9 @@ def reporter_for(progress: ShowProgress) -> Reporter:
     if progress is False or (progress == "auto" and not somebody_looks):
         return Reporter()
 
-    # a notebook shows plain lines as they come; its live displays need another package
-    return ConsoleReporter(Console(file=sys.stdout, force_jupyter=False))
+    # a notebook calls itself a terminal, but would show every state of a bar below the last one
+    live = False if look.is_jupyter else None
+    return ConsoleReporter(Console(file=sys.stdout, force_terminal=live, force_jupyter=False))
 
 
 def describe_parts(losses: Mapping[str, float], weights: Mapping[str, float]) -> list[str]:

@@ -51,7 +51,7 @@ class TrainResult:
 
     def __repr__(self) -> str:
         micro_f1 = format_number(self.best.valid["micro_f1"])
-        best = f"best of {len(self.history)} epochs {self.best.epoch}"
+        best = f"best epoch {self.best.epoch} of {len(self.history)}"
         return f"TrainResult({self.run}: {best}, validation micro-F1 {micro_f1})"
 
     def _repr_html_(self) -> str:

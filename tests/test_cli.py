@@ -41,6 +41,7 @@ COMMANDS = [
     ["figures"],
     ["predict"],
     ["import-checkpoint"],
+    ["calibrate"],
     ["demo"],
     ["doctor"],
 ]

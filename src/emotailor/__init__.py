@@ -50,6 +50,7 @@ __all__ = [
     "ablate",
     "available_models",
     "benchmark",
+    "calibrate",
     "classification_loss",
     "convert",
     "evaluate",
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from emotailor.models.tailor.config import TailorConfig
     from emotailor.paper.reproduce import reproduce_paper
     from emotailor.report.write import write_report
+    from emotailor.runs.calibrate import calibrate_run as calibrate
     from emotailor.runs.evaluate import RunEvaluation
     from emotailor.runs.evaluate import evaluate_run as evaluate
     from emotailor.runs.predict import predict
@@ -151,6 +153,7 @@ _HOMES = {
     "ablate": "emotailor.comparison.ablate",
     "available_models": "emotailor.models.table",
     "benchmark": "emotailor.comparison.benchmark",
+    "calibrate": "emotailor.runs.calibrate:calibrate_run",
     "classification_loss": "emotailor.models.base",
     "convert": "emotailor.data.readers.convert",
     "evaluate": "emotailor.runs.evaluate:evaluate_run",

@@ -37,6 +37,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(train)
     app.command()(evaluate)
     app.command()(predict)
+    app.command()(calibrate)
     app.command("import-checkpoint")(import_checkpoint)
 
 
@@ -256,6 +257,33 @@ def predict(
     tally = run_job(job, out, err)
     if tally.failed:
         raise typer.Exit(1)
+
+
+def calibrate(
+    run: Annotated[
+        list[Path], typer.Argument(help="Run folders, model folders, or a folder of seeds.")
+    ],
+    method: Annotated[
+        Literal["temperature", "platt", "none"],
+        typer.Option(
+            help="One number for all labels; two for each label; or as the training left it."
+        ),
+    ] = "temperature",
+    data: OtherData = None,
+    split: Annotated[str, typer.Option(help="A split to measure the effect on, too.")] = "test",
+    device: Device = "auto",
+    model: OwnSystem = None,
+) -> None:
+    """Scale the probabilities of a trained model so that they can be believed; decisions stay."""
+    from emotailor.runs.calibrate import calibrate_run, render_calibration
+    from emotailor.runs.evaluate import find_runs
+
+    use_own(model)
+    for path in run:
+        for folder in find_runs(path):
+            result = calibrate_run(folder, method=method, data=data, test=split, device=device)
+            say(render_calibration(result))
+            say(f"next: emotailor evaluate {shlex.quote(str(folder))}")
 
 
 def import_checkpoint(

@@ -2,7 +2,7 @@
 
 from emotailor.evaluation.calibration import Bin, calibration
 from emotailor.evaluation.display import number
-from emotailor.report.page import Cell, Range, Section, Table, Text
+from emotailor.report.page import Block, Cell, Range, Section, Table, Text
 from emotailor.runs.stored import StoredEvaluation, StoredPredictions
 
 NORMAL = 1.96  # standard deviations that hold 95 %
@@ -42,7 +42,13 @@ def calibration_section(evaluation: StoredEvaluation, predictions: StoredPredict
     by_label = Table(titles, rows, "Errors")
 
     sentence = f"{str(found).capitalize()}."
-    blocks = [Text(sentence), shown, Text(READING, "note"), by_label, Text(ERRORS, "note")]
+    blocks: list[Block] = [
+        Text(sentence),
+        shown,
+        Text(READING, "note"),
+        by_label,
+        Text(ERRORS, "note"),
+    ]
     return Section("Calibration", blocks)
 
 

@@ -81,7 +81,7 @@ def baselines_of(
     config = config_of(run)
     train = "train" if config is None else config.data.train_split
     valid = "valid" if config is None else config.data.valid_split
-    fixed = card.thresholds.get("fixed")
+    fixed = card.unscaled_thresholds.get("fixed")
     options = {}
     if fixed is not None:
         options["fixed"] = next(iter(fixed.values.values()))

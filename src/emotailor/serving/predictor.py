@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from emotailor.data.batching import Batch, collate
@@ -98,6 +98,8 @@ class Predictor:
 
         self.mode: ThresholdMode = mode
         self.thresholds = known[mode].array(self.label_names)  # (L,)
+        scaled = self.card.scaled
+        self.scaling = None if scaled is None else scaled.scaling
 
     @classmethod
     def load(
@@ -126,21 +128,21 @@ class Predictor:
     @overload
     def predict_proba(
         self, samples: EmotionDataset | Split, *, batch_size: int = 64
-    ) -> Float32[np.ndarray, "n labels"]: ...
+    ) -> Float[np.ndarray, "n labels"]: ...
 
     @overload
     def predict_proba(
         self, samples: Sample | Mapping[str, Any], *, batch_size: int = 64
-    ) -> Float32[np.ndarray, "labels"]: ...
+    ) -> Float[np.ndarray, "labels"]: ...
 
     @overload
     def predict_proba(
         self, samples: Iterable[Sample | Mapping[str, Any]], *, batch_size: int = 64
-    ) -> Float32[np.ndarray, "n labels"]: ...
+    ) -> Float[np.ndarray, "n labels"]: ...
 
     def predict_proba(
         self, samples: Any, *, batch_size: int = 64
-    ) -> Float32[np.ndarray, "*n labels"]:
+    ) -> Float[np.ndarray, "*n labels"]:
         """Return the probability of every label for every sample, (n, L); of one sample, (L,).
 
         A sample of a split with none of the model's modalities gets what the model says without
@@ -170,10 +172,10 @@ class Predictor:
         found = np.concatenate(parts)
         return found[0] if is_one(samples) else found
 
-    def _probabilities(self, split: Split, batch_size: int = 64) -> Float32[np.ndarray, "n labels"]:
+    def _probabilities(self, split: Split, batch_size: int = 64) -> Float[np.ndarray, "n labels"]:
         """Return the probability of every label for every sample, (n, L); it may be NaN."""
         self._check_split(split)
-        return predict_probabilities(
+        found = predict_probabilities(
             self.model,
             split,
             self.dims,
@@ -181,10 +183,13 @@ class Predictor:
             standardizer=self.standardizer,
             batch_size=batch_size,
         )
+        if self.scaling is None:
+            return found
+        return self.scaling.apply(found, self.label_names)
 
     def _finite(
-        self, split: Split, probabilities: Float32[np.ndarray, "n labels"]
-    ) -> Float32[np.ndarray, "n labels"]:
+        self, split: Split, probabilities: Float[np.ndarray, "n labels"]
+    ) -> Float[np.ndarray, "n labels"]:
         """Return the probabilities of a split, which must be finite.
 
         Raises:
@@ -395,6 +400,8 @@ class Predictor:
         hidden = _hide(lengths, window)
         unseen = self._logits_without(batch, hidden)  # (hidden, L)
         drops = seen - unseen
+        if self.scaling is not None:
+            drops = drops * self.scaling.slope_array(self.label_names)
 
         # in the order of `hidden`: a row per modality, then a row per step of each modality
         count = len(lengths)

@@ -24,6 +24,7 @@ from emotailor.data.extraction import Extraction
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.data.tensors import true_errors
 from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.evaluation.scaling import Scaling
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.files import remove_others, write_hashed, write_json
 from emotailor.folders import FolderKind, has_format
@@ -34,7 +35,7 @@ from emotailor.models.table import find_system
 from emotailor.text import NAME, is_name
 from emotailor.verified import read_json, read_settled, verify_file
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CARD_FILE = "model.json"
 FOLDER = FolderKind(
     name="model folder",
@@ -55,6 +56,22 @@ FOLDER = FolderKind(
     error=DataError,
 )
 AGAIN = "run its `emotailor train` again, which makes it anew where its checkpoint can"
+
+
+class Scaled(BaseModel):
+    """What was changed when the probabilities of a model were scaled.
+
+    Attributes:
+        scaling: how its probabilities are scaled.
+        thresholds: its thresholds before; those of the card are for scaled probabilities.
+        data: name, fingerprint, split and number of samples that the scaling was fitted on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scaling: Scaling
+    thresholds: dict[ThresholdMode, Thresholds]
+    data: dict[str, Any]
 
 
 class ModelCard(BaseModel):
@@ -80,6 +97,7 @@ class ModelCard(BaseModel):
     )
     device: str | None = None  # that it was trained on
     weights: FileCard | None = None
+    scaled: Scaled | None = None  # None: the probabilities are those of the network
 
     @property
     def fingerprint(self) -> str | None:
@@ -91,6 +109,11 @@ class ModelCard(BaseModel):
         """The epoch whose model was kept; None for an imported model."""
         return self.selection.get("epoch")
 
+    @property
+    def unscaled_thresholds(self) -> dict[ThresholdMode, Thresholds]:
+        """The thresholds for the probabilities of the network, as the training chose them."""
+        return self.thresholds if self.scaled is None else self.scaled.thresholds
+
     @model_validator(mode="after")
     def _check(self) -> "ModelCard":
         if len(set(self.label_names)) != len(self.label_names):
@@ -100,6 +123,10 @@ class ModelCard(BaseModel):
         for mode, thresholds in self.thresholds.items():
             if set(thresholds.values) != set(self.label_names):
                 raise ValueError(f"thresholds.{mode} must be for the labels in label_names")
+        if self.scaled is not None:
+            scaling = self.scaled.scaling
+            if not set(self.label_names) == set(scaling.slopes) == set(scaling.intercepts):
+                raise ValueError("scaled.scaling must be for the labels in label_names")
         return self
 
 
@@ -131,9 +158,19 @@ def save_model(
     # killed in between leaves a whole model
     weights = FileCard(file=name, sha256=digest)
     card = card.model_copy(update={"weights": weights, "schema_version": SCHEMA_VERSION})
-    write_json(folder / CARD_FILE, card.model_dump(mode="json"))
+    save_card(folder, card)
     remove_others(folder, "weights", ".safetensors", name)
     return card
+
+
+def save_card(folder: Path, card: ModelCard) -> None:
+    """Replace the card of a model whose weights stay as they are.
+
+    Raises:
+        OSError: it cannot be written; then the earlier one is still there.
+    """
+    written = card.model_copy(update={"schema_version": SCHEMA_VERSION})
+    write_json(folder / CARD_FILE, written.model_dump(mode="json"))
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -226,7 +226,10 @@ def test_synthesize(tmp_path: Path) -> None:
         "data", "synthesize", "--out", tmp_path / "ö", *small, "--no-aligned", "--seed=3"
     )
     assert (done.code, done.err) == (0, "")
-    assert done.out.endswith(f"stored in {tmp_path / 'ö'}\n")
+    *_, stored, following = done.out.splitlines()
+    assert stored == f"stored in {tmp_path / 'ö'}"
+    proposed = ["next:", "emotailor", "train", "--data", str(tmp_path / "ö")]
+    assert shlex.split(following) == proposed
     dataset = open_dataset(tmp_path / "ö")
     assert ({k: len(v) for k, v in dataset.splits.items()}) == {"train": 6, "test": 3}
     assert (dataset.dims["text"], dataset.aligned) == (4, False)
@@ -265,7 +268,10 @@ def test_convert(tmp_path: Path) -> None:
     source = vectors(tmp_path / "my source.npz")
     done = run_cli("data", "convert", source, "-o", tmp_path / "é")
     assert (done.code, done.err) == (0, "")
-    assert done.out.endswith(f"stored in {tmp_path / 'é'}\n")
+    *_, stored, following = done.out.splitlines()
+    assert stored == f"stored in {tmp_path / 'é'}"
+    proposed = ["next:", "emotailor", "train", "--data", str(tmp_path / "é")]
+    assert shlex.split(following) == proposed
     run_cli("data", "convert", source, "-o", tmp_path / "é").failed(4, "already exists")
     limited = run_cli("data", "convert", source, "-o", tmp_path / "é", "--overwrite", "--limit=1")
     assert limited.code == 0

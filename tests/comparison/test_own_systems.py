@@ -19,6 +19,7 @@ from emotailor.models import table
 from emotailor.models.system import FULL, Variant
 from emotailor.models.table import find_system, use_system
 from emotailor.report.benchmark import benchmark_command
+from emotailor.report.write import write_report
 from tests.own.my_model import MeanPool, MeanPoolConfig
 from tests.runs.runs import MODEL, TRAINING, one_thread
 
@@ -172,9 +173,9 @@ def test_variants_of_a_system_of_a_file(data: Path, tmp_path: Path) -> None:
     )
     assert full.differences == {}
     assert linear.published == {}
-    assert next_command(plan, result) == (
-        f"emotailor evaluate {out / 'linear'} --model {OWN.resolve()}:MeanPool"
-    )
+    assert next_command(plan, result) == f"emotailor report {out}"
+    page = write_report(out).file.read_text(encoding="utf-8")
+    assert "w/o ReLU" in page
     command = benchmark_command(read_benchmark(out / "ablation.json"), "o")
     assert command is not None
     assert f"--model {OWN.resolve()}:MeanPool" in " ".join(command.split())

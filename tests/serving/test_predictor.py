@@ -210,7 +210,9 @@ def test_a_missing_modality_adds_nothing() -> None:
             r"\(visual 4, text 3\)\n"
             r"  expected: one step per word in every modality: the model was trained on "
             r"word-aligned data\n"
-            r"  to fix it: align the data to words, or use a model trained on unaligned data$",
+            r"  to fix it: align it to words "
+            r"\(`emotailor data convert SOURCE --out DATA --align`\), "
+            r"or use a model trained on unaligned data$",
         ),
     ],
 )

@@ -1,8 +1,10 @@
 """Commands that make, show and check data sets."""
 
+import shlex
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -27,6 +29,14 @@ group = App(help="Make, look at and check data sets.", no_args_is_help=True)
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.add_typer(group, name="data")
+
+
+def _next_command(dataset: Mapping[str, Any], path: Path) -> str:
+    """Return what a data set is for: to train on, or to predict."""
+    place = shlex.quote(str(path))
+    if "train" in dataset and dataset["train"].labelled.any():
+        return f"emotailor train --data {place}"
+    return f"emotailor predict RUN {place}"
 
 
 @group.command("convert")
@@ -157,6 +167,7 @@ def convert(
         limit=limit,
     )
     say(render(inspect_dataset(dataset)), f"stored in {out_path}")
+    say(f"next: {_next_command(dataset, out_path)}")
 
 
 @group.command("inspect")
@@ -244,3 +255,4 @@ def synthesize(
     config = SyntheticConfig.parse(values, "the synthetic data")
     dataset = draw(config, out_path, overwrite=overwrite)
     say(render(inspect_dataset(dataset)), f"stored in {out_path}")
+    say(f"next: {_next_command(dataset, out_path)}")

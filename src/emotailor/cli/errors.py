@@ -119,7 +119,10 @@ def _lack_behind(error: BaseException) -> OSError | MemoryError | None:
 def _fail_for_memory(error: Exception) -> NoReturn:
     first = str(error).partition("\n")[0]
     what = f"not enough memory: {first}" if first else "no memory"
-    fix = "a smaller training.batch_size with a larger training.accumulate needs less"
+    fix = (
+        "close other programs; a training needs less with --set training.batch_size=16 --set "
+        "training.accumulate=2"
+    )
     fail(str(EmotailorError(what, fix=fix)), 1, error)
 
 

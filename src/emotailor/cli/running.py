@@ -169,6 +169,12 @@ def evaluate(
     if len(run) == 1 and len(results) > 1:
         say(store_summary(results, run[0]))
 
+    # a page is about one run
+    command = ["emotailor", "report", str(folders[0]), "--split", split]
+    command += [] if data is None else ["--data", str(data)]
+    command += [] if model is None else ["--model", model]
+    say(f"next: {shlex.join(command)}")
+
 
 def predict(
     run: ModelPath,
@@ -299,4 +305,7 @@ def import_checkpoint(
 
     card = run(file, out_path, heads=heads, overwrite=overwrite)
     dims = ", ".join(f"{m} {d}" for m, d in card.dims.items())
-    say(f"{out_path}: TAILOR for {', '.join(card.label_names)} from features {dims}")
+    say(
+        f"{out_path}: TAILOR for {', '.join(card.label_names)} from features {dims}",
+        f"next: emotailor evaluate {shlex.quote(str(out_path))} --data DATA",
+    )

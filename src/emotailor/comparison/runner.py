@@ -725,16 +725,7 @@ def _reading(plan: Plan, tested: bool, differences: Differences, resamples: int)
 
 
 def next_command(plan: Plan, result: PlanResult) -> str | None:
-    """Return a command that shows more of the results; None where there are none."""
-    rows = result.results.rows
-    for row, system in zip(rows, plan.systems, strict=True):
-        if row.done == 0:
-            continue
-
-        folder = system.runs[0].folder.parent
-        command = ["emotailor", "evaluate", str(folder)]
-        code = system.row.code
-        if code is not None:
-            command += ["--model", code]
-        return shlex.join(command)
-    return None
+    """Return the command that makes a page of the results; None where there are none."""
+    if not any(row.done for row in result.results.rows):
+        return None
+    return shlex.join(["emotailor", "report", str(plan.out)])

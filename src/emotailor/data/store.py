@@ -353,7 +353,8 @@ def read_card(path: str | Path) -> DatasetCard:
         raise DataError(
             f"no data set at {path}",
             expected=f"a folder with a {CARD_FILE}, as `emotailor data convert` writes it",
-            fix="check the path, or make one with `emotailor data convert` or `data synthesize`",
+            fix="check the path, or make one with `emotailor data convert` or "
+            "`emotailor data synthesize`",
         )
 
     fix = "convert the data again"

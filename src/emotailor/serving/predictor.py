@@ -35,7 +35,10 @@ FIRST_CHUNK = 32  # samples after which there is something to show
 CHUNK = 512  # samples of a long list that are held at once
 CHUNK_NUMBERS = 2**24  # their values at most, 64 MiB
 ALIGNED = "one step per word in every modality: the model was trained on word-aligned data"
-ALIGN = "align the data to words, or use a model trained on unaligned data"
+ALIGN = (
+    "align it to words (`emotailor data convert SOURCE --out DATA --align`), "
+    "or use a model trained on unaligned data"
+)
 
 
 @dataclass(frozen=True)

@@ -413,7 +413,8 @@ class _Training:
             raise ModelError(
                 f"the training diverged at step {self.progress.step}: {wrong}",
                 expected="finite losses",
-                fix="lower training.learning_rate, or standardize the data; the last checkpoint "
+                fix="train anew with a lower --set training.learning_rate=..., or with --set "
+                "data.standardize=true; the last checkpoint "
                 f"and the best model so far are kept in {self.folder.path}",
             )
 

@@ -171,7 +171,8 @@ class TrainingData:
             raise ConfigError(
                 f"data.train_split = {settings.train_split!r} with data.standardize",
                 expected="the split 'train', whose feature statistics the data set stores",
-                fix="set data.standardize=false, or store the samples as split 'train'",
+                fix="train with --set data.standardize=false, or store the samples as split "
+                "'train'",
             )
 
         statistics = read_statistics(settings.path, self.dataset.card)

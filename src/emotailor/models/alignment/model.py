@@ -90,7 +90,7 @@ class CTCAligned(EmotionModel):
             raise ModelError(
                 f"alignment of {', '.join(model.dims)} to {config.target_steps} steps",
                 expected=f"a modality beside {config.target}, and a number of steps",
-                fix="set alignment.kind=none, or alignment.target_steps",
+                fix="train with --set alignment.kind=none, or with --set alignment.target_steps=N",
             )
         self.target_steps: int = config.target_steps
 

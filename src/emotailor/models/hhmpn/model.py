@@ -316,7 +316,7 @@ class HHMPN(EmotionModel):
             raise ModelError(
                 f"unaligned sequences (longest: {dict(longest)} steps) with crossed streams",
                 expected="word-aligned data, where every modality has the same steps",
-                fix="set model.crossed=false, or align the data to words when converting it",
+                fix="train with --set model.crossed=false, or convert the data with --align",
             )
 
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:

@@ -28,6 +28,12 @@ def is_name(text: str) -> bool:
     return bool(text) and not _NO_NAME.search(text)
 
 
+def plural(count: int, what: str) -> str:
+    """Return a number and what it counts: ``1 sample``, ``2,000 samples``."""
+    ending = "" if count == 1 else "s"
+    return f"{count:,} {what}{ending}"
+
+
 def visible(text: str) -> str:
     r"""Return a text in which every character shows, but for line breaks, which stay.
 

@@ -321,7 +321,10 @@ def test_a_lost_checkpoint_is_said(data: Path, tmp_path: Path) -> None:
     train(config(data, epochs=1), run)
     shutil.rmtree(run / "checkpoint")
     train(config(data, epochs=1), run, told)
-    assert told.lines == [f"no checkpoint in {run}: training starts anew and replaces its model"]
+    assert told.lines == [
+        f"no checkpoint in {run}: training starts anew and replaces its model",
+        "23 training samples: 1 epoch of 6 updates, learning rate 0.003",
+    ]
 
 
 def test_lost_settings_are_said_in_short(data: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from emotailor.data.store import read_card
 from emotailor.errors import DataError
 from emotailor.models.system import Preset
 from emotailor.models.table import find_system
+from emotailor.text import plural
 from emotailor.training.config import TrainingConfig
 
 UPDATES = 500
@@ -112,8 +113,9 @@ def training_samples(card: DatasetCard, split: str = "train") -> int | None:
 
 def in_words(training: TrainingConfig, samples: int) -> str:
     """Say what a recipe comes to: ``635 training samples: 30 epochs of 20 updates, …``."""
-    updates = updates_per_epoch(samples, training)
+    epochs = plural(training.epochs, "epoch")
+    updates = plural(updates_per_epoch(samples, training), "update")
     return (
-        f"{samples:,} training samples: {training.epochs} epochs of {updates} updates, "
+        f"{plural(samples, 'training sample')}: {epochs} of {updates}, "
         f"learning rate {training.learning_rate:g}"
     )

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from emotailor.text import plural
+
 MOST_NAMED = 8
 """Names in one note; all of them are in the provenance."""
 
@@ -175,12 +177,6 @@ class Account:
         for (place, what), counted in self._left.items():
             dropped.append({"what": f"{place}: {what}", **vars(counted)})
         return {"dropped": dropped, "not_used": self.unused()}
-
-
-def plural(count: int, what: str) -> str:
-    """Return a number and what it counts: ``1 sample``, ``2 samples``."""
-    ending = "" if count == 1 else "s"
-    return f"{count} {what}{ending}"
 
 
 def renamed(sources: Sequence[str], stored: Sequence[str]) -> dict[str, str]:

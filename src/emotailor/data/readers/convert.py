@@ -21,12 +21,13 @@ from emotailor.data.readers import (
     open_source,
 )
 from emotailor.data.readers._own import source_file
-from emotailor.data.readers.account import plural, renamed
+from emotailor.data.readers.account import renamed
 from emotailor.data.readers.splitting import divide, parse_shares
 from emotailor.data.sample import EMOTIONS, MODALITIES, UNSPLIT, Modality, Sample, canonical_label
 from emotailor.data.store import DatasetWriter, open_dataset
 from emotailor.errors import ConfigError, DataError
 from emotailor.files import sha256_of
+from emotailor.text import plural
 
 HASH_LIMIT = 4 * 2**30
 """Bytes above which a source file is named in the provenance without its SHA-256."""

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from emotailor.data.readers._common import Reading
-from emotailor.data.readers.account import plural
 from emotailor.data.sample import Sample
+from emotailor.text import plural
 
 
 def with_folder(reading: Reading, source: Path | Mapping[str, Path]) -> Reading:

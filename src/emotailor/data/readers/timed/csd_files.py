@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64, Num
 
-from emotailor.data.readers.account import plural
 from emotailor.data.readers.safe.hdf5 import LARGEST, Hdf5
 from emotailor.data.readers.timed.track import Track, piece_of, with_length
 from emotailor.errors import DataError
+from emotailor.text import plural
 
 _EXPECTED = "a complete CMU-MultimodalSDK .csd file (HDF5)"
 _LONGEST_METADATA = 1 << 20

@@ -12,15 +12,16 @@ import pytest
 from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
-from emotailor.figures import drawing
+from emotailor.figures import draw_scores, drawing
 from emotailor.figures.make import FIGURES, FigureReport, make_figures
-from emotailor.figures.numbers import (
-    RunView,
+from emotailor.figures.numbers import RunView, SkipFigure, attention_numbers, loss_numbers
+from emotailor.figures.planted import explanation_numbers
+from emotailor.figures.scores import (
     co_occurrence_numbers,
-    loss_numbers,
     micro_scores,
     precision_recall_curve,
     precision_recall_numbers,
+    reliability_numbers,
     threshold_numbers,
 )
 from emotailor.figures.store import FigureFolder, plain
@@ -83,8 +84,9 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_everything_is_written(report: FigureReport) -> None:
-    assert report.skipped == {}
-    wanted = {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "json")}
+    assert set(report.skipped) == {"explanations"}  # nothing was planted
+    drawn = set(FIGURES) - set(report.skipped)
+    wanted = {f"{name}.{kind}" for name in drawn for kind in ("svg", "png", "json")}
     wanted |= {"claims.json", "index.json"}
     assert {file.name for file in report.written} == wanted
     assert {file.name for file in report.folder.iterdir()} == wanted  # nothing temporary
@@ -97,14 +99,18 @@ def test_everything_is_written(report: FigureReport) -> None:
     assert index["against"] == "without"
 
 
-@pytest.mark.parametrize("name", sorted(FIGURES))
+@pytest.mark.parametrize("name", sorted(set(FIGURES) - {"explanations"}))
 def test_text_of_a_figure_is_text_and_large_enough(report: FigureReport, name: str) -> None:
     svg = (report.folder / f"{name}.svg").read_text(encoding="utf-8")
     assert "<dc:date>" not in svg
     texts = re.findall(r"<text [^>]*>([^<]*)</text>", svg)
     sizes = [float(size) for size in re.findall(r"font(?:-size)?:[^;\"]*?([\d.]+)px", svg)]
     assert texts
-    assert min(sizes) >= 9
+    assert min(sizes) >= 8
+
+    # on a printed page the figure is as large as it is drawn, and so are its letters
+    (width,) = re.findall(r'<svg [^>]*?width="([\d.]+)pt"', svg)
+    assert float(width) <= 7.2 * 72
     if name in ("figure7-label-correlation", "precision-recall", "co-occurrence", "attention"):
         for label in LABELS:
             assert any(text.startswith(label) for text in texts), label
@@ -127,7 +133,7 @@ def test_the_same_run_gives_the_same_bytes(
     monkeypatch.setattr(drawing, "render", render)
     again = figures(run, tmp_path / "deep" / "figures", against=plain_run)
     compared = [file for file in again.written if file.read_bytes() != b"skipped"]
-    assert len(compared) == len(again.written) - 7
+    assert len(compared) == len(again.written) - 8
     for file in compared:
         if file.name != "index.json":
             assert file.read_bytes() == (report.folder / file.name).read_bytes(), file.name
@@ -147,7 +153,7 @@ def test_the_users_own_style_does_not_matter(report: FigureReport) -> None:
     stored = numbers(report, "thresholds")
     with mpl.rc_context({"font.size": 4, "axes.facecolor": "red"}):
         with drawing.style():
-            svg = drawing.render(drawing.thresholds(stored), "svg")
+            svg = drawing.render(draw_scores.thresholds(stored), "svg")
         assert mpl.rcParams["font.size"] == 4
     assert svg == (report.folder / "thresholds.svg").read_bytes()
 
@@ -232,6 +238,15 @@ def test_thresholds_are_marked_on_validation_and_test(view: RunView) -> None:
     assert tested == pytest.approx(view.metrics.micro_f1)
 
 
+def test_reliability_is_that_of_the_evaluation(view: RunView) -> None:
+    found = reliability_numbers(view)
+    (bins,) = found["curves"].values()
+    assert sum(one["count"] for one in bins) == view.labels.size
+    true = sum(one["count"] * one["share_true"] for one in bins)
+    assert true == pytest.approx(view.labels.sum())
+    assert f"{found['expected_calibration_error']:.3f}" in found["summary"]
+
+
 def test_co_occurrence_by_hand(view: RunView, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]], np.uint8)
     scores = np.array([[0.9, 0.1, 0.9], [0.9, 0.9, 0.1], [0.1, 0.9, 0.1]], np.float32)
@@ -239,10 +254,14 @@ def test_co_occurrence_by_hand(view: RunView, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(view, "probabilities", scores)
     monkeypatch.setattr(view.predictor, "thresholds", np.full(3, 0.5))
     found = plain(co_occurrence_numbers(view))
-    assert found["support"] == [2, 1, 0]
+    first, second, third = view.names
+    assert found["rows"] == {first: 2, second: 1}
     assert found["unlabelled"] == 1
-    assert found["predicted"] == [[1, 0.5, 0.5], [1, 0, 1], [None] * 3, [0, 1, 0]]
-    assert found["true"] == [[1, 0.5, 0], [1, 1, 0], [None] * 3, [0, 0, 0]]
+    assert found["predicted"] == [[1, 0.5, 0.5], [1, 0, 1], [0, 1, 0]]
+    assert found["true"] == [[1, 0.5, 0], [1, 1, 0], [0, 0, 0]]
+    assert found["left_out"] == [f"rows of labels that are never true: {third}"]
+    largest = f"where {second} is true, {second} is predicted 100 % points less than true"
+    assert largest in found["summary"]
 
 
 def test_attention_is_shared_among_the_blocks(report: FigureReport) -> None:
@@ -264,7 +283,7 @@ def test_a_run_that_was_not_trained_here(run: Path, data: Path, tmp_path: Path) 
     (out / "index.json").write_text('{"format": "emotailor-figures"}')
     (out / "figure4-losses.svg").write_text("of an earlier run")
     found = figures(run / "model", out, data=data)
-    assert set(found.skipped) == {"figure4-losses"}
+    assert set(found.skipped) == {"figure4-losses", "explanations"}
     assert "no metrics.jsonl" in found.skipped["figure4-losses"]
     assert not (out / "figure4-losses.svg").exists()
     damaged = Path(shutil.copytree(run, tmp_path / "damaged"))
@@ -309,14 +328,16 @@ def test_a_folder_of_earlier_figures_is(
     assert index.pop("format") == "emotailor-figures"
     write_json(out / "index.json", index)  # as earlier versions wrote it
     (out / "mine.txt").write_text("")
-    assert figures(run, out).skipped == {}
+    assert set(figures(run, out).skipped) == {"explanations"}
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_other_systems_have_fewer_figures(data: Path, tmp_path: Path) -> None:
     found = figures(trained(data, tmp_path / "br", "br"), tmp_path / "out")
-    assert set(found.skipped) == {*TAILOR_ONLY, "figure4-losses"}
-    assert all("(br" in reason for reason in found.skipped.values())
+    assert set(found.skipped) == {*TAILOR_ONLY, "figure4-losses", "explanations"}
+    reasons = {name: why for name, why in found.skipped.items() if name != "explanations"}
+    assert all("(br" in reason for reason in reasons.values())
+    assert "synthetic" in found.skipped["explanations"]
     assert found.claims == ()
     assert not (tmp_path / "out" / "claims.json").exists()
 
@@ -341,30 +362,31 @@ def relabelled(path: Path, columns: int, *, never: bool = False) -> Path:
 def test_one_label(tmp_path: Path) -> None:
     run = train_tiny(relabelled(tmp_path / "one", 1), tmp_path / "run", epochs=1)
     found = figures(run, tmp_path / "out")
-    assert set(found.skipped) == {"figure7-label-correlation", "co-occurrence"}
-    assert all("one label" in reason for reason in found.skipped.values())
+    of_pairs = {"figure7-label-correlation", "co-occurrence"}
+    assert set(found.skipped) == {*of_pairs, "explanations"}
+    assert all("one label" in found.skipped[name] for name in of_pairs)
 
 
 def test_a_label_that_is_never_true_and_names_nobody_would_choose(tmp_path: Path) -> None:
     run = train_tiny(relabelled(tmp_path / "data", 3, never=True), tmp_path / "run", epochs=1)
     view = RunView(Run.open(run), data=None, split="test", device="cpu")
     found = plain(precision_recall_numbers(view))
-    label = found["labels"][NAME]
-    assert label["average_precision"] is None
-    assert label["recall"] == []
+    assert list(found["labels"]) == list(view.names[1:])
+    assert found["left_out"] == [f"{NAME}: never true in the test split"]
     both = plain(co_occurrence_numbers(view))
-    assert both["predicted"][0] == [None] * 3
+    assert list(both["rows"]) == list(view.names[1:])
+    assert len(both["predicted"]) == 2 + bool(both["unlabelled"])
     with drawing.style():
-        svg = drawing.render(drawing.precision_recall(found), "svg").decode()
-        assert b"angry" in drawing.render(drawing.co_occurrence(both), "svg")
+        svg = drawing.render(draw_scores.precision_recall(found), "svg").decode()
+        assert b"angry" in drawing.render(draw_scores.co_occurrence(both), "svg")
     assert "$x$ &amp; &lt;läbel" in svg  # neither mathematics nor markup
-    assert "never true" in svg
+    assert "never true in the test split" in " ".join(re.findall(r">([^<>]+)</text>", svg))
     assert "a name that is mu…" in svg
 
 
 def test_what_is_not_there_is_one_message(data: Path, run: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no split 'dev'"):
-        figures(run, tmp_path / "out", split="dev")
+    with pytest.raises(DataError, match="no split 'elsewhere'"):
+        figures(run, tmp_path / "out", split="elsewhere")
     with pytest.raises(ModelError, match="no trained model"):
         figures(run, tmp_path / "out", against=tmp_path / "nothing")
     splits = {"train": random_samples(9), "valid": random_samples(5, prefix="v"), "test": []}
@@ -386,3 +408,76 @@ def test_command(run: Path, tmp_path: Path) -> None:
     for part in ("Claims, on split test", "figure6-tsne", "svg, png, json", "no planted truth"):
         assert part in done.out
     run_cli("figures", tmp_path / "nothing").failed(5, "no trained model")
+
+
+# ---------------------------------------------------------------------- data that show less
+
+
+def one_step(path: Path) -> Path:
+    """Samples of one step, whose test split has no positives at all."""
+    splits: dict[str, list[Sample]] = {}
+    for k, (split, size) in enumerate({"train": 23, "valid": 11, "test": 7}.items()):
+        splits[split] = []
+        for s in random_samples(size, seed=k, prefix=split, longest=1):
+            assert s.labels is not None
+            labels = 0 * s.labels if split == "test" else s.labels
+            splits[split].append(Sample(s.id, s.sequences, labels))
+    write_dataset(path, splits, name="one", label_names=LABELS, dims=DIMS, aligned=True)
+    return path
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_one_step_and_a_split_without_positives(tmp_path: Path) -> None:
+    run = train_tiny(one_step(tmp_path / "one"), tmp_path / "run", epochs=1)
+    view = RunView(Run.open(run), data=None, split="valid", device="cpu")
+    attention = attention_numbers(view)
+    assert attention["density"] == {}
+    assert attention["shares"] is not None
+    (line,) = attention["left_out"]
+    assert "over time" in line
+
+    found = figures(run, tmp_path / "out")
+    for name in ("precision-recall", "co-occurrence"):
+        assert found.skipped[name] == "no label is true in the test split"
+    thresholds = numbers(found, "thresholds")
+    assert list(thresholds["splits"]) == ["valid"]
+    assert thresholds["left_out"] == ["the test split: no label is true in it"]
+
+
+def test_explanations_against_the_plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An oracle that names a carrier is always right, one that never does is never."""
+    from emotailor.data.synthetic import CARRIERS, SyntheticConfig, synthesize
+
+    config = SyntheticConfig(train=12, valid=6, test=31, visual_dim=5, audio_dim=7, text_dim=11)
+    synthesize(config, tmp_path / "planted")
+    run = trained(tmp_path / "planted", tmp_path / "run", "br")
+    view = RunView(Run.open(run), data=None, split="test", device="cpu")
+    monkeypatch.setattr(view.predictor, "thresholds", np.zeros(6))  # every label is predicted
+
+    class Oracle:
+        def __init__(self, right: bool) -> None:
+            self.modalities = {}
+            for label, carriers in CARRIERS.items():
+                self.modalities[label] = {m: float((m in carriers) == right) for m in DIMS}
+
+        def strongest(self, label: str) -> tuple[str, int, int]:
+            evidence = self.modalities[label]
+            return max(evidence, key=lambda m: evidence[m]), 0, 0
+
+    pairs = int(view.labels.sum())
+    for right in (True, False):
+        oracle = Oracle(right)
+        monkeypatch.setattr(view.predictor, "explain", lambda sample, o=oracle: o)
+        found = explanation_numbers(view)
+        assert found["explained"] == pairs
+        assert found["right"] == (pairs if right else 0)
+        assert f"{found['right']} of {pairs}" in found["summary"]
+        for name, label in found["labels"].items():
+            assert label["carriers"] == [m for m in DIMS if m in CARRIERS[name]]
+            assert label["explained"] == view.labels[:, view.names.index(name)].sum()
+    assert 1 / 3 <= found["guess"] <= 2 / 3
+
+
+def test_explanations_need_a_plant(view: RunView) -> None:
+    with pytest.raises(SkipFigure, match="synthetic"):
+        explanation_numbers(view)

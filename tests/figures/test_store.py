@@ -42,7 +42,7 @@ def folder_with(path: Path, index: Any) -> FigureFolder:
 
 
 def test_every_figure_has_numbers_a_drawing_and_a_caption() -> None:
-    assert list(make.FIGURES) == list(captions.FIGURES) == list(FIGURES)
+    assert list(make.FIGURES) == list(captions.READING) == list(FIGURES)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import typer
 
 from emotailor.cli import app
 from emotailor.comparison.benchmark import plan_benchmark
-from emotailor.comparison.results import read_benchmark
+from emotailor.comparison.results import StoredBenchmark, read_benchmark
 from emotailor.data.sample import Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError
@@ -27,7 +27,7 @@ from emotailor.evaluation.display import TITLES, number
 from emotailor.evaluation.metrics import OVERALL, Metrics, evaluate
 from emotailor.evaluation.tables import COLUMNS, short, spread
 from emotailor.figures import make as figures
-from emotailor.figures.store import FigureFolder
+from emotailor.figures.store import Claim, FigureFolder, FigureIndex, IndexedData
 from emotailor.files import write_json
 from emotailor.models.table import SYSTEMS
 from emotailor.report import figures as report_figures
@@ -36,11 +36,29 @@ from emotailor.report.benchmark import (
     benchmark_command,
     benchmark_sections,
 )
+from emotailor.report.chart import chart_of_systems
 from emotailor.report.mistakes import confident_mistakes
-from emotailor.report.page import Image, Page, Range, Section, Strip, Table, element, size_of
+from emotailor.report.page import (
+    Cell,
+    Dot,
+    DotPlot,
+    Image,
+    Page,
+    Range,
+    Section,
+    Strip,
+    Table,
+    element,
+    size_of,
+)
 from emotailor.report.parts import departures, shell, toml_value, training_command
 from emotailor.report.write import write_report
-from emotailor.runs.stored import StoredPredictions
+from emotailor.runs.stored import (
+    StoredPredictions,
+    read_evaluation,
+    read_predictions,
+    write_results,
+)
 from emotailor.runs.train import plan_runs
 from emotailor.training.recipe import recipe
 from emotailor.training.run_config import RunConfig
@@ -226,7 +244,8 @@ def test_it_has_everything_a_reader_asks_for(run: Path, data: Path) -> None:
         "TAILOR on small", "test split, seed 5, from run", card["data"]["fingerprint"],
         card["weights"]["sha256"], card["device"], "torch", "Zhang, Chen, Shen and Wang.",
         str(data),
-        "Where it departs from the preset “paper”", "emotailor report", "How to read this page",
+        f"Where it departs from the preset “{departures(tiny_config(data), aligned=True).preset}”",
+        "emotailor report", "How to read this page",
     ):  # fmt: skip
         assert text in page.text, text
     index = json.loads((run / "figures" / "index.json").read_text())
@@ -473,19 +492,18 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         provenance={"source": "</code><script>3</script>"},
     )  # fmt: skip
     run = train_tiny(folder / "data", folder / "run", epochs=1)
-    (run / "figures").mkdir()
+    folder_of_figures = FigureFolder(run / "figures")
+    folder_of_figures.path.mkdir()
     (run / "figures" / "x<i>.svg").write_text("<svg><script>alert(4)</script></svg>")
-    index = {
-        "system": "tailor", "split": "test", "written": ["x<i>.svg", "claims.json"],
-        "data": {"fingerprint": open_dataset(folder / "data").card.fingerprint},
-        "skipped": {"<s>": "<script>5</script>"}, "notes": ["<script>6</script>"],
-    }  # fmt: skip
-    claim: dict[str, Any] = {
-        "name": "<n>", "statement": "<p>", "expected": "<q>", "found": "<script>7</script>",
-        "holds": None, "numbers": {},
-    }  # fmt: skip
-    (run / "figures" / "claims.json").write_text(json.dumps({"claims": [claim]}))
-    (run / "figures" / "index.json").write_text(json.dumps(index))
+    claim = Claim("<n>", "<p>", "<q>", "<script>7</script>", None)
+    folder_of_figures.write_claims([claim], split="test", planted=False)
+    fingerprint = open_dataset(folder / "data").card.fingerprint
+    index = FigureIndex(
+        system="tailor", split="test", written=["x<i>.svg", "claims.json"],
+        data=IndexedData(fingerprint=fingerprint),
+        skipped={"<s>": "<script>5</script>"}, notes=["<script>6</script>"],
+    )  # fmt: skip
+    folder_of_figures.write_index(index)
     report = write_report(run, device="cpu")
     assert report.missing == ()
     return run
@@ -591,7 +609,7 @@ def test_a_benchmark(bench: Path, data: Path) -> None:
         assert row == [stored[name]["title"], "2/2", *(spread(overall[m]) for m in COLUMNS)]
     assert (simm[:3], sgm[:3]) == (["SIMM", "0/2", "failed"], ["SGM", "", "skipped"])
     _, row = page.tables["micro-F1 minus that of TAILOR"]
-    assert row == ["BR", "+.012", "-.010 to +.030", "0.0456"]
+    assert row == ["BR", "+.012", "-.010 to +.030", "0.0456", "0.0456"]
     problems = page.tables["system what why log"]
     why = "exit code 5: <i>diverged</i> at step 3 expected: less"
     assert problems[1] == ["SIMM", "seed 7 failed", why, "o/simm/seed7.log"]
@@ -604,6 +622,75 @@ def test_a_benchmark(bench: Path, data: Path) -> None:
     assert len(page.tables["F1 of each label"]) == 3
     assert "BR: a note of a run" in page.texts
     assert (bench / "report.html").read_bytes() == write_report(bench).file.read_bytes()
+
+
+def test_a_benchmark_with_baselines(bench: Path, data: Path) -> None:
+    """They are rows, lines of the chart and in the verdict; who is below them is named."""
+    values = stored_benchmark(data)
+    floor = metrics_of(77).model_copy(update={"micro_f1": 0.999})
+    weak = metrics_of(77).model_copy(update={"micro_f1": 0.123})
+    values["baselines"] = {
+        name: {"metrics": metrics.model_dump(mode="json")}
+        for name, metrics in (
+            ("all labels", weak), ("label frequencies", weak), ("logistic regression", floor),
+        )
+    }  # fmt: skip
+    for name, mean in (("br", 0.8), ("tailor", 0.9)):
+        values["systems"][name]["summary"]["overall"]["micro_f1"]["mean"] = mean
+    values["systems"]["br"]["below"] = "logistic regression (micro-F1 .9 against .999)"
+    values["test"]["weak"] = True
+    write_json(bench / "benchmark.json", values)
+    file = write_report(bench).file
+    page = parsed(file)
+
+    _, *rows = page.tables["All systems on the same samples"]
+    assert rows[0][0] == "BR †"
+    assert [row[0] for row in rows[-3:]] == list(values["baselines"])
+    micro_f1 = 2 + COLUMNS.index("micro_f1")
+    assert [row[micro_f1] for row in rows[-3:]] == [".123", ".123", ".999"]
+
+    html = file.read_text(encoding="utf-8")
+    verdict = html[html.index('class="verdict"') : html.index('class="tiles"')]
+    assert "label frequencies .123 and logistic regression .999" in verdict
+    assert "Below logistic regression (.999): 2 of 2" in verdict
+    assert "Below label frequencies" not in verdict
+    assert "TAILOR, with which the others are compared" in verdict
+    assert html.count('class="mark solid"') == html.count('class="mark dashed"') == 3
+    assert "label frequencies 0.123" in page.text
+    assert "No bars" in page.text  # nothing is stored of these runs
+
+
+def test_the_chart_has_the_intervals_of_the_stored_predictions(run: Path, tmp_path: Path) -> None:
+    evaluation = read_evaluation(run, "test")
+    predictions = read_predictions(run, "test")
+    assert evaluation is not None and predictions is not None
+    bench = tmp_path / "bench"
+    folder = bench / "tailor" / "seed7"
+    folder.mkdir(parents=True)
+    write_results(folder, evaluation, predictions)
+
+    values = stored_benchmark(tmp_path / "gone")
+    metrics = evaluation.metrics["tuned"]
+    tailor = values["systems"]["tailor"]
+    tailor["summary"] = summarise_seeds([metrics]).model_dump(mode="json")
+    tailor["runs"] = tailor["runs"][:1]
+    tailor["runs"][0]["metrics"]["tuned"] = metrics.model_dump(mode="json")
+    values["systems"] = {"tailor": tailor}
+    found = StoredBenchmark.model_validate(values)
+    chart = chart_of_systems(found, bench, None, {})
+    assert chart is not None
+    (dot,) = chart.dots
+    stored = evaluation.intervals["micro_f1"]
+    assert dot.value == pytest.approx(metrics.micro_f1)
+    assert (dot.low, dot.high) == pytest.approx((stored.low, stored.high), abs=0.01)
+    assert dot.points == []
+
+    # predictions of another run are not taken
+    tailor["runs"][0]["metrics"]["tuned"]["micro_f1"] += 0.05
+    other = StoredBenchmark.model_validate(values)
+    again = chart_of_systems(other, bench, None, {})
+    assert again is not None
+    assert again.dots[0].low == again.dots[0].high
 
 
 def test_the_command_of_a_benchmark_plans_the_same(bench: Path, data: Path) -> None:
@@ -691,6 +778,59 @@ def test_columns_of_numbers_are_set_to_the_right() -> None:
     page = Table(("a", "b", "c"), [("x", "1,234 (5.1%)", "v1"), ("y", "", "2")]).markup(2).text
     assert page.count('class="number"') == 3
     assert '<th scope="row" class="text">' in page
+
+
+def test_figures_of_an_earlier_version_are_drawn_again(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their pictures have other scales, and no words on what is seen."""
+    folder = FigureFolder(run / "figures")
+    index = json.loads((folder.path / "index.json").read_text())
+    index["version"] -= 1
+    write_json(folder.path / "index.json", index)
+    few = {"figure4-losses": figures.FIGURES["figure4-losses"]}
+    monkeypatch.setattr(figures, "FIGURES", few)
+    write_report(run, device="cpu")
+    assert folder.read_index().drawn == ["figure4-losses"]
+
+
+def test_a_figure_is_told_to_those_who_do_not_see_it(run: Path) -> None:
+    page = parsed(run / "report.html")
+    folder = FigureFolder(run / "figures")
+    told = [str(a["alt"]) for tag, a in page.tags if tag == "img"]
+    assert len(told) == len(folder.read_index().drawn)
+    for name, alt in zip(folder.read_index().drawn, told, strict=True):
+        assert folder.read_numbers(name)["summary"] in alt
+
+
+def test_numbers_beside_charts_have_one_width() -> None:
+    """Else the zero lines of a column would not stand below each other."""
+    style = Path(report_figures.__file__).with_name("page.css").read_text(encoding="utf-8")
+    assert re.search(r"\.beside \{[^}]*display: inline-block; min-width: [\d.]+em", style)
+    chart = Range(-0.1, 0.0, 0.1, (-1.0, 1.0), zero=0.0)
+    rows = [("a", Cell("+.012", chart=chart)), ("b", Cell("-.1", chart=chart))]
+    page = Table(("system", "difference"), rows).markup(2).text
+    assert page.count('class="beside"') == 2
+    strip = Cell("", chart=Strip([1.0, 2.0], 1.0, "steps"))
+    assert "beside" not in strip.markup().text
+
+
+def test_a_dot_plot_has_every_number_inside_its_axis() -> None:
+    dots = [
+        Dot("<b>", 0.668, 0.631, 0.702, ".668", "[.631, .702]", points=(0.66, 0.676)),
+        Dot("worse", 0.52, 0.52, 0.52, ".520"),
+    ]
+    plot = DotPlot("micro-F1", dots, {"label frequencies": 0.581, "<regression>": 0.675})
+    assert plot.axis == (0.5, 0.8)
+    page = plot.markup(2).text
+    places = [float(x) for x in re.findall(r"left:([\d.]+)%", page)]
+    assert all(0 <= place <= 100 for place in places)
+    assert page.count('class="mark solid"') == page.count('class="mark dashed"') == 3
+    assert page.count('class="point"') == 2
+    for text in ("&lt;b&gt;", "&lt;regression&gt; 0.675", "label frequencies 0.581", "0.5", "0.8"):
+        assert text in page
+    (first, _) = re.findall(r'class="dot" style="left:([\d.]+)%', page)
+    assert float(first) == pytest.approx(100 * (0.668 - 0.5) / 0.3, abs=0.1)
 
 
 def test_charts_stay_inside() -> None:

@@ -13,22 +13,26 @@ from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from emotailor.figures import drawing
+from emotailor.figures import draw_inside, draw_scores, drawing
 from emotailor.figures.claims import check_claims, planted_together, render_claims
 from emotailor.figures.numbers import (
     Numbers,
     RunView,
     SkipFigure,
     attention_numbers,
-    co_occurrence_numbers,
     correlation_numbers,
     discriminator_numbers,
     loss_numbers,
-    precision_recall_numbers,
-    threshold_numbers,
     tsne_numbers,
 )
+from emotailor.figures.planted import explanation_numbers
 from emotailor.figures.representations import POINTS
+from emotailor.figures.scores import (
+    co_occurrence_numbers,
+    precision_recall_numbers,
+    reliability_numbers,
+    threshold_numbers,
+)
 from emotailor.figures.store import (
     IMAGES,
     Claim,
@@ -43,14 +47,16 @@ Compute = Callable[[RunView], Numbers]
 Draw = Callable[[Mapping[str, Any]], Figure]
 
 FIGURES: Mapping[str, tuple[Compute, Draw]] = {
-    "figure4-losses": (loss_numbers, drawing.losses),
-    "figure5-discriminator": (discriminator_numbers, drawing.discriminator),
-    "figure6-tsne": (tsne_numbers, drawing.tsne),
-    "figure7-label-correlation": (correlation_numbers, drawing.label_correlation),
-    "precision-recall": (precision_recall_numbers, drawing.precision_recall),
-    "thresholds": (threshold_numbers, drawing.thresholds),
-    "co-occurrence": (co_occurrence_numbers, drawing.co_occurrence),
-    "attention": (attention_numbers, drawing.attention),
+    "figure4-losses": (loss_numbers, draw_inside.losses),
+    "figure5-discriminator": (discriminator_numbers, draw_inside.discriminator),
+    "figure6-tsne": (tsne_numbers, draw_inside.tsne),
+    "figure7-label-correlation": (correlation_numbers, draw_inside.label_correlation),
+    "precision-recall": (precision_recall_numbers, draw_scores.precision_recall),
+    "reliability": (reliability_numbers, draw_scores.reliability),
+    "thresholds": (threshold_numbers, draw_scores.thresholds),
+    "co-occurrence": (co_occurrence_numbers, draw_scores.co_occurrence),
+    "attention": (attention_numbers, draw_inside.attention),
+    "explanations": (explanation_numbers, draw_scores.explanations),
 }
 """Name -> numbers of a run, and the drawing of these numbers; names as in the store."""
 

@@ -1,4 +1,8 @@
-"""The numbers behind the figures of a run."""
+"""The numbers behind the figures of what a model is like inside, and the run they are from.
+
+Each has a ``summary``, what a reader should see in the figure, and ``left_out``, a line for each
+part that this run or these data cannot show.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,13 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, Shaped
+from jaxtyping import Float32, Float64
 
 from emotailor.data.dataset import Split
 from emotailor.data.sample import Modality
 from emotailor.errors import ConfigError, DataError, ModelError
-from emotailor.evaluation.metrics import LabelMetrics, Metrics, decide, evaluate, ratio
-from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.evaluation.metrics import Metrics, evaluate
 from emotailor.figures.representations import (
     KINDS,
     POINTS,
@@ -22,6 +25,7 @@ from emotailor.figures.representations import (
     Drawn,
     Internals,
     Kind,
+    LabelAttention,
     Verdict,
     collect,
     probe_accuracy,
@@ -35,6 +39,12 @@ TERMS = {"adversarial": "adversarial_weight", "orthogonality": "orthogonality_we
 
 ADVERSARIAL = ("adversarial_common", "adversarial_private")
 """Losses of the modality discriminator."""
+
+SAME = 1e-6
+"""Attention whose multiples of even attention differ by less does not change over time."""
+
+NEARLY_EVEN = 0.05
+"""Attention that departs from even by no more than this share of it is called even."""
 
 Numbers = dict[str, Any]
 SplitUse = Literal["train", "valid"]
@@ -59,6 +69,7 @@ class RunView:
         run: the run.
         predictor: the trained model.
         dataset: the data set.
+        path: where it is stored; None where the run itself must say so.
         part: the split.
         labels: labels of the split in the model's order, (n, L).
         probabilities: what the model predicts, (n, L).
@@ -86,6 +97,7 @@ class RunView:
         self.predictor = run.predictor(device=device)
 
         path = run.data_path if data is None else data
+        self.path = path
         self.dataset = run.dataset(path).with_labels()
         self.predictor.check_extraction(self.dataset)
         self.part = self.dataset[split]
@@ -167,8 +179,13 @@ def loss_numbers(view: RunView) -> Numbers:
 
     first = history[0]
     train = {}
+    left_out = []
     for name in first.train:
-        train[name] = [epoch.train[name] for epoch in history]
+        values = [epoch.train[name] for epoch in history]
+        if name != "total" and not any(values):
+            left_out.append(f"{name.replace('_', ' ')}: zero in every epoch")
+            continue
+        train[name] = values
 
     # a part that has no weight counts once
     loss_weights = view.predictor.model.loss_weights
@@ -182,15 +199,40 @@ def loss_numbers(view: RunView) -> Numbers:
         best = epochs[-1]
 
     modalities = len(view.predictor.dims)
+    chance = _losses_by_chance(list(train), modalities)
     return {
         "epochs": epochs,
         "train": train,
         "valid": {"loss": valid_loss, "micro_f1": valid_f1},
         "weights": weights,
-        "chance": _losses_by_chance(list(train), modalities),
+        "chance": chance,
         "best_epoch": best,
-        "caption": f"{view.title}; dotted: epoch {best}, whose model was kept",
+        "summary": _summary_of_losses(epochs, train["total"], valid_f1, best),
+        "left_out": left_out,
+        "caption": f"{view.title}; before a title: its weight in the objective; dotted: epoch "
+        f"{best}, whose model was kept{_meaning_of_dashes(chance)}",
     }
+
+
+def _meaning_of_dashes(chance: Mapping[str, float]) -> str:
+    if not chance:
+        return ""
+    guess = next(iter(chance.values()))  # the same for all
+    return f"; dashed: a discriminator that guesses, {guess:.2f}"
+
+
+def _summary_of_losses(
+    epochs: Sequence[int], objective: Sequence[float], f1: Sequence[float], best: int
+) -> str:
+    """Say how far the objective fell, and what validation gained."""
+    of_best = f1[epochs.index(best)] if best in epochs else f1[-1]
+    if len(epochs) == 1:
+        return f"One epoch: objective {objective[0]:#.3g}, validation micro-F1 {of_best:.3f}."
+
+    return (
+        f"The objective went from {objective[0]:#.3g} to {objective[-1]:#.3g} in {len(epochs)} "
+        f"epochs; validation micro-F1 from {f1[0]:.3f} to {of_best:.3f} in the epoch kept."
+    )
 
 
 def _history(view: RunView) -> list[EpochRecord]:
@@ -236,9 +278,22 @@ def discriminator_numbers(view: RunView) -> Numbers:
     return {
         "modalities": list(modalities),
         "kinds": kinds,
+        "summary": _summary_of_verdicts(kinds, chance),
         "caption": f"{view.of_split}; lines: 10th to 90th percentile of the steps; "
         f"dashed: chance, {chance:.2f}",
     }
+
+
+def _summary_of_verdicts(kinds: Numbers, chance: float) -> str:
+    """Say how probable the right modality is to the discriminator, for each kind."""
+    parts = []
+    for kind, verdicts in kinds.items():
+        right = [verdict["mean"][m] for m, verdict in verdicts.items()]
+        parts.append(f"{min(right):.2f} to {max(right):.2f} for {kind} ones")
+    return (
+        f"The right modality gets {', '.join(parts)} (chance {chance:.2f}); by the paper it is "
+        "chance for common and much more for private ones."
+    )
 
 
 def _verdict_numbers(verdict: Verdict, modalities: Sequence[Modality]) -> Numbers:
@@ -269,6 +324,8 @@ def tsne_numbers(view: RunView) -> Numbers:
         moments = "the same moments"
     return {
         "runs": runs,
+        "summary": "Groups that lie apart are kinds of representation that the model tells apart; "
+        "the probes below say how well, in the full space.",
         "caption": f"{moments} drawn from {view.part.name} split, "
         f"{len(view.part):,} samples; distances between far groups mean nothing",
     }
@@ -429,195 +486,27 @@ def correlation_numbers(view: RunView) -> Numbers:
     if layers > 1:
         which = f"; decoder layer {layers}, mean of samples"
 
-    even = 1 / len(names)
-    lowest = heads.min()
-    highest = heads.max()
     return {
         "labels": list(names),
         "heads": heads.tolist(),
-        "caption": f"{view.title}; softmax(r) of Eq. 11{which}; between {lowest:.3f} and "
-        f"{highest:.3f}, where even attention would be {even:.3f}",
+        "summary": _summary_of_correlations(heads),
+        "caption": f"{view.title}; softmax(r) of Eq. 11{which}; rows sum to 1; colours: multiples "
+        "of even attention",
     }
 
 
-# ---------------------------------------------------------------------- what a reader asks next
-
-
-def precision_recall_curve(
-    labels: Shaped[np.ndarray, "n"], probabilities: Shaped[np.ndarray, "n"]
-) -> tuple[Float64[np.ndarray, "points"], Float64[np.ndarray, "points"]]:
-    """Return precision and recall at every distinct probability from the first hit on.
-
-    A curve drawn with the precision held to the left of each recall has the average precision as
-    its area.
-    """
-    order = np.argsort(-probabilities, kind="stable")
-    sorted_labels = labels[order].astype(np.int64)
-    hits = sorted_labels.cumsum()
-
-    # samples of one probability are predicted together: the last of them counts
-    changes = np.diff(probabilities[order]) != 0
-    is_last = np.append(changes, True)
-    last = np.flatnonzero(is_last)  # (points,)
-    hits = hits[last]
-    predicted = last + 1
-
-    found = hits > 0  # before the first hit there is no recall
-    precision = ratio(hits, predicted)[found]
-    recall = ratio(hits, labels.sum())[found]
-    return precision, recall
-
-
-def precision_recall_numbers(view: RunView) -> Numbers:
-    """The curve of each label, and where the thresholds are on it."""
-    by_mode = {}
-    for mode, chosen in view.run.model.thresholds.items():
-        cuts = chosen.array(view.names)
-        by_mode[mode] = evaluate(view.labels, view.probabilities, view.names, cuts)
-
-    found: Numbers = {}
-    samples = len(view.labels)
-    for j, name in enumerate(view.names):
-        labels = view.labels[:, j]
-        probabilities = view.probabilities[:, j]
-        precision, recall = precision_recall_curve(labels, probabilities)
-
-        marks = {}
-        for mode, metrics in by_mode.items():
-            marks[mode] = _threshold_mark(metrics.labels[name])
-
-        own = view.metrics.labels[name]
-        found[name] = {
-            "support": own.support,
-            "frequency": own.support / samples,
-            "average_precision": own.average_precision,
-            "precision": precision.tolist(),
-            "recall": recall.tolist(),
-            "thresholds": marks,
-        }
-
-    caption = f"{view.of_split}; AP: average precision"
-    return {"labels": found, "caption": caption}
-
-
-def _threshold_mark(label: LabelMetrics) -> Numbers:
-    return {
-        "threshold": label.threshold,
-        "predicted": label.predicted,
-        "precision": label.precision,
-        "recall": label.recall,
-    }
-
-
-def threshold_numbers(view: RunView) -> Numbers:
-    """Micro-averaged scores at thresholds from 0 to 1, on validation and on the split."""
-    chosen = {}
-    for mode, thresholds in view.run.model.thresholds.items():
-        chosen[mode] = thresholds.array(view.names)
-
-    # every label may have kept the tuned one
-    tuned = chosen.get("tuned")
-    per_label = chosen.get("per_label")
-    if tuned is not None and per_label is not None and np.array_equal(tuned, per_label):
-        del chosen["per_label"]
-
-    grid = np.linspace(0, 1, 101).tolist()
-    splits = {}
-    part = view.part
-    valid = view.split_used_as("valid")
-    if valid is not None and valid.name != part.name:
-        labels = view.labels_of(valid)
-        probabilities = view.predictor.predict_proba(valid)
-        splits[valid.name] = _scores_at(grid, chosen, labels, probabilities)
-    splits[part.name] = _scores_at(grid, chosen, view.labels, view.probabilities)
-
-    return {
-        "threshold": grid,
-        "splits": splits,
-        "caption": f"{view.title}; curves: one threshold for all labels; tuned and per label: "
-        "chosen on the validation split",
-    }
-
-
-def _scores_at(
-    grid: Sequence[float],
-    chosen: Mapping[ThresholdMode, Float64[np.ndarray, "labels"]],
-    labels: Shaped[np.ndarray, "n labels"],
-    probabilities: Shaped[np.ndarray, "n labels"],
-) -> Numbers:
-    """Return the scores of a split at each threshold of a grid, and at those that were chosen."""
-    curves: dict[str, list[float | None]] = {}
-    for cut in grid:
-        scores = micro_scores(labels, probabilities, cut)
-        for name, score in scores.items():
-            curves.setdefault(name, []).append(score)
-
-    modes = {}
-    for mode, cuts in chosen.items():
-        # where labels differ, no one threshold can be drawn
-        first = cuts[0]
-        one_for_all = bool((cuts == first).all())
-        threshold = float(first) if one_for_all else None
-        scores = micro_scores(labels, probabilities, cuts)
-        modes[mode] = {"threshold": threshold, **scores}
-
-    return {
-        "samples": len(labels),
-        "curves": curves,
-        "modes": modes,
-    }
-
-
-def micro_scores(
-    labels: np.ndarray, probabilities: np.ndarray, thresholds: float | np.ndarray
-) -> dict[str, float | None]:
-    """Return micro-averaged precision (None where nothing is predicted), recall and F1."""
-    decisions = decide(probabilities, thresholds)  # (n, L)
-    correct = decisions & (labels == 1)
-    hits = int(correct.sum())
-    predicted = int(decisions.sum())
-    true = int(labels.sum())
-
-    precision = None
-    if predicted:
-        precision = hits / predicted
-    recall = ratio(hits, true)
-    f1 = ratio(2 * hits, predicted + true)
-    return {
-        "micro_precision": precision,
-        "micro_recall": float(recall),
-        "micro_f1": float(f1),
-    }
-
-
-def co_occurrence_numbers(view: RunView) -> Numbers:
-    """Share of the samples with label i in which label j is predicted, and in which it is true."""
-    if len(view.names) < 2:
-        raise SkipFigure("one label has no other to be confused with")
-
-    truth = view.labels.astype(np.float64)  # (n, L)
-    decisions = decide(view.probabilities, view.predictor.thresholds)
-    decided = decisions.astype(np.float64)  # (n, L)
-
-    # a row of the figure for each label, and one for samples without any
-    unlabelled = truth.sum(1) == 0
-    rows = np.column_stack([truth, unlabelled])  # (n, L + 1)
-    support = rows.sum(0)
-    with np.errstate(invalid="ignore"):  # a row without samples is NaN
-        predicted = rows.T @ decided / support[:, None]  # (L + 1, L)
-        true = rows.T @ truth / support[:, None]
-
-    mode = view.predictor.mode.replace("_", " ")
-    *of_labels, without = support.astype(int).tolist()
-    return {
-        "labels": list(view.names),
-        "support": of_labels,
-        "unlabelled": without,
-        "predicted": predicted.tolist(),
-        "true": true.tolist(),
-        "caption": f"{view.of_split}, {mode} thresholds; in brackets: samples of the row; "
-        "\u2013: no such samples",
-    }
+def _summary_of_correlations(heads: Float64[np.ndarray, "heads labels labels"]) -> str:
+    """Say how far the attention among labels is from even."""
+    even = 1 / heads.shape[-1]
+    lowest = float(heads.min())
+    highest = float(heads.max())
+    farthest = max(highest - even, even - lowest) / even
+    if farthest <= NEARLY_EVEN:
+        return (
+            f"Attention is even, {even:.3f}, to within {farthest:.1%}: no label looks at another "
+            "more than at the rest."
+        )
+    return f"Attention lies between {lowest:.3f} and {highest:.3f}, where even is {even:.3f}."
 
 
 def attention_numbers(view: RunView) -> Numbers:
@@ -634,12 +523,52 @@ def attention_numbers(view: RunView) -> Numbers:
         shares = dict(zip(blocks, by_block, strict=True))
         shares["padding"] = attention.padding.tolist()
 
-    density = attention.density.tolist()  # (blocks, L, bins)
+    density, left_out = _over_time(attention)
+    if shares is None and not density:
+        raise SkipFigure("attention over one step is the same for every label")
+    if shares is None:
+        left_out.insert(0, "shares of the modalities: each has an attention of its own")
+
     return {
         "labels": list(view.names),
         "blocks": list(blocks),
         "shares": shares,
         "even": _by_name(blocks, attention.even),
-        "density": dict(zip(blocks, density, strict=True)),
+        "density": density,
+        "summary": _summary_of_attention(view.names, attention),
+        "left_out": left_out,
         "caption": f"{view.of_split}, mean of heads and samples; dashed: every step alike",
     }
+
+
+def _over_time(attention: LabelAttention) -> tuple[dict[str, list[list[float]]], list[str]]:
+    """Return attention over relative time of each block, and which blocks have none."""
+    density = {}
+    flat = []
+    for block, rows in zip(attention.blocks, attention.density, strict=True):
+        known = rows[~np.isnan(rows).any(1)]  # (labels with attention, bins)
+        has_moments = bool((np.ptp(known, axis=1) > SAME).any())
+        if has_moments:
+            density[block] = rows.tolist()
+        else:
+            flat.append(block)
+
+    if not flat:
+        return density, []
+    which = "any block" if not density else ", ".join(flat)
+    return density, [f"attention over time of {which}: it is the same at every moment"]
+
+
+def _summary_of_attention(names: Sequence[str], attention: LabelAttention) -> str:
+    """Name the block and the label whose attention is farthest from even; empty without shares."""
+    if not attention.joint:
+        return ""
+
+    more = attention.mass - attention.even  # (L, blocks)
+    label, block = np.unravel_index(np.abs(more).argmax(), more.shape)
+    share = float(attention.mass[label, block])
+    even = float(attention.even[block])
+    return (
+        f"Farthest from even: {names[label]} gives {share:.2f} of its attention to "
+        f"{attention.blocks[block]}, where even would be {even:.2f}."
+    )

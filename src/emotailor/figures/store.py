@@ -27,8 +27,9 @@ from emotailor.verified import read_json, verify_file
 INDEX_FILE = "index.json"
 CLAIMS_FILE = "claims.json"
 FORMAT: Final = "emotailor-figures"
-VERSION = 2
-"""Version of all files of the folder; folders without one are of version 1."""
+VERSION = 3
+"""Version of all files of the folder; folders without one are of version 1, and without words on
+what is seen before version 3."""
 
 VERSION_KEY = "version"
 
@@ -43,9 +44,11 @@ FIGURES = (
     "figure6-tsne",
     "figure7-label-correlation",
     "precision-recall",
+    "reliability",
     "thresholds",
     "co-occurrence",
     "attention",
+    "explanations",
 )
 """Names of all figures, in the order in which they are drawn and shown."""
 
@@ -288,6 +291,20 @@ class FigureFolder:
             meanwhile={"format": FORMAT},
         ) as temporary:
             yield FigureFolder(temporary)
+
+    def summary(self, name: str) -> list[str]:
+        """Return what is seen in a figure and what was left out of it; nothing where unknown."""
+        try:
+            values = self.read_numbers(name)
+        except DataError:  # lost or damaged: the picture itself may be whole
+            return []
+
+        summary = values.get("summary")
+        left_out = values.get("left_out", [])
+        texts = [summary] if isinstance(summary, str) else []
+        if isinstance(left_out, list):
+            texts += [f"Not drawn: {line}." for line in left_out]
+        return texts
 
     def write_figure(
         self, name: str, numbers: Mapping[str, Any], images: Mapping[str, bytes]

@@ -21,7 +21,7 @@ from emotailor.models.system import PUBLISHED_METRICS
 from emotailor.models.table import SYSTEMS
 from emotailor.paper.results import StoredReproduction, StoredStage
 from emotailor.report.benchmark import benchmark_sections
-from emotailor.report.figures import FIGURES, claims_sections, embedded, not_drawn
+from emotailor.report.figures import READING, claims_sections, embedded, not_drawn
 from emotailor.report.page import (
     Block,
     Cell,
@@ -267,7 +267,7 @@ def _figures(path: Path) -> list[Section]:
         folder.check_whole(index)
         for name in index.drawn:
             picture = embedded(folder.image(name, "svg"))
-            caption = FIGURES.get(name, name)
+            caption = READING.get(name, name)
             blocks.append(Image(picture, caption, caption))
     except (DataError, OSError):
         return [Section("Figures", [Text("There are none.", "warning")])]

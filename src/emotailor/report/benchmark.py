@@ -15,12 +15,14 @@ from emotailor.comparison.results import (
     find_benchmark,
     read_benchmark,
 )
+from emotailor.data.dataset import EmotionDataset
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError
 from emotailor.evaluation.comparison import PairedDifference, Spread
 from emotailor.evaluation.display import number, title_of
 from emotailor.evaluation.tables import (
     COLUMNS,
+    SIGN,
     TESTED,
     duration,
     short,
@@ -29,10 +31,12 @@ from emotailor.evaluation.tables import (
 )
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.models.system import FULL, PRESETS, Preset
+from emotailor.report.chart import chart_of_systems
 from emotailor.report.page import (
     Block,
     Cell,
     Code,
+    DotPlot,
     Facts,
     Folded,
     Items,
@@ -43,6 +47,7 @@ from emotailor.report.page import (
     Text,
     Tile,
     Tiles,
+    Verdict,
 )
 from emotailor.report.parts import (
     data_section,
@@ -54,10 +59,21 @@ from emotailor.report.parts import (
     settings_options,
     shell,
 )
+from emotailor.report.verdict import (
+    ALL_LABELS,
+    below_sentences,
+    best_sentence,
+    difference_sentence,
+    holm,
+    labels_of_systems,
+)
 from emotailor.training.run_config import RunConfig
 
 Row = list[str | Cell]
 """A row of a table."""
+
+LEAST_REACH = 0.05
+"""Least difference that the axis of differences holds: smaller ones look small."""
 
 SAME_EVERYWHERE = "P and R are as defined; the program of TAILOR's authors exchanges the two."
 
@@ -79,7 +95,7 @@ def benchmark_page(folder: Path) -> tuple[Page, list[str]]:
         runs = "1 run" if failed == 1 else f"{failed} runs"
         warnings.append(f"{runs} failed; the numbers are of the others.")
 
-    summary: list[Block] = []
+    summary: list[Block] = [*_verdict(found)]
     if warnings:
         summary.append(Items(warnings, "warning"))
     summary.append(_headline(found))
@@ -111,9 +127,10 @@ def benchmark_sections(folder: Path) -> tuple[list[Section], list[str]]:
     if file is None:
         raise DataError(f"no benchmark at {folder}", expected=f"a folder with {' or '.join(FILES)}")
     found = read_benchmark(file)
-    data, missing = _data(found)
+    data, missing, dataset = _data(found)
+    chart = chart_of_systems(found, folder, dataset, _baselines(found))
     sections = [
-        _results(found),
+        _results(found, chart),
         *_differences(found),
         *_published(found),
         *_labels(found),
@@ -141,6 +158,61 @@ def _mean(system: StoredSystem, metric: str) -> float | None:
     if system.summary is None or metric not in system.summary.overall:
         return None
     return system.summary.overall[metric].mean
+
+
+def _baselines(found: StoredBenchmark) -> dict[str, float]:
+    """Return the score of each baseline on the same samples."""
+    scores = {name: one.metrics.micro_f1 for name, one in found.baselines.items()}
+
+    # to predict everything is no system: the frequencies say more of the labels
+    scores.pop(ALL_LABELS, None)
+    return scores
+
+
+def _verdict(found: StoredBenchmark) -> list[Verdict]:
+    """Return what a reader must know who reads nothing else; nothing where nothing was tested."""
+    best = _best(found)
+    if best is None:
+        return []
+
+    scores = {}
+    for system in _tested(found).values():
+        mean = _mean(system, TESTED)
+        if mean is not None:
+            scores[system.title] = mean
+    baselines = _baselines(found)
+    sentences = [best_sentence(best.title, scores[best.title], len(scores), baselines)]
+
+    reference = _reference(found)
+    differences = {}
+    for system in _tested(found).values():
+        if TESTED in system.minus_reference:
+            differences[system.title] = system.minus_reference[TESTED]
+    if reference is not None and differences:
+        sentences.append(difference_sentence(reference.title, differences))
+    sentences.append(labels_of_systems(_best_of_labels(found)))
+
+    problems = below_sentences(scores, baselines)
+    if found.test is not None and found.test.weak and reference is not None:
+        problems.append(
+            f"{reference.title}, with which the others are compared, does not beat what needs no "
+            "model: a small p says little."
+        )
+    return [Verdict(sentences, problems)]
+
+
+def _best_of_labels(found: StoredBenchmark) -> dict[str, tuple[str, float]]:
+    """Return for each label the system with the best F1, and that F1."""
+    tested = _tested(found)
+    best: dict[str, tuple[str, float]] = {}
+    for name in _label_names(tested):
+        for system in tested.values():
+            f1 = _label_f1(system, name)
+            if f1 is None:
+                continue
+            if name not in best or f1.mean > best[name][1]:
+                best[name] = (system.title, f1.mean)
+    return best
 
 
 def _headline(found: StoredBenchmark) -> Tiles:
@@ -197,7 +269,7 @@ def _score_tile(title: str, system: StoredSystem) -> Tile:
     return Tile(title, short(score.mean), detail)
 
 
-def _results(found: StoredBenchmark) -> Section:
+def _results(found: StoredBenchmark, chart: DotPlot | None) -> Section:
     columns = _columns(found)
     best = {metric: _best_in_column(found, metric) for metric in columns}
 
@@ -205,19 +277,36 @@ def _results(found: StoredBenchmark) -> Section:
     for system in found.systems.values():
         planned = len(system.runs)
         runs = f"{system.done}/{planned}" if planned else ""
-        row: Row = [system.title, runs]
+        title = f"{system.title} {SIGN}" if system.below else system.title
+        row: Row = [title, runs]
         if system.summary is None:
             row += _row_of_status(system, len(columns))
         else:
             row += _row_of_scores(system.summary.overall, best)
         rows.append(row)
 
+    # below the systems what they must beat; marked, so that nobody takes it for one of them
+    marked = []
+    for name, baseline in found.baselines.items():
+        marked.append(len(rows))
+        values = baseline.metrics.overall()
+        rows.append([name, "", *(_baseline_cell(values.get(metric)) for metric in columns)])
+
     titles = [title_of(metric) for metric in columns]
     header = ["system", "runs", *titles]
-    table = Table(header, rows, "All systems on the same samples")
+    table = Table(header, rows, "All systems on the same samples", marked)
 
     note = "Mean ± standard deviation (n - 1) over runs; the best of a column is bold."
-    return Section("Results", [table, Text(note, "note")])
+    if found.baselines:
+        note += f" Shaded: baselines. {SIGN} a baseline is better, in micro-F1, mAP or mean AUC."
+    blocks: list[Block] = [table, Text(note, "note")]
+    if chart is not None:
+        blocks.insert(0, chart)
+    return Section("Results", blocks)
+
+
+def _baseline_cell(value: float | None) -> str:
+    return "" if value is None else short(value)
 
 
 def _row_of_status(system: StoredSystem, columns: int) -> Row:
@@ -267,21 +356,27 @@ def _differences(found: StoredBenchmark) -> list[Section]:
         return []
 
     reference = found.systems[test.reference].title
-    tables: list[Block] = []
+    by_metric: dict[str, dict[str, PairedDifference]] = {}
     for metric in (TESTED, "accuracy", "macro_f1"):
-        differences = {}
         for system in found.systems.values():
             if metric in system.minus_reference:
-                differences[system.title] = system.minus_reference[metric]
-        if differences:
-            title = f"{title_of(metric)} minus that of {reference}"
-            tables.append(_difference_table(differences, title))
-    if not tables:
+                of_metric = by_metric.setdefault(metric, {})
+                of_metric[system.title] = system.minus_reference[metric]
+    if not by_metric:
         return []
 
+    # one axis for all tables, as all are differences of scores
+    axis = _axis_of([one for of_metric in by_metric.values() for one in of_metric.values()])
+    tables: list[Block] = []
+    for metric, differences in by_metric.items():
+        title = f"{title_of(metric)} minus that of {reference}"
+        tables.append(_difference_table(differences, title, axis))
+
     note = (
-        f"Paired bootstrap, {test.resamples:,} resamples of whole videos; p is two-sided, "
-        "not corrected for the number of comparisons, and does not cover other seeds."
+        f"Paired bootstrap, {test.resamples:,} resamples of whole videos; p is two-sided. The "
+        "last column corrects it for the number of systems (Holm): below .05 one may speak of a "
+        "difference. A small p says that two systems differ on such samples, not that either is "
+        "good, and nothing of other seeds."
     )
     first, *others = tables
     blocks: list[Block] = [first, Text(note, "note")]
@@ -290,13 +385,18 @@ def _differences(found: StoredBenchmark) -> list[Section]:
     return [Section(f"Difference from {reference}", blocks)]
 
 
-def _difference_table(differences: Mapping[str, PairedDifference], title: str) -> Table:
-    # one axis for all rows, zero in its middle
-    reach = 0.0
-    for found in differences.values():
+def _axis_of(differences: Sequence[PairedDifference]) -> tuple[float, float]:
+    """Return an axis for all differences, with zero in its middle."""
+    reach = LEAST_REACH
+    for found in differences:
         reach = max(reach, abs(found.low), abs(found.high))
-    axis = (-reach, reach)
+    return -reach, reach
 
+
+def _difference_table(
+    differences: Mapping[str, PairedDifference], title: str, axis: tuple[float, float]
+) -> Table:
+    corrected = holm({name: found.p_value for name, found in differences.items()})
     rows = []
     for name, found in differences.items():
         chart = Range(found.low, found.value, found.high, axis, zero=0.0)
@@ -304,12 +404,12 @@ def _difference_table(differences: Mapping[str, PairedDifference], title: str) -
         low = signed(found.low)
         high = signed(found.high)
         p_value = f"{found.p_value:.4f}"
-        rows.append((name, difference, f"{low} to {high}", p_value))
+        rows.append((name, difference, f"{low} to {high}", p_value, f"{corrected[name]:.4f}"))
 
     # all intervals have one level
     first = next(iter(differences.values()))
     level = 100 * first.level
-    header = ("system", "difference", f"{level:g} % interval", "p")
+    header = ("system", "difference", f"{level:g} % interval", "p", "p, corrected")
     return Table(header, rows, title)
 
 
@@ -503,8 +603,8 @@ def _scores_of(run: StoredRun, thresholds: ThresholdMode, columns: Sequence[str]
 # ---------------------------------------------------------------------- what stands behind them
 
 
-def _data(found: StoredBenchmark) -> tuple[Section, list[str]]:
-    """Return the card of the data set, short where the data are not there any more."""
+def _data(found: StoredBenchmark) -> tuple[Section, list[str], EmotionDataset | None]:
+    """Return the card of the data set and the data set; a short one and None where it is gone."""
     stored = found.data
     try:
         dataset = open_dataset(stored.path)
@@ -513,8 +613,8 @@ def _data(found: StoredBenchmark) -> tuple[Section, list[str]]:
 
     except DataError as error:
         missing = f"The card of the data set is short: {error.found}."
-        return _short_card(stored), [missing]
-    return data_section(dataset, stored.path), []
+        return _short_card(stored), [missing], None
+    return data_section(dataset, stored.path), [], dataset
 
 
 def _short_card(data: StoredData) -> Section:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from emotailor.errors import ConfigError, DataError, EmotailorError
-from emotailor.figures.store import INDEX_FILE, FigureFolder, FigureIndex
+from emotailor.figures.store import INDEX_FILE, VERSION, FigureFolder, FigureIndex
 from emotailor.report.page import (
     Block,
     Image,
@@ -20,17 +20,27 @@ from emotailor.training.model_folder import find_model_folder
 from emotailor.verified import read_settled
 
 LARGE_SVG = 400_000  # bytes from which a smaller PNG is taken
-FIGURES = {
-    "figure4-losses": "Losses of every epoch (Figure 4 of the paper).",
-    "figure5-discriminator": "What the modality discriminator sees (Figure 5).",
-    "figure6-tsne": "Common and private representations (Figure 6).",
-    "figure7-label-correlation": "Correlation of labels inside the model (Figure 7).",
-    "precision-recall": "Precision and recall of each label, and where its thresholds are.",
-    "thresholds": "Scores at every threshold.",
-    "co-occurrence": "Which labels are predicted where a label is true.",
-    "attention": "Attention of labels over modalities and time.",
+READING = {
+    "figure4-losses": "Losses of every epoch (Figure 4 of the paper). A model that learns has a "
+    "falling objective; where validation gets worse again, it learns its samples by heart.",
+    "figure5-discriminator": "What the modality discriminator sees (Figure 5). By the paper all "
+    "bars on the left are at the dashed line, and on the right one bar of three stands high.",
+    "figure6-tsne": "Common and private representations (Figure 6). By the paper the common ones "
+    "of all modalities lie mixed and the private ones apart.",
+    "figure7-label-correlation": "Attention among labels (Figure 7). Purple: more than even; "
+    "orange: less; pale: about even.",
+    "precision-recall": "Precision and recall of each label. A curve near its dashed line is no "
+    "better than guessing.",
+    "reliability": "Probabilities against what is true. Below the diagonal the model is too sure, "
+    "above it not sure enough; the boxes below say how many decisions there are.",
+    "thresholds": "Scores at every threshold. A flat top says that the choice matters little.",
+    "co-occurrence": "Which labels are predicted where a label is true. On the right, purple is "
+    "predicted too often and orange too rarely.",
+    "attention": "Attention of labels. It tells what the model reads from the fused sequence, "
+    "not what the prediction rests on: for that see the evidence of the mistakes.",
+    "explanations": "Explanations against the planted truth. Full bars are right, hatched wrong.",
 }
-"""Figure -> caption."""
+"""Figure -> how to read it."""
 
 HOLDS: Mapping[bool | None, str] = {True: "yes", False: "no", None: "not checked"}
 
@@ -110,10 +120,11 @@ def _stored_index(source: PageSource, folder: FigureFolder) -> FigureIndex | Non
     if not folder.is_whole(index):
         return None
 
-    # old figures are better than none
+    # old figures, and those of an earlier version, are better than none
     trained_since = _trained_at(source) > folder.written_at
+    is_old = trained_since or index.version < VERSION
     can_draw_again = source.part is not None
-    return None if trained_since and can_draw_again else index
+    return None if is_old and can_draw_again else index
 
 
 def _trained_at(source: PageSource) -> float:
@@ -124,19 +135,7 @@ def _trained_at(source: PageSource) -> float:
 
 def _sections(folder: FigureFolder, index: FigureIndex) -> tuple[list[Section], list[str]]:
     """Return the figures of a folder, the claims, and the notes on them."""
-    blocks: list[Block] = []
-    for name in index.drawn:
-        # a figure of a later version has no caption here
-        caption = FIGURES.get(name, f"{name}.")
-        numbers = f"The numbers are in {folder.path.name}/{name}.json of the run folder."
-
-        file = folder.image(name, "svg")
-        image = Image(
-            content=embedded(file),
-            text=f"Figure {name}: {caption}",
-            caption=f"{caption} {numbers}",
-        )
-        blocks.append(image)
+    blocks: list[Block] = [_image(folder, name) for name in index.drawn]
     blocks += not_drawn(index)
 
     sections = []
@@ -145,6 +144,19 @@ def _sections(folder: FigureFolder, index: FigureIndex) -> tuple[list[Section], 
     if index.has_claims:
         sections += claims_sections(folder)
     return sections, index.notes
+
+
+def _image(folder: FigureFolder, name: str) -> Image:
+    """Return a figure, in words for those who do not see it, and how to read it."""
+    # a figure of a later version has no words here
+    reading = READING.get(name, f"{name}.")
+    seen = " ".join([reading, *folder.summary(name)])
+    numbers = f"The numbers are in {folder.path.name}/{name}.json of the run folder."
+    return Image(
+        content=embedded(folder.image(name, "svg")),
+        text=f"Figure {name}: {seen}",
+        caption=f"{reading} {numbers}",
+    )
 
 
 def not_drawn(index: FigureIndex) -> list[Block]:

@@ -178,10 +178,14 @@ def mistakes_section(
     """Return the most confident errors, with explanations where the data are there."""
     note = (
         "The wrong decisions farthest beyond their thresholds, the labels in turn. Evidence is "
-        "measured: the change of the label's log-odds when the model cannot see a modality, and "
-        "in the strips when it cannot see a few steps around each. Orange steps speak for the "
-        "label, blue ones against it."
+        "measured: the change of the label's log-odds when the model cannot see a modality"
     )
+    if _has_steps(source):
+        note += (
+            ", and in the strips when it cannot see a few steps around each. Orange steps speak "
+            "for the label, blue ones against it"
+        )
+    note += "."
     blocks: list[Block] = [Text(note, "note")]
     cards = _Cards(source, evaluation, found)
     for kind, look in _LOOKS.items():
@@ -191,6 +195,14 @@ def mistakes_section(
             shown = Cards([cards.card(mistake, look) for mistake in mistakes])
         blocks.append(Section(look.title, [shown]))
     return Section("Most confident mistakes", blocks)
+
+
+def _has_steps(source: PageSource) -> bool:
+    """Whether any sequence of the model's modalities has more than one step."""
+    if source.part is None:
+        return False
+    modalities = source.predictor.modalities
+    return any(source.part.lengths(m).max(initial=0) > 1 for m in modalities)
 
 
 class _Cards:
@@ -286,6 +298,8 @@ def _explained(why: Explanation | None, label: str, look: _Look) -> list[Block]:
     steps = why.steps[label]
     scale = _scale(steps.values())
 
+    # of one step there is no more to say than of its modality
+    has_steps = any(len(values) > 1 for values in steps.values())
     rows = []
     for m, drop in drops.items():
         # hiding a modality takes its evidence away: hence the minus
@@ -293,12 +307,16 @@ def _explained(why: Explanation | None, label: str, look: _Look) -> list[Block]:
         if abs(drop) >= MIN_EVIDENCE:
             change = f"{-drop:+.2f}"
 
-        values = steps[m].tolist()
-        strip = Strip(values, scale, f"evidence of each step of {m} for {label}")
-        cell = Cell("", chart=strip)
-        rows.append((f"no {m}", change, cell, str(len(values))))
+        row: list[str | Cell] = [f"no {m}", change]
+        if has_steps:
+            values = steps[m].tolist()
+            strip = Strip(values, scale, f"evidence of each step of {m} for {label}")
+            row += [Cell("", chart=strip), str(len(values))]
+        rows.append(row)
 
-    header = ("hidden", "log-odds", "its steps", "steps")
+    header = ["hidden", "log-odds"]
+    if has_steps:
+        header += ["its steps", "steps"]
     return [Text(text), Table(header, rows)]
 
 
@@ -307,6 +325,10 @@ def _sentence(why: Explanation, label: str, look: _Look) -> str:
     modality, first, last, evidence = _strongest(why, label, sign=look.sign)
     if evidence < MIN_EVIDENCE:
         return look.none
+
+    # of one step the modality says it all
+    if len(why.steps[label][modality]) == 1:
+        return f"{look.evidence}: {modality}."
 
     # steps are counted from 1 for a reader
     which = f"steps {first + 1} to {last + 1}"

@@ -7,9 +7,10 @@ requests and forms.
 
 import base64
 import html
+import math
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -20,6 +21,11 @@ STYLE_FILE = Path(__file__).with_name("page.css")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'"
 PNG = b"\x89PNG\r\n\x1a\n"
 SENTENCE = 24  # characters from which a cell needs room for a line of text
+MARKS = ("solid", "dashed", "dotted")
+"""How lines to compare with are drawn: they are told apart without their colour."""
+
+WIDE = 480  # CSS pixels from which a picture does not shrink to the width of a phone
+MOST_STEPS = 5  # between the numbers of an axis
 STRIPES = 60
 """Most cells of a :class:`Strip`: longer sequences are averaged."""
 
@@ -141,6 +147,8 @@ class Range:
         high: upper end of the interval.
         axis: the two ends of the axis.
         zero: place of a line across the axis; None for no line.
+        marks: values to compare with, as lines in the order of :data:`MARKS`.
+        points: single values behind the value, such as those of several runs.
     """
 
     low: float
@@ -148,31 +156,41 @@ class Range:
     high: float
     axis: tuple[float, float]
     zero: float | None = None
+    marks: Sequence[float] = ()
+    points: Sequence[float] = ()
 
     def markup(self) -> Markup:
         """Return its HTML."""
         line = None
         if self.zero is not None:
-            zero = self._place(self.zero)
-            line = element("i", class_="zero", style=f"left:{zero:.1f}%")
+            line = self._line("zero", self.zero)
+
+        marks = zip(MARKS, self.marks, strict=False)
+        others = [self._line(f"mark {kind}", x) for kind, x in marks]
+        others += [self._line("point", x) for x in self.points]
 
         low = self._place(self.low)
         high = self._place(self.high)
         width = max(high - low, 0.5)  # so that it can be seen
         bar = element("i", class_="bar", style=f"left:{low:.1f}%;width:{width:.1f}%")
 
-        value = self._place(self.value)
-        dot = element("i", class_="dot", style=f"left:{value:.1f}%")
+        dot = self._line("dot", self.value)
 
         # the numbers stand beside it: a reader of the screen needs no chart
         return element(
             "span",
             line,
+            *others,
             bar,
             dot,
             class_="range",
             aria_hidden="true",
         )
+
+    def _line(self, kind: str, x: float) -> Markup:
+        """Return a line or a dot at a value."""
+        place = self._place(x)
+        return element("i", class_=kind, style=f"left:{place:.1f}%")
 
     def _place(self, x: float) -> float:
         """Return the place of a value on the axis in percent; what is beyond is at its end."""
@@ -265,7 +283,13 @@ class Cell:
             text = element("i", self.text)
         if self.chart is None:
             return text
-        return joined([self.chart.markup(), text])
+
+        if not self.text:
+            return self.chart.markup()
+
+        # as wide as any number of the column, so that the charts stand exactly below each other
+        number = element("span", text, class_="beside")
+        return joined([self.chart.markup(), number])
 
 
 _NUMBER = re.compile(r"[-+±.,\d\s%/()\[\]:]*\d[-+±.,\d\s%/()\[\]:a-z]*|n/a|")
@@ -382,8 +406,8 @@ class Tile:
     Attributes:
         title: title of the number.
         value: the number.
-        detail: text below the number.
-        chart: interval of the number.
+        detail: lines below the number.
+        chart: interval of the number, and what to compare it with.
     """
 
     title: str
@@ -397,16 +421,14 @@ class Tile:
         if self.chart is not None:
             chart = self.chart.markup()
 
-        detail = None
-        if self.detail:
-            detail = element("span", self.detail, class_="detail")
+        details = [element("span", line, class_="detail") for line in self.detail.splitlines()]
 
         return element(
             "div",
             element("span", self.title, class_="name"),
             element("strong", self.value),
             chart,
-            detail,
+            *details,
             class_="tile",
         )
 
@@ -421,6 +443,133 @@ class Tiles:
         """Return its HTML."""
         tiles = [tile.markup() for tile in self.tiles]
         return element("div", *tiles, class_="tiles")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reader must know who reads nothing else.
+
+    Attributes:
+        sentences: the verdict; the first is set large.
+        problems: what is wrong.
+    """
+
+    sentences: Sequence[str]
+    problems: Sequence[str] = ()
+
+    def markup(self, level: int) -> Markup:
+        """Return its HTML."""
+        first, *others = self.sentences
+        parts = [element("p", first, class_="first")]
+        if others:
+            parts.append(element("p", " ".join(others)))
+        if self.problems:
+            items = [element("li", problem) for problem in self.problems]
+            parts.append(element("ul", *items, class_="warning"))
+        return element("div", *parts, class_="verdict", role="note", aria_label="verdict")
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A row of a :class:`DotPlot`.
+
+    Attributes:
+        name: what the row is about.
+        value: its value.
+        low: lower end of its interval; the value itself for none.
+        high: upper end of its interval.
+        text: the value in words.
+        between: the interval in words; empty for none.
+        points: single values behind the value, such as those of several runs.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    text: str
+    between: str = ""
+    points: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class DotPlot:
+    """Values with their intervals below each other, beside lines to compare with.
+
+    It is made of boxes, so that its letters stay as large on a phone, and of the page's colours.
+
+    Attributes:
+        title: what is shown.
+        dots: the rows, from top to bottom.
+        lines: name -> value of a line across all rows.
+        note: how to read it.
+    """
+
+    title: str
+    dots: Sequence[Dot]
+    lines: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def axis(self) -> tuple[float, float]:
+        """The ends of the axis: what is shown, out to the next multiples of 0.1."""
+        shown = list(self.lines.values())
+        for dot in self.dots:
+            shown += [dot.low, dot.high, dot.value, *dot.points]
+        start = math.floor(10 * min(shown)) / 10
+        end = math.ceil(10 * max(shown)) / 10
+        return start, max(end, start + 0.1)
+
+    def markup(self, level: int) -> Markup:
+        """Return its HTML."""
+        rows = [self._row(dot) for dot in self.dots]
+        caption = element("figcaption", self.title, class_="title")
+        plot = element("div", *rows, self._ticks(), class_="dots")
+        note = None
+        if self.note:
+            note = element("p", self.note, class_="note")
+        return element("figure", caption, plot, self._legend(), note)
+
+    def _row(self, dot: Dot) -> Markup:
+        chart = Range(
+            dot.low,
+            dot.value,
+            dot.high,
+            self.axis,
+            marks=tuple(self.lines.values()),
+            points=dot.points,
+        )
+        name = element("span", dot.name, class_="name")
+        between = None
+        if dot.between:
+            between = element("i", f" {dot.between}")
+        number = element("span", dot.text, between, class_="value")
+        return joined([name, chart.markup(), number])
+
+    def _ticks(self) -> Markup:
+        """Return the numbers of the axis: its ends and, where they are far apart, some between."""
+        start, end = self.axis
+        steps = round(10 * (end - start))
+        every = math.ceil(steps / MOST_STEPS)
+
+        ticks = []
+        for step in range(0, steps + 1, every):
+            place = 100 * step / steps
+            text = f"{start + step / 10:.1f}"
+            ticks.append(element("span", text, style=f"left:{place:.1f}%"))
+        nothing = element("span")
+        return joined([nothing, element("span", *ticks, class_="ticks"), nothing])
+
+    def _legend(self) -> Markup | None:
+        if not self.lines:
+            return None
+
+        items = []
+        for kind, (name, value) in zip(MARKS, self.lines.items(), strict=False):
+            swatch = element("i", class_=f"mark {kind}")
+            text = element("span", f"{name} {value:.3f}")
+            items.append(element("span", swatch, text, class_="key"))
+        return element("p", *items, class_="legend")
 
 
 @dataclass(frozen=True)
@@ -443,7 +592,9 @@ class Image:
         encoded = base64.b64encode(self.content).decode("ascii")
 
         width, height = size_of(self.content)
-        shape = "wide" if width > 1.5 * height else "square"
+        # letters of a wide picture would be too small on a phone: there it scrolls
+        is_wide = width > 1.5 * height or width > WIDE
+        shape = "wide" if is_wide else "square"
         style = f"max-width:{1.2 * width:.0f}px" if width else ""
         image = element(
             "img",

@@ -8,7 +8,7 @@ from emotailor.comparison.published import published_numbers, published_setting
 from emotailor.errors import ModelError
 from emotailor.evaluation.display import Published, number, title_of
 from emotailor.evaluation.metrics import Metrics
-from emotailor.evaluation.tables import duration
+from emotailor.evaluation.tables import TESTED, duration
 from emotailor.models.table import find_system
 from emotailor.report.calibration import calibration_section
 from emotailor.report.figures import figure_sections
@@ -27,6 +27,7 @@ from emotailor.report.page import (
     Text,
     Tile,
     Tiles,
+    Verdict,
 )
 from emotailor.report.parts import (
     data_section,
@@ -38,6 +39,12 @@ from emotailor.report.parts import (
     training_command,
 )
 from emotailor.report.source import PageSource, open_source, results_of, sentence
+from emotailor.report.verdict import (
+    ALL_LABELS,
+    baseline_sentence,
+    label_sentences,
+    score_sentence,
+)
 from emotailor.runs.stored import StoredEvaluation
 from emotailor.training.history import METRICS_FILE, EpochRecord
 from emotailor.training.run_config import RunConfig
@@ -80,6 +87,7 @@ def run_page(
     # how good
     if evaluation is not None:
         notes += evaluation.notes
+        summary.append(_verdict(evaluation))
         summary.append(_headline(evaluation))
         sections.append(_metrics(source, evaluation))
         sections.append(_labels(evaluation))
@@ -106,7 +114,7 @@ def run_page(
     # last, because every part may leave something out
     warnings = [*source.missing, *map(sentence, notes)]
     if warnings:
-        summary.insert(0, Items(warnings, "warning"))
+        summary.append(Items(warnings, "warning"))
 
     page = Page(_title(source), _subtitle(source), sections, summary)
     return page, source.missing
@@ -127,6 +135,20 @@ def _subtitle(source: PageSource) -> str:
 # ---------------------------------------------------------------------- how good
 
 
+def _verdict(evaluation: StoredEvaluation) -> Verdict:
+    """Return what a reader must know who reads nothing else."""
+    metrics = evaluation.metrics[evaluation.thresholds]
+    found = evaluation.intervals.get(TESTED)
+    baselines = {name: one.micro_f1 for name, one in evaluation.baselines.items()}
+    sentences = [
+        score_sentence(metrics, found, evaluation.split),
+        baseline_sentence(metrics.micro_f1, baselines, evaluation.differences),
+        *label_sentences(metrics.labels, metrics.samples),
+    ]
+    problems = [sentence(finding) for finding in evaluation.findings or ()]
+    return Verdict(sentences, problems)
+
+
 def _headline(evaluation: StoredEvaluation) -> Tiles:
     metrics = evaluation.metrics[evaluation.thresholds].overall()
     return Tiles([_tile(evaluation, name, metrics[name]) for name in HEADLINE])
@@ -136,13 +158,25 @@ def _tile(evaluation: StoredEvaluation, name: str, value: float | None) -> Tile:
     title = title_of(name)
     printed = number(value)
     found = evaluation.intervals.get(name)
-    if found is None:
-        return Tile(title, printed)
+    details = []
+    if found is not None:
+        details.append(f"{100 * found.level:g} % interval {interval(found)}")
 
-    level = f"{100 * found.level:g} %"
-    ends = interval(found)
-    chart = Range(found.low, found.value, found.high, axis=(0.0, 1.0))
-    return Tile(title, printed, f"{level} interval {ends}", chart)
+    marks = []
+    for baseline, metrics in evaluation.baselines.items():
+        score = metrics.overall()[name]
+        if baseline != ALL_LABELS and score is not None:
+            marks.append(score)
+            details.append(f"{baseline} {number(score)}")
+
+    detail = "\n".join(details)
+    if value is None or not details:
+        return Tile(title, printed, detail)
+
+    # without an interval the bar is as short as the dot
+    low, high = (value, value) if found is None else (found.low, found.high)
+    chart = Range(low, value, high, axis=(0.0, 1.0), marks=marks)
+    return Tile(title, printed, detail, chart)
 
 
 def _metrics(source: PageSource, evaluation: StoredEvaluation) -> Section:
@@ -440,6 +474,12 @@ def _reading(evaluation: StoredEvaluation | None) -> Section:
         "macro-F1 is the mean over labels.",
         "P and R are as defined. The program of TAILOR's authors exchanges the two, and so may "
         "the numbers published; Acc and F1 are not affected.",
+        "In the verdict, better and worse: the 95 % interval of the difference in micro-F1, on the "
+        "same samples, lies above or below zero; else two are not clearly different. A label is "
+        "learned where its AUC is further above one half than that of guesses in 19 of 20 cases.",
+        "Lines in the small charts: label frequencies (solid) gives every sample the training "
+        "frequency of each label; logistic regression (dashed) sees the mean and deviation of the "
+        "features over the steps. Whatever does not beat them has not learned much.",
         "This is one run. How much depends on the seed, only several runs can tell.",
     ]
     if evaluation is not None:

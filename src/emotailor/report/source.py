@@ -140,11 +140,11 @@ def results_of(source: PageSource) -> Results | None:
             )
         return stored
 
-    # a page shows intervals: an evaluation without them is made again
+    # a page shows intervals and findings: an evaluation without them is made again
     stored = run.stored_results(split, dataset=source.dataset, device=device)
     if stored is not None:
         evaluation, _ = stored
-        if evaluation.intervals:
+        if evaluation.intervals and evaluation.findings is not None:
             return stored
 
     made = evaluate_run(run.folder, split=split, data=source.data_path, device=device)

@@ -42,7 +42,6 @@ def calibration_section(evaluation: StoredEvaluation, predictions: StoredPredict
     by_label = Table(titles, rows, "Errors")
 
     sentence = f"{str(found).capitalize()}."
-<<<<<<< HEAD
     blocks: list[Block] = [
         Text(sentence),
         shown,
@@ -50,10 +49,6 @@ def calibration_section(evaluation: StoredEvaluation, predictions: StoredPredict
         by_label,
         Text(ERRORS, "note"),
     ]
-=======
-    blocks: list[Block] = [Text(sentence), shown, Text(READING, "note")]
-    blocks += [by_label, Text(ERRORS, "note")]
->>>>>>> a1d46b8 (Figures and reports say what is to be seen: a verdict first, colours that mean the same in every run, nothing empty)
     return Section("Calibration", blocks)
 
 

@@ -6,9 +6,8 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
-# TORCH=cpu takes the build of PyTorch without the libraries of NVIDIA's GPUs
-TORCH ?=
-CPU_BUILDS := https://download.pytorch.org/whl/cpu
+# an address of builds of PyTorch, such as that of the ones without the libraries of NVIDIA's GPUs
+TORCH_INDEX ?=
 
 .PHONY: demo test check lint format bench torture docs clean help
 
@@ -20,7 +19,7 @@ help:
 	@echo "make bench   speed and memory on this machine"
 	@echo "make torture kills, power cuts, flipped bytes, bad disks, hostile input: for a night"
 	@echo "make docs    build the documentation into docs/_build"
-	@echo "With TORCH=cpu they install PyTorch for the CPU alone: 0.2 GB instead of 3 GB on Linux."
+	@echo "With TORCH_INDEX=ADDRESS they take PyTorch from there: for the CPU alone 0.2 GB instead of 3."
 
 # the product alone: what `pip install .` brings
 $(INSTALLED): pyproject.toml constraints.txt
@@ -37,10 +36,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "== 1. A place of its own: $(VENV), with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "== 2. PyTorch: 0.2 GB for the CPU alone, 3 GB with what NVIDIA's GPUs need"
-ifeq ($(TORCH),cpu)
-	@$(PIP) --extra-index-url $(CPU_BUILDS) torch
+ifneq ($(TORCH_INDEX),)
+	@$(PIP) --extra-index-url $(TORCH_INDEX) torch
 else
-	@echo "   On Linux the large one is the default; make TORCH=cpu $(MAKECMDGOALS) takes the small one."
+	@echo "   On Linux the large one is the default; docs/installation.md says how to get the small one."
 	@$(PIP) torch
 endif
 	@echo "== 3. emotailor and its other packages: 0.1 GB; pip is silent while it unpacks"

@@ -144,6 +144,7 @@ def test_make_demo_installs_the_product_alone(tmp_path: Path) -> None:
     demo = make(tmp_path, "--dry-run", "demo").stdout
     assert "--editable ." in demo
     assert "[dev]" not in demo
-    assert "download.pytorch.org" not in demo
+    assert "--extra-index-url" not in demo
     assert "[dev]" in make(tmp_path, "--dry-run", "test").stdout
-    assert "download.pytorch.org" in make(tmp_path, "--dry-run", "TORCH=cpu", "demo").stdout
+    small = make(tmp_path, "--dry-run", "TORCH_INDEX=https://a.example/cpu", "demo").stdout
+    assert "--extra-index-url https://a.example/cpu torch" in small

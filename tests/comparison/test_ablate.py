@@ -10,7 +10,6 @@ import pytest
 from emotailor.comparison import ablate as module
 from emotailor.comparison.ablate import (
     NOTE,
-    OTHER_DATA,
     PLANTED_COSTS,
     ablate,
     against_the_plant,
@@ -22,6 +21,7 @@ from emotailor.comparison.runner import PlanResult
 from emotailor.data.store import write_dataset
 from emotailor.data.synthetic import SyntheticConfig, synthesize
 from emotailor.errors import ConfigError, DataError
+from emotailor.evaluation.baselines import NAMES
 from emotailor.evaluation.comparison import PairedDifference
 from emotailor.models.system import FULL
 from emotailor.models.table import find_system
@@ -249,38 +249,43 @@ def test_means_differences_and_the_papers_numbers(outcome: tuple[PlanResult, Pat
     # both attentions of a label: 4 d (d + 1) numbers each
     assert full.parameters is not None
     assert embedding.parameters == full.parameters - 2 * 4 * 12 * 13
-    assert embedding.published == {
-        "accuracy": 0.465, "micro_precision": 0.558, "micro_recall": 0.556, "micro_f1": 0.557
-    }  # fmt: skip
+    # these are no data of the paper
+    assert embedding.published == {}
 
 
-def test_the_table_shows_the_paper_beside(outcome: tuple[PlanResult, Path]) -> None:
+def test_the_table_has_baselines_and_no_numbers_of_other_data(
+    outcome: tuple[PlanResult, Path],
+) -> None:
     _, out = outcome
     lines = (out / "table.md").read_text().splitlines()
     header = next(line for line in lines if line.startswith("| system"))
-    assert header.endswith("| Acc, paper | P, paper | R, paper | micro-F1, paper |")
-    rows = [line for line in lines if line.startswith(("| w/ LE", "| TAILOR"))]
-    assert rows[0].endswith("| .465 | .558 | .556 | .557 |")
-    assert rows[1].endswith("| .488 | .641 | .512 | .569 |")
-    assert f"- {NOTE}" in lines
-    assert f"- {OTHER_DATA}" in lines
+    assert "paper" not in header
+    assert f"- {NOTE}" not in lines
+    for name in NAMES:
+        assert sum(line.startswith(f"| {name} |") for line in lines) == 1
     with (out / "table.csv").open() as file:
         table = {row["system"]: row for row in csv.DictReader(file)}
-    assert list(table) == ["label_embedding", "full"]
-    assert table["full"]["micro_f1_published"] == "0.569"
+    assert list(table) == ["label_embedding", "full", *NAMES]
+    assert table["full"]["micro_f1_published"] == ""
     stored = json.loads((out / "ablation.json").read_text())
     assert stored["format"] == "emotailor-ablation"
-    assert stored["paper"] == "Table 3"
-    assert stored["test"] == {"reference": "full", "resamples": 50}
+    assert stored["paper"] is None
+    assert (stored["test"]["reference"], stored["test"]["resamples"]) == ("full", 50)
+    assert list(stored["baselines"]) == list(NAMES)
     assert stored["systems"]["label_embedding"]["config"]["model"]["label_decoder"] == "embedding"
 
 
-def test_on_the_papers_data_nothing_warns(
+def test_the_papers_numbers_stand_beside_its_data_alone(
     data: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "published_setting", lambda card: "aligned")
-    assert plan(data, tmp_path, file).kind.notes == (NOTE,)
-    assert plan(data, tmp_path, file, split="valid").kind.notes == (NOTE, OTHER_DATA)
+    monkeypatch.setattr(module, "published_setting", lambda dataset: "aligned")
+    kind = plan(data, tmp_path, file).kind
+    assert (kind.paper, kind.notes) == ("Table 3", (NOTE,))
+    assert kind.published["label_embedding"] == {
+        "accuracy": 0.465, "micro_precision": 0.558, "micro_recall": 0.556, "micro_f1": 0.557
+    }  # fmt: skip
+    other = plan(data, tmp_path, file, split="valid").kind
+    assert (other.paper, other.published) == (None, {})
 
 
 def test_what_is_done_is_known(data: Path, file: Path, outcome: tuple[PlanResult, Path]) -> None:

@@ -23,7 +23,7 @@ from emotailor.comparison import plan as plans
 from emotailor.comparison import runner as module
 from emotailor.comparison.benchmark import plan_benchmark
 from emotailor.comparison.plan import Plan, describe_plan
-from emotailor.comparison.published import MOSEI_SPLITS, TABLE_2, published_setting
+from emotailor.comparison.published import TABLE_2
 from emotailor.comparison.results import read_benchmark
 from emotailor.comparison.runner import log_of, run_plan, training_job
 from emotailor.data.dataset import EmotionDataset
@@ -36,7 +36,7 @@ from emotailor.evaluation.tables import short
 from emotailor.folders import held as held_folder
 from emotailor.models.table import SYSTEMS, find_system
 from tests import kills
-from tests.helpers import DIMS, LABELS, have_gpus, random_samples, small_dataset
+from tests.helpers import DIMS, LABELS, have_gpus, random_samples
 from tests.runs.runs import MODEL, TRAINING, one_thread
 
 SHORT = {**{k: v for k, v in TRAINING.items() if k != "seed"}, "epochs": 1}
@@ -667,17 +667,3 @@ def test_published_numbers() -> None:
                 assert 2 * p * r / (p + r) == pytest.approx(row["micro_f1"], abs=3e-3), name
     assert TABLE_2["aligned"]["hhmpn"]["micro_f1"] == 0.556
     assert TABLE_2["unaligned"]["mult"]["accuracy"] == 0.423
-
-
-def test_data_that_are_cmu_mosei(tmp_path: Path) -> None:
-    card = small_dataset(tmp_path / "d").card
-    six = ("happy", "sad", "angry", "surprise", "disgust", "fear")
-    split = card.splits["train"]
-    splits = {k: split.model_copy(update={"samples": n}) for k, n in MOSEI_SPLITS.items()}
-    real = card.model_copy(update={"label_names": six, "splits": splits})
-    assert published_setting(real) == "aligned"
-    assert published_setting(real.model_copy(update={"aligned": False})) == "unaligned"
-    assert published_setting(card) is None
-    assert published_setting(card.model_copy(update={"label_names": six})) is None
-    drawn = {"provenance": {"source": "synthetic data with label statistics of CMU-MOSEI"}}
-    assert published_setting(real.model_copy(update=drawn)) is None

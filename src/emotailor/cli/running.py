@@ -125,7 +125,7 @@ def evaluate(
     paper: Annotated[
         bool,
         typer.Option(
-            "--paper", help="Show the numbers of TAILOR's paper (CMU-MOSEI, aligned) too."
+            "--paper", help="Show the numbers of TAILOR's paper too, where the data are CMU-MOSEI."
         ),
     ] = False,
     resamples: Annotated[
@@ -135,7 +135,9 @@ def evaluate(
     model: OwnSystem = None,
 ) -> None:
     """Evaluate trained runs: print and store metrics, intervals and predictions."""
-    from emotailor.comparison.published import published_numbers
+    from emotailor.comparison.published import published_beside
+    from emotailor.data.store import open_dataset
+    from emotailor.runs.data import trained_on
     from emotailor.runs.evaluate import (
         evaluate_run,
         find_runs,
@@ -160,8 +162,13 @@ def evaluate(
 
     # the numbers first: they are not lost where they cannot be stored
     stored = [f"stored: {path}" for result in results for path in result.stored]
-    beside = published_numbers("aligned") if paper else None
-    say(render_evaluations(results, published=beside), *stored)
+    beside = None
+    why_not = ""
+    if paper:
+        where = trained_on(folders[0]) if data is None else data
+        beside, why_not = published_beside(open_dataset(where), split)
+    notes = [f"note: no published numbers: {why_not}"] if why_not else []
+    say(render_evaluations(results, published=beside), *notes, *stored)
 
     for result in results:
         if result.not_stored is not None:

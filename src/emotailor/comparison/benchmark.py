@@ -131,9 +131,9 @@ def plan_benchmark(
 
 def _kind(dataset: EmotionDataset, split: str) -> Kind:
     """Return the kind of comparison: with published numbers where the data are the paper's."""
-    setting = published.published_setting(dataset.card)
+    setting = published.published_setting(dataset)
     if setting is None or split != "test":  # the paper tests on no other split
-        return Kind()
+        return Kind(notes=published.notes_without(dataset))
 
     table = published.TABLE_2[setting]
     return Kind(paper=setting, published=table, notes=(published.NOTE,))

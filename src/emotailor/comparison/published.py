@@ -1,13 +1,10 @@
 """Table 2 of TAILOR (AAAI 2022): what was published for CMU-MOSEI."""
 
-from emotailor.data.card import DatasetCard
-from emotailor.data.sample import EMOTIONS
+from emotailor.comparison.mosei import recognise
+from emotailor.data.dataset import EmotionDataset
 from emotailor.evaluation.display import Published
 from emotailor.models.system import PUBLISHED_METRICS, Setting
 from emotailor.models.table import SYSTEMS
-
-MOSEI_SPLITS = {"train": 16_326, "valid": 1_871, "test": 4_659}
-"""Segments of CMU-MOSEI in the paper's split."""
 
 NOTE = (
     "Paper: Table 2 of TAILOR (AAAI 2022) as published; the threshold is not given there. Its P "
@@ -30,22 +27,33 @@ TABLE_2: dict[Setting, dict[str, dict[str, float]]] = {
 """Setting -> system -> metric. There, every system but MulT aligns unaligned data by CTC first."""
 
 
-def published_setting(card: DatasetCard) -> Setting | None:
+def published_setting(dataset: EmotionDataset) -> Setting | None:
     """Return which half of the table belongs to a data set; None where it is not CMU-MOSEI.
 
-    It is CMU-MOSEI where the labels are its six and the splits have the paper's sizes, unless the
-    data were drawn (``emotailor data synthesize`` can draw as many).
+    The one place that decides where published numbers appear; see ``mosei.py``.
     """
-    if card.synthetic:
+    if not recognise(dataset).is_mosei:
         return None
-    if set(card.label_names) != set(EMOTIONS):
-        return None
+    return _setting(dataset)
 
-    for name, size in MOSEI_SPLITS.items():
-        split = card.splits.get(name)
-        if split is None or split.samples != size:
-            return None
-    return "aligned" if card.aligned else "unaligned"
+
+def _setting(dataset: EmotionDataset) -> Setting:
+    return "aligned" if dataset.aligned else "unaligned"
+
+
+def why_not_published(dataset: EmotionDataset, split: str) -> str:
+    """Say why no published number belongs beside results on a split; empty where some do."""
+    if split != "test":
+        return f"papers report the split 'test', not {split!r}"
+    return recognise(dataset).why_not
+
+
+def notes_without(dataset: EmotionDataset) -> tuple[str, ...]:
+    """Return a note on why no published numbers are shown, for data that look like CMU-MOSEI."""
+    found = recognise(dataset)
+    if found.is_mosei or not found.resembles:
+        return ()
+    return (f"No published numbers: {found.why_not}.",)
 
 
 def published_numbers(setting: Setting, system: str = "tailor") -> Published:
@@ -58,3 +66,11 @@ def published_numbers(setting: Setting, system: str = "tailor") -> Published:
     numbers = TABLE_2[setting].get(system, {})
     name = f"paper, {setting}"
     return Published(name, numbers, NOTE)
+
+
+def published_beside(dataset: EmotionDataset, split: str) -> tuple[Published | None, str]:
+    """Return the numbers of TAILOR for a data set and split, or why there are none."""
+    why = why_not_published(dataset, split)
+    if why:
+        return None, why
+    return published_numbers(_setting(dataset)), ""

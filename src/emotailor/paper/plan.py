@@ -16,7 +16,7 @@ from emotailor.comparison.plan import (
     State,
     complete_plan,
 )
-from emotailor.comparison.published import TABLE_2, published_setting
+from emotailor.comparison.published import TABLE_2, why_not_published
 from emotailor.comparison.results import find_benchmark
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.store import open_dataset
@@ -258,13 +258,7 @@ def _plan_table3(
 ) -> Plan:
     """Plan the variants of TAILOR; the full models are there already."""
     variants = list(ABLATIONS.values())
-    plan = plan_variants(data, dataset, out, full, variants, jobs=jobs)
-    if published_setting(dataset.card) == "aligned":
-        return plan
-
-    # the published numbers are of other data
-    kind = replace(plan.kind, paper=None, published={}, notes=())
-    return replace(plan, kind=kind)
+    return plan_variants(data, dataset, out, full, variants, jobs=jobs)
 
 
 def _plan_figure6(
@@ -312,9 +306,10 @@ def _left_out(
         lines.append("Figures: TAILOR is skipped.")
 
     for setting, (path, dataset) in sets.items():
-        if published_setting(dataset.card) is None:
+        why = why_not_published(dataset, "test")
+        if why:
             lines.append(
                 f"The published numbers beside ours ({setting}): {path} is not CMU-MOSEI in the "
-                "paper's split (its six labels; 16,326, 1,871 and 4,659 segments)."
+                f"paper's split: {why}."
             )
     return lines

@@ -83,7 +83,10 @@ def baselines_of(
     valid = "valid" if config is None else config.data.valid_split
     fixed = card.unscaled_thresholds.get("fixed")
     options = {}
-    if fixed is not None:
+    if config is not None:
+        # as it was set: the one on the card may be scaled with the probabilities
+        options["fixed"] = config.training.threshold
+    elif fixed is not None:
         options["fixed"] = next(iter(fixed.values.values()))
 
     try:

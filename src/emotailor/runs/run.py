@@ -203,6 +203,27 @@ class Run:
             return None
         return found
 
+    @cached_property
+    def findings(self) -> list[str]:
+        """What is suspicious about the model, and what to try; empty where nothing is.
+
+        Those of the stored evaluation on the test split; where none is stored, the model is
+        checked on its validation split.
+
+        Raises:
+            DataError: nothing is stored, and the data are gone.
+        """
+        try:
+            stored = self.evaluation("test")
+        except DataError:
+            stored = None
+        if stored is not None and stored.findings is not None:
+            return list(stored.findings)
+
+        split = "valid" if self.config is None else self.config.data.valid_split
+        made = self.evaluate(split, resamples=0, store=False)
+        return [str(finding) for finding in made.findings]
+
     def evaluate(
         self,
         split: str = "test",

@@ -250,7 +250,7 @@ def _published(source: PageSource) -> Published | None:
     # papers report the test split
     if source.dataset is None or source.split != "test":
         return None
-    setting = published_setting(source.dataset.card)
+    setting = published_setting(source.dataset)
     if setting is None:
         return None
 

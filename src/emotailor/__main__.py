@@ -15,6 +15,7 @@ NEEDED = {
     "pydantic": "pydantic",
     "rich": "rich",
     "safetensors": "safetensors",
+    "scipy": "scipy",
     "sklearn": "scikit-learn",
     "torch": "torch",
     "typer": "typer",

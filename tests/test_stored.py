@@ -39,6 +39,11 @@ def test_a_run_gives_the_numbers_that_were_stored(old: Path, system: str) -> Non
         assert getattr(found.metrics, name) == pytest.approx(then, abs=1e-5), name
 
 
+def test_thresholds_that_an_earlier_version_did_not_choose_are_refused(old: Path) -> None:
+    asked = run_cli("evaluate", "table/br/seed42", "--thresholds", "macro", "--resamples", "0")
+    asked.failed(3, "no 'macro' thresholds", "one of fixed, tuned, per_label", "train")
+
+
 def test_stored_predictions_are_those_of_the_model(old: Path) -> None:
     folder = old / "table" / "tailor" / "seed42"
     stored = emotailor.Run.open(folder).predictions("test")

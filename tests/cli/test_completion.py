@@ -31,6 +31,7 @@ def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "identical" in offered(monkeypatch, "emotailor ablate --variants ")
     assert {"paper", "authors"} <= set(offered(monkeypatch, "emotailor train --preset "))
     assert offered(monkeypatch, "emotailor evaluate --thresholds per") == ["per_label"]
+    assert offered(monkeypatch, "emotailor evaluate --thresholds m") == ["macro"]
     assert offered(monkeypatch, "emotailor train --modalities v") == ["visual"]
     assert offered(monkeypatch, "emotailor train --modalities v,t") == ["v,text"]
     assert offered(monkeypatch, "emotailor train --device cu") == ["cuda"]

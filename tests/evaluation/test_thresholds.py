@@ -11,7 +11,12 @@ from pydantic import ValidationError
 
 from emotailor.errors import DataError
 from emotailor.evaluation.metrics import decide, evaluate
-from emotailor.evaluation.thresholds import Thresholds, tune_per_label, tune_threshold
+from emotailor.evaluation.thresholds import (
+    Thresholds,
+    tune_macro,
+    tune_per_label,
+    tune_threshold,
+)
 
 NAMES = ("angry", "sad", "fear")
 
@@ -58,6 +63,58 @@ def test_per_label_thresholds_are_the_best_there_are(case: Any) -> None:
     single = tune_threshold(labels, probabilities)
     assert best >= micro_f1(labels, probabilities, single)
     assert (thresholds[~free] == single).all()
+
+
+@settings(deadline=None, max_examples=60, derandomize=True, database=None)
+@given(cases(largest=5))
+def test_macro_thresholds_have_the_highest_macro_f1_there_is(case: Any) -> None:
+    labels, probabilities = case
+    names = NAMES[: labels.shape[1]]
+    thresholds = tune_macro(labels, probabilities)
+    candidates = [[0.0, *column] for column in probabilities.T.tolist()]
+    best = max(
+        evaluate(labels, probabilities, names, np.array(t)).macro_f1 for t in product(*candidates)
+    )
+    assert evaluate(labels, probabilities, names, thresholds).macro_f1 == best
+    single = tune_threshold(labels, probabilities)
+    assert (thresholds[~labels.any(0)] == single).all()
+
+
+def test_macro_by_hand() -> None:
+    """Two frequent labels and a rare one, whose probabilities are all low."""
+    labels = np.array([[1, 0, 1], [1, 0, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]])
+    scores = np.array(
+        [[0.9, 0.3, 0.2], [0.8, 0.3, 0.1], [0.3, 0.2, 0.3], [0.6, 0.2, 0.1], [0.1, 0.1, 0.1]]
+    )
+    # one threshold for all: from 0.8 up, 2 of 2 predicted and 4 true, 4/6; from 0.6 up 4/7
+    single = tune_threshold(labels, scores)
+    assert single == pytest.approx(0.7)
+
+    # the first: 3 of 4 from 0.3 up, 6/7, against 4/5 from 0.8 up; (0.1 + 0.3) / 2
+    # the second is never true and keeps the single one
+    # the third: 1 of 2 from 0.2 up, 2/3, against 2/6 from 0.1 up; (0.1 + 0.2) / 2
+    chosen = tune_macro(labels, scores)
+    assert chosen.tolist() == pytest.approx([0.2, 0.7, 0.15])
+    found = evaluate(labels, scores, NAMES, chosen)
+    assert found.macro_f1 == pytest.approx((6 / 7 + 0 + 2 / 3) / 3)
+
+    # the joint micro-F1 keeps labels so rare at the single threshold
+    assert tune_per_label(labels, scores).tolist() == pytest.approx([0.7, 0.7, 0.7])
+
+
+def test_macro_keeps_the_single_threshold_among_equals() -> None:
+    # all are told apart by 0.65, and each label by the midpoint between its own two scores
+    labels = np.array([[1, 1], [0, 0]])
+    scores = np.array([[0.8, 0.9], [0.1, 0.5]])
+    assert tune_threshold(labels, scores) == pytest.approx(0.65)
+    assert tune_macro(labels, scores).tolist() == pytest.approx([0.45, 0.7])
+    # the first label: 1 of 1 above 0.85 and 2 of 4 above 0.3 are both 2/3
+    labels = np.array([[1, 1], [0, 0], [0, 0], [1, 0]])
+    scores = np.array([[0.9, 0.95], [0.8, 0.1], [0.7, 0.1], [0.6, 0.1]])
+    assert tune_macro(labels[:, :1], scores[:, :1]).tolist() == pytest.approx([0.3])
+    # the second moves the single threshold to 0.85, and the first with it
+    assert tune_threshold(labels, scores) == pytest.approx(0.85)
+    assert tune_macro(labels, scores).tolist() == pytest.approx([0.85, 0.525])
 
 
 def test_by_hand() -> None:
@@ -126,6 +183,9 @@ def test_thresholds_type() -> None:
     assert set(tuned.values.values()) == {tune_threshold(labels, scores)}
     own = Thresholds.choose("per_label", labels, scores, NAMES)
     np.testing.assert_array_equal(own.array(NAMES), tune_per_label(labels, scores))
+    macro = Thresholds.choose("macro", labels, scores, NAMES)
+    assert macro.mode == "macro"
+    np.testing.assert_array_equal(macro.array(NAMES), tune_macro(labels, scores))
     # by name, whatever the order of the columns
     np.testing.assert_array_equal(own.array(("fear", "angry")), own.array(NAMES)[[2, 0]])
     assert Thresholds.model_validate_json(own.model_dump_json()) == own
@@ -145,5 +205,7 @@ def test_wrong_input_is_one_clear_error() -> None:
         tune_threshold(labels, scores[:1])
     with pytest.raises(DataError, match="labels of shape"):
         tune_per_label(labels[:0], scores[:0])
+    with pytest.raises(DataError, match="labels of shape"):
+        tune_macro(labels[:0], scores[:0])
     with pytest.raises(ValidationError):
         Thresholds.model_validate({"mode": "fixed", "values": {"sad": 2}})

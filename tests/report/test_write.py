@@ -183,9 +183,10 @@ def test_every_number_is_the_stored_one(run: Path) -> None:
     stored = json.loads((run / "evaluation-test.json").read_text())
     found = parsed(run / "report.html").tables
     header, *rows = found["7 samples, by kind of threshold"]
-    assert header == ["metric", "tuned", "95 % interval", "fixed", "per label"]
+    assert header == ["metric", "tuned", "95 % interval", "fixed", "per label", "macro"]
     for name, row in zip(OVERALL, rows, strict=True):
-        values = [number(stored["metrics"][m][name]) for m in ("tuned", "fixed", "per_label")]
+        modes = ("tuned", "fixed", "per_label", "macro")
+        values = [number(stored["metrics"][m][name]) for m in modes]
         ends = stored["intervals"].get(name)
         shown = f"{number(ends['low'])} to {number(ends['high'])}" if ends else ""
         assert row == [TITLES[name], values[0], shown, *values[1:]]

@@ -134,6 +134,9 @@ def test_thresholds_are_chosen_by_name_and_matched_by_label() -> None:
     assert Predictor(loaded, "per_label").thresholds.tolist() == [0.1, 0.5, 0.9]
     with pytest.raises(ConfigError, match=r"no 'tuned' thresholds[\s\S]*one of fixed, per_label"):
         Predictor(loaded, "tuned")
+    # a model of a version before macro
+    with pytest.raises(ConfigError, match=r"no 'macro' thresholds[\s\S]*train the model again"):
+        Predictor(loaded, "macro")
     tuned = card(DIMS, thresholds={"tuned": Thresholds.fixed(LABELS, 0.2)})
     assert Predictor(LoadedModel(tuned, Sum(DIMS), None)).mode == "tuned"
 

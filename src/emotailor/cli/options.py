@@ -24,6 +24,7 @@ class ThresholdChoice(StrEnum):
     fixed = "fixed"
     tuned = "tuned"
     per_label = "per_label"
+    macro = "macro"
 
 
 DEVICES = "One of auto, cpu, gpu, cuda, cuda:1 and mps."

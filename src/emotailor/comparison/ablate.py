@@ -76,7 +76,8 @@ def ablate(
         data: stored data set.
         out: folder of runs and tables.
         console: where to print what happens; by default nowhere.
-        thresholds: ``fixed``, ``tuned`` or ``per_label``, all chosen on the validation split.
+        thresholds: ``fixed``, ``tuned``, ``per_label`` or ``macro``, all chosen on the
+            validation split.
         resamples: number of resamples of the paired test against the full model; 0 for no test.
         metrics: metrics of others, as for ``run_plan``.
         options: options of :func:`plan_ablation`.

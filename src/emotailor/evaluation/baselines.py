@@ -26,6 +26,7 @@ from emotailor.evaluation.regression import regression_scores
 from emotailor.evaluation.thresholds import (
     FIXED_THRESHOLD,
     ThresholdMode,
+    tune_macro,
     tune_per_label,
     tune_threshold,
 )
@@ -76,7 +77,7 @@ def baselines(
     Args:
         dataset: the data set that is judged on.
         split: name of the split to judge on.
-        mode: how the thresholds are chosen: ``fixed``, ``tuned`` or ``per_label``.
+        mode: how the thresholds are chosen: ``fixed``, ``tuned``, ``per_label`` or ``macro``.
         modalities: those that the regression sees; by default all of the data.
         label_names: the labels in the order of the results; by default that of the data.
         fixed: the threshold of the mode ``fixed``.
@@ -172,6 +173,8 @@ def _cuts(
     if mode == "tuned":
         single = tune_threshold(labels, probabilities)
         return np.full(count, single)
+    if mode == "macro":
+        return tune_macro(labels, probabilities)
     return tune_per_label(labels, probabilities)
 
 

@@ -39,8 +39,7 @@ COMPARED = {"micro_f1": 0.001, "mean_average_precision": 0.01, "mean_roc_auc": 0
 """Metric -> by how much a baseline must be better to be named, both numbers as printed."""
 
 RARE = (
-    "try a threshold for each label (--thresholds per_label) or "
-    "--set training.positive_weight=balanced"
+    "try a threshold for each label (--thresholds macro) or --set training.positive_weight=balanced"
 )
 MORE_EPOCHS = 40
 HIGHER_RATE = 1e-3
@@ -175,7 +174,7 @@ def one_sided(metrics: Metrics) -> list[Finding]:
         found.append(Finding("never predicted", what, RARE))
     if always:
         what = f"predicted for every sample: {', '.join(always)}"
-        advice = "try a threshold for each label: --thresholds per_label"
+        advice = "try a threshold for each label: --thresholds macro"
         found.append(Finding("always predicted", what, advice))
     return found
 

@@ -5,6 +5,8 @@
 - ``per_label``: one threshold per label, with the highest joint micro-F1 on validation. It has L
   numbers to fit instead of one, so it may fit a small split too well: labels with few positives
   keep the single tuned threshold.
+- ``macro``: one threshold per label, with the highest F1 of this label on validation, however few
+  positives it has. For macro-F1, where a rare label counts as much as a frequent one.
 
 Thresholds are chosen on validation data and then applied to test data. Chosen on the data they are
 reported on, they make every metric look better than it is.
@@ -32,7 +34,7 @@ chosen on 170 videos): without this guard per-label thresholds lose 0.006 micro-
 one on videos not seen, with it 0.003.
 """
 
-ThresholdMode = Literal["fixed", "tuned", "per_label"]
+ThresholdMode = Literal["fixed", "tuned", "per_label", "macro"]
 
 
 class Thresholds(BaseModel):
@@ -74,7 +76,7 @@ class Thresholds(BaseModel):
         """Choose thresholds by ``mode`` on validation data.
 
         Args:
-            mode: ``fixed`` (the data are then only checked), ``tuned`` or ``per_label``.
+            mode: ``fixed`` (the data are then only checked), ``tuned``, ``per_label`` or ``macro``.
             labels: labels of the validation split, (n, L), 0 or 1.
             probabilities: probabilities of the same samples, (n, L), from 0 to 1.
             label_names: one name per column.
@@ -94,7 +96,8 @@ class Thresholds(BaseModel):
             values = dict.fromkeys(names, single)
             return cls(mode=mode, values=values)
 
-        tuned = tune_per_label(truth, scores).tolist()
+        by_label = tune_macro if mode == "macro" else tune_per_label
+        tuned = by_label(truth, scores).tolist()
         values = dict(zip(names, tuned, strict=True))
         return cls(mode=mode, values=values)
 
@@ -129,6 +132,18 @@ class _Cuts:
     thresholds: Float64[np.ndarray, "cuts"]
     hits: Int64[np.ndarray, "cuts"]
     predicted: Int64[np.ndarray, "cuts"]
+
+    def f1(self, positives: int) -> Float64[np.ndarray, "cuts"]:
+        """Return 2 TP / (predicted + true) at each cut; 0 where nothing is predicted or true.
+
+        Equal fractions of integers round to the same float, so ties are found exactly.
+
+        Args:
+            positives: number of true pairs.
+        """
+        predicted_and_true = self.predicted + positives
+        scores: Float64[np.ndarray, "cuts"] = 2 * self.hits / np.maximum(predicted_and_true, 1)
+        return scores
 
 
 def _cuts(labels: Bool[np.ndarray, "pairs"], scores: Float64[np.ndarray, "pairs"]) -> _Cuts:
@@ -193,13 +208,8 @@ def tune_threshold(
 
     # over all pairs of sample and label
     cuts = _cuts(truth.ravel(), scores.ravel())
-    positives = truth.sum()
+    f1 = cuts.f1(int(truth.sum()))
 
-    # 2 TP / (predicted + true) at each cut
-    predicted_and_true = cuts.predicted + positives
-    f1 = 2 * cuts.hits / np.maximum(predicted_and_true, 1)
-
-    # equal fractions of integers round to the same float, so ties are found exactly
     is_best = f1 == f1.max()
     best = _nearest(cuts.thresholds, is_best, 0.5)
     return float(cuts.thresholds[best])
@@ -265,3 +275,33 @@ def tune_per_label(
 
         if gains == 0:
             return chosen
+
+
+def tune_macro(
+    labels: Shaped[np.ndarray, "..."], probabilities: Shaped[np.ndarray, "..."]
+) -> Float64[np.ndarray, "labels"]:
+    """Return one threshold per label, each with the highest F1 of its label. For validation data.
+
+    Together they give the highest macro-F1 there is. Of equally good thresholds the one nearest to
+    the single one of ``tune_threshold`` is taken; a label without positives, whose F1 is 0 at any
+    threshold, keeps the single one.
+
+    Args:
+        labels: labels of the validation split, (n, L), 0 or 1.
+        probabilities: probabilities of the same samples, (n, L), from 0 to 1.
+
+    Raises:
+        DataError: there are no samples, or the arrays do not fit.
+    """
+    truth = check_labels(labels)
+    scores = check_probabilities(probabilities, truth.shape)
+    single = tune_threshold(truth, scores)
+    chosen = np.full(truth.shape[1], single)  # (L,)
+
+    positives = truth.sum(0)
+    for j in np.flatnonzero(positives).tolist():
+        cuts = _cuts(truth[:, j], scores[:, j])
+        f1 = cuts.f1(int(positives[j]))
+        best = _nearest(cuts.thresholds, f1 == f1.max(), single)
+        chosen[j] = cuts.thresholds[best]
+    return chosen

@@ -231,7 +231,8 @@ def evaluate_run(
         run: run folder or model folder.
         data: stored data set; by default the one the run was trained on.
         split: name of the split.
-        thresholds: ``fixed``, ``tuned`` or ``per_label``; all were chosen on validation data.
+        thresholds: ``fixed``, ``tuned``, ``per_label`` or ``macro``; all were chosen on
+            validation data.
         resamples: number of bootstrap resamples; 0 for no intervals.
         device: device for the model.
         store: write ``evaluation-<split>.json`` and ``predictions-<split>.csv`` into ``run``; where

@@ -97,6 +97,8 @@ class Predictor:
             raise ConfigError(
                 f"the model has no {mode!r} thresholds",
                 expected=f"one of {', '.join(known)}",
+                fix="choose one of these, or train the model again: thresholds of every kind are "
+                "chosen then, on validation data",
             )
 
         self.mode: ThresholdMode = mode

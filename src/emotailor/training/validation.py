@@ -33,6 +33,7 @@ def validate(
         "fixed": Thresholds.fixed(names, settings.threshold),
         "tuned": Thresholds.choose("tuned", labels, probabilities, names),
         "per_label": Thresholds.choose("per_label", labels, probabilities, names),
+        "macro": Thresholds.choose("macro", labels, probabilities, names),
     }
 
     # the scores are those of the thresholds by which epochs are compared

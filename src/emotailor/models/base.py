@@ -260,6 +260,9 @@ class FittedModel(EmotionModel):
     reported, and not minimised.
     """
 
+    takes_positive_weight: bool = False
+    """Whether ``fit`` lets labels that hold weigh more, as ``training.positive_weight`` asks."""
+
     @abstractmethod
     def fit(self, batches: Iterable[Batch]) -> None:
         """Learn from labelled batches that together are the training split.

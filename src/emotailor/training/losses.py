@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emotailor.errors import ConfigError
-from emotailor.models.base import EmotionModel, LabelStatistics
+from emotailor.models.base import EmotionModel, FittedModel, LabelStatistics
 from emotailor.models.label_loss import LabelLoss
 from emotailor.training.config import TrainingConfig
 
@@ -24,18 +24,12 @@ def set_loss(model: EmotionModel, config: TrainingConfig, statistics: LabelStati
         statistics: of the training labels.
 
     Raises:
-        ConfigError: the system is not trained by a cross-entropy of its labels, or a weight is for
-            a label that the data do not have.
+        ConfigError: the system cannot take these settings, or a weight is for a label that the data
+            do not have.
     """
     if not changes_loss(config):
         return
-    if not model.takes_label_loss:
-        raise ConfigError(
-            f"training.loss = {config.loss!r}, training.positive_weight = "
-            f"{config.positive_weight!r} for a system without a cross-entropy of its labels",
-            expected="cross_entropy and none: by its paper, the system learns in another way",
-            fix="leave both settings out, or choose another system",
-        )
+    _check_that_it_takes(model, config)
 
     positive = negative = margin = 0.0
     if config.loss == "focal":
@@ -53,6 +47,33 @@ def set_loss(model: EmotionModel, config: TrainingConfig, statistics: LabelStati
         positive_weight=positive_weights(config, statistics),
     )
     model.use_label_loss(loss)
+
+
+def _check_that_it_takes(model: EmotionModel, config: TrainingConfig) -> None:
+    """Refuse a loss or weights that the system cannot learn by.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if model.takes_label_loss:
+        return
+
+    if isinstance(model, FittedModel) and model.takes_positive_weight:
+        if config.loss == "cross_entropy":
+            return
+        raise ConfigError(
+            f"training.loss = {config.loss!r} for a system that fits logistic regressions",
+            expected="cross_entropy: it is what a logistic regression minimises",
+            fix="use training.positive_weight, or decide by --thresholds macro, or choose another "
+            "system",
+        )
+
+    raise ConfigError(
+        f"training.loss = {config.loss!r}, training.positive_weight = "
+        f"{config.positive_weight!r} for a system without a cross-entropy of its labels",
+        expected="cross_entropy and none: by its paper, the system learns in another way",
+        fix="leave both settings out and decide by --thresholds macro, or choose another system",
+    )
 
 
 def positive_weights(

@@ -20,6 +20,20 @@ def test_the_gradient_vanishes_at_the_optimum() -> None:
     np.testing.assert_allclose(errors.sum(0), 0, atol=1e-4)  # the intercept is not penalised
 
 
+def test_a_weight_is_as_if_samples_came_more_often() -> None:
+    coef, intercept = fit_logistic(X, LABELS, 0.5, np.array([3.0, 1.0, 2.0]))
+    for j, times in enumerate((3, 1, 2)):
+        repeats = np.where(LABELS[:, j] == 1, times, 1)
+        again = np.repeat(X, repeats, axis=0), np.repeat(LABELS[:, [j]], repeats, axis=0)
+        often, bias = fit_logistic(*again, 0.5)
+        np.testing.assert_allclose(coef[j], often[0], atol=1e-4)
+        np.testing.assert_allclose(intercept[j], bias[0], atol=1e-4)
+
+    plain, bias = fit_logistic(X, LABELS, 0.5)
+    np.testing.assert_array_equal(coef[1], plain[1])  # the weight 1 changes nothing, to the bit
+    assert intercept[0] > bias[0] + 0.5
+
+
 def test_a_constant_label_has_an_infinite_intercept() -> None:
     labels = np.stack([np.ones(83), np.zeros(83)], 1).astype(np.uint8)
     coef, intercept = fit_logistic(X, labels, 0.5)

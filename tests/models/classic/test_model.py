@@ -29,6 +29,7 @@ from emotailor.models.classic.model import (
     LabelPowerset,
 )
 from emotailor.models.factory import build_model
+from emotailor.models.label_loss import LabelLoss
 from emotailor.models.table import find_system
 from emotailor.training.inference import predict_probabilities
 from emotailor.training.model_folder import ModelCard, load_model, save_model
@@ -248,6 +249,28 @@ def test_classifier_chain_by_hand(feed: str) -> None:
     told = 1.0 if feed == "decisions" else 1 / (1 + np.exp(-happy))
     expected = [[happy, sad, 5 * told + 7 * said]]
     np.testing.assert_allclose(model.logits_of(torch.tensor([[0.5]]).double()), expected)
+
+
+@pytest.mark.parametrize("name", ["br", "cc"])
+def test_weights_reach_each_regression(name: str) -> None:
+    """Against scikit-learn on the same features and, in a chain, the labels before."""
+    x, labels = random_features()
+    weights = [3.0, 1.0, 2.0, 5.0]
+    model = built(name, {"text": 5}, 4, deviation=False, C=0.1)
+    model.use_label_loss(LabelLoss(positive_weight=torch.tensor(weights)))
+    model.learn(x, labels)
+    assert "positive_weight" not in model.state_dict()
+
+    order = model.orders[0].tolist() if name == "cc" else range(4)
+    earlier: list[int] = []
+    for j in order:
+        inputs = np.concatenate([x.numpy(), labels[:, earlier].numpy()], 1)
+        known = LogisticRegression(C=0.1, tol=1e-7, class_weight={0: 1, 1: weights[j]})
+        known.fit(inputs, labels[:, j].numpy())
+        found = model.intercept.reshape(-1)[j].item()
+        assert found == pytest.approx(known.intercept_[0], abs=1e-4)
+        if name == "cc":
+            earlier.append(j)
 
 
 def test_a_probability_of_one_half_is_no_decision() -> None:

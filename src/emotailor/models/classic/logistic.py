@@ -4,7 +4,8 @@ With coefficients w, intercepts b and the inverse strength C of the penalty the 
 
     0.5 |w|^2 + C * (sum over samples of the log loss),
 
-b not penalised. Its optimum is unique, so a fit depends on nothing but the data.
+b not penalised. With weights, the log loss of a sample where the label holds is multiplied by the
+label's weight. Its optimum is unique, so a fit depends on nothing but the data.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ def fit_logistic(
     x: Float64[np.ndarray, "n features"],
     labels: UInt8[np.ndarray, "n labels"],
     C: float,  # noqa: N803
+    positive_weight: Float64[np.ndarray, "labels"] | None = None,
 ) -> tuple[Float64[np.ndarray, "labels features"], Float64[np.ndarray, "labels"]]:
     """Fit one logistic regression per label.
 
@@ -34,6 +36,7 @@ def fit_logistic(
         x: features.
         labels: 0 or 1.
         C: inverse strength of the penalty.
+        positive_weight: (L,), weight of the samples where the label holds; None for 1.
 
     Returns:
         Coefficients (L, F) and intercepts (L,). A constant label has coefficients 0 and an
@@ -53,7 +56,8 @@ def fit_logistic(
             intercept[j] = np.inf if column[0] else -np.inf
             continue
 
-        model = _converged(x, column, C)
+        weight = 1.0 if positive_weight is None else float(positive_weight[j])
+        model = _converged(x, column, C, weight)
         coef[j] = model.coef_[0]
         intercept[j] = model.intercept_[0]
 
@@ -110,14 +114,21 @@ def _converged(
     x: Float64[np.ndarray, "n features"],
     y: Any,
     C: float,  # noqa: N803
+    positive_weight: float = 1.0,
 ) -> "LogisticRegression":
+    """Fit one regression; a weight other than 1 is for the class 1 of two classes."""
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    class_weight = None
+    if positive_weight != 1:
+        class_weight = {0: 1.0, 1: positive_weight}
+
     model = LogisticRegression(
         C=C,
+        class_weight=class_weight,
         solver="lbfgs",  # a Hessian for 61 label sets of 818 features would take 20 GB
         tol=TOLERANCE,
         max_iter=MAX_ITERATIONS,

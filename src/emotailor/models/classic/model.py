@@ -47,6 +47,7 @@ from emotailor.models.classic.config import (
     LogisticConfig,
 )
 from emotailor.models.classic.logistic import fit_logistic, fit_softmax
+from emotailor.models.label_loss import LabelLoss
 from emotailor.nn.sequence import cleared, masked_mean
 
 LARGEST_LOGIT = 36.0
@@ -65,9 +66,12 @@ class PooledModel(FittedModel):
         mean: (F,), of the pooled features in training.
         inverse_std: (F,), one over their deviation; 0 where a feature is constant in training.
         fitted: whether ``fit`` has been called.
+        positive_weight: (L,), weight of the samples where a label holds; None for 1. For the fit:
+            it is not stored.
     """
 
     takes_unaligned = True
+    positive_weight: Float64[np.ndarray, "labels"] | None = None
     mean: Tensor
     inverse_std: Tensor
     fitted: Tensor
@@ -98,6 +102,11 @@ class PooledModel(FittedModel):
         self, x: Float64[Tensor, "samples features"]
     ) -> Float64[Tensor, "samples labels"]:
         """Return the logit of each label from features as they are; it may be infinite."""
+
+    def use_label_loss(self, loss: LabelLoss) -> None:
+        """Take the weights of labels that hold; the loss that is reported has none."""
+        if loss.positive_weight is not None:
+            self.positive_weight = loss.positive_weight.double().numpy()
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Batch]) -> None:
@@ -223,6 +232,8 @@ class BinaryRelevance(PooledModel):
         intercept: (L,); minus or plus infinity for a constant label.
     """
 
+    takes_positive_weight = True
+
     def __init__(
         self, config: BinaryRelevanceConfig, dims: Mapping[Modality, int], num_labels: int
     ) -> None:
@@ -234,7 +245,12 @@ class BinaryRelevance(PooledModel):
         self, x: Float64[Tensor, "samples features"], labels: UInt8[Tensor, "samples labels"]
     ) -> None:
         """Fit one regression per label."""
-        coef, intercept = fit_logistic(x.numpy(), labels.numpy(), self.strength)
+        coef, intercept = fit_logistic(
+            x.numpy(),
+            labels.numpy(),
+            self.strength,
+            self.positive_weight,
+        )
         self.coef.data = torch.from_numpy(coef)
         self.intercept.data = torch.from_numpy(intercept)
 
@@ -333,6 +349,7 @@ class ClassifierChain(PooledModel):
         intercept: (K, L); minus or plus infinity for a constant label.
     """
 
+    takes_positive_weight = True
     orders: Tensor
 
     def __init__(
@@ -393,10 +410,14 @@ class ClassifierChain(PooledModel):
                 columns = features + [self.width + j for j in earlier]
                 inputs = known[:, columns]
                 target = labels[:, [label]]
+                weight = None
+                if self.positive_weight is not None:
+                    weight = self.positive_weight[[label]]
                 coef, intercept = fit_logistic(
                     inputs,
                     target.numpy(),
                     self.strength,
+                    weight,
                 )
 
                 weights = torch.from_numpy(coef[0])

@@ -177,13 +177,13 @@ def test_a_run_folder_that_vanishes_is_one_error(
 ) -> None:
     from emotailor.training import checkpoint
 
-    save = checkpoint.save_checkpoint
+    save = checkpoint.save_finished
 
     def removed(folder: Path, *arguments: object) -> None:
         shutil.rmtree(folder.parent)
         save(folder, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("emotailor.training.loop.save_checkpoint", removed)
+    monkeypatch.setattr("emotailor.training.loop.save_finished", removed)
     call(COMMANDS["train"]).failed(3, str(place / "new"), "was removed or replaced")
     assert not (place / "new").exists()
 
@@ -326,6 +326,7 @@ PERMITTED = {
     ("data/store.py", "save_file"),
     ("training/model_folder.py", "save_file"),
     ("figures/store.py", "write_bytes"),
+    ("runs/outputs.py", "open"),
     ("figures/drawing.py", "savefig"),
     # nothing of it stays
     ("report/figures.py", "TemporaryDirectory"),

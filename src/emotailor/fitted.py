@@ -104,9 +104,10 @@ def _set_widths(
     room = options.max_width - _around(table, len(widths))
     while sum(widths) > room:
         spare = [width - needed for width, needed in zip(widths, least, strict=True)]
-        if max(spare) <= 0:
-            break  # a single word is wider than the terminal
         shrinking = [width if left > 0 else 0 for width, left in zip(widths, spare, strict=True)]
+        if max(shrinking) == 0:
+            # a word is wider than the terminal: that one is cut, and no other
+            shrinking = widths
         widths[shrinking.index(max(shrinking))] -= 1
 
     for column, width in zip(table.columns, widths, strict=True):

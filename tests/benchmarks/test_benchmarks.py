@@ -241,7 +241,7 @@ def test_a_program_that_dies_is_one_message() -> None:
         (["--set", "hidden_sise=8"], "hidden_sise"),
         (["--set", "heads=3"], "multiple of heads"),
         (["--set", "heads"], "KEY=VALUE"),
-        (["--device", "sixty"], "cannot be used"),
+        (["--device", "sixty"], "'sixty' is no device"),
         (["--json", "."], "cannot be written"),
         (["--json", "there/is/../.."], "cannot be written"),
     ],
@@ -388,7 +388,7 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
         (["--mult", "."], "--mult . holds no src/models.py"),
         (["--misa", "."], "checkout of declare-lab/MISA"),
         (["--mmsa", "."], "Graph_MFN.py"),
-        (["--device", "sixty"], "cannot be used"),
+        (["--device", "sixty"], "'sixty' is no device"),
         (["--json", "."], "cannot be written"),
     ],
 )

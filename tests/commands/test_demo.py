@@ -57,14 +57,16 @@ def test_the_quick_demo_runs_through_and_is_not_trained_twice(quick: tuple[Path,
     assert (again.code, again.err) == (0, "")
     assert "is already trained; nothing to do" in again.out
     assert modified(folder) == before
-    # the same numbers, whether just trained or found
-    assert again.out[again.out.index("3 of 4") :] == printed[printed.index("3 of 4") :]
+    # the same numbers, whether just trained or found; the two were called in different ways
+    first = printed.replace(f"{sys.executable} -m emotailor", "emotailor")
+    assert again.out[again.out.index("3 of 4") :] == first[first.index("3 of 4") :]
 
 
 def test_every_line_that_is_read_fits_in_80_columns(quick: tuple[Path, str]) -> None:
     _, printed = quick
-    # what is to be copied, and where files are, is not wrapped
-    read = [line for line in printed.splitlines() if "é d" not in line and " -m " not in line]
+    # what is to be copied, and where files are, is not broken within a name
+    folder = str(quick[0].parent)
+    read = [line for line in printed.splitlines() if folder not in line and " -m " not in line]
     assert max(map(len, read)) <= 80
     assert "…" not in printed
 

@@ -189,7 +189,7 @@ def test_tables_show_them_under_their_names() -> None:
     intervals = bootstrap(LABELS, PROBABILITIES, 0.4, resamples=20, metrics=[wrong_share])
     systems = {"a": m, "b": judged()}
     show: dict[str, Callable[[], Any]] = {
-        f"{intervals['wrong_share'].low:.3f} to": lambda: metrics_table(m, intervals),
+        f"[{intervals['wrong_share'].low:.3f}, ": lambda: metrics_table(m, intervals),
         "n/a": lambda: comparison_table(systems),  # b has none
         f"{m.extra['wrong_share']:.3f}": lambda: seeds_table({"a": summarise_seeds([m])}),
     }

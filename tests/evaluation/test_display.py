@@ -62,7 +62,7 @@ def test_metrics_table(system: tuple[np.ndarray, np.ndarray]) -> None:
     assert "1,009 samples" in text
     assert "95 % interval" in text
     f1 = intervals["micro_f1"]
-    assert row(text, "micro-F1") == [f"{m.micro_f1:.3f}", f"{f1.low:.3f} to {f1.high:.3f}", "0.569"]
+    assert row(text, "micro-F1") == [f"{m.micro_f1:.3f}", f"[{f1.low:.3f}, {f1.high:.3f}]", "0.569"]
     assert "[a]" in text  # a title is no markup
     assert row(text, "LRAP") == [f"{m.label_ranking_average_precision:.3f}", "", ""]
     assert row(text, "P")[2] == ""

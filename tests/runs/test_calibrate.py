@@ -112,6 +112,6 @@ def test_what_cannot_be_scaled(run: Path, tmp_path: Path) -> None:
         aligned=True,
     )
     text = (run / "model" / "model.json").read_bytes()
-    with pytest.raises(DataError, match="no samples with labels"):
+    with pytest.raises(DataError, match="no sample of split 'valid' has labels"):
         calibrate_run(run, data=tmp_path / "none", device="cpu")
     assert (run / "model" / "model.json").read_bytes() == text

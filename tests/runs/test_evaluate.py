@@ -235,7 +235,7 @@ def test_metrics_of_others_are_stored_and_shown(run: Path) -> None:
     assert stored.metrics == result.by_mode
     assert stored.intervals == result.intervals
     text = shown(render_evaluations([result]), 120)
-    assert f"{interval.low:.3f} to {interval.high:.3f}" in text
+    assert f"[{interval.low:.3f}, {interval.high:.3f}]" in text
     assert text.count("wrong_share") == 2  # of all labels, and by kind of threshold
     assert "mean_probability" in shown(render_evaluations([result, with_path(result, "b")]), 120)
     assert result.notes == []
@@ -299,6 +299,11 @@ def test_what_was_seen_in_training_is_noted(run: Path) -> None:
         f"the training of {run} is not finished: 1 epochs are done"
     ]
     state.write_text("{")
+    copied = evaluate_run(run, resamples=0, store=False)
+    assert len(copied.notes) == 1
+    assert copied.notes[0].endswith("; its copy is used")
+
+    state.with_name("before.json").write_text("{")
     damaged = evaluate_run(run, resamples=0, store=False)
     assert damaged.notes == [f"the checkpoint of {run} is damaged"]
 
@@ -358,7 +363,7 @@ def test_the_runs_in_a_folder(trained: Path, tmp_path: Path) -> None:
 
 
 def with_path(result: RunEvaluation, path: str) -> RunEvaluation:
-    return RunEvaluation(**{**vars(result), "run": Path(path)})
+    return replace(result, run=Path(path))
 
 
 def test_one_evaluation_as_tables(run: Path) -> None:

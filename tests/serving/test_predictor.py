@@ -203,7 +203,10 @@ def test_a_missing_modality_adds_nothing() -> None:
             {"visual": np.ones((4, 6))},
             r"'x': visual is float32 of shape \(4, 6\)[\s\S]*\(steps, 5\)",
         ),
-        ({"visual": np.full((4, 5), np.nan)}, r"visual: 20 non-finite values in 1 samples in feat"),
+        (
+            {"visual": np.full((4, 5), np.nan)},
+            r"^sample 'x': visual: 20 non-finite values in feature 0 \(4\)",
+        ),
         ({"text": np.full((1, 11), np.inf)}, "non-finite"),
         ({}, "'x' has no modality"),
         ({"visual": np.ones((0, 5))}, "at least one step"),
@@ -268,7 +271,7 @@ def test_a_split_of_other_features_is_refused() -> None:
     ):
         with pytest.raises(ModelError, match=message):
             summing().predict_proba(split_of(dims))  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match=r"not aligned[\s\S]*align the data"):
+    with pytest.raises(ModelError, match=r"not aligned[\s\S]*align it to words"):
         summing().predict_proba(split_of(DIMS, aligned=False, text=2))
     assert summing().predict_proba(split_of(DIMS)).shape == (1, 3)
     assert summing(aligned=False).predict_proba(split_of(DIMS, aligned=False, text=2)).shape

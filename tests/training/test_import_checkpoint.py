@@ -1,6 +1,7 @@
 """Importing the authors' checkpoint: exact where it is theirs, one message where it is not."""
 
 import pickle
+import shlex
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -321,10 +322,12 @@ def test_the_command(state: State, tmp_path: Path) -> None:
     file, model = save(state, tmp_path / "my model.bin"), tmp_path / "mödel"
     done = run_cli("import-checkpoint", file, "--out", model)
     assert (done.code, done.err) == (0, "")
-    assert done.out.endswith(
+    told, following = done.out.splitlines()
+    assert told.endswith(
         "TAILOR for happy, sad, angry, surprise, disgust, fear from features visual 8, audio 10, "
-        "text 30\n"
+        "text 30"
     )
+    assert following == f"next: emotailor evaluate {shlex.quote(str(model))} --data DATA"
     run_cli("import-checkpoint", file, "-o", model).failed(4, "already exists", "--overwrite")
     assert run_cli("import-checkpoint", file, "-o", model, "--overwrite").code == 0
     run_cli("import-checkpoint", file, "-o", tmp_path / "x", "--heads", "3").failed(3, "--heads 3")

@@ -550,7 +550,7 @@ def test_a_diverged_training_says_so_and_keeps_the_last_good_model(
     data: Path, tmp_path: Path
 ) -> None:
     settings = config(data, learning_rate=1e30, clip_norm=0.0)
-    with pytest.raises(ModelError, match=r"diverged[\s\S]*lower training.learning_rate"):
+    with pytest.raises(ModelError, match=r"diverged[\s\S]*a lower --set training.learning_rate"):
         train(settings, tmp_path / "run")
 
 

@@ -102,7 +102,9 @@ def test_progress_is_silent_shown_or_up_to_who_looks(
             emotailor.train(config, tmp_path / name, progress=progress)  # type: ignore[arg-type]
         lines[name] = stream.getvalue().splitlines()
     assert lines["auto"] == lines["no"] == []
-    assert [line[:10] for line in lines["yes"]] == ["epoch  1/2", "epoch  2/2"]
+    recipe, *epochs = lines["yes"]
+    assert recipe.startswith("17 training samples: 2 epochs of ")
+    assert [line[:10] for line in epochs] == ["epoch  1/2", "epoch  2/2"]
 
 
 def test_a_result_is_short_and_a_table(

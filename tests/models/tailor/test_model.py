@@ -405,10 +405,10 @@ def test_unaligned_subsets_and_missing_modalities(chosen: tuple[Modality, ...]) 
     ("values", "message"),
     [
         ({"hidden_size": 10}, "multiple of heads"),
-        ({"dropout": 1.0}, "less than 1"),
+        ({"dropout": 1.0}, "at least 0, below 1"),
         ({"hiden_size": 10}, "did you mean hidden_size"),
         ({"fusion_order": ["visual", "audio", "text", "text"]}, "each once"),
-        ({"classifier": "both"}, "'per_label' or 'shared'"),
+        ({"classifier": "both"}, "one of per_label, shared"),
         ({"refinement_losses": ["adversarial", "adversarial"]}, "each loss once"),
         ({"refinement_losses": ["ctc"]}, "'adversarial', 'orthogonality' or"),
         ({"modality_max_steps": {"text": 50}}, "needs common = concatenate"),

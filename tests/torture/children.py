@@ -248,12 +248,13 @@ def draw_nothing() -> None:
 class _Here:
     """A training of a benchmark, in this process instead of one of its own."""
 
-    def __init__(self, job: Any, environment: object) -> None:
+    def __init__(self, job: Any, environment: object, gpu: str | None) -> None:
         from emotailor import cli
         from emotailor.comparison.processes import Ended as Result
         from emotailor.comparison.processes import failure_message
 
         self.job = job
+        self.gpu = gpu
         self.process = self
         streams = (sys.stdout, sys.stderr)
         arguments = sys.argv

@@ -136,7 +136,7 @@ def run_demo(folder: Path, console: Console, *, quick: bool = False) -> None:
         "Which emotions does a person show, when several show at once? emotailor answers from "
         "face, voice and text together. This demo makes data, trains a model called TAILOR on "
         "them, tests it, shows three answers with their reasons, and writes a page about it: "
-        "about two minutes on two idle cores. Ctrl-C stops it; the same command resumes."
+        "under four minutes on two idle cores. Ctrl-C stops it; the same command resumes."
     )
 
     console.rule("1 of 4: the data")

@@ -7,6 +7,7 @@ import pytest
 from emotailor.data.store import open_dataset
 from emotailor.models.factory import build_model
 from emotailor.models.table import SYSTEMS
+from emotailor.training import sizes
 from emotailor.training.run import train
 from emotailor.training.run_config import RunConfig
 from emotailor.training.sizes import RunSize, estimate_speed, size_of
@@ -64,3 +65,15 @@ def test_what_a_finished_run_keeps(data: Path, tmp_path: Path) -> None:
     train(config, tmp_path / "earlier")
     assert list((tmp_path / "earlier" / "checkpoint").glob("*.safetensors")) == []
     assert bytes_in(tmp_path / "earlier" / "model") < 0.75 * size.stored
+
+
+def test_a_model_is_built_once_for_all_its_runs(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(data, seed=1)
+    dataset = open_dataset(data)
+    first = size_of(config, dataset)
+    monkeypatch.setattr(sizes, "build_model", None)
+    assert size_of(tiny_config(data, seed=2), dataset) == first
+    with pytest.raises(TypeError):
+        size_of(config.replace(model={**config.model.to_json(), "dropout": 0.4}), dataset)

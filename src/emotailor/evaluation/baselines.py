@@ -23,13 +23,7 @@ from emotailor.errors import DataError
 from emotailor.evaluation.custom import CustomMetric, MetricLike, resolve_metrics
 from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
 from emotailor.evaluation.regression import regression_scores
-from emotailor.evaluation.thresholds import (
-    FIXED_THRESHOLD,
-    ThresholdMode,
-    tune_macro,
-    tune_per_label,
-    tune_threshold,
-)
+from emotailor.evaluation.thresholds import FIXED_THRESHOLD, ThresholdMode, Thresholds
 
 ALL_LABELS = "all labels"
 FREQUENCIES = "label frequencies"
@@ -122,7 +116,8 @@ def baselines(
     found = {}
     others = resolve_metrics(metrics, taken=OVERALL)
     for name, (on_valid, probabilities) in scores.items():
-        cuts = _cuts(name, mode, fixed, chosen_on.labels[:, columns], on_valid)
+        known = chosen_on.labels[:, columns]
+        cuts = _cuts(name, mode, names, known, on_valid, fixed=fixed)
         found[name] = BaselineResult(
             name=name,
             probabilities=probabilities,
@@ -160,22 +155,20 @@ def _tiled(row: Float64[np.ndarray, "labels"], split: Split) -> Float64[np.ndarr
 def _cuts(
     name: str,
     mode: ThresholdMode,
-    fixed: float,
+    label_names: Sequence[str],
     labels: UInt8[np.ndarray, "n labels"],
     probabilities: Float64[np.ndarray, "n labels"],
+    *,
+    fixed: float,
 ) -> Float64[np.ndarray, "labels"]:
     """Return the thresholds of a baseline, chosen on validation data."""
-    count = labels.shape[1]
     if name == ALL_LABELS:
-        return np.full(count, 0.5)
-    if mode == "fixed":
-        return np.full(count, fixed)
-    if mode == "tuned":
-        single = tune_threshold(labels, probabilities)
-        return np.full(count, single)
-    if mode == "macro":
-        return tune_macro(labels, probabilities)
-    return tune_per_label(labels, probabilities)
+        chosen = Thresholds.fixed(label_names, 0.5)
+    elif mode == "fixed":
+        chosen = Thresholds.fixed(label_names, fixed)
+    else:
+        chosen = Thresholds.choose(mode, labels, probabilities, label_names)
+    return chosen.array(label_names)
 
 
 def _labelled(dataset: EmotionDataset, split: str) -> Split:

@@ -5,13 +5,17 @@ and four backward. A model of several modalities shows each parameter the steps 
 the mean over the modalities counts. How far that is off is in ``docs/reproduce.md``.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from emotailor.data.dataset import EmotionDataset
-from emotailor.models.base import FittedModel
+from emotailor.data.sample import Modality
+from emotailor.models.alignment.config import AlignmentConfig
+from emotailor.models.base import EmotionModel, FittedModel
 from emotailor.models.factory import build_model, model_class
 from emotailor.models.table import find_system
 from emotailor.training.alignment import resolve_alignment
@@ -30,6 +34,8 @@ UPDATE_SECONDS = {"cpu": 0.01, "cuda": 0.03, "mps": 0.03}
 """What an update costs beside its operations: those on a GPU are small, and have to be started."""
 
 BYTES = 4  # of a parameter, float32
+
+_counted: dict[tuple[type[EmotionModel], str], int] = {}
 
 
 @dataclass(frozen=True)
@@ -80,11 +86,7 @@ def size_of(config: RunConfig, dataset: EmotionDataset) -> RunSize:
     parameters = 0
     if not issubclass(model_class(config.system), FittedModel):
         alignment = resolve_alignment(config.alignment, row, dims, dataset, split)
-        labels = len(dataset.label_names)
-        # shapes alone: the largest system would fill a laptop
-        with torch.device("meta"):
-            model = build_model(config.system, config.model, dims, labels, alignment)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
+        parameters = _parameters(config, dims, len(dataset.label_names), alignment)
 
     return RunSize(
         parameters=parameters,
@@ -93,6 +95,20 @@ def size_of(config: RunConfig, dataset: EmotionDataset) -> RunSize:
         valid=len(dataset[config.data.valid_split]),
         has_average=config.training.average > 0,
     )
+
+
+def _parameters(
+    config: RunConfig, dims: Mapping[Modality, int], labels: int, alignment: AlignmentConfig
+) -> int:
+    """Return the number of parameters of a model, which is built once, whoever asks."""
+    settings = [config.system, config.model.to_json(), dims, labels, alignment.to_json()]
+    key = (model_class(config.system), json.dumps(settings, sort_keys=True))
+    if key not in _counted:
+        # shapes alone: the largest system would fill a laptop
+        with torch.device("meta"):
+            model = build_model(config.system, config.model, dims, labels, alignment)
+        _counted[key] = sum(parameter.numel() for parameter in model.parameters())
+    return _counted[key]
 
 
 def estimate_speed(size: RunSize, config: RunConfig, rate: float) -> Speed | None:

@@ -16,6 +16,13 @@ from emotailor.cli.pages import App
 from emotailor.text import indented, visible
 
 
+class Longer(StrEnum):
+    """What becomes of a sample that is too long."""
+
+    first_steps = "cut"
+    parts = "split"
+
+
 class Rule(StrEnum):
     """Whether the label threshold itself counts."""
 
@@ -111,6 +118,29 @@ def convert(
         int | None,
         typer.Option(min=1, metavar="N", help="Take at most N samples per split, to try it."),
     ] = None,
+    max_steps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="The most steps of a sample: 60, or text=50,audio=400 for modalities with steps "
+            "of their own.",
+        ),
+    ] = None,
+    longer: Annotated[
+        Longer,
+        typer.Option(
+            help="With --max-steps: cut longer samples to their first steps, or split them into "
+            "parts of about equal length."
+        ),
+    ] = Longer.first_steps,
+    train_share: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Take a share of the training split, such as 0.1 for a quick look. A hash of "
+            "the id decides which samples.",
+        ),
+    ] = 1.0,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn the files people have into a stored data set.
@@ -144,10 +174,12 @@ def convert(
     A reader of your own is a function that takes a path and options and returns a Reading: see
     the page about data. Installed packages may offer more formats.
     """
+    from emotailor.data.cutting import parse_max_steps
     from emotailor.data.inspect import inspect_dataset, render
     from emotailor.data.readers.convert import convert as convert_source
 
     names = several(label_names)
+    most = None if max_steps is None else parse_max_steps(max_steps)
     dataset = convert_source(
         source,
         out_path,
@@ -165,6 +197,9 @@ def convert(
         align=align,
         overwrite=overwrite,
         limit=limit,
+        max_steps=most,
+        longer=longer.value,
+        train_share=train_share,
     )
     say(render(inspect_dataset(dataset)), f"stored in {out_path}")
     say(f"next: {_next_command(dataset, out_path)}")

@@ -4,6 +4,8 @@ Three ways to write a segment are in use. ``video[3]`` is row 3 of the SDK's lab
 ``video$_$3`` is clip 3 of the raw transcript as MMSA counts, and ``video_3`` is the name of a raw
 clip. The last is not safe to tell from a plain name, so it is read only where all ids of a data
 set have this shape.
+
+A sample that was too long may be stored in parts: ``video[3]~1``, ``video[3]~2`` and so on.
 """
 
 import re
@@ -19,6 +21,7 @@ _NUMBER = "[0-9]{1,9}"
 _SEGMENT = re.compile(
     rf"(?P<video>.+?)(?:\[(?P<row>{_NUMBER})\]|\$_\$(?P<clip>{_NUMBER}))", re.DOTALL
 )
+_PART_OF_SAMPLE = re.compile(rf"(?P<whole>.+)~{_NUMBER}", re.DOTALL)
 _PART = re.compile(r"[\W_]+[A-Za-z]*[\W_]?\d+\W?(\.[A-Za-z]\w{1,3})?$")
 _LONGEST = 256
 _OF_READERS = {"train", "valid", "test"}
@@ -42,6 +45,17 @@ class SegmentId:
     spelling: Spelling
 
 
+def part_id(sample_id: str, number: int) -> str:
+    """Return the id of a part of a sample, counted from 1: ``video[3]`` -> ``video[3]~1``."""
+    return f"{sample_id}~{number}"
+
+
+def whole_id(sample_id: str) -> str:
+    """Return the id of the sample that a part is of; any other id as it is."""
+    match = _PART_OF_SAMPLE.fullmatch(sample_id)
+    return sample_id if match is None else match["whole"]
+
+
 def parse_segment(sample_id: str) -> SegmentId | None:
     """Take ``video[3]`` or ``video$_$3`` apart; None for any other id."""
     match = _SEGMENT.fullmatch(sample_id)
@@ -62,10 +76,12 @@ def parse_raw_clip(sample_id: str) -> SegmentId | None:
 
 def segment_key(sample_id: str) -> str:
     """Return ``video[3]`` for both ``video[3]`` and ``video$_$3``, and any other id as it is."""
-    segment = parse_segment(sample_id)
+    whole = whole_id(sample_id)
+    segment = parse_segment(whole)
     if segment is None:
         return sample_id
-    return f"{segment.video}[{int(segment.number)}]"
+    part = sample_id.removeprefix(whole)
+    return f"{segment.video}[{int(segment.number)}]{part}"
 
 
 def video_of(sample_id: str) -> str:
@@ -73,8 +89,9 @@ def video_of(sample_id: str) -> str:
 
     A single id cannot tell whether ``abc_3`` is a segment: :class:`Videos` looks at all of them.
     """
-    segment = parse_segment(sample_id)
-    return sample_id if segment is None else segment.video
+    whole = whole_id(sample_id)
+    segment = parse_segment(whole)
+    return whole if segment is None else segment.video
 
 
 class Videos:
@@ -89,7 +106,9 @@ class Videos:
     """
 
     def __init__(self, ids: Iterable[str]) -> None:
-        all_ids = list(ids)
+        # the parts of a sample are no segments of their own
+        whole = [whole_id(sample_id) for sample_id in ids]
+        all_ids = list(dict.fromkeys(whole))
         self.note: str | None = None
         self.doubt: str | None = None
         self._raw_clips = False
@@ -104,8 +123,9 @@ class Videos:
         """Return the video of one sample; a sample that is no segment is a video of its own."""
         if not self._raw_clips:
             return video_of(sample_id)
-        clip = parse_raw_clip(sample_id)
-        return sample_id if clip is None else clip.video
+        whole = whole_id(sample_id)
+        clip = parse_raw_clip(whole)
+        return whole if clip is None else clip.video
 
     def _look_for_raw_clips(self, ids: Sequence[str]) -> None:
         """Decide whether ids such as ``video_3`` are segments."""

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from emotailor.data.cutting import parse_max_steps
 from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.runs.outputs import (
@@ -33,7 +34,6 @@ from emotailor.runs.outputs import (
     text_line,
 )
 from emotailor.runs.sources import Source, open_sources
-from emotailor.serving.cutting import parse_max_steps
 from emotailor.serving.prediction import Failure
 from emotailor.serving.predictor import Predictor
 from emotailor.text import indented, visible

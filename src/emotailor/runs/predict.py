@@ -5,11 +5,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+from emotailor.data.cutting import MaxSteps
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.sample import Sample
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.runs.sources import open_sources
-from emotailor.serving.cutting import MaxSteps
 from emotailor.serving.given import is_one, samples_in
 from emotailor.serving.prediction import Prediction, Predictions
 from emotailor.serving.predictor import Predictor

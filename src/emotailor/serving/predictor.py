@@ -17,13 +17,13 @@ from torch import Tensor
 from emotailor.data.batching import Batch, collate
 from emotailor.data.card import FloatType
 from emotailor.data.checker import SampleChecker
+from emotailor.data.cutting import MaxSteps, first_steps, limits_of
 from emotailor.data.dataset import EmotionDataset, Shard, Split
 from emotailor.data.extraction import check_extraction
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError, TooLongError
 from emotailor.evaluation.metrics import decide
 from emotailor.evaluation.thresholds import ThresholdMode
-from emotailor.serving.cutting import MaxSteps, first_steps, limits_of
 from emotailor.serving.given import is_one, samples_in, source_of
 from emotailor.serving.prediction import Explanation, Failure, Prediction, Predictions
 from emotailor.training.inference import predict_probabilities

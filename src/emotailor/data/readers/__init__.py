@@ -136,7 +136,7 @@ _BUILT_IN = (
 FORMATS: dict[str, Format] = {known.name: known for known in _BUILT_IN}
 """The formats of this package, by name."""
 
-_ANYWHERE = {"limit", "split", "split_seed"}
+_ANYWHERE = {"limit", "split", "split_seed", "max_steps", "longer", "train_share"}
 """Options that whoever takes the samples applies, whatever the format."""
 
 

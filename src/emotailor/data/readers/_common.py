@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from emotailor.data.cutting import MaxSteps
 from emotailor.data.extraction import Extraction
 from emotailor.data.padding import strip_padding
 from emotailor.data.readers._sniff import kind_of, refuse_stand_in
@@ -48,6 +49,9 @@ class ConvertOptions:
         split_seed: another number divides in another way.
         unlabelled: keep samples whose labels nobody knows, for prediction.
         keep_going: where the file of a single sample is damaged, yield :class:`Unreadable` for it.
+        max_steps: the most steps of a sample, of every modality or of each; None for any number.
+        longer: what becomes of a sample with more: ``cut`` to its first steps, or ``split``.
+        train_share: the share of the split train to take, from 0 to 1.
 
     Raises:
         ConfigError: an option is out of range.
@@ -65,6 +69,9 @@ class ConvertOptions:
     split_seed: int = 0
     unlabelled: bool = False
     keep_going: bool = False
+    max_steps: MaxSteps | None = None
+    longer: str = "cut"
+    train_share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.label_rule not in (">", ">="):
@@ -77,6 +84,17 @@ class ConvertOptions:
         limit = self.limit
         if limit is not None and limit < 1:
             raise ConfigError(f"limit {limit}", expected="1 or more samples per split")
+
+        if self.longer not in ("cut", "split"):
+            raise ConfigError(f"longer {self.longer!r}", expected="'cut' or 'split'")
+        if self.longer != "cut" and self.max_steps is None:
+            raise ConfigError(
+                f"longer {self.longer!r} without max_steps", expected="how many steps are too many"
+            )
+
+        share = self.train_share
+        if not 0 < share <= 1:
+            raise ConfigError(f"train_share {share}", expected="a number above 0 and up to 1")
 
         # several answers to one question
         answers = {

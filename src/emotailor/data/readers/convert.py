@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from emotailor.data.card import FOLDER
+from emotailor.data.cutting import MaxSteps, Shortened
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.ids import Videos, segment_key
 from emotailor.data.readers import (
@@ -22,7 +23,7 @@ from emotailor.data.readers import (
 )
 from emotailor.data.readers._own import source_file
 from emotailor.data.readers.account import renamed
-from emotailor.data.readers.splitting import divide, parse_shares
+from emotailor.data.readers.splitting import divide, is_in_share, parse_shares
 from emotailor.data.sample import EMOTIONS, MODALITIES, UNSPLIT, Modality, Sample, canonical_label
 from emotailor.data.store import DatasetWriter, open_dataset
 from emotailor.errors import ConfigError, DataError
@@ -51,6 +52,9 @@ def convert(
     align: bool | None = None,
     overwrite: bool = False,
     limit: int | None = None,
+    max_steps: MaxSteps | None = None,
+    longer: str = "cut",
+    train_share: float = 1.0,
 ) -> EmotionDataset:
     """Read ``source`` in any known format and store it at ``output``.
 
@@ -78,6 +82,12 @@ def convert(
         align: True or False to insist on aligned or unaligned; None to find out.
         overwrite: replace an existing data set.
         limit: most samples per split, for a quick try.
+        max_steps: most steps of a sample; one number, or one for each modality where they have
+            steps of their own.
+        longer: what becomes of a sample with more: ``cut`` to its first steps, or ``split`` into
+            parts of about equal length, with the labels of the sample and ids of the same video.
+        train_share: share of the split train to take, from 0 to 1: the samples whose ids have the
+            smallest hashes, in whatever order they come.
 
     Raises:
         DataError: the source is missing, damaged or not of the format, or ``output`` exists.
@@ -97,6 +107,9 @@ def convert(
         unlabelled=unlabelled,
         align=align,
         limit=limit,
+        max_steps=max_steps,
+        longer=longer,
+        train_share=train_share,
     )
     output = Path(output)
     FOLDER.check_new(output, overwrite=overwrite)  # before hours of reading
@@ -117,6 +130,13 @@ def convert(
     reading = open_source(paths, chosen, options)
     if division is not None:
         reading = _divided(reading, division, options)
+    if options.train_share < 1:
+        reading = _with_share(reading, options.train_share)
+    shortened = None
+    if options.max_steps is not None:
+        shortened = Shortened(options.max_steps, options.longer, aligned=reading.aligned)
+        reading = replace(reading, samples=shortened.samples(reading.samples))
+
     names, order = stored_labels(reading.label_names)
     with DatasetWriter(
         output,
@@ -128,7 +148,7 @@ def convert(
         provenance=_provenance(chosen, reading, options),
         overwrite=overwrite,
     ) as writer:
-        _write(writer, reading, order, options.limit, first)
+        _write(writer, reading, order, first, limit=limit, shortened=shortened)
     return open_dataset(output)
 
 
@@ -173,6 +193,19 @@ def _divided(reading: Reading, division: Mapping[str, str], options: ConvertOpti
     return replace(reading, samples=samples(), notes=[*reading.notes, note])
 
 
+def _with_share(reading: Reading, share: float) -> Reading:
+    """Return a reading with a share of the samples of the split train."""
+
+    def samples() -> Iterator[tuple[str, Sample]]:
+        for split, sample in reading.samples:
+            if split == "train" and not is_in_share(sample.id, share):
+                reading.account.drop("sample", f"of train outside a share of {share:g}", sample.id)
+                continue
+            yield split, sample
+
+    return replace(reading, samples=samples())
+
+
 def stored_labels(names: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
     """Return the names under which labels are stored, and the source's column for each.
 
@@ -198,13 +231,7 @@ def _provenance(chosen: Format, reading: Reading, options: ConvertOptions) -> di
             digest = sha256_of(file)
         sources.append({"file": _storable(file.name), "sha256": digest})
 
-    # the folders of one machine mean nothing in a stored data set
-    told = {}
-    for key, value in vars(options).items():
-        if isinstance(value, Path):
-            told[key] = _storable(value.name)
-        elif value is not None:
-            told[key] = value
+    told = {key: _told(value) for key, value in vars(options).items() if value is not None}
 
     provenance: dict[str, Any] = {"format": chosen.name, "sources": sources, "options": told}
     built_in = FORMATS.get(chosen.name) is chosen
@@ -217,6 +244,16 @@ def _provenance(chosen: Format, reading: Reading, options: ConvertOptions) -> di
         digest = sha256_of(written_in)
         provenance["reader"] = {"file": written_in.name, "sha256": digest}
     return provenance
+
+
+def _told(value: Any) -> Any:
+    """Return an option as it is stored: of a path its name alone."""
+    # the folders of one machine mean nothing in a stored data set
+    if isinstance(value, Path):
+        return _storable(value.name)
+    if isinstance(value, tuple):
+        return [_told(part) for part in value]
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _storable(text: str) -> str:
@@ -300,8 +337,13 @@ class _Tally:
                 f"{source} has no sample that can be used{why}", expected="at least one"
             )
 
-    def summary(self, dropped: int) -> str | None:
-        """Say how many samples there are and how many are not stored; None where all are."""
+    def summary(self, dropped: int, added: int) -> str | None:
+        """Say how many samples there are and how many are not stored; None where all are.
+
+        Args:
+            dropped: number of samples that were dropped.
+            added: number of samples more than the source has, since some are split into parts.
+        """
         if not dropped and not self.beyond:
             return None
         stored = self.taken.total()
@@ -310,7 +352,9 @@ class _Tally:
             parts.append(f"{dropped} dropped")
         if self.beyond:
             parts.append(f"{self.beyond} beyond the limit")
-        total = stored + dropped + self.beyond
+        if added:
+            parts.append(f"{added} of them from splitting")
+        total = stored + dropped + self.beyond - added
         return f"read {plural(total, 'sample')}: {', '.join(parts)}"
 
     def notes(self, modalities: Iterable[Modality]) -> list[str]:
@@ -352,7 +396,13 @@ def _has_steps(sample: Sample, modality: Modality) -> bool:
 
 
 def _write(
-    writer: DatasetWriter, reading: Reading, order: list[int], limit: int | None, source: Path
+    writer: DatasetWriter,
+    reading: Reading,
+    order: list[int],
+    source: Path,
+    *,
+    limit: int | None,
+    shortened: Shortened | None,
 ) -> None:
     """Write all samples, then what there is to say about them."""
     tally = _Tally()
@@ -381,13 +431,17 @@ def _write(
     # what a reader tells is complete only now
     names = _renamed_labels(reading, writer.label_names, order)
     notes = [*reading.told(), *tally.notes(reading.dims)]
+    added = 0
+    if shortened is not None:
+        notes += shortened.notes()
+        added = shortened.added
     if names:
         pairs = ", ".join(f"{theirs} -> {ours}" for theirs, ours in names.items())
         notes.append(f"labels renamed: {pairs}")
     if limit is not None:
         notes.append(f"limited to {limit} samples per split")
 
-    summary = tally.summary(reading.account.dropped)
+    summary = tally.summary(reading.account.dropped, added)
     if summary is not None:
         notes.insert(0, summary)
     for line in notes:

@@ -1,4 +1,4 @@
-"""Splits for sources that have none: whole videos, by shares, the same for the same seed."""
+"""Splits for sources that have none, and a part of the training split: by hashes of the ids."""
 
 import hashlib
 from collections import Counter
@@ -69,6 +69,21 @@ def divide(ids: Sequence[str], shares: Sequence[float], seed: int) -> dict[str, 
             fix="give other shares, or another --split-seed",
         )
     return {sample_id: split_of_video[videos.of(sample_id)] for sample_id in ids}
+
+
+def is_in_share(sample_id: str, share: float) -> bool:
+    """Say whether a sample is in a share of all samples.
+
+    The first 8 bytes of the SHA-256 of its id, taken as a number from 0 to 1, decide. So neither
+    the order nor the other samples matter, and a smaller share is a part of every larger one.
+
+    Args:
+        sample_id: of the sample.
+        share: from 0 to 1.
+    """
+    digest = hashlib.sha256(sample_id.encode()).digest()
+    place = int.from_bytes(digest[:8], "big")
+    return place < share * 2**64
 
 
 def _split_at(position: float, shares: Sequence[float]) -> str:

@@ -14,10 +14,10 @@ from emotailor.models.table import SYSTEMS, find_system
 from tests.helpers import holed_samples
 from tests.systems import TINY, batch_of, padded, tiny_model, usable_dims
 
-READS_PADDING = ("sgm", "carat", "mult", "hhmpn")
+READS_PADDING = ("sgm", "carat", "lddu", "mult", "hhmpn")
 """The programs of these take padding for steps of zeros, and so do their presets ``authors``."""
 
-PLACED = ("raven", "dfg", "mult", "hhmpn", "tailor", "carat")
+PLACED = ("raven", "dfg", "mult", "hhmpn", "tailor", "carat", "lddu")
 """These know positions, or join modalities step by step; to the others only the order matters."""
 
 

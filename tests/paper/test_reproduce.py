@@ -47,7 +47,7 @@ from tests.helpers import DIMS, LABELS, random_samples, small_dataset
 from tests.runs.runs import Outcome, one_thread, run_cli
 
 TINY = Path(__file__).resolve().parents[2] / "examples" / "tiny.toml"
-ROWS = 14 + 14 + 11 + 1  # Table 2 twice, Table 3 without its full model, Figure 6 without its
+ROWS = 15 + 15 + 11 + 1  # Table 2 twice, Table 3 without its full model, Figure 6 without its
 
 
 class InProcess:
@@ -157,7 +157,7 @@ def test_everything_from_one_command(done: tuple[Path, Outcome, list[str]]) -> N
     assert f"{ROWS} runs: 0 done, 0 go on, {ROWS} to do; very roughly " in outcome.out
     for setting in ("aligned", "unaligned"):
         found = read_benchmark(out / f"table2-{setting}" / "benchmark.json")
-        assert set(found.systems) == {*TABLE_2["aligned"], "carat"}
+        assert set(found.systems) == {*TABLE_2["aligned"], "carat", "lddu"}
         assert {system.status for system in found.systems.values()} == {"done"}
         assert found.data.aligned == (setting == "aligned")
     table3 = read_benchmark(out / "table3" / "ablation.json")
@@ -179,6 +179,7 @@ def test_the_page(done: tuple[Path, Outcome, list[str]]) -> None:
     out, outcome, _ = done
     page = (out / "report.html").read_text(encoding="utf-8")
     for text in ("Table 2, aligned", "Table 2, unaligned", "Table 3", "CARAT (2024, not in the",
+                 "LDDU (2025, not in the",
                  "w/ LE, LC", "What cannot be compared", "51 of 4,659", "data:image/svg+xml",
                  "is not CMU-MOSEI", "The data are not the paper&#x27;s: its numbers are left out",
                  f"{ROWS} of {ROWS} runs", "from sizes alone"):  # fmt: skip

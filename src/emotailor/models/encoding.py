@@ -1,4 +1,4 @@
-"""What TAILOR and CARAT start with: a Transformer encoder for each modality."""
+"""What TAILOR, CARAT and LDDU start with: a Transformer encoder for each modality."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,6 +9,7 @@ from emotailor.data.sample import Modality
 from emotailor.errors import TooLongError
 from emotailor.models.base import EmotionModel
 from emotailor.models.carat.config import CARATConfig
+from emotailor.models.lddu.config import LDDUConfig
 from emotailor.models.tailor.config import TailorConfig
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.encoder import SequenceEncoder, TransformerShape
@@ -28,10 +29,13 @@ class EncodedModel(EmotionModel):
         encoders: modality -> its encoder, (B, T, dim) -> (B, T, d).
     """
 
-    config: TailorConfig | CARATConfig
+    config: TailorConfig | CARATConfig | LDDUConfig
 
     def __init__(
-        self, config: TailorConfig | CARATConfig, dims: Mapping[Modality, int], num_labels: int
+        self,
+        config: TailorConfig | CARATConfig | LDDUConfig,
+        dims: Mapping[Modality, int],
+        num_labels: int,
     ) -> None:
         super().__init__(dims, num_labels)
         self.config = config
@@ -68,7 +72,7 @@ class EncodedModel(EmotionModel):
 
     @property
     def always_decayed(self) -> set[str]:
-        """The weights of the input normalisation, as in both programs."""
+        """The weights of the input normalisation, as in their programs."""
         return {f"input_norms.{m}.weight" for m in self.input_norms}
 
     def hand_over_input_norms(self, modalities: Iterable[Modality]) -> nn.ModuleDict:

@@ -37,6 +37,7 @@ _BUILT_IN = (
     "misa.system:SYSTEM",
     "hhmpn.system:SYSTEM",
     "carat.system:SYSTEM",
+    "lddu.system:SYSTEM",
     "tailor.system:SYSTEM",
 )
 """Where each row stands, below ``emotailor.models``, in the order of the paper's Table 2."""

@@ -37,8 +37,8 @@ FOLDER = FolderKind(
     signs=(FILE,),
     below=("figures",),
 )
-SYSTEMS = (*TABLE_2["aligned"], "carat")
-"""The systems of Table 2, and one that is newer than it."""
+SYSTEMS = (*TABLE_2["aligned"], "carat", "lddu")
+"""The systems of Table 2, and two that are newer than it."""
 
 WITHOUT_TERMS = "without_terms"
 """Name of the run of Figure 6 without the adversarial and the orthogonality terms."""

@@ -18,8 +18,9 @@ class TrainingConfig(Config):
     optimizer: Literal["adam", "bert_adam"] = "adam"  # bert_adam is the program's variant
     # peak of the schedule; paper, aligned; unaligned: 1e-4
     learning_rate: float = Field(1e-5, gt=0)
-    # learning rate after the warm-up: linear falls to 0 at the last step, constant stays
-    schedule: Literal["linear", "constant"] = "linear"
+    # learning rate after the warm-up: linear falls to 0 at the last step, constant stays, cosine
+    # is half a wave over all steps, the warm-up too, as in LDDU's program
+    schedule: Literal["linear", "constant", "cosine"] = "linear"
     # share of all steps in which the learning rate rises; program
     warmup: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)  # decoupled weight decay; program: 0.01

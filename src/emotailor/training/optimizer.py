@@ -210,7 +210,11 @@ def rate_of_step(model: EmotionModel, config: TrainingConfig, step: int, total: 
 
 
 def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
-    """Linear warm-up over a share of all steps, then linear decay to 0, or a constant rate.
+    """Linear warm-up over a share of all steps, then what the schedule says.
+
+    ``linear`` decays to 0 at the last step, ``constant`` stays. ``cosine`` is half of
+    ``1 + cos(pi x)``, with x the share of all steps that is done: at the end of the warm-up the
+    rate falls at once from the peak to what the wave has there.
 
     Args:
         config: peak rate and warm-up share.
@@ -224,6 +228,10 @@ def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
     if config.schedule == "constant" or done < warmup_steps:
         rising = done / max(warmup_steps, 1)
         return peak * min(rising, 1.0)
+
+    if config.schedule == "cosine":
+        wave = math.cos(math.pi * done / total)
+        return peak * (1 + wave) / 2
 
     left = total - step
     falling_steps = (1 - config.warmup) * total

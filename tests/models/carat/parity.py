@@ -10,10 +10,10 @@ from emotailor.data.sample import MODALITIES, Modality
 from emotailor.models.base import ModelOutput
 from emotailor.models.carat import model as carat
 from emotailor.models.carat.config import CARATConfig
-from emotailor.models.carat.contrastive import ContrastiveQueue, supervised_contrast
 from emotailor.models.carat.model import CARAT
 from emotailor.models.tailor.checkpoint import Entry, entries
 from emotailor.models.tailor.config import TailorConfig
+from emotailor.nn.contrastive import ContrastiveQueue, supervised_contrast
 from tests.models.tailor.parity import read_batch
 from tests.parity.case import Case, CaseError, Comparison, Limits
 from tests.parity.recorder import Recorder

@@ -12,8 +12,8 @@ from emotailor.data.sample import Modality, Sample
 from emotailor.errors import ConfigError, ModelError
 from emotailor.models.carat import model as carat
 from emotailor.models.carat.config import CARATConfig
-from emotailor.models.carat.contrastive import supervised_contrast
 from emotailor.models.carat.model import CARAT
+from emotailor.nn.contrastive import supervised_contrast
 from emotailor.training.recipe import recipe
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.systems import TINY, batch_of, padded

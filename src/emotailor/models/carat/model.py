@@ -54,8 +54,8 @@ from emotailor.data.sample import Modality
 from emotailor.errors import ModelError
 from emotailor.models.base import ModelOutput, logit_of
 from emotailor.models.carat.config import CARATConfig
-from emotailor.models.carat.contrastive import ContrastiveQueue, supervised_contrast
 from emotailor.models.encoding import EncodedModel
+from emotailor.nn.contrastive import ContrastiveQueue, supervised_contrast
 from emotailor.nn.sequence import cleared, masked_softmax
 
 

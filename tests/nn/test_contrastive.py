@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from emotailor.models.carat import contrastive
-from emotailor.models.carat.contrastive import ContrastiveQueue, supervised_contrast
+from emotailor.nn import contrastive
+from emotailor.nn.contrastive import ContrastiveQueue, supervised_contrast
 
 
 def queue_of(rows: Tensor, classes: list[int]) -> ContrastiveQueue:

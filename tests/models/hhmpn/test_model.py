@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from emotailor.data.batching import Batch, collate
 from emotailor.data.sample import MODALITIES, Modality
@@ -36,17 +37,35 @@ def batch_of(count: int = 5, missing: float = 0.0) -> Batch:
     return collate(random_samples(count, labels=4, missing=missing), DIMS, aligned=True)
 
 
-def test_sizes_of_the_program_are_the_default() -> None:
+def test_authors_have_the_sizes_of_the_program() -> None:
     with torch.device("meta"):
-        model: Any = HHMPN(HHMPNConfig.paper(), {"visual": 35, "audio": 74, "text": 300}, 6)
+        model: Any = HHMPN(HHMPNConfig.authors(), {"visual": 35, "audio": 74, "text": 300}, 6)
+
     assert [len(x.layers) for x in model.network.cross.values()] == [6] * 6
-    assert [(x.shape.size, len(x.layers)) for x in model.network.memories.values()] == [
-        (1024, 6)
-    ] * 3
+    memories = [(x.shape.size, len(x.layers)) for x in model.network.memories.values()]
+    assert memories == [(1024, 6)] * 3
     assert [len(x) for x in model.decoders.values()] == [3] * 3
     first = model.decoders["text"][0]
     assert (first.from_features.heads, first.update_1.inner.out_features) == (8, 512)
-    assert round(sum(p.numel() for p in model.parameters()) / 1e6) == 378
+
+    # where they lie: the page of the system says so
+    assert millions(model.network.cross) == 113
+    assert millions(model.network.memories) == 227
+    assert millions(model) == 368  # the program's own labels talk to no one
+
+
+def test_the_default_has_a_laptops_size() -> None:
+    with torch.device("meta"):
+        model: Any = HHMPN(HHMPNConfig.paper(), {"visual": 35, "audio": 74, "text": 300}, 6)
+
+    assert millions(model.network.cross) == 2
+    assert millions(model.network.memories) == 5
+    assert millions(model) == 10
+
+
+def millions(module: nn.Module) -> int:
+    """Parameters, in millions."""
+    return round(sum(p.numel() for p in module.parameters()) / 1e6)
 
 
 def test_the_graph_by_hand() -> None:

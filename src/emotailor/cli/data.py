@@ -11,7 +11,7 @@ from rich.text import Text
 
 from emotailor.cli import completion
 from emotailor.cli.console import out, say
-from emotailor.cli.options import DataPath, NewDataPath, Overwrite, several
+from emotailor.cli.options import DataPath, NewDataPath, Overwrite, of_modalities, several
 from emotailor.cli.pages import App
 from emotailor.text import indented, visible
 
@@ -118,6 +118,37 @@ def convert(
         int | None,
         typer.Option(min=1, metavar="N", help="Take at most N samples per split, to try it."),
     ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODALITY=FILE",
+            help="The features of all rows of a table, such as text=vectors.safetensors: an .npz "
+            "or .safetensors with values and offsets, or an .npy. May be repeated.",
+        ),
+    ] = None,
+    join: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Another table, whose columns are joined by id. May be repeated.",
+        ),
+    ] = None,
+    flags: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODALITY=COLUMN",
+            help="A column of names that become features, such as visual=aus: 1 for each name "
+            "that a row has, else 0, at every step. May be repeated.",
+        ),
+    ] = None,
+    flag_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="With --flags: the names that features stand for, separated by commas. By "
+            "default all that the column has.",
+        ),
+    ] = None,
     max_steps: Annotated[
         str | None,
         typer.Option(
@@ -159,7 +190,8 @@ def convert(
 
     fet: a folder of pickles of MMSA-FET, one per clip, with --labels
 
-    table: a CSV with id, split and labels, and .npy files beside it or named in it
+    table: a CSV with id, split and labels, and features beside it, in files that it names, or in
+    --features
 
     npz: one .npz or .safetensors with a row per sample, or all steps end to end
 
@@ -179,6 +211,9 @@ def convert(
     from emotailor.data.readers.convert import convert as convert_source
 
     names = several(label_names)
+    named = several(flag_names)
+    of_rows = of_modalities(features, "--features", "FILE")
+    of_columns = of_modalities(flags, "--flags", "COLUMN")
     most = None if max_steps is None else parse_max_steps(max_steps)
     dataset = convert_source(
         source,
@@ -200,6 +235,10 @@ def convert(
         max_steps=most,
         longer=longer.value,
         train_share=train_share,
+        features={m: Path(file) for m, file in of_rows.items()},
+        join=join or (),
+        flags=of_columns,
+        flag_names=[part.strip() for part in named] if named else None,
     )
     say(render(inspect_dataset(dataset)), f"stored in {out_path}")
     say(f"next: {_next_command(dataset, out_path)}")

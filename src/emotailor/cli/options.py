@@ -1,13 +1,17 @@
 """Arguments and options that several commands share."""
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emotailor.cli import completion
+
+if TYPE_CHECKING:
+    from emotailor.data.sample import Modality
 
 
 class Preset(StrEnum):
@@ -185,6 +189,33 @@ Metrics = Annotated[
 def several(names: str | None) -> list[str] | None:
     """Split names that are separated by commas."""
     return names.split(",") if names is not None else None
+
+
+def of_modalities(given: Sequence[str] | None, option: str, value: str) -> "dict[Modality, str]":
+    """Return what was given for each modality, as in ``text=vectors.npz``.
+
+    Args:
+        given: what the user wrote.
+        option: name of the option, for messages.
+        value: what stands behind the sign, for messages.
+
+    Raises:
+        ConfigError: there is no modality or nothing behind it, or one has two.
+    """
+    from emotailor.data.sample import MODALITIES
+    from emotailor.errors import ConfigError
+
+    found: dict[Modality, str] = {}
+    for pair in given or ():
+        name, _, behind = pair.partition("=")
+        of_name = [m for m in MODALITIES if m == name.strip()]
+        if not of_name or not behind or of_name[0] in found:
+            raise ConfigError(
+                f"{option} {pair!r}",
+                expected=f"MODALITY={value}, once for each of {', '.join(MODALITIES)}",
+            )
+        found[of_name[0]] = behind
+    return found
 
 
 def modality_names(names: str | None) -> list[str] | None:

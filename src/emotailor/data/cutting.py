@@ -9,6 +9,7 @@ import numpy as np
 from emotailor.data.ids import part_id
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError
+from emotailor.text import plural
 
 MaxSteps = int | Mapping[Modality, int]
 """The most steps of every modality, or of each."""
@@ -138,7 +139,6 @@ class Shortened:
         self._most = most
         self._splits = longer == "split"
         self._aligned = aligned
-        self._all = 0
         self.long = 0
         self.added = 0
         self.unseen: Counter[Modality] = Counter()
@@ -146,7 +146,6 @@ class Shortened:
     def samples(self, samples: Iterable[tuple[str, Sample]]) -> Iterator[tuple[str, Sample]]:
         """Yield samples that are not too long, each with its split."""
         for split, sample in samples:
-            self._all += 1
             parts = self._shorten(sample)
             for part in parts:
                 yield split, part
@@ -170,10 +169,10 @@ class Shortened:
 
     def notes(self) -> list[str]:
         """Return a line about what was too long; complete only after the samples ended."""
-        most = self._most
-        if not isinstance(most, int):
-            most = ", ".join(f"{m} {steps}" for m, steps in self._limits.items())
-        told = f"{self.long} of {self._all} samples have more than {most} steps"
+        limits = str(self._most)
+        if not isinstance(self._most, int):
+            limits = ", ".join(f"{m} {steps}" for m, steps in self._limits.items())
+        told = f"{plural(self.long, 'sample')} of more than {limits} steps"
         if not self.long:
             return [told]
         if self._splits:

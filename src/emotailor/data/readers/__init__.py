@@ -64,6 +64,7 @@ GROUP = "emotailor.readers"
 """The group of entry points in which an installed package offers readers, by format name."""
 
 _RULE = {"label_names", "label_threshold", "label_rule", "align"}
+_OF_TABLES = {"features", "join", "flags", "flag_names"}
 _BUILT_IN = (
     Format(
         "tailor",
@@ -104,9 +105,9 @@ _BUILT_IN = (
     ),
     Format(
         "table",
-        "a CSV with id, split and labels, and .npy files beside it or named in it",
+        "a CSV with id, split and labels, and features beside it or in files named in it",
         read_table,
-        frozenset(_RULE | {"unlabelled", "keep_going"}),
+        frozenset(_RULE | _OF_TABLES | {"unlabelled", "keep_going"}),
     ),
     Format(
         "npz",

@@ -52,6 +52,10 @@ class ConvertOptions:
         max_steps: the most steps of a sample, of every modality or of each; None for any number.
         longer: what becomes of a sample with more: ``cut`` to its first steps, or ``split``.
         train_share: the share of the split train to take, from 0 to 1.
+        features: modality -> file with the features of all rows of a table.
+        join: further tables, whose columns are joined by id.
+        flags: modality -> column of names that become its features, 0 or 1 at each step.
+        flag_names: the names that features stand for; None for all that there are.
 
     Raises:
         ConfigError: an option is out of range.
@@ -72,6 +76,10 @@ class ConvertOptions:
     max_steps: MaxSteps | None = None
     longer: str = "cut"
     train_share: float = 1.0
+    features: Mapping[Modality, Path] = field(default_factory=dict)
+    join: tuple[Path, ...] = ()
+    flags: Mapping[Modality, str] = field(default_factory=dict)
+    flag_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.label_rule not in (">", ">="):
@@ -95,6 +103,16 @@ class ConvertOptions:
         share = self.train_share
         if not 0 < share <= 1:
             raise ConfigError(f"train_share {share}", expected="a number above 0 and up to 1")
+
+        both = sorted(set(self.features) & set(self.flags))
+        if both:
+            raise ConfigError(
+                f"{both[0]} has features and flags", expected="one of them for each modality"
+            )
+        if self.flag_names is not None and len(self.flags) != 1:
+            raise ConfigError(
+                f"flag_names for {len(self.flags)} columns of flags", expected="one column"
+            )
 
         # several answers to one question
         answers = {

@@ -8,6 +8,7 @@ from typing import Any
 
 from emotailor.data.readers._common import require_file, unreadable
 from emotailor.data.readers._sniff import kind_of
+from emotailor.data.readers.beside import FILES
 from emotailor.data.readers.frames import folders_in
 from emotailor.data.readers.samples import is_folder_of_samples
 from emotailor.data.readers.stored import is_stored
@@ -23,7 +24,9 @@ _MULT_KEYS = {"labels", "vision", "audio"}
 
 def _is_table(path: Path) -> bool:
     """Say whether a folder has a CSV and arrays beside it."""
-    has_arrays = any((path / m).is_dir() or (path / f"{m}.npy").exists() for m in MODALITIES)
+    names = [f"{m}{suffix}" for m in MODALITIES for suffix in FILES]
+    has_arrays = any((path / m).is_dir() for m in MODALITIES)
+    has_arrays = has_arrays or any((path / name).exists() for name in names)
     return has_arrays and any(path.glob("*.csv"))
 
 

@@ -44,6 +44,28 @@ def _load_safetensors(path: Path) -> Mapping[str, np.ndarray]:
         return load(content)
 
 
+def load_some(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray | str]:
+    """Return arrays of a file by name, and how those look that are not wanted, unread.
+
+    Raises:
+        DataError: it is missing or damaged, or what is wanted are no plain numbers or text.
+    """
+    if path.suffix.lower() != ".safetensors":
+        return load_arrays(path, wanted)
+
+    from safetensors import safe_open
+
+    require_file(path, EXPECTED)
+    arrays: dict[str, np.ndarray | str] = {}
+    with unreadable(path, EXPECTED), safe_open(path, "numpy") as file:
+        for name in file.keys():  # noqa: SIM118 - it is no dictionary
+            if name in wanted:
+                arrays[name] = file.get_tensor(name)
+            else:
+                arrays[name] = str(tuple(file.get_slice(name).get_shape()))
+    return arrays
+
+
 def _shapes_in(path: Path) -> dict[str, tuple[int, ...] | None]:
     """Return the shapes of the arrays in a file, without reading them."""
     require_file(path, EXPECTED)

@@ -1,11 +1,11 @@
-"""Features that lie beside a table: one array for all rows, or files of one sample each."""
+"""Features that lie beside a table: one file for all rows, or files of one sample each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 
 from emotailor.data.readers._common import Block, Unreadable, require_file, unreadable
 from emotailor.data.readers.account import Account
@@ -14,6 +14,7 @@ from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import DataError
 
 Labels = UInt8[np.ndarray, "labels"]
+Lengths = Int64[np.ndarray, "rows"]
 Steps = Float[np.ndarray, "steps dim"]
 FILES = (".npy", *SUFFIXES)
 """The endings of files that hold the features of one sample."""
@@ -24,11 +25,11 @@ class Features(Protocol):
     """Where the features of the samples come from."""
 
     dims: dict[Modality, int]
-    vectors: bool
-    """Whether every sequence has one step."""
+    lengths: Lengths | None
+    """Number of steps of each row, 0 where it has none; None where that shows in its file alone."""
 
-    def of(self, row: int, name: str) -> Mapping[Modality, Steps]:
-        """Return the sequences of a row; a modality without a file is missing."""
+    def of(self, row: int, name: str) -> Sample:
+        """Return what is known of a row; a modality without a file is missing."""
 
 
 def sample_of(
@@ -52,14 +53,19 @@ def sample_of(
         DataError: a file is damaged.
     """
     sequences: dict[Modality, Steps] = {}
+    missing: dict[Modality, Bool[np.ndarray, "steps"]] = {}
+    words = None
     try:
         for source in features:
-            sequences |= source.of(row, name)
+            found = source.of(row, name)
+            sequences |= found.sequences
+            missing |= found.missing
+            words = words or found.words
     except DataError as error:
         if not keep_going:
             raise
         return Unreadable(name, {}, error=error)
-    return Sample(name, sequences, labels)
+    return Sample(name, sequences, labels, missing, words)
 
 
 class OneArray:
@@ -68,8 +74,6 @@ class OneArray:
     Raises:
         DataError: it is damaged, or has not ``count`` rows.
     """
-
-    vectors = True
 
     def __init__(self, m: Modality, file: Path, count: int) -> None:
         require_file(file, "an array with one row per row of the CSV")
@@ -83,10 +87,11 @@ class OneArray:
         self._modality = m
         self._block = block
         self.dims = {m: block.dim}
+        self.lengths: Lengths | None = block.lengths
 
-    def of(self, row: int, name: str) -> Mapping[Modality, Steps]:
+    def of(self, row: int, name: str) -> Sample:
         """Return the row."""
-        return {self._modality: self._block[row]}
+        return Sample(name, {self._modality: self._block[row]})
 
 
 class PerSample:
@@ -102,7 +107,7 @@ class PerSample:
         DataError: the first file is damaged.
     """
 
-    vectors = False
+    lengths: Lengths | None = None
 
     def __init__(
         self,
@@ -131,16 +136,16 @@ class PerSample:
             self.dims[m] = first.shape[1]
             break
 
-    def of(self, row: int, name: str) -> Mapping[Modality, Steps]:
+    def of(self, row: int, name: str) -> Sample:
         """Return what the file of a row holds."""
         file = self._files[row]
         if file is None:
-            return {}
+            return Sample(name, {})
 
         self._account.opened.add(file)
         sequence = read_sequence(file)
         self._refuse_turned(name, sequence.shape)
-        return {self._modality: sequence}
+        return Sample(name, {self._modality: sequence})
 
     def _refuse_turned(self, name: str, shape: tuple[int, ...]) -> None:
         """Refuse a sequence whose rows, not its columns, are as many as in the first one."""
@@ -167,7 +172,7 @@ class Together:
         DataError: the first of them is damaged or holds no sequence.
     """
 
-    vectors = False
+    lengths: Lengths | None = None
 
     def __init__(
         self, files: Sequence[Path | None], account: Account, *, keep_going: bool = False
@@ -194,13 +199,13 @@ class Together:
             if len(self.dims) == len(MODALITIES):
                 return
 
-    def of(self, row: int, name: str) -> Mapping[Modality, Steps]:
+    def of(self, row: int, name: str) -> Sample:
         """Return what the file of a row holds."""
         file = self._files[row]
         if file is None:
-            return {}
+            return Sample(name, {})
         self._account.opened.add(file)
-        return read_one(file, self._account).sequences
+        return read_one(file, self._account)
 
 
 def read_sequence(file: Path) -> Steps:

@@ -55,6 +55,10 @@ def convert(
     max_steps: MaxSteps | None = None,
     longer: str = "cut",
     train_share: float = 1.0,
+    features: Mapping[Modality, str | Path] | None = None,
+    join: Sequence[str | Path] = (),
+    flags: Mapping[Modality, str] | None = None,
+    flag_names: Sequence[str] | None = None,
 ) -> EmotionDataset:
     """Read ``source`` in any known format and store it at ``output``.
 
@@ -88,6 +92,13 @@ def convert(
             parts of about equal length, with the labels of the sample and ids of the same video.
         train_share: share of the split train to take, from 0 to 1: the samples whose ids have the
             smallest hashes, in whatever order they come.
+        features: modality -> file with the features of all rows of a table, ``.npz`` or
+            ``.safetensors`` with ``values`` and ``offsets``, or ``.npy``.
+        join: further CSVs, whose columns are joined to a table by id.
+        flags: modality -> column of names of a table, which become features: 1 for each name that
+            is there, else 0, at every step of the other modalities.
+        flag_names: the names that features stand for, as of the data that a model was trained on;
+            by default all that there are.
 
     Raises:
         DataError: the source is missing, damaged or not of the format, or ``output`` exists.
@@ -110,6 +121,10 @@ def convert(
         max_steps=max_steps,
         longer=longer,
         train_share=train_share,
+        features={m: Path(file) for m, file in (features or {}).items()},
+        join=tuple(Path(file) for file in join),
+        flags=dict(flags or {}),
+        flag_names=tuple(flag_names) if flag_names is not None else None,
     )
     output = Path(output)
     FOLDER.check_new(output, overwrite=overwrite)  # before hours of reading
@@ -253,7 +268,9 @@ def _told(value: Any) -> Any:
         return _storable(value.name)
     if isinstance(value, tuple):
         return [_told(part) for part in value]
-    return dict(value) if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return {key: _told(part) for key, part in value.items()}
+    return value
 
 
 def _storable(text: str) -> str:

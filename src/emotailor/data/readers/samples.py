@@ -73,9 +73,10 @@ def read_folder(path: Path, options: ConvertOptions) -> Reading:
     notes = [
         "the source has no labels: the samples are for prediction alone",
     ]
-    if options.align is None:
+    alone = len(in_order) == 1  # aligned with itself
+    if options.align is None and not alone:
         notes.append("taken as unaligned; pass --align if step i is one moment in all modalities")
-    aligned = options.align is True
+    aligned = alone if options.align is None else options.align
     return Reading((), in_order, aligned, samples(), [], notes, account=account)
 
 

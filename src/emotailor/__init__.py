@@ -21,6 +21,7 @@ __all__ = [
     "EmotailorError",
     "EmotionDataset",
     "EmotionModel",
+    "Encoded",
     "Explanation",
     "Failure",
     "FittedModel",
@@ -43,6 +44,7 @@ __all__ = [
     "SyntheticConfig",
     "System",
     "TailorConfig",
+    "TextEncoder",
     "TrainResult",
     "TrainingConfig",
     "Variant",
@@ -53,9 +55,11 @@ __all__ = [
     "calibrate",
     "classification_loss",
     "convert",
+    "encode_texts",
     "evaluate",
     "import_checkpoint",
     "load_dataset",
+    "load_encoder",
     "make_figures",
     "predict",
     "reproduce_paper",
@@ -78,6 +82,9 @@ if TYPE_CHECKING:
     from emotailor.data.store import open_dataset as load_dataset
     from emotailor.data.store import write_dataset
     from emotailor.data.synthetic import SyntheticConfig, synthesize
+    from emotailor.encoders.base import Encoded, TextEncoder
+    from emotailor.encoders.encode import encode_texts
+    from emotailor.encoders.table import load_encoder
     from emotailor.errors import (
         ConfigError,
         DataError,
@@ -124,6 +131,7 @@ _HOMES = {
     "EmotailorError": "emotailor.errors",
     "EmotionDataset": "emotailor.data.dataset",
     "EmotionModel": "emotailor.models.base",
+    "Encoded": "emotailor.encoders.base",
     "Explanation": "emotailor.serving.prediction",
     "Failure": "emotailor.serving.prediction",
     "FittedModel": "emotailor.models.base",
@@ -147,6 +155,7 @@ _HOMES = {
     "SyntheticConfig": "emotailor.data.synthetic",
     "System": "emotailor.models.system",
     "TailorConfig": "emotailor.models.tailor.config",
+    "TextEncoder": "emotailor.encoders.base",
     "TrainResult": "emotailor.training.run_folder",
     "TrainingConfig": "emotailor.training.config",
     "Variant": "emotailor.models.system",
@@ -156,9 +165,11 @@ _HOMES = {
     "calibrate": "emotailor.runs.calibrate:calibrate_run",
     "classification_loss": "emotailor.models.base",
     "convert": "emotailor.data.readers.convert",
+    "encode_texts": "emotailor.encoders.encode",
     "evaluate": "emotailor.runs.evaluate:evaluate_run",
     "import_checkpoint": "emotailor.training.import_checkpoint",
     "load_dataset": "emotailor.data.store:open_dataset",
+    "load_encoder": "emotailor.encoders.table",
     "make_figures": "emotailor.figures.make",
     "predict": "emotailor.runs.predict",
     "reproduce_paper": "emotailor.paper.reproduce",

@@ -18,11 +18,12 @@ from emotailor.data.readers.media import media_of
 from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
-from emotailor.runs.job import Watch, carry_out, failure_lines
+from emotailor.runs.job import carry_out, failure_lines
 from emotailor.runs.outputs import OutFile, render_predictions, text_line
 from emotailor.runs.sources import open_sources
 from emotailor.serving import predictor as module
 from emotailor.serving.prediction import Explanation, Failure, Prediction, compare
+from emotailor.watch import Watch
 from tests.helpers import DIMS, LABELS, random_samples
 from tests.serving.test_predictor import summing
 

@@ -87,6 +87,13 @@ def formats(incomplete: str) -> Offers:
     return _starting([(name, "format") for name in FORMATS], incomplete)
 
 
+def encoders(incomplete: str) -> Offers:
+    """Offer the encoders of text that have a name."""
+    from emotailor.encoders.table import ENCODERS
+
+    return _starting([(name, known.what) for name, known in ENCODERS.items()], incomplete)
+
+
 def metrics(incomplete: str) -> Offers:
     """Offer the metrics of installed packages; one of your own is named by its place."""
     from emotailor.evaluation.custom import ENTRY_POINTS

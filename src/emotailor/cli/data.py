@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from emotailor.cli import completion
-from emotailor.cli.console import out, say
+from emotailor.cli.console import err, out, say
 from emotailor.cli.options import DataPath, NewDataPath, Overwrite, of_modalities, several
 from emotailor.cli.pages import App
 from emotailor.text import indented, visible
@@ -28,6 +28,13 @@ class Rule(StrEnum):
 
     above = ">"
     at_least = ">="
+
+
+class PoolingChoice(StrEnum):
+    """What a vector of text is of."""
+
+    words = "words"
+    sentence = "sentence"
 
 
 group = App(help="Make, look at and check data sets.", no_args_is_help=True)
@@ -172,6 +179,26 @@ def convert(
             "the id decides which samples.",
         ),
     ] = 1.0,
+    text_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Of a table: the column with what is said. By default text, with --encoder.",
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.encoders,
+            help="Make features of text from what is said: minilm, the folder of a Hugging Face "
+            "model, or a file of GloVe or word2vec vectors.",
+        ),
+    ] = None,
+    pooling: Annotated[
+        PoolingChoice,
+        typer.Option(help="With --encoder: a vector for each word, or one for each sample."),
+    ] = PoolingChoice.words,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn the files people have into a stored data set.
@@ -239,6 +266,10 @@ def convert(
         join=join or (),
         flags=of_columns,
         flag_names=[part.strip() for part in named] if named else None,
+        text_column=text_column,
+        encoder=encoder,
+        pooling=pooling.value,
+        console=err,
     )
     say(render(inspect_dataset(dataset)), f"stored in {out_path}")
     say(f"next: {_next_command(dataset, out_path)}")

@@ -4,18 +4,15 @@ What cannot be predicted does not stop the rest: it becomes a failure in its pla
 all can be predicted, the reason of the first is the error.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from emotailor.data.cutting import parse_max_steps
@@ -37,15 +34,12 @@ from emotailor.runs.sources import Source, open_sources
 from emotailor.serving.prediction import Failure
 from emotailor.serving.predictor import Predictor
 from emotailor.text import indented, visible
+from emotailor.watch import Watch
 
 ItemT = TypeVar("ItemT")
 
 FEW = 20
 """As many samples get a table each, and their evidence."""
-
-PATIENCE = 3.0  # seconds without a sign of life
-BETWEEN_LINES = 30.0  # seconds, where nothing can be drawn over
-LINES_AFTER = 32  # samples, or a multiple
 
 
 @dataclass(frozen=True)
@@ -339,79 +333,6 @@ def peek(items: Iterator[ItemT], most: int) -> tuple[bool, Iterator[ItemT]]:
     """Return whether there are no more than ``most`` items, and all of them again."""
     first = list(islice(items, most + 1))
     return len(first) <= most, chain(first, items)
-
-
-class Watch:
-    """Shows how far a job is, once it takes longer than a few seconds.
-
-    In a terminal that is a bar with the time left, elsewhere a line now and then.
-
-    Args:
-        console: where to show it.
-        total: number of samples; None where nobody knows.
-        clock: seconds that pass.
-    """
-
-    def __init__(
-        self,
-        console: Console,
-        total: int | None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._console = console
-        self._total = total
-        self._clock = clock
-        self._done = 0
-        self._next = clock() + PATIENCE
-        self._bar: Progress | None = None
-
-    def __enter__(self) -> "Watch":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Take the bar down, whatever happened."""
-        if self._bar is not None:
-            self._bar.stop()
-
-    def advance(self) -> None:
-        """Count one more sample."""
-        self._done += 1
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self._done)
-            return
-
-        # samples come in batches: in a log the first of a batch would say too little
-        now = self._clock()
-        is_line = not self._console.is_terminal
-        if now < self._next or (is_line and self._done % LINES_AFTER):
-            return
-        self._next = now + BETWEEN_LINES
-        if not is_line:
-            self._start_bar()
-            return
-
-        of_total = "" if self._total is None else f" of {self._total:,}"
-        line = f"predicted {self._done:,}{of_total} samples"
-        self._console.print(line, highlight=False, soft_wrap=True)
-
-    def _start_bar(self) -> None:
-        self._bar = Progress(
-            TextColumn("predicting"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("samples, left"),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-        )
-        self._task = self._bar.add_task("predict", total=self._total, completed=self._done)
-        self._bar.start()
 
 
 # ---------------------------------------------------------------------- words about a job

@@ -16,12 +16,6 @@ from emotailor.serving.predictor import Predictor
 
 ItemT = TypeVar("ItemT")
 
-FEW = 20
-"""As many samples get a table each, and their evidence."""
-
-PATIENCE = 3.0  # seconds without a sign of life
-BETWEEN_LINES = 30.0  # seconds, where nothing can be drawn over
-
 
 # ---------------------------------------------------------------------- from Python
 

@@ -65,6 +65,7 @@ GROUP = "emotailor.readers"
 
 _RULE = {"label_names", "label_threshold", "label_rule", "align"}
 _OF_TABLES = {"features", "join", "flags", "flag_names"}
+_OF_TEXT = {"text_column", "pooling"}
 _BUILT_IN = (
     Format(
         "tailor",
@@ -107,7 +108,7 @@ _BUILT_IN = (
         "table",
         "a CSV with id, split and labels, and features beside it or in files named in it",
         read_table,
-        frozenset(_RULE | _OF_TABLES | {"unlabelled", "keep_going"}),
+        frozenset(_RULE | _OF_TABLES | _OF_TEXT | {"unlabelled", "keep_going"}),
     ),
     Format(
         "npz",

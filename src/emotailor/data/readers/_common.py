@@ -56,6 +56,8 @@ class ConvertOptions:
         join: further tables, whose columns are joined by id.
         flags: modality -> column of names that become its features, 0 or 1 at each step.
         flag_names: the names that features stand for; None for all that there are.
+        text_column: column of a table that holds what is said.
+        pooling: with an encoder, whether there is a vector for each of its words or one for all.
 
     Raises:
         ConfigError: an option is out of range.
@@ -80,6 +82,8 @@ class ConvertOptions:
     join: tuple[Path, ...] = ()
     flags: Mapping[Modality, str] = field(default_factory=dict)
     flag_names: tuple[str, ...] | None = None
+    text_column: str | None = None
+    pooling: str = "words"
 
     def __post_init__(self) -> None:
         if self.label_rule not in (">", ">="):
@@ -173,6 +177,7 @@ class Reading:
         extraction: modality -> how its features were extracted, where the source tells.
         account: what the source holds, and what of it was dropped or not used; complete only after
             ``samples`` ended.
+        count: how many samples there are at most; None where nobody has counted.
     """
 
     label_names: tuple[str, ...]
@@ -183,6 +188,7 @@ class Reading:
     notes: list[str] = field(default_factory=list)
     extraction: Mapping[Modality, Extraction] = field(default_factory=dict)
     account: Account = field(default_factory=Account)
+    count: int | None = None
 
     def told(self) -> list[str]:
         """Return everything there is to say; complete only after ``samples`` ended."""

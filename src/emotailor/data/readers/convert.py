@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from emotailor.data.card import FOLDER
 from emotailor.data.cutting import MaxSteps, Shortened
@@ -23,9 +24,12 @@ from emotailor.data.readers import (
 )
 from emotailor.data.readers._own import source_file
 from emotailor.data.readers.account import renamed
+from emotailor.data.readers.encoding import Encoding
 from emotailor.data.readers.splitting import divide, is_in_share, parse_shares
 from emotailor.data.sample import EMOTIONS, MODALITIES, UNSPLIT, Modality, Sample, canonical_label
 from emotailor.data.store import DatasetWriter, open_dataset
+from emotailor.encoders.base import TextEncoder
+from emotailor.encoders.table import load_encoder
 from emotailor.errors import ConfigError, DataError
 from emotailor.files import sha256_of
 from emotailor.text import plural
@@ -59,6 +63,10 @@ def convert(
     join: Sequence[str | Path] = (),
     flags: Mapping[Modality, str] | None = None,
     flag_names: Sequence[str] | None = None,
+    text_column: str | None = None,
+    encoder: str | Path | TextEncoder | None = None,
+    pooling: str = "words",
+    console: Console | None = None,
 ) -> EmotionDataset:
     """Read ``source`` in any known format and store it at ``output``.
 
@@ -99,8 +107,14 @@ def convert(
             is there, else 0, at every step of the other modalities.
         flag_names: the names that features stand for, as of the data that a model was trained on;
             by default all that there are.
+        text_column: column of a table that holds what is said; ``text`` where there is an encoder.
+        encoder: makes the features of text from what is said: a name such as ``minilm``, the folder
+            of a Hugging Face model, a file of word vectors, or an encoder that is loaded already.
+        pooling: with an encoder, ``words`` for one vector per word, ``sentence`` for one per text.
+        console: where to show how far the encoding is; None for nowhere.
 
     Raises:
+        ModelError: a file of the encoder is missing or damaged.
         DataError: the source is missing, damaged or not of the format, or ``output`` exists.
         ConfigError: an option is out of range or of no use for the format, or there is no such
             format.
@@ -125,6 +139,8 @@ def convert(
         join=tuple(Path(file) for file in join),
         flags=dict(flags or {}),
         flag_names=tuple(flag_names) if flag_names is not None else None,
+        text_column=text_column or ("text" if encoder is not None else None),
+        pooling=pooling,
     )
     output = Path(output)
     FOLDER.check_new(output, overwrite=overwrite)  # before hours of reading
@@ -147,6 +163,20 @@ def convert(
         reading = _divided(reading, division, options)
     if options.train_share < 1:
         reading = _with_share(reading, options.train_share)
+
+    # a text is encoded as a whole, whatever is cut off behind
+    encoding = None
+    if encoder is not None:
+        chosen_encoder = load_encoder(encoder, pooling=pooling)
+        encoding = Encoding(reading, chosen_encoder, output, limit=limit, console=console)
+        reading = encoding.reading
+    elif text_column is not None and not reading.dims:
+        raise ConfigError(
+            f"the column {text_column!r} is given, and nothing makes features of it",
+            expected="an encoder, or features beside the table",
+            fix="add --encoder minilm",
+        )
+
     shortened = None
     if options.max_steps is not None:
         shortened = Shortened(options.max_steps, options.longer, aligned=reading.aligned)
@@ -164,6 +194,8 @@ def convert(
         overwrite=overwrite,
     ) as writer:
         _write(writer, reading, order, first, limit=limit, shortened=shortened)
+    if encoding is not None:
+        encoding.discard()
     return open_dataset(output)
 
 

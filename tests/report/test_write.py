@@ -37,7 +37,7 @@ from emotailor.report.benchmark import (
     benchmark_sections,
 )
 from emotailor.report.chart import chart_of_systems
-from emotailor.report.mistakes import confident_mistakes
+from emotailor.report.mistakes import _LOOKS, _explained, confident_mistakes
 from emotailor.report.page import (
     Cell,
     Dot,
@@ -46,8 +46,10 @@ from emotailor.report.page import (
     Page,
     Range,
     Section,
+    Spoken,
     Strip,
     Table,
+    Text,
     element,
     size_of,
 )
@@ -60,6 +62,7 @@ from emotailor.runs.stored import (
     write_results,
 )
 from emotailor.runs.train import plan_runs
+from emotailor.serving.prediction import Explanation
 from emotailor.training.recipe import recipe
 from emotailor.training.run_config import RunConfig
 from tests import kills
@@ -846,6 +849,36 @@ def test_charts_stay_inside() -> None:
     long = Strip([1.0] * 61, 1.0, "").markup().text
     assert long.count("<rect") == 60
     assert Strip([], 0.0, "").markup().text.count("<rect") == 0
+
+
+def test_words_have_the_colour_of_their_evidence() -> None:
+    said = Spoken(["so", "<great>", "a", "day"], [0.5, -2.0, 0.0, 0.01], 1.0, "<t>")
+    markup = said.markup(2).text
+    colour = r'class="(for|against)" style="--strength:(\d+)%" title="([-+.\d]+)"'
+    assert re.findall(colour, markup) == [
+        ("for", "50", "+0.50"), ("against", "100", "-2.00"),
+    ]  # fmt: skip
+    assert re.sub("<[^>]*>", "", markup) == "so &lt;great&gt; a day "
+    assert 'aria-label="&lt;t&gt;"' in markup
+    assert "style" not in Spoken(["so"], [1.0], 0.0, "").markup(2).text
+
+
+def test_a_mistake_names_the_words() -> None:
+    why = Explanation(
+        modalities={"x": {"text": 2.0, "audio": -1.0}},
+        steps={"x": {"text": np.array([0.0, 3, 2, 0]), "audio": np.array([-1.0, 0, 0, 0])}},
+        attention={},
+        window={"text": 1, "audio": 1},
+        words={"text": ["I", "am", "glad", "now"]},
+    )
+    told, said, table = _explained(why, "x", _LOOKS["false positive"])
+    assert isinstance(told, Text) and told.text.endswith('text, there most of all "am glad".')
+    assert isinstance(said, Spoken) and (said.values, said.scale) == ([0, 3, 2, 0], 3)
+    assert isinstance(table, Table)
+
+    # against the label speaks the sound, which has no words
+    told, table = _explained(why, "x", _LOOKS["false negative"])
+    assert isinstance(told, Text) and told.text.endswith("audio, there most of all step 1.")
 
 
 def test_pictures() -> None:

@@ -377,13 +377,39 @@ def test_evidence_names_the_words_and_their_times() -> None:
     assert why.said("text", 3, 5) == '"really great day" (1.5-3.0 s)'
     assert why.to_json()["times"]["text"][8] == [4.0, 4.5]
 
-    assert why.describe("angry") == 'visual, step 5 "great"'
+    assert why.describe("angry") == 'visual, "great"'
     assert [len(steps) for steps in why.steps["happy"].values()] == [9, 9, 9]
 
     # what the model does not see adds nothing
     alone = summing().explain(replace(told, words=None))
     assert why.steps["happy"]["visual"][3] == 0
     assert alone.words == {}
+
+
+def test_words_that_are_said_again_have_their_numbers() -> None:
+    why = explanation({"text": 2.0, "audio": 1.0}, {"text": [0, 0, 3, 3, 0], "audio": [1.0]})
+    assert why.describe("x") == "text, steps 3-4"
+
+    said = replace(why, words={"text": ["so", "so", "very", "very", "good"]})
+    assert said.describe("x") == 'text, "very very"'
+    assert said.where("text", 1, 1) == '"so" (word 2)'
+    assert said.where("text", 1, 2) == '"so very"'
+    assert said.where("text", 4, 4) == '"good"'
+    assert said.where("audio", 0, 0) == "step 1"
+    again = replace(why, words={"text": ["a", "b", "a", "b", ""]})
+    assert again.where("text", 2, 3) == '"a b" (words 3-4)'
+
+    # nothing is said there
+    assert again.where("text", 4, 4) == "step 5"
+
+    # times tell them apart
+    spans = np.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]], np.float64)
+    timed = replace(again, times={"text": spans})
+    assert timed.where("text", 2, 3) == '"a b" (2.0-4.0 s)'
+    assert timed.where("text", 4, 4) == "step 5 (4.0-5.0 s)"
+
+    long = replace(why, words={"text": ["x" * 30] * 5})
+    assert long.where("text", 2, 3) == f'"{"x" * 30} {"x" * 8}…" (words 3-4)'
 
 
 def test_words_that_do_not_fit_are_refused() -> None:

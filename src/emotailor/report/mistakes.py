@@ -16,6 +16,7 @@ from emotailor.report.page import (
     Cell,
     Facts,
     Section,
+    Spoken,
     Strip,
     Table,
     Text,
@@ -317,7 +318,7 @@ def _explained(why: Explanation | None, label: str, look: _Look) -> list[Block]:
     header = ["hidden", "log-odds"]
     if has_steps:
         header += ["its steps", "steps"]
-    return [Text(text), Table(header, rows)]
+    return [Text(text), *_spoken(why, label, look, scale), Table(header, rows)]
 
 
 def _sentence(why: Explanation, label: str, look: _Look) -> str:
@@ -330,13 +331,20 @@ def _sentence(why: Explanation, label: str, look: _Look) -> str:
     if len(why.steps[label][modality]) == 1:
         return f"{look.evidence}: {modality}."
 
-    # steps are counted from 1 for a reader
-    which = f"steps {first + 1} to {last + 1}"
-    if first == last:
-        which = f"step {first + 1}"
-    parts = [which, why.said(modality, first, last)]
-    where = " ".join(part for part in parts if part)
+    where = why.where(modality, first, last)
     return f"{look.evidence}: {modality}, there most of all {where}."
+
+
+def _spoken(why: Explanation, label: str, look: _Look, scale: float) -> list[Block]:
+    """Return the words of a sample with the evidence at each, of the modality that has the most."""
+    modality, _, _, _ = _strongest(why, label, sign=look.sign)
+    words = why.words.get(modality)
+    if words is None or len(words) == 1:
+        return []
+
+    values = why.steps[label][modality].tolist()
+    told = f"evidence of {modality} for {label} at each word"
+    return [Spoken(words, values, scale, told)]
 
 
 def _scale(steps: Iterable[np.ndarray]) -> float:

@@ -26,6 +26,7 @@ MARKS = ("solid", "dashed", "dotted")
 
 WIDE = 480  # CSS pixels from which a picture does not shrink to the width of a phone
 MOST_STEPS = 5  # between the numbers of an axis
+FAINTEST = 0.02  # strength of a colour from which it is seen
 STRIPES = 60
 """Most cells of a :class:`Strip`: longer sequences are averaged."""
 
@@ -245,8 +246,8 @@ class Strip:
 
     def _cell(self, place: int, mean: float) -> Markup | None:
         """Return a cell; None where its colour is too faint to be seen."""
-        strength = min(abs(mean) / self.scale, 1) if self.scale > 0 else 0
-        if strength < 0.02:
+        strength = _strength(mean, self.scale)
+        if strength < FAINTEST:
             return None
         return element(
             "rect",
@@ -256,6 +257,48 @@ class Strip:
             height="1",
             fill_opacity=f"{strength:.2f}",
         )
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Words, each with the evidence at it as its colour.
+
+    Attributes:
+        words: in their order.
+        values: value of each.
+        scale: the value that has the full colour.
+        text: what the colours show, for those who do not see them.
+    """
+
+    words: Sequence[str]
+    values: Sequence[float]
+    scale: float
+    text: str
+
+    def markup(self, level: int) -> Markup:
+        """Return its HTML."""
+        words: list[Content] = []
+        for word, value in zip(self.words, self.values, strict=True):
+            words += [self._word(word, value), " "]
+        return element("p", *words, class_="spoken", aria_label=self.text)
+
+    def _word(self, word: str, value: float) -> Markup:
+        """Return a word; one of no weight has no colour."""
+        strength = _strength(value, self.scale)
+        if strength < FAINTEST:
+            return element("span", word)
+        return element(
+            "span",
+            word,
+            class_="for" if value > 0 else "against",
+            style=f"--strength:{100 * strength:.0f}%",
+            title=f"{value:+.2f}",
+        )
+
+
+def _strength(value: float, scale: float) -> float:
+    """Return how strong the colour of a value is, from 0 to 1."""
+    return min(abs(value) / scale, 1.0) if scale > 0 else 0.0
 
 
 @dataclass(frozen=True)

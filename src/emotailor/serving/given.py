@@ -58,7 +58,8 @@ def as_sample(given: Any, where: str = "") -> Sample:
     """Return a sample, or a dict of arrays as one.
 
     Args:
-        given: a sample, or modality -> (steps, dim), with an ``id`` where it is to have one.
+        given: a sample, or modality -> (steps, dim), with an ``id`` and the ``words`` of its steps
+            where it is to have them.
         where: where it stands, for messages.
 
     Raises:
@@ -69,19 +70,22 @@ def as_sample(given: Any, where: str = "") -> Sample:
     if not isinstance(given, Mapping):
         raise _no_sample(given, where)
 
-    known = {"id", *MODALITIES}
+    known = {"id", "words", *MODALITIES}
     others = [str(key) for key in given if key not in known]
     if others:
         raise DataError(
             f"a dict with {', '.join(others)[:200]}{where}",
-            expected=f"modalities as keys, some of {', '.join(MODALITIES)}, and perhaps id",
+            expected=f"modalities as keys, some of {', '.join(MODALITIES)}; perhaps id, words",
         )
 
     sequences: dict[Modality, np.ndarray] = {}
     for m in MODALITIES:
         if m in given:
             sequences[m] = _as_array(given[m], f"{m}{where}")
-    return Sample(str(given.get("id", NAMELESS)), sequences)
+    words = given.get("words")
+    if words is not None:
+        words = [str(word) for word in words]
+    return Sample(str(given.get("id", NAMELESS)), sequences, words=words)
 
 
 def _as_array(given: Any, where: str) -> np.ndarray:

@@ -66,21 +66,36 @@ class Explanation:
         return modality, first, last
 
     def describe(self, label: str) -> str:
-        """Return where the most evidence for a label is, such as ``visual, steps 4-6``.
+        """Return where the most evidence for a label is, such as ``text, "so great"``.
 
-        Steps are counted from 1. What is said at them and when follows where the sample has words
-        and times. Where no modality speaks for the label: ``-``.
+        Where no modality speaks for the label: ``-``.
         """
         modality, first, last = self.strongest(label)
         evidence = self.modalities[label][modality]
         if evidence < MIN_EVIDENCE:
             return "-"
+        return f"{modality}, {self.where(modality, first, last)}"
 
-        where = f"steps {first + 1}-{last + 1}"
-        if first == last:
-            where = f"step {first + 1}"
-        parts = [f"{modality}, {where}", self.said(modality, first, last)]
-        return " ".join(part for part in parts if part)
+    def where(self, modality: Modality, first: int, last: int) -> str:
+        """Return which steps these are: what is said at them, or their numbers from 1.
+
+        Words that are said more than once are told apart by their numbers, or by times where the
+        sample has them: ``"so great" (1.2-1.9 s)``, ``"the" (word 7)``, ``steps 4-6``.
+
+        Args:
+            modality: whose steps are meant.
+            first: the first step, from 0.
+            last: the last one.
+        """
+        numbers = f"{first + 1}" if first == last else f"{first + 1}-{last + 1}"
+        unit = "" if first == last else "s"
+        said = self.said(modality, first, last)
+        if not self._spoken(modality, first, last):
+            return f"step{unit} {numbers} {said}".rstrip()
+
+        if modality in self.times or self._times_said(modality, first, last) == 1:
+            return said
+        return f"{said} (word{unit} {numbers})"
 
     def said(self, modality: Modality, first: int, last: int) -> str:
         """Return what is said at some steps and when, such as ``"so great" (1.2-1.9 s)``.
@@ -91,11 +106,10 @@ class Explanation:
             last: the last one.
         """
         parts = []
-        words = self.words.get(modality)
-        if words is not None:
-            spoken = " ".join(words[first : last + 1])
-            if len(spoken) > MOST_SAID:
-                spoken = f"{spoken[: MOST_SAID - 1]}…"
+        spoken = self._spoken(modality, first, last)
+        if len(spoken) > MOST_SAID:
+            spoken = f"{spoken[: MOST_SAID - 1]}…"
+        if spoken:
             parts.append(f'"{spoken}"')
 
         times = self.times.get(modality)
@@ -104,6 +118,19 @@ class Explanation:
             end = times[last, 1]
             parts.append(f"({start:.1f}-{end:.1f} s)")
         return " ".join(parts)
+
+    def _spoken(self, modality: Modality, first: int, last: int) -> str:
+        """Return the words of some steps; nothing where they are unknown or blank."""
+        words = self.words.get(modality, [])
+        return " ".join(words[first : last + 1]).strip()
+
+    def _times_said(self, modality: Modality, first: int, last: int) -> int:
+        """Return how often the words of some steps are said in the whole sample."""
+        words = self.words[modality]
+        phrase = words[first : last + 1]
+        length = len(phrase)
+        starts = range(len(words) - length + 1)
+        return sum(words[start : start + length] == phrase for start in starts)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -1,20 +1,26 @@
 """Files of named arrays: ``.npz`` and ``.safetensors``, and what lies in them for one sample."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from emotailor.data.readers._common import as_float, require_file, unreadable
+from emotailor.data.dataset import Texts
+from emotailor.data.readers._common import as_float, as_text, require_file, unreadable
 from emotailor.data.readers.account import Account, look
 from emotailor.data.readers.safe.npy import load_npz
 from emotailor.data.sample import MODALITIES, Modality, Sample
+from emotailor.data.shard import wrong_offsets, wrong_texts
 from emotailor.errors import DataError
 
 SUFFIXES = (".npz", ".safetensors")
 EXPECTED = "a complete .npz or .safetensors file of plain arrays, without pickled objects"
 _OF_MANY = {"id", "ids", "split", "labels", "emotion_intensity"}
+WORDS = ("words", "words.bytes", "words.offsets")
+"""What texts are called, one for each step: an array of them, or UTF-8 end to end."""
+
 ONE_SAMPLE = f"arrays (steps, dim) named {', '.join(MODALITIES)}"
 
 
@@ -109,10 +115,11 @@ def read_one(path: Path, account: Account) -> Sample:
     Raises:
         DataError: it is missing or damaged, or holds no sequence.
     """
-    arrays = load_arrays(path, wanted=MODALITIES)
+    wanted = {*MODALITIES, *WORDS}
+    arrays = load_arrays(path, wanted)
 
     # there may be a hundred thousand files: of what is used, the account keeps no array
-    others = {name: look(array) for name, array in arrays.items() if name not in MODALITIES}
+    others = {name: look(array) for name, array in arrays.items() if name not in wanted}
     account.hold(f"arrays of the {path.suffix} files", others)
     sequences: dict[Modality, Float[np.ndarray, "steps dim"]] = {}
     for m in MODALITIES:
@@ -122,7 +129,62 @@ def read_one(path: Path, account: Account) -> Sample:
     if not sequences:
         held = ", ".join(arrays)[:200] or "no arrays"
         raise DataError(f"{path} holds {held}", expected=ONE_SAMPLE)
-    return Sample(path.stem, sequences)
+    return Sample(path.stem, sequences, words=_words_in(path, arrays, sequences))
+
+
+def _words_in(
+    path: Path, arrays: Mapping[str, Any], sequences: Mapping[Modality, np.ndarray]
+) -> Sequence[str] | None:
+    """Return the words of the one sample in a file; None where it has none."""
+    longest = max(len(sequence) for sequence in sequences.values())
+    steps = len(sequences["text"]) if "text" in sequences else longest
+    texts = texts_of(path, arrays, "words", steps)
+    return None if texts is None else [texts[step] for step in range(steps)]
+
+
+def texts_of(
+    path: Path, arrays: Mapping[str, Any], name: str, count: int
+) -> Sequence[str] | Texts | None:
+    """Return texts that a file holds as such, or end to end as UTF-8; None where it has none.
+
+    Args:
+        path: the file, for messages.
+        arrays: what it holds: ``name``, or ``name.bytes`` and ``name.offsets``.
+        name: such as ``words``.
+        count: how many there have to be.
+
+    Raises:
+        DataError: there are others than ``count``, or they are no texts.
+    """
+    expected = f"{count} texts"
+    if name in arrays:
+        texts = np.asarray(arrays[name])
+        if texts.dtype.kind not in "SU" or texts.shape != (count,):
+            found = f"{texts.dtype} of shape {texts.shape}"
+            raise DataError(f"{path}: {name} is {found}", expected=expected)
+        return [as_text(text, f"{path}: {name}") for text in texts]
+
+    letters = f"{name}.bytes"
+    ends = f"{name}.offsets"
+    if letters not in arrays:
+        return None
+    if ends not in arrays:
+        raise DataError(f"{path} has {letters} without {ends}", expected=expected)
+
+    data = np.asarray(arrays[letters])
+    offsets = np.asarray(arrays[ends])
+    if data.dtype != np.uint8 or data.ndim != 1 or offsets.dtype.kind not in "iu":
+        found = f"{data.dtype} of shape {data.shape} with {ends} of {offsets.dtype}"
+        raise DataError(
+            f"{path}: {letters} is {found}", expected=f"{expected} in UTF-8, end to end"
+        )
+    if offsets.shape != (count + 1,):
+        raise DataError(f"{path}: {ends} has the shape {offsets.shape}", expected=f"({count + 1},)")
+
+    misfit = wrong_offsets(ends, offsets, len(data)) or wrong_texts(letters, data, offsets)
+    if misfit is not None:
+        raise DataError(f"{path}: {misfit}", expected=expected)
+    return Texts(data, offsets.astype(np.int64))
 
 
 def one_sequence(where: str, array: np.ndarray) -> Float[np.ndarray, "steps dim"]:

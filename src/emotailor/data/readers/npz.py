@@ -9,6 +9,7 @@ Without names, six columns called ``emotion_intensity`` are in the SDK's order. 
     text.values, text.offsets            (total steps, dim) and (N + 1,): sequence i is
                                          values[offsets[i]:offsets[i + 1]]; an empty one is missing
     text.missing                         (total steps,), 1 at steps that are missing; optional
+    words                                the word of each step of the text; optional
 
 as in the shards of a stored data set, for any of the modalities.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
+from emotailor.data.dataset import Texts, Words
 from emotailor.data.readers._common import (
     Block,
     ConvertOptions,
@@ -31,14 +33,21 @@ from emotailor.data.readers._common import (
     canonical_split,
 )
 from emotailor.data.readers.account import Account, Parts
-from emotailor.data.readers.array_files import holds_one_sample, load_arrays
+from emotailor.data.readers.array_files import (
+    WORDS,
+    holds_one_sample,
+    load_arrays,
+    texts_of,
+)
 from emotailor.data.readers.joining.labels import SDK_LABELS
 from emotailor.data.sample import MODALITIES, UNSPLIT, Modality, Sample
+from emotailor.data.shard import wrong_offsets
 from emotailor.errors import DataError
 
 _INTENSITY = "emotion_intensity"
 _RAGGED = ("values", "offsets", "missing")
 _LABELS = ("labels", _INTENSITY)
+_SAMPLES = "words.samples"
 _IDS = ("id", "ids")
 
 
@@ -47,7 +56,7 @@ def _wanted() -> set[str]:
     names = {*_IDS, *_LABELS, "split", "label_names", "labels.known", "ids.bytes", "ids.offsets"}
     for m in MODALITIES:
         names |= {m, *(f"{m}.{part}" for part in _RAGGED)}
-    return names
+    return names | {*WORDS, _SAMPLES}
 
 
 def read_npz(path: Path, options: ConvertOptions) -> Reading:
@@ -147,8 +156,9 @@ class _Laid:
 class _Ragged:
     """Sequences without padding."""
 
-    def __init__(self, laid: Mapping[Modality, _Laid]) -> None:
+    def __init__(self, laid: Mapping[Modality, _Laid], words: Words | None) -> None:
         self._laid = laid
+        self._words = words
         self.dims: dict[Modality, int] = {m: of.values.shape[1] for m, of in laid.items()}
         lengths = {m: np.diff(of.offsets) for m, of in laid.items()}
         steps = np.stack(list(lengths.values()))  # (modalities, n)
@@ -167,7 +177,8 @@ class _Ragged:
             sequences[m] = as_float(of.values[steps])
             if of.missing is not None and of.missing[steps].any():
                 missing[m] = of.missing[steps]
-        return Sample(name, sequences, labels, missing)
+        words = None if self._words is None else self._words[index]
+        return Sample(name, sequences, labels, missing, words)
 
 
 def _ragged(path: Path, parts: Parts) -> _Ragged | None:
@@ -182,7 +193,32 @@ def _ragged(path: Path, parts: Parts) -> _Ragged | None:
     counts = {m: len(of.offsets) - 1 for m, of in laid.items()}
     if len(set(counts.values())) > 1:
         raise DataError(f"{path} has {counts} sequences", expected="one per sample in each")
-    return _Ragged(laid)
+    return _Ragged(laid, _words(path, parts, laid))
+
+
+def _words(path: Path, parts: Parts, laid: Mapping[Modality, _Laid]) -> Words | None:
+    """Return the words of all samples: of each that has any, one for each step of its text."""
+    of_words = laid.get("text") or next(iter(laid.values()))
+    offsets = of_words.offsets
+    total = len(of_words.values)
+
+    # a shard says which samples have words
+    if _SAMPLES in parts and "words.offsets" in parts:
+        total = len(parts["words.offsets"]) - 1
+        offsets = parts[_SAMPLES]
+        misfit = wrong_offsets(_SAMPLES, offsets, total)
+        if misfit is not None or len(offsets) != len(of_words.offsets):
+            raise DataError(
+                f"{path}: {misfit or f'{_SAMPLES} has {len(offsets)} numbers'}",
+                expected=f"{len(of_words.offsets)} numbers that rise from 0 to {total}",
+            )
+
+    texts = texts_of(path, parts, "words", total)
+    if texts is None:
+        return None
+    if not isinstance(texts, Texts):
+        texts = Texts.pack(texts)
+    return Words(texts, offsets)
 
 
 def _laid_out(path: Path, parts: Parts, m: Modality) -> _Laid:

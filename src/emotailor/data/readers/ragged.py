@@ -13,21 +13,20 @@ stand before each name: ``text.values``. Values stay on disk until a sample is r
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from emotailor.data.dataset import Texts
-from emotailor.data.readers._common import as_float, as_text, require_file, unreadable
+from emotailor.data.readers._common import as_float, require_file, unreadable
 from emotailor.data.readers.account import Account, Parts
-from emotailor.data.readers.array_files import EXPECTED, load_some
+from emotailor.data.readers.array_files import EXPECTED, load_some, texts_of
 from emotailor.data.readers.beside import Lengths
 from emotailor.data.readers.safe.npy import map_array
 from emotailor.data.sample import Modality, Sample
-from emotailor.data.shard import wrong_offsets, wrong_texts
+from emotailor.data.shard import wrong_offsets
 from emotailor.errors import DataError
 
 _PARTS = ("offsets", "missing", "words", "words.bytes", "words.offsets")
@@ -55,14 +54,14 @@ class RaggedFile:
             wanted |= {f"{name}.bytes", f"{name}.offsets"}
         prefixed = {f"{m}.{name}" for name in wanted}
         arrays = load_some(file, wanted | prefixed)
-        parts = _Named(file, m, account.hold(f"arrays of {file.name}", arrays))
+        parts = _Named(m, account.hold(f"arrays of {file.name}", arrays))
 
         self._modality = m
         self._values = _values(file, parts)
         total, width = self._values.shape
         self._offsets = _offsets(file, parts, total)
         self._missing = _missing(file, parts, total)
-        self._words = _texts(file, parts, "words", total)
+        self._words = texts_of(file, parts, "words", total)
         self._places = self._find(file, parts, ids, account)
         self.dims: dict[Modality, int] = {m: width}
 
@@ -94,7 +93,7 @@ class RaggedFile:
         count = len(self._offsets) - 1
         own = None
         for name in _IDS:
-            own = own or _texts(file, parts, name, count)
+            own = own or texts_of(file, parts, name, count)
         if own is None:
             if count != len(ids):
                 raise DataError(
@@ -116,11 +115,10 @@ class RaggedFile:
         return np.array([place_of.get(name, -1) for name in ids], np.int64)
 
 
-class _Named:
+class _Named(Mapping[str, np.ndarray]):
     """The arrays of a file by name, with or without the modality before it."""
 
-    def __init__(self, file: Path, m: Modality, parts: Parts) -> None:
-        self.file = file
+    def __init__(self, m: Modality, parts: Parts) -> None:
         self._modality = m
         self._parts = parts
 
@@ -129,8 +127,14 @@ class _Named:
         prefixed = f"{self._modality}.{name}"
         return prefixed if prefixed in self._parts else name
 
-    def __contains__(self, name: str) -> bool:
-        return self.key(name) in self._parts
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.key(name) in self._parts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return np.asarray(self._parts[self.key(name)])
@@ -180,7 +184,7 @@ class _SafetensorsRows:
         self._path = file
         with unreadable(file, EXPECTED):
             # what is opened lies in a memory map, which ends with this object
-            self._file: Any = safe_open(file, "numpy")  # its stubs have no types
+            self._file = cast("Any", safe_open(file, "numpy"))  # the library has no types
             self._tensor = self._file.get_slice(name)
             self.shape = tuple(self._tensor.get_shape())
         self.dtype = self._type(name)
@@ -224,41 +228,3 @@ def _missing(file: Path, parts: _Named, total: int) -> Bool[np.ndarray, "total"]
             expected=f"0 or 1 for each of the {total} steps",
         )
     return missing.astype(np.bool_)
-
-
-def _texts(file: Path, parts: _Named, name: str, count: int) -> Sequence[str] | Texts | None:
-    """Return texts that are stored as such, or end to end; None where they are not.
-
-    Raises:
-        DataError: there are not ``count`` of them, or they are no texts.
-    """
-    expected = f"{count} texts"
-    if name in parts:
-        texts = parts[name]
-        if texts.dtype.kind not in "SU" or texts.shape != (count,):
-            found = f"{texts.dtype} of shape {texts.shape}"
-            raise DataError(f"{file}: {parts.key(name)} is {found}", expected=expected)
-        where = f"{file}: {name}"
-        return [as_text(text, where) for text in texts]
-
-    if f"{name}.bytes" not in parts:
-        return None
-    letters = f"{name}.bytes"
-    ends = f"{name}.offsets"
-    if ends not in parts:
-        raise DataError(f"{file} has {letters} without {ends}", expected=expected)
-
-    data = parts[letters]
-    offsets = parts[ends]
-    if data.dtype != np.uint8 or data.ndim != 1 or offsets.dtype.kind not in "iu":
-        found = f"{data.dtype} of shape {data.shape} with {ends} of {offsets.dtype}"
-        raise DataError(
-            f"{file}: {letters} is {found}", expected=f"{expected} in UTF-8, end to end"
-        )
-    if offsets.shape != (count + 1,):
-        raise DataError(f"{file}: {ends} has the shape {offsets.shape}", expected=f"({count + 1},)")
-
-    misfit = wrong_offsets(ends, offsets, len(data)) or wrong_texts(letters, data, offsets)
-    if misfit is not None:
-        raise DataError(f"{file}: {misfit}", expected=expected)
-    return Texts(data, offsets.astype(np.int64))

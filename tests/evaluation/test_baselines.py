@@ -9,7 +9,7 @@ from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import Sample
 from emotailor.errors import DataError
 from emotailor.evaluation.baselines import NAMES, baselines
-from emotailor.evaluation.regression import STRENGTHS, log_loss
+from emotailor.evaluation.linear import STRENGTHS, log_loss
 from emotailor.models.classic.logistic import fit_logistic, predict_logistic
 from tests.helpers import DIMS, LABELS, random_samples
 

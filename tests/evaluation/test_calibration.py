@@ -6,7 +6,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
 from emotailor.errors import DataError
-from emotailor.evaluation.calibration import Calibration, calibration
+from emotailor.evaluation.calibration import Calibration, calibration, pooled_bins
 
 NAMES = ("happy", "sad")
 
@@ -21,6 +21,20 @@ def random_decisions(n: int = 331, seed: int = 0) -> tuple[np.ndarray, np.ndarra
     p = rng.random((n, 2))
     holds = rng.random((n, 2)) < (p + 0.5) / 2
     return holds.astype(np.uint8), p
+
+
+def test_the_curve_of_several_runs_by_hand() -> None:
+    first = judged([[1, 0], [1, 1]], [[0.95, 0.15], [0.91, 0.35]])
+    second = judged([[1, 0], [0, 1]], [[0.93, 0.75], [0.97, 0.13]])
+    low, middle, high, top = pooled_bins([first, second])
+    assert (low.low, low.count, low.share_true) == (0.1, 2, 0.5)
+    assert low.mean_probability == pytest.approx(0.14)
+    assert (middle.low, middle.high, middle.count, middle.share_true) == (0.3, 0.4, 1, 1.0)
+    assert (high.low, high.count, high.share_true) == (0.7, 1, 0.0)
+    assert (top.low, top.high, top.count, top.share_true) == (0.9, 1.0, 4, 0.75)
+    assert top.mean_probability == pytest.approx((0.95 + 0.91 + 0.93 + 0.97) / 4)
+    assert pooled_bins([first]) == first.bins
+    assert pooled_bins([]) == ()
 
 
 def test_errors_by_hand() -> None:

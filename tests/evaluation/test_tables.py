@@ -45,6 +45,76 @@ SKIPPED = Row("sgm", "SGM", 0, 0, notes=("skipped: no text",))
 RESULTS = Results((OTHER, FAILED, SKIPPED, TAILOR), "mosei_1, split test", "TAILOR", ("± is so.",))
 
 
+def with_more() -> Results:
+    """Two systems and a baseline with labels, calibration and what the authors' rule reports."""
+
+    def single(value: float, std: float | None = None) -> Spread:
+        return Spread(mean=value, std=std, runs=2)
+
+    def labels(ap: float, auc: float) -> dict[str, dict[str, Spread]]:
+        both = {"average_precision": single(ap, 0.01), "roc_auc": single(auc, 0.02)}
+        return {"happy": both, "sad|": {"average_precision": single(0.25)}}
+
+    tailor = replace(
+        TAILOR,
+        spreads={**TAILOR.spreads, "calibration_error": single(0.0321, 0.001)},
+        labels=labels(0.711, 0.812),
+        rule="e",
+        by_rule=single(0.5872, 0.0041),
+    )
+    other = replace(OTHER, labels=labels(0.613, 0.714), rule="d", by_rule=single(0.6))
+    floor = Row("words", "words", 1, 1, labels=labels(0.515, 0.616), is_baseline=True)
+    return Results((other, tailor), "mosei", "TAILOR", baselines=(floor,))
+
+
+def test_labels_calibration_and_rules_in_markdown() -> None:
+    text = to_markdown(with_more())
+    lines = text.splitlines()
+    header = lines[2]
+    assert header.endswith(
+        "| ECE | micro-F1 - TAILOR's [95 %] | p | training | parameters | "
+        "micro-F1, authors' rule | Acc, paper | micro-F1, paper |"
+    )
+    other, tailor = lines[4], lines[5]
+    assert "| .600 (d) | .411 | .509 |" in other
+    assert "| .032 ± .001 |" in tailor
+    assert "| .587 ± .004 (e) |" in tailor
+
+    start = lines.index("## Average precision of each label")
+    assert lines[start + 2 : start + 7] == [
+        "| system | happy | sad\\| |",
+        "|---|---:|---:|",
+        "| ML-GCN | .613 ± .010 | .250 |",
+        "| TAILOR | .711 ± .010 | .250 |",
+        "| words | .515 ± .010 | .250 |",
+    ]
+    auc = lines.index("## AUC of each label")
+    assert lines[auc + 5] == "| TAILOR | .812 ± .020 | n/a |"
+
+    # the rules that are shown are explained, the others are not
+    assert "d: best epoch and threshold on test; e: as b" in text
+    assert "c: best epoch" not in text
+
+
+def test_labels_calibration_and_rules_elsewhere() -> None:
+    results = with_more()
+    found = {row["system"]: row for row in csv.DictReader(io.StringIO(to_csv(results)))}
+    tailor, words = found["tailor"], found["words"]
+    assert (tailor["rule"], tailor["micro_f1_by_rule_mean"]) == ("e", "0.5872")
+    assert tailor["calibration_error_mean"] == "0.0321"
+    assert tailor["average_precision: happy"] == "0.711"
+    assert (tailor["roc_auc: happy"], tailor["roc_auc: sad|"]) == ("0.812", "")
+    assert (words["rule"], words["average_precision: happy"]) == ("", "0.515")
+
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(to_terminal(results))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    for cell in (".711±.010", ".587±.004 (e)", ".032±.001"):
+        assert cell in text
+
+
 def test_numbers() -> None:
     assert [short(x) for x in (0.5691, 0.0, 1.0, 0.9996)] == [".569", ".000", "1.000", "1.000"]
     assert [signed(x) for x in (0.0123, -0.0123, 0.0)] == ["+.012", "-.012", "+.000"]

@@ -16,6 +16,7 @@ from emotailor.cli.options import (
     Epochs,
     FirstSeed,
     Jobs,
+    KeepProtocols,
     LearningRate,
     Metrics,
     Modalities,
@@ -56,10 +57,12 @@ def _carry_out(
 ) -> None:
     """Show what a comparison will do, do it, and say where it is and what failed."""
     from emotailor.comparison.disk import describe_disk
-    from emotailor.comparison.plan import describe_plan, render_plan
+    from emotailor.comparison.plan import describe_plan, describe_skipped, render_plan
     from emotailor.comparison.runner import next_command, run_plan
 
     say(render_plan(plan), describe_plan(plan))
+    if skipped := describe_skipped(plan):
+        say(skipped)
     if disk := describe_disk([plan]):
         say(disk)
     if dry_run:
@@ -96,7 +99,8 @@ def benchmark(
     modalities: Annotated[
         str | None,
         typer.Option(
-            help="The modalities to use. Systems that need others are skipped.",
+            help="The modalities to use. Each system takes those that it can take; one for which "
+            "they are too few is left out.",
             autocompletion=completion.modalities,
         ),
     ] = None,
@@ -106,6 +110,7 @@ def benchmark(
     split: TestSplit = "test",
     device: OwnDevice = None,
     jobs: Jobs = None,
+    protocols: KeepProtocols = False,
     dry_run: DryRun = False,
 ) -> None:
     """Train and test systems with several seeds. Run it again to resume after a stop.
@@ -129,6 +134,7 @@ def benchmark(
         jobs=jobs,
         split=split,
         training=training_settings(epochs, batch_size, learning_rate, patience),
+        protocols=protocols,
     )
     _carry_out(plan, thresholds, resamples, metrics or (), dry_run=dry_run)
 

@@ -133,6 +133,15 @@ Patience = Annotated[
     typer.Option(metavar="N", help="Stop after so many epochs without a better one."),
 ]
 
+KeepProtocols = Annotated[
+    bool,
+    typer.Option(
+        "--protocols",
+        help="Keep what every epoch predicts on the test split, for `evaluate --protocols` alone: "
+        "what the rules of other programs would have reported. No choice sees it.",
+    ),
+]
+
 # ---------------------------------------------------------------------- several runs
 
 Tables = Annotated[Path, typer.Option("--out", "-o", help="The folder for all runs and tables.")]
@@ -230,13 +239,16 @@ def training_settings(
     batch_size: int | None,
     learning_rate: float | None,
     patience: int | None,
-) -> dict[str, int | float | None]:
+    *,
+    kept_split: str | None = None,
+) -> dict[str, int | float | str | None]:
     """Return the settings of the training that have options of their own; None is not given."""
     return {
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "patience": patience,
+        "protocols": kept_split,
     }
 
 

@@ -14,6 +14,7 @@ from emotailor.cli.options import (
     Data,
     Device,
     Epochs,
+    KeepProtocols,
     LearningRate,
     Metrics,
     Modalities,
@@ -84,10 +85,12 @@ def train(
         bool,
         typer.Option("--losses", help="Show what each part of the loss adds to it, too."),
     ] = False,
+    protocols: KeepProtocols = False,
 ) -> None:
     """Train a system on a data set. Run the same command again to resume after a stop."""
     from emotailor.runs.train import plan_runs, train_runs
 
+    kept = "test" if protocols else None
     runs = plan_runs(
         data=data,
         out=out_path,
@@ -99,13 +102,14 @@ def train(
         seed=seed,
         seeds=seeds,
         device=device,
-        training=training_settings(epochs, batch_size, learning_rate, patience),
+        training=training_settings(epochs, batch_size, learning_rate, patience, kept_split=kept),
     )
     train_runs(runs, out, parts=losses)
 
     where = runs[0].folder if seeds == 1 else runs[0].folder.parent
     own = f" --model {shlex.quote(model)}" if model and ":" in model else ""
-    say(f"next: emotailor evaluate {shlex.quote(str(where))}{own}")
+    rules = " --protocols" if protocols else ""
+    say(f"next: emotailor evaluate {shlex.quote(str(where))}{own}{rules}")
 
 
 def evaluate(
@@ -126,6 +130,14 @@ def evaluate(
         bool,
         typer.Option(
             "--paper", help="Show the numbers of TAILOR's paper too, where the data are CMU-MOSEI."
+        ),
+    ] = False,
+    protocols: Annotated[
+        bool,
+        typer.Option(
+            "--protocols",
+            help="Show what the rules of other programs would have reported of the same training, "
+            "where it was run with --protocols, too.",
         ),
     ] = False,
     resamples: Annotated[
@@ -156,6 +168,7 @@ def evaluate(
             resamples=resamples,
             device=device,
             metrics=metrics or (),
+            protocols=protocols,
         )
         for folder in folders
     ]

@@ -84,6 +84,7 @@ def plan_benchmark(
     jobs: int | None = None,
     split: str = "test",
     training: Mapping[str, Any] | None = None,
+    protocols: bool = False,
 ) -> Plan:
     """Put the settings of all runs together, checked, before anything heavy starts.
 
@@ -100,11 +101,14 @@ def plan_benchmark(
         config_file: TOML with a table ``all`` (``training``, ``data``, ``alignment``) and one per
             system.
         settings: ``KEY=VALUE`` for all systems, ``SYSTEM:KEY=VALUE`` for one.
-        modalities: names or initials; systems that cannot work with them are skipped.
+        modalities: names or initials; a system takes those that it can take, and is skipped where
+            they are too few for it.
         device: to train and test on.
         jobs: runs at a time; by default one per GPU, or else one per core.
         split: split on which the systems are tested.
         training: settings of all trainings that options give, such as ``{"epochs": 5}``.
+        protocols: keep what every epoch predicts on ``split``, so that the table says what the
+            rules of other programs would have reported.
 
     Raises:
         ConfigError: a wrong setting, no system left, or runs with other settings in ``out``.
@@ -115,10 +119,12 @@ def plan_benchmark(
     fixed = fixed_settings(data, modalities, device, training)
     dataset = open_dataset(data)  # recipes go by its size, and by whether it is aligned
     split = dataset.split_name(split)
+    if protocols:
+        fixed["training"]["protocols"] = split
 
     built = []
     for row in rows:
-        given = [*layers(row), fixed]
+        given = [*layers(row), _for_system(fixed, row)]
         runs = []
         for number in numbers(seed, seeds, jobs):
             config = _build(row.name, preset, given, number, card=dataset.card)
@@ -130,6 +136,18 @@ def plan_benchmark(
     return complete_plan(data, dataset, out, built, kind, split=split, jobs=jobs)
 
 
+def _for_system(fixed: Mapping[str, Any], row: System) -> dict[str, Any]:
+    """Return the settings of all, with those of the modalities that a system can take.
+
+    A system that can take none of them keeps all, and is left out, which the plan explains.
+    """
+    of_data = dict(fixed["data"])
+    usable = row.usable(of_data.get("modalities", ()))
+    if usable:
+        of_data["modalities"] = usable
+    return {**fixed, "data": of_data}
+
+
 def _kind(dataset: EmotionDataset, split: str) -> Kind:
     """Return the kind of comparison: with published numbers where the data are the paper's."""
     setting = published.published_setting(dataset)
@@ -137,7 +155,7 @@ def _kind(dataset: EmotionDataset, split: str) -> Kind:
         return Kind(notes=published.notes_without(dataset))
 
     table = published.TABLE_2[setting]
-    return Kind(paper=setting, published=table, notes=(published.NOTE,))
+    return Kind(paper=setting, published=table, notes=(published.NOTE, published.ELSEWHERE))
 
 
 def _chosen(models: Sequence[str | type[Any] | System]) -> list[System]:

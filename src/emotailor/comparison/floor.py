@@ -8,11 +8,11 @@ from emotailor.comparison.plan import Plan
 from emotailor.comparison.results import StoredBaseline
 from emotailor.data.sample import Modality
 from emotailor.errors import DataError
-from emotailor.evaluation.baselines import REGRESSION, BaselineResult, baselines
+from emotailor.evaluation.baselines import BLIND, BaselineResult, baselines
 from emotailor.evaluation.comparison import PairedDifference, Spread
 from emotailor.evaluation.custom import CustomMetric
 from emotailor.evaluation.health import below_in, in_words
-from emotailor.evaluation.tables import TESTED, Row
+from emotailor.evaluation.tables import CALIBRATION, OF_LABELS, TESTED, Row
 from emotailor.evaluation.thresholds import ThresholdMode
 
 
@@ -42,7 +42,7 @@ class Floor:
         """Whether a baseline that knows nothing of the input has the higher micro-F1."""
         own, others = self._compared(overall)
         beaten = below_in(own, others)
-        return any(TESTED in metrics for name, metrics in beaten.items() if name != REGRESSION)
+        return any(TESTED in metrics for name, metrics in beaten.items() if name in BLIND)
 
     def _compared(
         self, overall: Mapping[str, Spread]
@@ -64,7 +64,10 @@ class Floor:
             spreads = {}
             for metric, value in baseline.metrics.overall().items():
                 if value is not None:
-                    spreads[metric] = Spread(mean=value, std=None, runs=1)
+                    spreads[metric] = _single(value)
+            if baseline.calibration is not None:
+                error = baseline.calibration.expected_calibration_error
+                spreads[CALIBRATION] = _single(error)
 
             row = Row(
                 name=name,
@@ -74,6 +77,7 @@ class Floor:
                 spreads=spreads,
                 differences=differences.get(name, {}),
                 is_baseline=True,
+                labels=_of_labels(baseline),
             )
             rows.append(row)
         return rows
@@ -88,8 +92,22 @@ class Floor:
                 metrics=baseline.metrics,
                 minus_reference=dict(differences.get(name, {})),
                 strength=baseline.strength,
+                calibration=baseline.calibration,
             )
         return stored
+
+
+def _of_labels(baseline: BaselineResult) -> dict[str, dict[str, Spread]]:
+    """Return label -> metric -> value, of the metrics that have a table of their own."""
+    found: dict[str, dict[str, Spread]] = {}
+    for name, label in baseline.metrics.labels.items():
+        values = label.model_dump()
+        found[name] = {m: _single(values[m]) for m in OF_LABELS if values[m] is not None}
+    return found
+
+
+def _single(value: float) -> Spread:
+    return Spread(mean=value, std=None, runs=1)
 
 
 def floor_of(plan: Plan, mode: ThresholdMode, metrics: Sequence[CustomMetric] = ()) -> Floor:
@@ -132,6 +150,7 @@ def floor_of(plan: Plan, mode: ThresholdMode, metrics: Sequence[CustomMetric] = 
 
 def modalities_of(plan: Plan) -> list[Modality]:
     """Return the modalities that the systems of a plan are given."""
-    config = next(iter(plan.runs.values())).config
-    chosen = config.data.modalities
-    return [m for m in plan.dataset.modalities if chosen is None or m in chosen]
+    seen: set[Modality] = set()
+    for run in plan.runs.values():
+        seen.update(run.config.data.modalities or plan.dataset.modalities)
+    return [m for m in plan.dataset.modalities if m in seen]

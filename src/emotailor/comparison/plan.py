@@ -14,7 +14,6 @@ from typing import Any, Literal
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from emotailor.comparison.results import read_ended
 from emotailor.data.dataset import EmotionDataset
@@ -309,6 +308,11 @@ def _why_not(dataset: EmotionDataset, config: RunConfig) -> str:
     from emotailor.training.alignment import resolve_alignment
 
     row = find_system(config.system)
+    wanted = config.data.modalities
+    given = [m for m in dataset.dims if wanted is None or m in wanted]
+    if not row.usable(given):
+        return f"it needs {row.needs}; given is {', '.join(given) or 'nothing that the data have'}"
+
     try:
         dims = row.choose(dataset.dims, config.data.modalities)
         part = dataset[config.data.train_split]
@@ -458,11 +462,22 @@ def render_plan(plan: Plan) -> Table:
         table.add_column(column, overflow="fold")
 
     for system in plan.systems:
-        if system.skipped:
-            table.add_row(system.row.name, Text(f"skipped: {system.skipped}"))
-        else:
+        if not system.skipped:
             table.add_row(*_cells(plan, system))
     return table
+
+
+def describe_skipped(plan: Plan) -> str:
+    """Say in a line which systems are left out, and why; empty where none is."""
+    by_reason: dict[str, list[str]] = {}
+    for system in plan.systems:
+        if system.skipped:
+            by_reason.setdefault(system.skipped, []).append(system.row.name)
+    if not by_reason:
+        return ""
+
+    parts = [f"{', '.join(names)} ({why})" for why, names in by_reason.items()]
+    return f"left out: {'; '.join(parts)}"
 
 
 def _cells(plan: Plan, system: PlannedSystem) -> list[str]:

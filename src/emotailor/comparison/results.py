@@ -12,8 +12,10 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from emotailor.config import first_problem
 from emotailor.errors import DataError
+from emotailor.evaluation.calibration import Calibration
 from emotailor.evaluation.comparison import PairedDifference, SeedSummary
 from emotailor.evaluation.metrics import Metrics
+from emotailor.evaluation.protocols import Protocols
 from emotailor.evaluation.tables import TESTED
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import json_text, write_together
@@ -44,6 +46,9 @@ class StoredRun(BaseModel):
         metrics: kind of thresholds -> metrics on the tested split; empty where the run failed.
         notes: what a reader of these metrics must know.
         findings: what is suspicious about the run.
+        calibration: how far its probabilities can be believed; None where it failed, or where
+            earlier versions wrote the file.
+        protocols: what the rules of other programs would report; None where that was not kept.
     """
 
     seed: int
@@ -57,6 +62,8 @@ class StoredRun(BaseModel):
     metrics: dict[ThresholdMode, Metrics] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
     findings: list[str] = Field(default_factory=list)
+    calibration: Calibration | None = None
+    protocols: Protocols | None = None
 
 
 class StoredSystem(BaseModel):
@@ -75,6 +82,7 @@ class StoredSystem(BaseModel):
         config: settings of the first run.
         below: the baselines that are better, and in what; empty where none is.
         code: for a system from outside the package, what loads it; None for all others.
+        rule: letter of the rule of its authors.
         runs: one per seed.
     """
 
@@ -90,6 +98,7 @@ class StoredSystem(BaseModel):
     config: dict[str, Any] | None = None
     below: str = ""
     code: str | None = None
+    rule: str = ""
     runs: list[StoredRun]
 
     @property
@@ -104,12 +113,15 @@ class StoredBaseline(BaseModel):
     Attributes:
         metrics: metrics on the tested split, thresholds of the kind that decides.
         minus_reference: metric -> difference from the reference.
-        strength: C of the regression; None of the others.
+        strength: C of a regression; None of the others.
+        calibration: how far its probabilities can be believed; None of what gives none, or where
+            earlier versions wrote the file.
     """
 
     metrics: Metrics
     minus_reference: dict[str, PairedDifference] = Field(default_factory=dict)
     strength: float | None = None
+    calibration: Calibration | None = None
 
 
 class StoredData(BaseModel):

@@ -41,7 +41,9 @@ from emotailor.evaluation.comparison import (
     JudgedRun,
     PairedDifference,
     SeedSummary,
+    Spread,
     compare_systems,
+    spread_of,
     summarise_seeds,
 )
 from emotailor.evaluation.custom import CustomMetric, MetricLike, resolve_metrics
@@ -50,6 +52,7 @@ from emotailor.evaluation.health import BELOW, Finding
 from emotailor.evaluation.metrics import OVERALL, Metrics
 from emotailor.evaluation.notebook import html_table
 from emotailor.evaluation.tables import (
+    CALIBRATION,
     COLUMNS,
     Results,
     Row,
@@ -412,6 +415,7 @@ def _test(plan: Plan, record: RunRecord, judge: _Judge) -> None:
             resamples=0,
             metrics=judge.metrics,
             device=record.run.config.training.device,
+            protocols=record.run.config.training.protocols is not None,
         )
         progress = read_progress(folder / "checkpoint")
     except EmotailorError as error:
@@ -572,19 +576,39 @@ def _row(
     # the seeds of a system have one size
     parameters = _size(tested[0].run.folder) if tested else None
 
+    spreads = dict(summary.overall) if summary else {}
+    errors = [record.evaluated.calibration for record in tested if record.evaluated is not None]
+    if errors:
+        spreads[CALIBRATION] = spread_of([one.expected_calibration_error for one in errors])
+
     name = system.row.name
     return Row(
         name=name,
         title=system.row.title,
         done=len(tested),
         planned=len(records),
-        spreads=summary.overall if summary else {},
+        spreads=spreads,
         differences=differences,
         published=plan.kind.published.get(name, {}),
         seconds=seconds,
         parameters=parameters,
         notes=tuple(_notes(system, records)),
+        labels=summary.labels if summary else {},
+        rule=system.row.rule,
+        by_rule=_by_rule(system.row.rule, tested),
     )
+
+
+def _by_rule(rule: str, tested: Sequence[RunRecord]) -> Spread | None:
+    """Return the micro-F1 that a rule would have reported; None where not every run kept it."""
+    scores = []
+    for record in tested:
+        found = None if record.evaluated is None else record.evaluated.protocols
+        by_letter = {} if found is None else {str(k): v for k, v in found.rules.items()}
+        if rule not in by_letter:
+            return None
+        scores.append(by_letter[rule].micro_f1)
+    return spread_of(scores) if scores else None
 
 
 def _title(plan: Plan, judge: _Judge) -> str:
@@ -670,6 +694,7 @@ def _entry(
         seconds=row.seconds,
         config=records[0].run.config.to_json() if records else None,
         code=system.row.code,
+        rule=system.row.rule,
         runs=[_stored_run(record) for record in records],
     )
 
@@ -688,6 +713,8 @@ def _stored_run(record: RunRecord) -> StoredRun:
         metrics=dict(evaluated.by_mode) if evaluated is not None else {},
         notes=record.notes,
         findings=[str(finding) for finding in evaluated.findings] if evaluated is not None else [],
+        calibration=evaluated.calibration if evaluated is not None else None,
+        protocols=evaluated.protocols if evaluated is not None else None,
     )
 
 

@@ -315,6 +315,11 @@ class Split:
         shard, place = self._find(index)
         return shard.sequences[modality][place]
 
+    def words(self, index: int) -> list[str] | None:
+        """Return the words of one sample, without reading its features; None where it has none."""
+        shard, place = self._find(index)
+        return None if shard.words is None else shard.words[place]
+
     def sample(self, index: int) -> Sample:
         """Return sample ``index`` with everything that it has."""
         if not 0 <= index < len(self):

@@ -1,10 +1,11 @@
-"""What a system must beat before its numbers mean anything: three baselines on the same samples.
+"""What a system must beat before its numbers mean anything: baselines on the same samples.
 
 - ``all labels`` predicts every label for every sample.
 - ``label frequencies`` gives every sample the training frequency of each label.
 - ``logistic regression`` is one regression per label on the mean and the deviation over the steps
   of each modality, as the system ``br`` computes them. Its strength is the one with the lowest
   cross-entropy on the validation split.
+- Data with words have three more: see ``words.py``.
 
 Their thresholds are chosen as those of any system: on the validation split. All labels are
 predicted whatever the threshold.
@@ -20,15 +21,21 @@ from jaxtyping import Bool, Float64, UInt8
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import DataError
+from emotailor.evaluation.calibration import Calibration, calibration
 from emotailor.evaluation.custom import CustomMetric, MetricLike, resolve_metrics
 from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
-from emotailor.evaluation.regression import regression_scores
+from emotailor.evaluation.regression import REGRESSION, regression_scores
 from emotailor.evaluation.thresholds import FIXED_THRESHOLD, ThresholdMode, Thresholds
+from emotailor.evaluation.words import TFIDF, UNION, WORDS
 
 ALL_LABELS = "all labels"
 FREQUENCIES = "label frequencies"
-REGRESSION = "logistic regression"
 NAMES = (ALL_LABELS, FREQUENCIES, REGRESSION)
+WORD_NAMES = (WORDS, TFIDF, UNION)
+"""Those that data with words have, too."""
+
+BLIND = (ALL_LABELS, FREQUENCIES)
+"""Those that know nothing of the input."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,14 @@ class BaselineResult:
     """How one baseline does on one split.
 
     Attributes:
-        name: one of ``NAMES``.
+        name: one of ``NAMES`` or ``WORD_NAMES``.
         probabilities: (n, L), of the samples with labels, in the order of the split.
         thresholds: (L,), chosen on the validation split.
         decisions: (n, L), which labels are predicted.
         metrics: its metrics.
-        strength: C of the regression, chosen on the validation split; None of the others.
+        strength: C of a regression, chosen on the validation split; None of the others.
+        calibration: how far its probabilities can be believed; None of ``all labels``, which gives
+            none.
     """
 
     name: str
@@ -50,6 +59,7 @@ class BaselineResult:
     decisions: Bool[np.ndarray, "n labels"]
     metrics: Metrics
     strength: float | None = None
+    calibration: Calibration | None = None
 
 
 def baselines(
@@ -72,18 +82,20 @@ def baselines(
         dataset: the data set that is judged on.
         split: name of the split to judge on.
         mode: how the thresholds are chosen: ``fixed``, ``tuned``, ``per_label`` or ``macro``.
-        modalities: those that the regression sees; by default all of the data.
+        modalities: those that the regressions see; by default all of the data.
         label_names: the labels in the order of the results; by default that of the data.
         fixed: the threshold of the mode ``fixed``.
         train: name of the split to fit on.
         valid: name of the split on which strength and thresholds are chosen.
         fitted_on: the data set with these two splits; by default ``dataset``.
         metrics: metrics of others, as for ``evaluate``.
-        folder: where the regression is kept in ``baselines-SPLIT.json``; also found one or two
+        folder: where the regressions are kept in ``baselines-SPLIT.json``; also found one or two
             folders above. None: nowhere.
 
     Returns:
-        Name of the baseline -> result, in the order of ``NAMES``.
+        Name of the baseline -> result, in the order of ``NAMES``; behind them those of
+        ``WORD_NAMES``, where all three splits have words, the text is among the modalities, and
+        ``split`` is another than ``valid``.
 
     Raises:
         DataError: a split is missing, or has no sample with labels.
@@ -103,15 +115,15 @@ def baselines(
     dims = {m: source.dims[m] for m in MODALITIES if m in (modalities or source.dims)}
     frequencies = fitted.labels[:, columns].mean(0, dtype=np.float64)  # (L,)
     every = np.ones(len(names))
-    regression = regression_scores((source, dataset), splits, dims, folder)
+    regressions = regression_scores((source, dataset), splits, dims, folder)
     scores = {
         ALL_LABELS: (_tiled(every, chosen_on), _tiled(every, judged)),
         FREQUENCIES: (_tiled(frequencies, chosen_on), _tiled(frequencies, judged)),
-        REGRESSION: (
-            np.array(regression.valid)[:, columns],
-            np.array(regression.judged)[:, columns],
-        ),
     }
+    for name, regression in regressions.items():
+        on_valid = np.array(regression.valid)[:, columns]
+        on_judged = np.array(regression.judged)[:, columns]
+        scores[name] = (on_valid, on_judged)
 
     found = {}
     others = resolve_metrics(metrics, taken=OVERALL)
@@ -124,9 +136,21 @@ def baselines(
             thresholds=cuts,
             decisions=decide(probabilities, cuts),
             metrics=_judged(labels, probabilities, names, cuts, others),
-            strength=regression.strength if name == REGRESSION else None,
+            strength=regressions[name].strength if name in regressions else None,
+            calibration=_calibration(name, labels, probabilities, names),
         )
     return found
+
+
+def _calibration(
+    name: str,
+    labels: UInt8[np.ndarray, "n labels"],
+    probabilities: Float64[np.ndarray, "n labels"],
+    names: Sequence[str],
+) -> Calibration | None:
+    if name == ALL_LABELS:
+        return None
+    return calibration(labels, probabilities, names)
 
 
 def _judged(

@@ -173,6 +173,34 @@ def calibration(
     return Calibration(**overall.model_dump(), bins=groups.bins(), labels=by_label)
 
 
+def pooled_bins(runs: Sequence[Calibration]) -> tuple[Bin, ...]:
+    """Return the reliability curve of several runs: the decisions of all in the same bins.
+
+    Args:
+        runs: calibrations on the same samples, such as those of the seeds of a system.
+    """
+    together: dict[float, list[Bin]] = {}
+    for run in runs:
+        for found in run.bins:
+            together.setdefault(found.low, []).append(found)
+
+    bins = []
+    for low in sorted(together):
+        alike = together[low]
+        count = sum(found.count for found in alike)
+        expected = sum(found.count * found.mean_probability for found in alike)
+        true = sum(found.count * found.share_true for found in alike)
+        one = Bin(
+            low=low,
+            high=alike[0].high,
+            count=count,
+            mean_probability=expected / count,
+            share_true=true / count,
+        )
+        bins.append(one)
+    return tuple(bins)
+
+
 # ---------------------------------------------------------------------- bins
 
 

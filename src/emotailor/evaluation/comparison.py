@@ -649,11 +649,11 @@ def _spreads(tables: Sequence[Mapping[str, float | None]]) -> dict[str, Spread]:
         found = [table[name] for table in tables]
         values = [float(value) for value in found if value is not None]
         if values:
-            spreads[name] = _spread(values)
+            spreads[name] = spread_of(values)
     return spreads
 
 
-def _spread(values: Sequence[float]) -> Spread:
+def spread_of(values: Sequence[float]) -> Spread:
     """Return mean and sample standard deviation of at least one value."""
     mean = float(np.mean(values))
     std = None

@@ -27,6 +27,7 @@ TITLES = {
     "hamming_loss": "Hamming loss",
     "subset_accuracy": "subset Acc",
     "label_ranking_average_precision": "LRAP",
+    "calibration_error": "ECE",
 }
 """Short titles of the overall metrics."""
 

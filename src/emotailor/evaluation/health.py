@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64
 
-from emotailor.evaluation.baselines import REGRESSION
+from emotailor.evaluation.baselines import BLIND
 from emotailor.evaluation.display import title_of
 from emotailor.evaluation.metrics import Metrics
+from emotailor.evaluation.regression import REGRESSION
 from emotailor.evaluation.tables import short
 
 BELOW = "below a baseline"
@@ -210,11 +211,12 @@ def below(
     if not beaten:
         return None
 
-    # whoever is behind the regression alone has learned something
-    weakest = next((name for name in beaten if name != REGRESSION), REGRESSION)
-    advice = training.longer()
-    if weakest == REGRESSION:
+    # whoever is behind regressions alone has learned something
+    advice = "search settings for this system"
+    if REGRESSION in beaten:
         advice = "use `--model br`, or search settings for this system"
+    if any(name in BLIND for name in beaten):
+        advice = training.longer()
     return Finding(BELOW, f"below {in_words(own, others, beaten)}", advice)
 
 

@@ -1,6 +1,6 @@
-"""The logistic regression among the baselines: its features, its fit, and where it is kept.
+"""The regressions among the baselines: their features, their fits, and where they are kept.
 
-It takes seconds on CMU-MOSEI, and each command wants it. So its probabilities are kept in
+They take seconds on CMU-MOSEI, and each command wants them. So their probabilities are kept in
 ``baselines-SPLIT.json`` beside the results, for one data set, one split and some modalities. A file
 that is damaged, or of other data, is made anew.
 """
@@ -11,20 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float64
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.sample import Modality
 from emotailor.errors import DataError
+from emotailor.evaluation.linear import STRENGTHS, Features, Scores, best_fit
+from emotailor.evaluation.words import word_regressions
 from emotailor.files import write_json
 from emotailor.verified import is_there, read_json
 
-VERSION = 2
-"""Of the file, and of how the regression is computed."""
+VERSION = 3
+"""Of the file, and of how the regressions are computed."""
 
-STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-"""Inverse strengths of the regression's penalty that are tried, the strongest penalty first."""
+REGRESSION = "logistic regression"
 
 BATCH = 64  # samples pooled at a time
 MOST_KEPT = 8  # regressions that one process remembers
@@ -33,27 +34,23 @@ _remembered: dict[str, "RegressionScores"] = {}
 
 
 class RegressionScores(BaseModel):
-    """What the regression predicts.
+    """What all regressions predict.
 
     Attributes:
         version: of the file.
-        key: what it depends on: data, splits, modalities.
-        strength: C, chosen on the validation split.
-        valid: (n_valid, L), probabilities on the validation split.
-        judged: (n_judged, L), on the split that is judged.
+        key: what they depend on: data, splits, modalities.
+        found: name of a baseline -> its scores.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     version: int = VERSION
     key: dict[str, Any]
-    strength: float
-    valid: list[list[float]]
-    judged: list[list[float]]
+    found: dict[str, Scores]
 
 
 def file_of(folder: Path, split: str) -> Path:
-    """Return where a folder keeps the regression for a split."""
+    """Return where a folder keeps the regressions for a split."""
     return folder / f"baselines-{split}.json"
 
 
@@ -62,19 +59,23 @@ def regression_scores(
     splits: tuple[Split, Split, Split],
     dims: Mapping[Modality, int],
     folder: Path | None = None,
-) -> RegressionScores:
-    """Return the regression, from memory, from a file, or fitted.
+) -> dict[str, Scores]:
+    """Return the regressions by name, from memory, from a file, or fitted.
+
+    Those on words are there where every split has words and the text is among the modalities. The
+    split that is chosen on has none of them: they would be judged on what chose them, and it is
+    judged after every training.
 
     Args:
         data: the data set to fit and to choose on, and the one to judge on; mostly the same.
         splits: to fit on, to choose on, and to judge on; only samples with labels.
-        dims: modality -> feature width, of the modalities that it sees.
-        folder: where it is kept; found there, or one or two folders above. None: nowhere.
+        dims: modality -> feature width, of the modalities that they see.
+        folder: where they are kept; found there, or one or two folders above. None: nowhere.
     """
     # data in memory have no fingerprint
     source = data[0]
     if not all(dataset.card.splits for dataset in data):
-        return _fitted(source, splits, dims, {})
+        return _fitted(source, splits, dims)
 
     key = {
         "data": [dataset.card.fingerprint for dataset in data],
@@ -82,24 +83,16 @@ def regression_scores(
         "modalities": list(dims),
     }
     name = json.dumps(key)
-    found = _remembered.get(name) or _stored(folder, splits, key)
-    if found is None:
-        found = _fitted(source, splits, dims, key)
+    scores = _remembered.get(name) or _stored(folder, splits, key)
+    if scores is None:
+        found = _fitted(source, splits, dims)
+        scores = RegressionScores(key=key, found=found)
 
     if len(_remembered) >= MOST_KEPT:
         _remembered.clear()
-    _remembered[name] = found
-    _store(folder, splits, found)
-    return found
-
-
-def log_loss(
-    labels: UInt8[np.ndarray, "n labels"], probabilities: Float64[np.ndarray, "n labels"]
-) -> float:
-    """Return the mean cross-entropy of all labels of all samples, of bounded probabilities."""
-    p = np.clip(probabilities, 1e-7, 1 - 1e-7)
-    log_likelihood = np.where(labels == 1, np.log(p), np.log1p(-p))
-    return float(-log_likelihood.mean())
+    _remembered[name] = scores
+    _store(folder, splits, scores)
+    return scores.found
 
 
 # ---------------------------------------------------------------------- the file
@@ -123,7 +116,8 @@ def _stored(
         found = _read(file_of(place, judged.name))
         if found is None or found.key != key:
             continue
-        if len(found.valid) == len(valid) and len(found.judged) == len(judged):
+        sizes = {(len(one.valid), len(one.judged)) for one in found.found.values()}
+        if sizes == {(len(valid), len(judged))}:
             return found
     return None
 
@@ -160,35 +154,22 @@ def _fitted(
     dataset: EmotionDataset,
     splits: tuple[Split, Split, Split],
     dims: Mapping[Modality, int],
-    key: dict[str, Any],
-) -> RegressionScores:
-    """Fit it at each strength, and keep the one that is best on validation."""
-    from emotailor.models.classic.logistic import predict_logistic
-    from emotailor.models.classic.path import fit_path
-
+) -> dict[str, Scores]:
+    """Fit all regressions, each at the strength that is best on validation."""
     train, valid, judged = splits
-    features = _Features(dims, len(dataset.label_names), aligned=dataset.aligned)
-    of_train, labels = features.measured(train)
-    of_valid = features.of(valid)
+    pooling = _Features(dims, len(dataset.label_names), aligned=dataset.aligned)
+    of_train, there = pooling.measured(train)
+    of_valid = pooling.of(valid)
+    of_judged = pooling.of(judged)
+    features = Features(([of_train], [of_valid], [of_judged]), train.labels[there], valid.labels)
 
-    fits = []
-    losses = []
-    for fit in fit_path(of_train, labels, STRENGTHS):
-        on_valid = predict_logistic(of_valid, fit.coef, fit.intercept)
-        loss = log_loss(valid.labels, on_valid)
-        fits.append((fit, on_valid))
-        losses.append(loss)
+    found = {REGRESSION: best_fit(features, STRENGTHS)}
+    if "text" not in dims or judged is valid or judged.name == valid.name:
+        return found
 
-    best = int(np.argmin(losses))  # of equals the first, the strongest penalty
-    fit, on_valid = fits[best]
-    of_judged = features.of(judged)
-    on_judged = predict_logistic(of_judged, fit.coef, fit.intercept)
-    return RegressionScores(
-        key=key,
-        strength=fit.strength,
-        valid=on_valid.tolist(),
-        judged=on_judged.tolist(),
-    )
+    fitted_on = train.take(np.flatnonzero(there))
+    columns = pooling.columns(dims)
+    return found | word_regressions(features, (fitted_on, valid, judged), columns)
 
 
 class _Features:
@@ -208,24 +189,34 @@ class _Features:
         self.aligned = aligned
         self.model = BinaryRelevance(BinaryRelevanceConfig(), dims, labels)
 
+    def columns(self, dims: Mapping[Modality, int]) -> dict[Modality, slice]:
+        """Return the columns of each modality: the means of its features, then the deviations."""
+        places: dict[Modality, slice] = {}
+        start = 0
+        for m, width in dims.items():
+            places[m] = slice(start, start + 2 * width)
+            start += 2 * width
+        return places
+
     def measured(
         self, train: Split
-    ) -> tuple[Float64[np.ndarray, "n features"], UInt8[np.ndarray, "n labels"]]:
-        """Keep the means and deviations of the training samples; return features and labels.
+    ) -> tuple[Float64[np.ndarray, "n features"], Bool[np.ndarray, "samples"]]:
+        """Keep the means and deviations of the training samples; return their features.
 
-        Samples without any of the modalities are left out, as no system is trained on them.
+        Samples without any of the modalities are left out, as no system is trained on them. The
+        second array says which samples of the split are there.
         """
         import torch
 
         x, present = self._pooled(train)
-        there = present.any(1)
+        there: Bool[np.ndarray, "samples"] = np.asarray(present.any(1))
         if not there.any():
             there = np.ones(len(train), np.bool_)
         x = x[there]
         present = present[there]
 
         self.model.measure(torch.from_numpy(x), torch.from_numpy(present))
-        return self._standardised(x, present), train.labels[there]
+        return self._standardised(x, present), there
 
     def of(self, split: Split) -> Float64[np.ndarray, "n features"]:
         """Return the features of a split."""

@@ -19,6 +19,7 @@ from rich.text import Text
 from emotailor.evaluation.comparison import PairedDifference, Spread
 from emotailor.evaluation.display import title_of
 from emotailor.evaluation.metrics import OVERALL
+from emotailor.evaluation.protocols import RULES
 from emotailor.fitted import FittedTable
 from emotailor.frames import data_frame
 from emotailor.text import to_cell
@@ -35,6 +36,15 @@ SIGN = "†"
 
 TESTED = "micro_f1"
 """The metric whose difference from the reference is shown."""
+
+CALIBRATION = "calibration_error"
+"""The expected calibration error among the metrics of a row; less is better."""
+
+BY_RULE = "micro-F1, authors' rule"
+"""Title of the column of what the authors of a system would have reported."""
+
+OF_LABELS = {"average_precision": "Average precision", "roc_auc": "AUC"}
+"""The metrics of single labels that have a table of their own, with their titles."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,9 @@ class Row:
         notes: why runs failed, or why it was skipped; what is suspicious about the runs.
         below: the baselines that are better, and in what; empty where none is.
         is_baseline: whether it is a baseline, which is not trained in runs.
+        labels: label -> metric -> mean and deviation over the runs.
+        rule: letter of the rule of its authors, see ``protocols.py``.
+        by_rule: micro-F1 that this rule would have reported; None where it is not known.
     """
 
     name: str
@@ -68,6 +81,9 @@ class Row:
     notes: tuple[str, ...] = ()
     below: str = ""
     is_baseline: bool = False
+    labels: Mapping[str, Mapping[str, Spread]] = field(default_factory=dict)
+    rule: str = ""
+    by_rule: Spread | None = None
 
     @property
     def shown(self) -> str:
@@ -117,6 +133,19 @@ class Results:
         """Whether any row has published numbers."""
         return any(row.published for row in self.rows)
 
+    @property
+    def by_rule(self) -> bool:
+        """Whether any row says what the rule of its authors would have reported."""
+        return any(row.by_rule is not None for row in self.rows)
+
+    @property
+    def label_names(self) -> list[str]:
+        """The labels, in the order of the columns; none where nothing was tested."""
+        for row in self.all_rows:
+            if row.labels:
+                return list(row.labels)
+        return []
+
     def all_notes(self) -> list[str]:
         """Why rows are marked, the notes of the rows, then those of the whole."""
         notes = [f"{SIGN} {row.title} is below {row.below}." for row in self.rows if row.below]
@@ -128,8 +157,21 @@ class Results:
             )
         for row in self.rows:
             notes += [f"{row.title}: {note}" for note in row.notes]
+        if self.by_rule:
+            notes.append(
+                f"{BY_RULE}: what the same trainings would have been reported with by the rule in "
+                "brackets, which may choose epoch or threshold on the tested split. "
+                + _rules_in_words(self.rows)
+            )
         notes += self.notes
         return [_one_line(note) for note in notes]
+
+
+def _rules_in_words(rows: Sequence[Row]) -> str:
+    """Say what the rules of some rows are."""
+    used = {row.rule for row in rows if row.by_rule is not None}
+    parts = [f"{letter}: {rule.title}" for letter, rule in RULES.items() if letter in used]
+    return "; ".join(parts) + "."
 
 
 def short(value: float) -> str:
@@ -245,6 +287,13 @@ def _runs(row: Row) -> str:
     return f"{row.done}/{row.planned}" if row.planned else ""
 
 
+def rule_cell(rule: str, found: Spread | None, between: str = " ± ") -> str:
+    """Return what a rule would have reported, with its letter: ``.587 ± .004 (d)``."""
+    if found is None:
+        return ""
+    return f"{spread(found, between)} ({rule})"
+
+
 def _published(row: Row, metric: str) -> str:
     return short(row.published[metric]) if metric in row.published else ""
 
@@ -273,6 +322,8 @@ def _grid(results: Results, bold: Callable[[str], str], *, costs: bool) -> _Grid
         header += [_tested_title(results), "p"]
     if costs:
         header += ["training", "parameters"]
+    if results.by_rule:
+        header.append(BY_RULE)
     header += [f"{title_of(metric)}, paper" for metric in published]
 
     # the cells of a row, in the order of the header
@@ -285,6 +336,8 @@ def _grid(results: Results, bold: Callable[[str], str], *, costs: bool) -> _Grid
             cells += _tested(row, results)
         if costs:
             cells += _costs(row)
+        if results.by_rule:
+            cells.append(rule_cell(row.rule, row.by_rule))
         cells += [_published(row, metric) for metric in published]
         body.append(cells)
 
@@ -322,12 +375,44 @@ def to_markdown(results: Results) -> str:
     rule = "|---|" + "---:|" * numbers
     lines = [f"# {title}", "", _markdown_row(grid.header), rule]
     lines += [_markdown_row(cells) for cells in grid.body]
+    for metric, title in OF_LABELS.items():
+        lines += _markdown_of_labels(results, metric, title)
 
     notes = results.all_notes()
     if notes:
         lines.append("")
         lines += [f"- {_markdown(note)}" for note in notes]
     return "\n".join(lines) + "\n"
+
+
+def _markdown_of_labels(results: Results, metric: str, title: str) -> list[str]:
+    """Return a table of one metric of every label; nothing where nothing was tested."""
+    names = results.label_names
+    if not names:
+        return []
+
+    lines = ["", f"## {title} of each label", "", _markdown_row(["system", *names])]
+    lines.append("|---|" + "---:|" * len(names))
+    lines += [_markdown_row(cells) for cells in label_cells(results, metric)]
+    return lines
+
+
+def label_cells(results: Results, metric: str, between: str = " ± ") -> list[list[str]]:
+    """Return a row of cells for every tested system and baseline: its title, then each label.
+
+    Args:
+        results: what to show.
+        metric: one of :data:`OF_LABELS`.
+        between: stands between mean and deviation.
+    """
+    rows = []
+    for row in results.all_rows:
+        if not row.labels:
+            continue
+        found = [row.labels[name].get(metric) for name in results.label_names]
+        cells = [spread(one, between) for one in found]
+        rows.append([row.shown, *cells])
+    return rows
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
@@ -353,9 +438,10 @@ def to_csv(results: Results) -> str:
     columns = _columns(results)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_csv_header(columns))
+    names = results.label_names
+    writer.writerow(_csv_header(columns, names))
     for row in results.all_rows:
-        cells = _csv_cells(row, columns)
+        cells = _csv_cells(row, columns, names)
         writer.writerow(cells)
     return text.getvalue()
 
@@ -367,26 +453,30 @@ def to_dataframe(results: Results) -> Any:
         ConfigError: pandas is not installed.
     """
     columns = _columns(results)
-    header = _csv_header(columns)
+    names = results.label_names
+    header = _csv_header(columns, names)
     rows = []
     for row in results.all_rows:
-        cells = _csv_cells(row, columns)
+        cells = _csv_cells(row, columns, names)
         rows.append(dict(zip(header, cells, strict=True)))
     return data_frame(rows, index="system")
 
 
-def _csv_header(columns: Sequence[str]) -> list[str]:
+def _csv_header(columns: Sequence[str], labels: Sequence[str]) -> list[str]:
     header = ["system", "status", "runs", "planned"]
     for metric in columns:
         header += [f"{metric}_mean", f"{metric}_std"]
     header += [f"{TESTED}_difference", "low", "high", "p"]
     header += ["training_seconds", "parameters"]
     header += [f"{metric}_published" for metric in COLUMNS]
+    header += ["rule", f"{TESTED}_by_rule_mean", f"{TESTED}_by_rule_std"]
+    for metric in OF_LABELS:
+        header += [f"{metric}: {to_cell(name)}" for name in labels]
     header += ["below", "message"]
     return header
 
 
-def _csv_cells(row: Row, columns: Sequence[str]) -> list[object]:
+def _csv_cells(row: Row, columns: Sequence[str], labels: Sequence[str]) -> list[object]:
     """The cells of a row, in the order of the header; None makes an empty cell."""
     cells: list[object] = [to_cell(row.name), row.status, row.done, row.planned]
     for metric in columns:
@@ -404,6 +494,14 @@ def _csv_cells(row: Row, columns: Sequence[str]) -> list[object]:
 
     cells += [row.seconds, row.parameters]
     cells += [row.published.get(metric) for metric in COLUMNS]
+
+    if row.by_rule is None:
+        cells += [None, None, None]
+    else:
+        cells += [row.rule, row.by_rule.mean, row.by_rule.std]
+    for metric in OF_LABELS:
+        found_of = [row.labels.get(name, {}).get(metric) for name in labels]
+        cells += [None if one is None else one.mean for one in found_of]
 
     notes = [_one_line(note) for note in row.notes]
     cells.append(to_cell(row.below))
@@ -490,7 +588,9 @@ def to_terminal(results: Results) -> RenderableType:
     any_done = any(row.done for row in results.rows)
     if any_done:
         parts.append(_cost_table(results))
-    if results.published:
+    if results.label_names:
+        parts += [_labels_table(results, metric, title) for metric, title in OF_LABELS.items()]
+    if results.published or results.by_rule:
         parts.append(_published_table(results))
 
     for note in results.all_notes():
@@ -547,15 +647,26 @@ def _cost_table(results: Results) -> Table:
     return table
 
 
+def _labels_table(results: Results, metric: str, title: str) -> Table:
+    table = terminal_table(title, *results.label_names)
+    for cells in label_cells(results, metric, "±"):
+        table.add_row(*map(Text, cells))
+    return table
+
+
 def _published_table(results: Results) -> Table:
     columns = _published_columns(results)
     titles = [title_of(metric) for metric in columns]
+    if results.by_rule:
+        titles.append("here " + BY_RULE)
     table = terminal_table("as published", *titles)
 
     for row in results.rows:
-        if not row.published:
+        if not row.published and row.by_rule is None:
             continue
         cells = [_published(row, metric) for metric in columns]
+        if results.by_rule:
+            cells.append(rule_cell(row.rule, row.by_rule, "±"))
         table.add_row(Text(row.title), *cells)
     return table
 

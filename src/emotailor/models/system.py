@@ -86,6 +86,9 @@ class System:
             where the others have a CTC alignment module before them.
         published: setting -> its numbers in Table 2 of TAILOR, in the order of
             ``PUBLISHED_METRICS``; empty where it is not in that table.
+        rule: letter of the rule by which its published numbers were chosen, see
+            ``evaluation/protocols.py``; by default that of TAILOR's program, whose authors made the
+            table.
         search: settings of the model worth trying; a search draws one of each list.
         tiny: settings that make the smallest model for a quick trial; sizes are all different.
         variants: name -> what `emotailor ablate` switches in the model.
@@ -105,6 +108,7 @@ class System:
     unaligned: Recipes = field(default_factory=dict)
     reads_unaligned: bool = False
     published: Mapping[Setting, tuple[float, ...]] = field(default_factory=dict)
+    rule: str = "e"
     search: Sequence[Sequence[Settings]] = ()
     tiny: Settings = field(default_factory=dict)
     variants: Mapping[str, Variant] = field(default_factory=dict)
@@ -121,6 +125,24 @@ class System:
         make = getattr(self.config, preset, self.config)
         settings: Config = make()
         return settings
+
+    @property
+    def needs(self) -> str:
+        """What it must be given: ``at least 2 of visual, audio, text, with text``."""
+        need = f"at least {self.at_least} of {', '.join(self.modalities)}"
+        if self.modalities == self.required:
+            return ", ".join(self.required)
+        if self.required:
+            need += f", with {', '.join(self.required)}"
+        return need
+
+    def usable(self, given: Iterable[Modality]) -> tuple[Modality, ...]:
+        """Return the modalities that it can take of those given; none where they are too few."""
+        shared = tuple(m for m in given if m in self.modalities)
+        lacking = [m for m in self.required if m not in shared]
+        if lacking or len(shared) < self.at_least:
+            return ()
+        return shared
 
     def choose(
         self, there: Mapping[Modality, int], wanted: tuple[Modality, ...] | None
@@ -150,13 +172,9 @@ class System:
         missing = [m for m in self.required if m not in chosen]
         if refused or missing or len(chosen) < self.at_least:
             found = ", ".join(chosen) or "none of them"
-            need = f"at least {self.at_least} of {', '.join(self.modalities)}"
-            if self.required:
-                need += f", with {', '.join(self.required)}"
-
             raise ConfigError(
                 f"{self.title} is to take {found} (the data set has {listed})",
-                expected=need,
+                expected=self.needs,
                 fix="choose other --modalities, data that have them, or another system",
             )
 

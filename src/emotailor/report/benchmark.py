@@ -18,10 +18,14 @@ from emotailor.comparison.results import (
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, DataError
-from emotailor.evaluation.comparison import PairedDifference, Spread
+from emotailor.evaluation.baselines import ALL_LABELS
+from emotailor.evaluation.calibration import Calibration, pooled_bins
+from emotailor.evaluation.comparison import PairedDifference, Spread, spread_of
 from emotailor.evaluation.display import number, title_of
+from emotailor.evaluation.protocols import RULES
 from emotailor.evaluation.tables import (
     COLUMNS,
+    OF_LABELS,
     SIGN,
     TESTED,
     duration,
@@ -31,6 +35,7 @@ from emotailor.evaluation.tables import (
 )
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.models.system import FULL, PRESETS, Preset
+from emotailor.report.calibration import ERRORS, curve_table
 from emotailor.report.chart import chart_of_systems
 from emotailor.report.page import (
     Block,
@@ -60,12 +65,12 @@ from emotailor.report.parts import (
     shell,
 )
 from emotailor.report.verdict import (
-    ALL_LABELS,
     below_sentences,
     best_sentence,
     difference_sentence,
     holm,
     labels_of_systems,
+    lines_of,
 )
 from emotailor.training.run_config import RunConfig
 
@@ -74,6 +79,14 @@ Row = list[str | Cell]
 
 LEAST_REACH = 0.05
 """Least difference that the axis of differences holds: smaller ones look small."""
+
+ERRORS_SHOWN = {
+    "expected_calibration_error": "calibration error",
+    "equal_mass_error": "equal mass",
+    "error_by_chance": "by chance",
+    "brier_score": "Brier score",
+}
+"""Attributes of a calibration that are shown, with their titles."""
 
 SAME_EVERYWHERE = "P and R are as defined; the program of TAILOR's authors exchanges the two."
 
@@ -128,12 +141,14 @@ def benchmark_sections(folder: Path) -> tuple[list[Section], list[str]]:
         raise DataError(f"no benchmark at {folder}", expected=f"a folder with {' or '.join(FILES)}")
     found = read_benchmark(file)
     data, missing, dataset = _data(found)
-    chart = chart_of_systems(found, folder, dataset, _baselines(found))
+    chart = chart_of_systems(found, folder, dataset, lines_of(_baselines(found)))
     sections = [
         _results(found, chart),
         *_differences(found),
         *_published(found),
+        *_rules(found),
         *_labels(found),
+        *_calibration(found),
         _costs(found),
         *_problems(found),
         _runs(found),
@@ -207,7 +222,7 @@ def _best_of_labels(found: StoredBenchmark) -> dict[str, tuple[str, float]]:
     best: dict[str, tuple[str, float]] = {}
     for name in _label_names(tested):
         for system in tested.values():
-            f1 = _label_f1(system, name)
+            f1 = _of_label(system, name, "f1")
             if f1 is None:
                 continue
             if name not in best or f1.mean > best[name][1]:
@@ -456,28 +471,93 @@ def _published_cell(system: StoredSystem, metric: str) -> str:
     return "" if value is None else short(value)
 
 
+def _rules(found: StoredBenchmark) -> list[Section]:
+    """Return what the rule of each author would have reported; nothing where it was not kept."""
+    rows = []
+    for system in _tested(found).values():
+        kept = [run.protocols for run in system.runs if run.metrics]
+        every = [one for one in kept if one is not None]
+        if len(every) < len(kept):
+            continue
+
+        row: Row = [system.title]
+        for letter in RULES:
+            score = spread_of([one.rules[letter].micro_f1 for one in every])
+            row.append(Cell(spread(score), strong=letter == system.rule))
+        rows.append(row)
+    if not rows:
+        return []
+
+    title = f"{title_of(TESTED)} by rule; that of the system's authors is bold"
+    table = Table(("system", *RULES), rows, title)
+    meant = [f"{letter}: {rule.title}" for letter, rule in RULES.items()]
+    note = (
+        f"{'; '.join(meant)}. All are of the same trainings. Rules c and d choose on the samples "
+        "that they report: no estimate of anything."
+    )
+    return [Section("What each author's rule would have reported", [table, Text(note, "note")])]
+
+
 def _labels(found: StoredBenchmark) -> list[Section]:
-    """Return the F1 of each label; nothing where no run was tested."""
+    """Return F1, AP and AUC of each label; nothing where no run was tested."""
     tested = _tested(found)
     names = _label_names(tested)
     if not names:
         return []
 
-    best = {name: _best_of_label(tested, name) for name in names}
-    rows = []
+    blocks: list[Block] = []
+    for metric, title in {"f1": "F1", **OF_LABELS}.items():
+        blocks.append(_label_table(found, names, metric, f"{title} of each label"))
+    return [Section("Labels", blocks)]
+
+
+def _label_table(found: StoredBenchmark, names: Sequence[str], metric: str, title: str) -> Table:
+    """Return one metric of each label, of all systems and baselines."""
+    tested = _tested(found)
+    best = {name: _best_of_label(tested, name, metric) for name in names}
+    rows: list[Row] = []
     for system in tested.values():
-        row: Row = [system.title]
-        for name in names:
-            value = _label_f1(system, name)
-            row.append(_f1_cell(value, best[name]))
-        rows.append(row)
+        cells = [_label_cell(_of_label(system, name, metric), best[name]) for name in names]
+        rows.append([system.title, *cells])
 
-    table = Table(("system", *names), rows, "F1 of each label")
-    return [Section("Labels", [table])]
+    marked = []
+    for baseline, one in found.baselines.items():
+        marked.append(len(rows))
+        values = [getattr(one.metrics.labels[name], metric) for name in names]
+        rows.append([baseline, *map(_baseline_cell, values)])
+    return Table(("system", *names), rows, title, marked)
 
 
-def _f1_cell(value: Spread | None, best: str) -> Cell:
-    """Return the F1 of a label; bold where it prints like the best, unless all are zero."""
+def _calibration(found: StoredBenchmark) -> list[Section]:
+    """Return how far the probabilities can be believed; nothing where that was not measured."""
+    measured: dict[str, list[Calibration]] = {}
+    for system in _tested(found).values():
+        measured[system.title] = [run.calibration for run in system.runs if run.calibration]
+    for name, baseline in found.baselines.items():
+        measured[name] = [baseline.calibration] if baseline.calibration else []
+
+    rows = []
+    curves: list[Block] = []
+    for title, runs in measured.items():
+        if not runs:
+            continue
+        rows.append([title, *(_error_cell(runs, error) for error in ERRORS_SHOWN)])
+        curves.append(curve_table(pooled_bins(runs), title))
+    if not rows:
+        return []
+
+    table = Table(("system", *ERRORS_SHOWN.values()), rows, "Mean over the runs; less is better")
+    blocks: list[Block] = [table, Text(ERRORS, "note")]
+    blocks.append(Folded("Reliability curves, the decisions of all runs together", curves))
+    return [Section("Calibration", blocks)]
+
+
+def _error_cell(runs: Sequence[Calibration], error: str) -> str:
+    return spread(spread_of([getattr(run, error) for run in runs]))
+
+
+def _label_cell(value: Spread | None, best: str) -> Cell:
+    """Return a metric of a label; bold where it prints like the best, unless all are zero."""
     if value is None:
         return Cell(spread(None))
     is_best = value.mean > 0 and number(value.mean) == best
@@ -491,18 +571,18 @@ def _label_names(tested: Mapping[str, StoredSystem]) -> list[str]:
     return []
 
 
-def _label_f1(system: StoredSystem, label: str) -> Spread | None:
-    """Return the F1 of a label over the runs; None where there is none."""
+def _of_label(system: StoredSystem, label: str, metric: str) -> Spread | None:
+    """Return a metric of a label over the runs; None where there is none."""
     if system.summary is None:
         return None
-    return system.summary.labels.get(label, {}).get("f1")
+    return system.summary.labels.get(label, {}).get(metric)
 
 
-def _best_of_label(tested: Mapping[str, StoredSystem], label: str) -> str:
-    """Return the best F1 of a label as it is printed."""
-    values = [_label_f1(system, label) for system in tested.values()]
+def _best_of_label(tested: Mapping[str, StoredSystem], label: str, metric: str) -> str:
+    """Return the best value of a label as it is printed; empty where it is defined in no run."""
+    values = [_of_label(system, label, metric) for system in tested.values()]
     printed = [number(value.mean) for value in values if value is not None]
-    return max(printed)
+    return max(printed, default="")
 
 
 def _costs(found: StoredBenchmark) -> Section:

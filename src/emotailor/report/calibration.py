@@ -1,5 +1,7 @@
 """The section of a report on how far the probabilities can be believed."""
 
+from collections.abc import Sequence
+
 from emotailor.evaluation.calibration import Bin, calibration
 from emotailor.evaluation.display import number
 from emotailor.report.page import Block, Cell, Range, Section, Table, Text
@@ -24,10 +26,7 @@ def calibration_section(evaluation: StoredEvaluation, predictions: StoredPredict
     if found is None:  # stored before it was measured
         found = calibration(predictions.labels, predictions.probabilities, predictions.label_names)
 
-    curve = [_row(one) for one in found.bins]
-    header = ("probability", "decisions", "mean p", "holds")
-    shown = Table(header, curve, "Reliability: all labels of all samples")
-
+    shown = curve_table(found.bins, "Reliability: all labels of all samples")
     rows = []
     for name, errors in {"all labels": found, **found.labels}.items():
         row = (
@@ -50,6 +49,12 @@ def calibration_section(evaluation: StoredEvaluation, predictions: StoredPredict
         Text(ERRORS, "note"),
     ]
     return Section("Calibration", blocks)
+
+
+def curve_table(bins: Sequence[Bin], title: str) -> Table:
+    """Return a reliability curve with its counts."""
+    header = ("probability", "decisions", "mean p", "holds")
+    return Table(header, [_row(one) for one in bins], title)
 
 
 def _row(one: Bin) -> tuple[str | Cell, ...]:

@@ -8,7 +8,7 @@ from emotailor.comparison.published import published_numbers, published_setting
 from emotailor.errors import ModelError
 from emotailor.evaluation.display import Published, number, title_of
 from emotailor.evaluation.metrics import Metrics
-from emotailor.evaluation.tables import TESTED, duration
+from emotailor.evaluation.tables import TESTED, duration, signed
 from emotailor.models.table import find_system
 from emotailor.report.calibration import calibration_section
 from emotailor.report.figures import figure_sections
@@ -40,15 +40,17 @@ from emotailor.report.parts import (
 )
 from emotailor.report.source import PageSource, open_source, results_of, sentence
 from emotailor.report.verdict import (
-    ALL_LABELS,
     baseline_sentence,
     label_sentences,
+    lines_of,
     score_sentence,
 )
+from emotailor.runs.protocols import HEADER, epochs_sentence, protocol_cells
 from emotailor.runs.stored import StoredEvaluation
 from emotailor.training.history import METRICS_FILE, EpochRecord
 from emotailor.training.run_config import RunConfig
 
+COMPARED = ("accuracy", "micro_f1", "mean_average_precision", "mean_roc_auc")
 HEADLINE = ("micro_f1", "accuracy", "macro_f1", "mean_average_precision")
 LONG_HISTORY = 12  # epochs from which their table is folded
 INTERVALS = (
@@ -90,6 +92,7 @@ def run_page(
         summary.append(_verdict(evaluation))
         summary.append(_headline(evaluation))
         sections.append(_metrics(source, evaluation))
+        sections += _rules(evaluation)
         sections.append(_labels(evaluation))
     if results is not None:
         sections.append(calibration_section(*results))
@@ -162,12 +165,15 @@ def _tile(evaluation: StoredEvaluation, name: str, value: float | None) -> Tile:
     if found is not None:
         details.append(f"{100 * found.level:g} % interval {interval(found)}")
 
-    marks = []
+    scores = {}
     for baseline, metrics in evaluation.baselines.items():
         score = metrics.overall()[name]
-        if baseline != ALL_LABELS and score is not None:
-            marks.append(score)
-            details.append(f"{baseline} {number(score)}")
+        if score is not None:
+            scores[baseline] = score
+    marks = []
+    for baseline, score in lines_of(scores).items():
+        marks.append(score)
+        details.append(f"{baseline} {number(score)}")
 
     detail = "\n".join(details)
     if value is None or not details:
@@ -197,7 +203,41 @@ def _metrics(source: PageSource, evaluation: StoredEvaluation) -> Section:
 
     own = evaluation.metrics[evaluation.thresholds]
     blocks += _labels_left_out(own)
+    blocks += _baselines(evaluation)
     return Section("Metrics", blocks)
+
+
+def _baselines(evaluation: StoredEvaluation) -> list[Block]:
+    """Return the run beside what it must beat, on the same samples; nothing without any."""
+    if not evaluation.baselines:
+        return []
+
+    own = evaluation.metrics[evaluation.thresholds]
+    rows = []
+    for name, metrics in {"this model": own, **evaluation.baselines}.items():
+        overall = metrics.overall()
+        difference = evaluation.differences.get(name)
+        gain = ""
+        if difference is not None:
+            gain = (
+                f"{signed(difference.value)} [{signed(difference.low)}, {signed(difference.high)}]"
+            )
+        rows.append([name, *(number(overall[metric]) for metric in COMPARED), gain])
+
+    titles = [title_of(metric) for metric in COMPARED]
+    header = ("", *titles, f"{title_of(TESTED)}: model - this")
+    return [Table(header, rows, "Beside baselines", [0])]
+
+
+def _rules(evaluation: StoredEvaluation) -> list[Section]:
+    """Return what the rules of other programs would report; nothing where nobody asked."""
+    found = evaluation.protocols
+    if found is None:
+        return []
+
+    table = Table(HEADER, protocol_cells(found), "The same training, by rule")
+    note = Text(epochs_sentence(found), "note")
+    return [Section("What each author's rule would have reported", [table, note])]
 
 
 def _metrics_table(
@@ -479,7 +519,8 @@ def _reading(evaluation: StoredEvaluation | None) -> Section:
         "learned where its AUC is further above one half than that of guesses in 19 of 20 cases.",
         "Lines in the small charts: label frequencies (solid) gives every sample the training "
         "frequency of each label; logistic regression (dashed) sees the mean and deviation of the "
-        "features over the steps. Whatever does not beat them has not learned much.",
+        "features over the steps; dotted, of data with words, is the best linear model that reads "
+        "them. Whatever does not beat them has not learned much.",
         "This is one run. How much depends on the seed, only several runs can tell.",
     ]
     if evaluation is not None:

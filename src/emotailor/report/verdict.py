@@ -14,6 +14,7 @@ and which labels were learned. The rules:
 import math
 from collections.abc import Mapping, Sequence
 
+from emotailor.evaluation.baselines import ALL_LABELS, WORD_NAMES
 from emotailor.evaluation.comparison import Interval, PairedDifference
 from emotailor.evaluation.display import title_of
 from emotailor.evaluation.metrics import LabelMetrics, Metrics
@@ -28,8 +29,21 @@ ABOVE_CHANCE = 1.645
 MOST_NAMED = 6
 """Labels or systems that a sentence names; it counts the others."""
 
-ALL_LABELS = "all labels"
-"""The baseline that the others are always compared with as well, so that it is not named here."""
+
+def lines_of(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the baselines that a chart has lines for: of those on words the best one alone.
+
+    Args:
+        scores: name of a baseline -> its score.
+    """
+    lines = {name: score for name, score in scores.items() if name not in WORD_NAMES}
+    lines.pop(ALL_LABELS, None)
+
+    of_words = {name: score for name, score in scores.items() if name in WORD_NAMES}
+    if of_words:
+        best = max(of_words, key=lambda name: of_words[name])
+        lines[best] = of_words[best]
+    return lines
 
 
 # ---------------------------------------------------------------------- a run

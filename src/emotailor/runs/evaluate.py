@@ -34,6 +34,7 @@ from emotailor.evaluation.display import (
 from emotailor.evaluation.health import BELOW, Finding, findings
 from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
 from emotailor.evaluation.notebook import format_number, html_table
+from emotailor.evaluation.protocols import Protocols
 from emotailor.evaluation.tables import SIGN
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import READ_ONLY
@@ -47,6 +48,7 @@ from emotailor.runs.baselines import (
     training_of,
 )
 from emotailor.runs.data import matching_labels, trained_on
+from emotailor.runs.protocols import protocols_of, protocols_table
 from emotailor.runs.stored import (
     VERSION,
     StoredEvaluation,
@@ -84,6 +86,8 @@ class RunEvaluation:
             kind; empty where there are none, which a note says.
         differences: name of a baseline -> micro-F1 of the model minus that of the baseline.
         findings: what is suspicious about the model, and what to try; empty where nothing is.
+        protocols: what the rules of other programs would report; None where nobody asked, or where
+            it cannot be said, which a note says.
         stored: the files written.
         not_stored: why nothing was written, where that is a failure, as on a full disk; None where
             the files were written, or may not be.
@@ -104,6 +108,7 @@ class RunEvaluation:
     baselines: Mapping[str, BaselineResult] = field(default_factory=dict)
     differences: Mapping[str, PairedDifference] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
+    protocols: Protocols | None = None
     stored: tuple[Path, ...] = ()
     not_stored: OSError | None = None
 
@@ -158,6 +163,7 @@ class RunEvaluation:
             differences=dict(self.differences),
             findings=[str(finding) for finding in self.findings],
             calibration=self.calibration,
+            protocols=self.protocols,
         )
 
         rounded = [_six_digits(row) for row in self.probabilities]
@@ -224,6 +230,7 @@ def evaluate_run(
     device: str = "auto",
     store: bool = True,
     metrics: Sequence[MetricLike] = (),
+    protocols: bool = False,
 ) -> RunEvaluation:
     """Evaluate a trained model on every sample of a split.
 
@@ -239,6 +246,8 @@ def evaluate_run(
             that is forbidden, a note says so.
         metrics: metrics of others: references such as ``my_module:my_metric``, names of installed
             ones, or functions; see :mod:`emotailor.evaluation.custom`.
+        protocols: say what the rules of other programs would have reported, too; where the
+            predictions of every epoch were not kept, a note says so.
 
     Raises:
         ModelError: there is no model, or the data do not fit it.
@@ -316,6 +325,14 @@ def evaluate_run(
     )
 
     card = dataset.card
+    by_rule = None
+    if protocols:
+        by_rule, why_not = protocols_of(
+            run, predictor.card, card.fingerprint, split, labels, mode=predictor.mode
+        )
+        if why_not:
+            notes.append(f"no other rules: {why_not}")
+
     result = RunEvaluation(
         run=run,
         split=split,
@@ -332,6 +349,7 @@ def evaluate_run(
         baselines=floor,
         differences=differences,
         findings=suspicious,
+        protocols=by_rule,
     )
     return _stored(result) if store else result
 
@@ -472,8 +490,16 @@ def _tables_of_one(result: RunEvaluation, published: Published | None) -> list[R
             modes,
             title="By how thresholds were chosen (on validation data)",
         ),
+        *_rules(result),
         Text(str(result.calibration)),
     ]
+
+
+def _rules(result: RunEvaluation) -> list[RenderableType]:
+    """Return a table of what other rules would report; none where nobody asked."""
+    if result.protocols is None:
+        return []
+    return [protocols_table(result.protocols, "What each rule would report")]
 
 
 def _floor(result: RunEvaluation) -> list[RenderableType]:
@@ -513,7 +539,17 @@ def _tables_of_several(
             title="Mean and standard deviation",
             published=published,
         ),
+        *_rules_of_several(results),
     ]
+
+
+def _rules_of_several(results: Sequence[RunEvaluation]) -> list[RenderableType]:
+    """Return for each run what other rules would report; none where nobody asked."""
+    tables = []
+    for name, result in zip(_names(results), results, strict=True):
+        if result.protocols is not None:
+            tables.append(protocols_table(result.protocols, name))
+    return tables
 
 
 def _six_digits(values: Float[np.ndarray, "n"]) -> list[float]:

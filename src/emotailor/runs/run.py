@@ -234,6 +234,7 @@ class Run:
         device: str = "auto",
         store: bool = True,
         metrics: Sequence[MetricLike] = (),
+        protocols: bool = False,
     ) -> RunEvaluation:
         """Evaluate the model on a split now; arguments and errors are those of ``evaluate_run``."""
         return evaluate_run(
@@ -245,6 +246,7 @@ class Run:
             device=device,
             store=store,
             metrics=metrics,
+            protocols=protocols,
         )
 
     def stored_results(

@@ -24,6 +24,7 @@ from emotailor.errors import DataError
 from emotailor.evaluation.calibration import Calibration
 from emotailor.evaluation.comparison import Interval, PairedDifference, SeedSummary
 from emotailor.evaluation.metrics import Metrics
+from emotailor.evaluation.protocols import Protocols
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import json_text, write_text, write_together
 from emotailor.text import from_cell, to_cell
@@ -55,6 +56,7 @@ class StoredEvaluation(BaseModel):
         differences: name of a baseline -> micro-F1 of the model minus that of the baseline.
         findings: what is suspicious about the model; None where nobody has looked.
         calibration: how far the probabilities can be believed; None where it was not measured.
+        protocols: what the rules of other programs would report; None where nobody asked.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -71,6 +73,7 @@ class StoredEvaluation(BaseModel):
     differences: dict[str, PairedDifference] = Field(default_factory=dict)
     findings: list[str] | None = None
     calibration: Calibration | None = None
+    protocols: Protocols | None = None
 
 
 class StoredSummary(BaseModel):

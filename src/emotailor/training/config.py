@@ -51,3 +51,6 @@ class TrainingConfig(Config):
     # no short cuts: plain torch, whole batches, no threads of ours; for the search for a bug
     plain: bool = False
     checkpoint_steps: int = Field(200, ge=1)  # optimizer steps between checkpoints within an epoch
+    # split whose predictions are kept after every epoch, such as test; nothing but
+    # `evaluate --protocols` reads them; none: nothing is kept
+    protocols: str | None = Field(None, min_length=1)

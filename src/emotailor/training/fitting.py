@@ -10,6 +10,7 @@ from emotailor.data.batching import Batch
 from emotailor.errors import ModelError
 from emotailor.models.base import FittedModel
 from emotailor.training.checkpoint import Progress, damage_of, read_progress, save_progress
+from emotailor.training.every_epoch import keep_epoch
 from emotailor.training.history import EpochRecord, write_history
 from emotailor.training.model_folder import save_model
 from emotailor.training.progress import OnEpoch, Reporter
@@ -88,6 +89,7 @@ class Fitter:
         card = describe_model(self.config, self.data, thresholds, record)
         save_model(self.folder.model, card, model, self.data.standardizer)
         write_history(self.folder.path, [record])
+        keep_epoch(self.folder.path, model, self.data, record)
 
         # last, because it tells the next call that everything is there
         done = Progress(epoch=1, step=1, history=[record], best=record, finished=True)

@@ -34,6 +34,7 @@ from emotailor.training.checkpoint import (
     save_checkpoint,
     save_finished,
 )
+from emotailor.training.every_epoch import keep_epoch
 from emotailor.training.feeding import Feeder
 from emotailor.training.history import EpochRecord, restore_history, write_history
 from emotailor.training.model_folder import save_model
@@ -446,6 +447,8 @@ class _Training:
             if is_better:
                 self._save_model(thresholds, record)
             write_history(self.folder.path, progress.history)
+            # after the choice of the epoch, which must know nothing of it
+            keep_epoch(self.folder.path, self.step.kept, self.data, record)
         self.reporter.epoch(record, best=is_better)
 
     # ------------------------------------------------------------------ what is stored

@@ -117,6 +117,8 @@ class TrainingData:
         dataset: as stored.
         train_split: the samples to train on, without those whose labels are unknown.
         valid_split: the samples to validate on, likewise.
+        kept_split: the samples whose predictions are kept after every epoch, likewise; None where
+            nothing is kept.
         positions: (n,), positions of the used samples: those that have one of the modalities.
         dims: modality -> feature width, of the modalities the system takes.
         alignment: what is put before the system, for this data set.
@@ -137,6 +139,9 @@ class TrainingData:
         self.dataset = open_dataset(settings.path)
         self.train_split = self._labelled(settings.train_split)
         self.valid_split = self._labelled(settings.valid_split)
+        self.kept_split: Split | None = None
+        if config.training.protocols is not None:
+            self.kept_split = self._labelled(config.training.protocols)
 
         system = find_system(config.system)
         self.dims = system.choose(self.dataset.dims, settings.modalities)

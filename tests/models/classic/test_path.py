@@ -5,7 +5,7 @@ import pytest
 
 from emotailor.models.classic import path
 from emotailor.models.classic.logistic import fit_logistic, predict_logistic
-from emotailor.models.classic.path import fit_path
+from emotailor.models.classic.path import fit_parts, fit_path, logits_of
 
 STRENGTHS = (1e-3, 3e-2, 1.0)
 
@@ -33,6 +33,23 @@ def test_the_optimum_is_that_of_the_slow_fit(
     for one in found:
         wanted = predict_logistic(x, *fit_logistic(x, labels, one.strength))
         assert abs(predict_logistic(x, one.coef, one.intercept) - wanted).max() < 1e-3
+
+
+def test_features_in_parts_dense_and_sparse() -> None:
+    from scipy.sparse import csr_matrix
+
+    x, labels = drawn(101, 23)
+    x[:, 13:] *= x[:, 13:] > 0.7  # most are 0 there
+    x[:, 2] = 0
+    parts = [x[:, :13], csr_matrix(x[:, 13:])]
+    found = list(fit_parts(parts, labels, STRENGTHS))
+    for one in found:
+        assert one.coef.shape == (3, 23)
+        assert not one.coef[:, 2].any()
+        wanted = predict_logistic(x, *fit_logistic(x, labels, one.strength))
+        assert abs(predict_logistic(x, one.coef, one.intercept) - wanted).max() < 1e-3
+        logits = logits_of(parts, one.coef, one.intercept)
+        np.testing.assert_allclose(logits, x @ one.coef.T + one.intercept, atol=1e-12)
 
 
 def test_constant_labels_and_features() -> None:

@@ -12,6 +12,7 @@ SYSTEM = System(
     model="emotailor.models.carat.model:CARAT",
     recipes=RECIPES,
     at_least=2,
+    rule="f",  # the best epoch on validation, a fixed threshold
     search=[
         [transformer_sizes(64, 1), transformer_sizes(128, 1), transformer_sizes(128, 2)],
         [{"input_dropout": 0.2}, {"input_dropout": 0.6}],

@@ -70,7 +70,11 @@ def predict_logistic(
     intercept: Float64[np.ndarray, "labels"],
 ) -> Float64[np.ndarray, "n labels"]:
     """Return 1 / (1 + exp(-(x w + b))) per label, without overflow."""
-    logits = x @ coef.T + intercept
+    return sigmoid(x @ coef.T + intercept)
+
+
+def sigmoid(logits: Float64[np.ndarray, "n labels"]) -> Float64[np.ndarray, "n labels"]:
+    """Return 1 / (1 + exp(-logit)), without overflow."""
     log_probabilities = -np.logaddexp(0.0, -logits)
     probabilities: Float64[np.ndarray, "n labels"] = np.exp(log_probabilities)
     return probabilities

@@ -12,6 +12,7 @@ Three things save time:
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -53,26 +54,75 @@ def fit_path(
         labels: 0 or 1.
         strengths: values of C, ascending, so that each is a good start for the next.
     """
+    yield from fit_parts([x], labels, strengths)
+
+
+def fit_parts(
+    parts: Sequence[Any],
+    labels: UInt8[np.ndarray, "n labels"],
+    strengths: Sequence[float],
+) -> Iterator[Regressions]:
+    """Fit as :func:`fit_path` does, on features that lie in several matrices.
+
+    Args:
+        parts: matrices (n, F_i), dense or sparse (``scipy.sparse.csr_matrix``); their columns side
+            by side are the F features. A sparse matrix stays sparse.
+        labels: 0 or 1.
+        strengths: values of C, ascending.
+    """
     frequencies = labels.mean(0, dtype=np.float64)  # (L,)
     varies = (frequencies > 0) & (frequencies < 1)
     constant = np.where(frequencies > 0, np.inf, -np.inf)
 
-    # features that do not vary in training can tell nothing
-    used = x.any(0)
-    turned, axes = _turned(x[:, used])
-    problem = _Problem(turned, labels[:, varies])
+    prepared = [_Part(part) for part in parts]
+    problem = _Problem([part.turned for part in prepared], labels[:, varies])
+    ends = np.cumsum([part.turned.shape[1] for part in prepared])
+    width = sum(part.width for part in prepared)
 
     start = problem.start
     for strength in strengths:
         start = problem.minimum(start, strength)
 
-        coef = np.zeros((labels.shape[1], x.shape[1]))
-        rows = np.flatnonzero(varies)
-        columns = np.flatnonzero(used)
-        coef[np.ix_(rows, columns)] = _turned_back(start[:, :-1], axes)
+        # the last column is the intercept
+        pieces = np.split(start[:, :-1], ends[:-1], axis=1)
+        restored = [part.restored(piece) for part, piece in zip(prepared, pieces, strict=True)]
+        coef = np.zeros((labels.shape[1], width))
+        coef[varies] = np.hstack(restored)
         intercept = constant.copy()
         intercept[varies] = start[:, -1]
         yield Regressions(strength, coef, intercept)
+
+
+class _Part:
+    """One matrix of features, as it is fitted: along its principal axes, unless it is sparse.
+
+    Args:
+        x: (n, F), dense or sparse.
+
+    Attributes:
+        width: F.
+        turned: (n, axes), what is fitted.
+    """
+
+    def __init__(self, x: Any) -> None:
+        self.width = x.shape[1]
+        self.turned = x
+        self.used: Any = slice(None)
+        self.axes: Float64[np.ndarray, "features axes"] | None = None
+        if not isinstance(x, np.ndarray):
+            return
+
+        # features that do not vary in training can tell nothing
+        self.used = np.flatnonzero(x.any(0))
+        self.turned, self.axes = _turned(x[:, self.used])
+
+    def restored(
+        self, coef: Float64[np.ndarray, "labels axes"]
+    ) -> Float64[np.ndarray, "labels features"]:
+        """Return coefficients of the features as they are given."""
+        found = np.zeros((len(coef), self.width))
+        found[:, self.used] = _turned_back(coef, self.axes)
+        return found
 
 
 def _turned(
@@ -109,23 +159,21 @@ class _Problem:
     """The objective of all labels together.
 
     Args:
-        x: samples, along their principal axes.
+        parts: matrices of the samples, dense ones along their principal axes.
         labels: 0 or 1; none constant.
 
     Attributes:
         start: (L, F + 1), coefficients 0 and the intercepts that fit the frequencies.
     """
 
-    def __init__(
-        self, x: Float64[np.ndarray, "n features"], labels: UInt8[np.ndarray, "n labels"]
-    ) -> None:
-        self.x = x
+    def __init__(self, parts: Sequence[Any], labels: UInt8[np.ndarray, "n labels"]) -> None:
+        self.parts = parts
         self.labels = labels.astype(np.float64)
-        self.squares = np.square(x).sum(0)  # (F,)
+        self.squares = np.concatenate([_squares(part) for part in parts])  # (F,)
 
         frequencies = self.labels.mean(0)
         self.curvature = frequencies * (1 - frequencies)  # (L,)
-        self.start = np.zeros((labels.shape[1], x.shape[1] + 1))
+        self.start = np.zeros((labels.shape[1], len(self.squares) + 1))
         self.start[:, -1] = np.log(frequencies) - np.log1p(-frequencies)
 
     def minimum(
@@ -138,7 +186,7 @@ class _Problem:
             return start
 
         # about the root of the curvature: with it, every direction is as steep as the others
-        samples = len(self.x)
+        samples = len(self.labels)
         every = np.append(self.squares, samples)  # (F + 1,)
         penalty = np.append(np.ones_like(self.squares), 0)
         scale = np.sqrt(strength * np.outer(self.curvature, every) + penalty)
@@ -159,12 +207,40 @@ class _Problem:
         from scipy.special import expit
 
         coef = found[:, :-1]
-        logits = self.x @ coef.T + found[:, -1]  # (n, L)
+        logits = logits_of(self.parts, coef, found[:, -1])  # (n, L)
         losses = np.logaddexp(0, logits) - self.labels * logits
         value = 0.5 * np.square(coef).sum() + strength * losses.sum()
 
         errors = expit(logits) - self.labels
+        slopes = [(part.T @ errors).T for part in self.parts]
         gradient = np.empty_like(found)
-        gradient[:, :-1] = coef + strength * (errors.T @ self.x)
+        gradient[:, :-1] = coef + strength * np.hstack(slopes)
         gradient[:, -1] = strength * errors.sum(0)
         return float(value), gradient
+
+
+def logits_of(
+    parts: Sequence[Any],
+    coef: Float64[np.ndarray, "labels features"],
+    intercept: Float64[np.ndarray, "labels"],
+) -> Float64[np.ndarray, "n labels"]:
+    """Return x w + b of features that lie in several matrices, dense or sparse.
+
+    Args:
+        parts: matrices (n, F_i), their columns side by side.
+        coef: (L, F).
+        intercept: (L,).
+    """
+    ends = np.cumsum([part.shape[1] for part in parts])
+    pieces = np.split(coef, ends[:-1], axis=1)
+    logits = np.zeros((parts[0].shape[0], len(coef))) + intercept
+    for part, piece in zip(parts, pieces, strict=True):
+        logits += part @ piece.T
+    return logits
+
+
+def _squares(part: Any) -> Float64[np.ndarray, "features"]:
+    """Return the sum of squares of each column of a matrix, dense or sparse."""
+    if isinstance(part, np.ndarray):
+        return np.square(part).sum(0)
+    return np.asarray(part.multiply(part).sum(0)).ravel()

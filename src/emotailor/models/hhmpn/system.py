@@ -24,6 +24,7 @@ SYSTEM = System(
     model="emotailor.models.hhmpn.model:HHMPN",
     recipes=RECIPES,
     at_least=2,
+    rule="f",  # the best epoch on validation, of each metric
     published={"aligned": (0.459, 0.602, 0.496, 0.556), "unaligned": (0.434, 0.591, 0.476, 0.528)},
     search=[
         [_sizes(32, 1), _sizes(64, 1), _sizes(64, 2)],

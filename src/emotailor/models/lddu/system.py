@@ -11,6 +11,7 @@ SYSTEM = System(
     config=LDDUConfig,
     model="emotailor.models.lddu.model:LDDU",
     recipes=RECIPES,
+    rule="d",  # that of the authors' published log
     search=[
         [transformer_sizes(64, 1), transformer_sizes(128, 1), transformer_sizes(128, 2)],
         [{"input_dropout": 0.2}, {"input_dropout": 0.6}],

@@ -22,7 +22,9 @@ from emotailor.data.store import write_dataset
 from emotailor.evaluation.baselines import BLIND, NAMES, WORD_NAMES
 from emotailor.evaluation.calibration import calibration
 from emotailor.models.table import SYSTEMS
-from emotailor.runs.stored import read_predictions
+from emotailor.report import run as page_of_run
+from emotailor.report.page import Table
+from emotailor.runs.stored import read_evaluation, read_predictions
 from tests.evaluation.test_words import spoken_data
 from tests.helpers import DIMS
 from tests.report.test_write import parsed
@@ -173,15 +175,21 @@ def test_the_page_has_all_of_it(done: Done) -> None:
     assert sum(int(row[1].replace(",", "")) for row in curve[1:]) == 2 * 29 * 3
 
 
-def test_the_page_of_a_run_has_all_of_it(done: Done) -> None:
+def test_the_sections_of_a_run(done: Done) -> None:
+    """Those of its page; drawing all figures of the page would take a minute."""
     run = done.out / "tailor" / "seed42"
-    result = emotailor.evaluate(run, protocols=True, resamples=20)
-    assert result.protocols is not None
-    page = parsed(emotailor.write_report(run).file)
-    _, *rules = page.tables["The same training, by rule"]
-    assert [row[0][0] for row in rules] == list("abcdef")
-    _, *beside = page.tables["Beside baselines"]
-    assert [row[0] for row in beside] == ["this model", *NAMES, *WORD_NAMES]
+    emotailor.evaluate(run, protocols=True, resamples=20)
+    evaluation = read_evaluation(run, "test")
+    assert evaluation is not None
+    (rules,) = page_of_run._rules(evaluation)
+    table = rules.blocks[0]
+    assert isinstance(table, Table)
+    assert [str(row[0])[:2] for row in table.rows] == [f"{letter}:" for letter in "abcdef"]
+
+    (beside,) = page_of_run._baselines(evaluation)
+    assert isinstance(beside, Table)
+    assert [row[0] for row in beside.rows] == ["this model", *NAMES, *WORD_NAMES]
+    assert beside.rows[0][2] == f"{evaluation.metrics['tuned'].micro_f1:.3f}"
 
 
 @pytest.mark.parametrize(

@@ -296,3 +296,14 @@ def test_the_result_of_a_benchmark_is_short_and_a_table() -> None:
     assert repr(result).endswith("; 1 runs failed)")
     assert len(repr(result)) < 120
     assert result._repr_html_().count("<tr>") == len(RESULTS.rows) + 1
+
+
+def test_systems_that_are_skipped_for_one_reason_share_a_note() -> None:
+    rows = [
+        replace(SKIPPED, name=name, title=title, notes=(f"skipped: {why}",))
+        for name, title, why in (
+            ("sgm", "SGM", "no text"), ("mult", "MulT", "too few"), ("lsan", "LSAN", "no text"),
+        )
+    ]  # fmt: skip
+    notes = Results((rows[0], TAILOR, *rows[1:]), "mosei").all_notes()
+    assert notes == ["SGM, LSAN: skipped: no text", "MulT: skipped: too few"]

@@ -135,6 +135,15 @@ def test_advice_of_who_is_behind_words_alone(dataset: EmotionDataset) -> None:
     assert finding.what.startswith("below linear union (micro-F1 ")
     assert "--model br" not in finding.advice
 
+    # of several linear ones the strongest is named
+    every = {name: one.metrics for name, one in found.items()}
+    poor = own.model_copy(update={"micro_f1": 0.01, "mean_average_precision": 0.01})
+    worst = below(poor, every)
+    assert worst is not None
+    assert "linear union" in worst.what
+    assert "label frequencies" in worst.what
+    assert "TF-IDF" not in worst.what
+
 
 def test_they_are_kept_with_the_others(dataset: EmotionDataset, tmp_path: object) -> None:
     from pathlib import Path

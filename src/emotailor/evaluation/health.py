@@ -225,6 +225,8 @@ def below_in(
 ) -> dict[str, list[str]]:
     """Return the baselines that are better, with the metrics in which they are.
 
+    Of several linear ones only that with the highest micro-F1 is named.
+
     Numbers are compared as they are printed: what prints alike is equally good. In the two metrics
     that need no threshold, less than .01 is not named: in those a linear model is seldom far away.
 
@@ -245,7 +247,24 @@ def below_in(
                 better.append(metric)
         if better:
             found[name] = better
-    return found
+    return _without_weaker(found, others)
+
+
+def _without_weaker(
+    found: Mapping[str, list[str]], others: Mapping[str, Mapping[str, float | None]]
+) -> dict[str, list[str]]:
+    """Leave out all linear baselines but the one with the highest micro-F1: one is enough to say.
+
+    Args:
+        found: name of a baseline that is better -> the metrics in which it is.
+        others: name of a baseline -> metric -> value.
+    """
+    linear = [name for name in found if name not in BLIND]
+    if not linear:
+        return dict(found)
+
+    strongest = max(linear, key=lambda name: others[name].get("micro_f1") or 0.0)
+    return {name: found[name] for name in found if name in BLIND or name == strongest}
 
 
 def in_words(

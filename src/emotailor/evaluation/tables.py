@@ -156,7 +156,9 @@ class Results:
                 "anything."
             )
         for row in self.rows:
-            notes += [f"{row.title}: {note}" for note in row.notes]
+            if row.planned:
+                notes += [f"{row.title}: {note}" for note in row.notes]
+        notes += _of_skipped(self.rows)
         if self.by_rule:
             notes.append(
                 f"{BY_RULE}: what the same trainings would have been reported with by the rule in "
@@ -165,6 +167,17 @@ class Results:
             )
         notes += self.notes
         return [_one_line(note) for note in notes]
+
+
+def _of_skipped(rows: Sequence[Row]) -> list[str]:
+    """Return the notes of rows that were skipped; rows with the same reason share one."""
+    titles: dict[str, list[str]] = {}
+    for row in rows:
+        if row.planned:
+            continue
+        for note in row.notes:
+            titles.setdefault(note, []).append(row.title)
+    return [f"{', '.join(alike)}: {note}" for note, alike in titles.items()]
 
 
 def _rules_in_words(rows: Sequence[Row]) -> str:

@@ -88,6 +88,8 @@ ERRORS_SHOWN = {
 }
 """Attributes of a calibration that are shown, with their titles."""
 
+SKIPPED = ": skipped: "  # in a note on systems that were left out
+
 SAME_EVERYWHERE = "P and R are as defined; the program of TAILOR's authors exchanges the two."
 
 
@@ -902,6 +904,7 @@ def _notes(found: StoredBenchmark) -> Section:
     # notes on one system are listed below, from the runs
     titles = tuple(f"{system.title}: " for system in systems)
     texts = [note for note in found.notes if not note.startswith(titles)]
+    texts = [note for note in texts if SKIPPED not in note]  # they have a table of their own
     texts.append(SAME_EVERYWHERE)
 
     for system in systems:

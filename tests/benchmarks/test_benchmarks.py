@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import (
     comparison,
+    contrast,
     data,
     data_worker,
     inference,
@@ -417,3 +418,22 @@ def test_a_program_that_cannot_be_imported_is_one_message(tmp_path: Path) -> Non
 def test_options_of_checkouts() -> None:
     found = {name: program.checkout.option for name, program in REFERENCES.items()}
     assert found == {"mult": "--mult", "misa": "--misa", "dfg": "--mmsa"}
+
+
+def test_contrast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert contrast.sizes_of("lddu") == contrast.Sizes(18, 256, 2.0, 8192, 0.14)
+    assert contrast.sizes_of("carat") == contrast.Sizes(54, 64, 1.0, 8192, 0.07)
+    small = contrast.Sizes(18, 16, 2.0, 150, 0.14)
+    monkeypatch.setattr(contrast, "sizes_of", lambda _: small)
+    file = tmp_path / "contrast.json"
+    result = contrast.main(["--batch", "5", "--repeats", "2", "--json", str(file)])
+    assert content_of(json.loads(file.read_text())) == result
+    assert list(result["systems"]) == ["lddu", "carat"]
+    row = result["systems"]["lddu"]
+    assert (row["new_rows"], len(row["ours"]), len(row["full_cpu"])) == (90, 2, 2)
+    assert row["ratio"] > 0
+    assert row["gradient_apart"] < 1e-5
+    assert row["loss_apart"] < 1e-5
+    assert "in full" in capsys.readouterr().out

@@ -9,10 +9,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional as F
 
 from emotailor.errors import InterruptedRunError, ModelError
 from emotailor.files import sha256_of, write_json
-from emotailor.training.checkpoint import has_checkpoint, read_progress
+from emotailor.nn.contrastive import ContrastiveQueue, supervised_contrast
+from emotailor.training.checkpoint import (
+    Progress,
+    has_checkpoint,
+    load_checkpoint,
+    read_progress,
+    save_checkpoint,
+)
 from emotailor.training.history import read_history
 from emotailor.training.loop import Trainer
 from emotailor.training.run import train
@@ -205,3 +214,28 @@ def test_tensors_of_another_training_are_refused(data: Path, run: Path, name: st
     with pytest.raises(ModelError, match=what) as caught:
         train(config(data, **EVERY), run)
     assert named_by(run / "checkpoint" / "state.json").name in caught.value.found
+
+
+def test_sums_that_an_earlier_version_did_not_store_are_computed_anew(tmp_path: Path) -> None:
+    """A queue of CARAT or LDDU whose checkpoint has its rows and classes alone."""
+    start = F.normalize(torch.randn(9, 4), dim=1)
+    queue = ContrastiveQueue(start)
+    model = nn.Sequential(nn.Linear(4, 4), queue)
+    optimizer = torch.optim.Adam(model.parameters())
+    device = torch.device("cpu")
+    older = nn.Sequential(nn.Linear(4, 4), nn.Module())
+    for name in ("rows", "classes", "pointer"):
+        older[1].register_buffer(name, getattr(queue, name).clone())
+    save_checkpoint(tmp_path, Progress(step=3), {"model": older}, optimizer, device)
+
+    supervised_contrast(start, torch.arange(9) % 2, queue, 0.2, enter=True)
+    assert queue.pair_temperature == 0.2
+    progress = load_checkpoint(tmp_path, {"model": model}, optimizer, device)
+    assert progress.step == 3
+    assert queue.pair_temperature == 0
+    assert queue.classes.tolist() == [-1] * 9
+    # another buffer that is absent is a damage, as ever
+    del older[1].classes
+    save_checkpoint(tmp_path / "b", Progress(), {"model": older}, optimizer, device)
+    with pytest.raises(ModelError, match=r"model\.1\.classes"):
+        load_checkpoint(tmp_path / "b", {"model": model}, optimizer, device)

@@ -445,6 +445,15 @@ def _set_random_states(file: Path, tensors: Mapping[str, Tensor], device: torch.
         raise ModelError(f"{file} is damaged: its random state is none", fix=FIX) from error
 
 
+def _derived(model: nn.Module) -> set[str]:
+    """The buffers that a model can compute from others, where an earlier version stored none."""
+    found = set()
+    for place, module in model.named_modules():
+        names = getattr(module, "derived_buffers", ())
+        found |= {f"{place}.{name}" for name in names}
+    return found
+
+
 def _misfit(
     tensors: Mapping[str, Tensor],
     models: Mapping[str, nn.Module],
@@ -455,6 +464,7 @@ def _misfit(
     wanted = _random_states(device)
     optional = {"random.cuda"}  # a training may go on on another device
     for key, model in models.items():
+        optional |= {f"{key}.{name}" for name in _derived(model)}
         for name, tensor in model.state_dict().items():
             wanted[f"{key}.{name}"] = tensor
 

@@ -239,9 +239,10 @@ EXACT = (
 
 def evaluate(model: CARAT, batch: Batch) -> Tensor:
     """The probabilities of the evaluation branch, which must leave prototypes and queue alone."""
+    model.eval()(batch)  # what is known of the queue's pairs is computed when needed
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     unlabelled = Batch(batch.values, batch.masks, None, batch.ids)
-    probabilities = model.eval()(unlabelled).logits.sigmoid()
+    probabilities = model(unlabelled).logits.sigmoid()
     assert torch.equal(model(batch).logits.sigmoid(), probabilities)
     assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
     return probabilities
@@ -258,10 +259,17 @@ def train(
     seen = Recorder(model)
     given: list[Tensor] = []
 
-    def keep(rows: Tensor, classes: Tensor, queue: ContrastiveQueue, temperature: float) -> Tensor:
+    def keep(
+        rows: Tensor,
+        classes: Tensor,
+        queue: ContrastiveQueue,
+        temperature: float,
+        *,
+        enter: bool,
+    ) -> Tensor:
         # copies: the queue moves in place afterwards
         given.extend(x.detach().clone() for x in (rows, classes, queue.rows, queue.classes))
-        return supervised_contrast(rows, classes, queue, temperature)
+        return supervised_contrast(rows, classes, queue, temperature, enter=enter)
 
     with (
         patch.object(model, "draw_shuffle", lambda samples: our_shuffle(io)),

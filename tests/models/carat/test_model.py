@@ -166,9 +166,9 @@ def test_losses_by_hand() -> None:
 def test_classes_and_rows_of_the_contrast(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Tensor] = []
 
-    def keep(*arguments: Any) -> Tensor:
+    def keep(*arguments: Any, enter: bool) -> Tensor:
         given.extend(arguments[:2])
-        return supervised_contrast(*arguments)
+        return supervised_contrast(*arguments, enter=enter)
 
     monkeypatch.setattr(carat, "supervised_contrast", keep)
     model, b = build(), batch(2)
@@ -201,9 +201,9 @@ def test_prototypes_follow_one_sample_after_the_other() -> None:
 
 
 def test_training_moves_the_state_and_evaluation_does_not() -> None:
-    model, b = build(), batch()
-    before = state(model)
+    model, b = build(queue_size=200), batch()
     first = model(b)
+    before = state(model)
     again = model(b)
     assert all(torch.equal(x, before[name]) for name, x in state(model).items())
     assert all(torch.equal(first.losses[name], again.losses[name]) for name in first.losses)
@@ -212,8 +212,9 @@ def test_training_moves_the_state_and_evaluation_does_not() -> None:
     loss = model.total_loss(model(b))
     after = state(model)
     changed = {name for name in after if not torch.equal(after[name], before[name])}
-    assert changed == {"prototypes", "queue.rows", "queue.classes", "queue.pointer"}
-    assert model.queue.pointer.item() == 9 * 5 * L % 53
+    moved = {"queue.rows", "queue.classes", "queue.pointer", "queue.pair_sums"}
+    assert changed == {"prototypes", *moved}
+    assert model.queue.pointer.item() == 9 * 5 * L
     assert not any(x.requires_grad for x in model.buffers())
     loss.backward()  # although the buffers have moved
 

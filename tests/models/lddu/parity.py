@@ -277,10 +277,17 @@ def train(model: LDDU, batch: Batch) -> tuple[ModelOutput, Recorder, list[Tensor
     seen = Recorder(model)
     given: list[Tensor] = []
 
-    def keep(rows: Tensor, classes: Tensor, queue: ContrastiveQueue, temperature: float) -> Tensor:
+    def keep(
+        rows: Tensor,
+        classes: Tensor,
+        queue: ContrastiveQueue,
+        temperature: float,
+        *,
+        enter: bool,
+    ) -> Tensor:
         # copies: the queue moves in place afterwards
         given.extend(x.detach().clone() for x in (rows, classes, queue.rows))
-        return supervised_contrast(rows, classes, queue, temperature)
+        return supervised_contrast(rows, classes, queue, temperature, enter=enter)
 
     with patch.object(lddu, "supervised_contrast", keep):
         output = model.train()(batch, features=True)

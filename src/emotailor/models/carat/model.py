@@ -427,11 +427,11 @@ class CARAT(EncodedModel):
             classes,
             self.queue,
             self.config.temperature,
+            enter=self.training,
         )
         if self.training:
             of_labels = unit[:, 0].detach()  # (B, M, L, p)
             self._move_prototypes(of_labels, there, held)
-            self.queue.add(rows.detach(), classes)
         return loss
 
     def _classes(

@@ -99,9 +99,11 @@ class ScoreHistory(nn.Module):
         found, _ = self._find(keys)
         new = keys[~found].unique()
 
-        free = (self.keys == FREE).nonzero()[:, 0]
+        is_free = self.keys == FREE
+        free = is_free.nonzero()[:, 0]
         room = min(len(free), len(new))
-        self.keys[free[:room]] = new[:room]
+        places = free[:room]
+        self.keys[places] = new[:room]
 
 
 def _key_of(name: str) -> int:

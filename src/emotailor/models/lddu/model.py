@@ -221,7 +221,7 @@ class LDDU(EncodedModel):
         # DIVERGENCE (queue_start): the program normalises along the queue instead of each row
         axis = 1 if config.queue_start == "unit_rows" else 0
         rows = torch.randn(config.queue_size, 2 * config.latent_size)
-        self.queue = ContrastiveQueue(F.normalize(rows, dim=axis))
+        self.queue = ContrastiveQueue(F.normalize(rows, dim=axis), squared_length=2.0)
 
         # DIVERGENCE (history): the program's has an entry for every sample of every step
         self.history: ScoreHistory | None = None
@@ -386,8 +386,13 @@ class LDDU(EncodedModel):
         Float[Tensor, "batch modalities labels latent"],
     ]:
         """Return mean and log variance in each modality; 0 and 0 where it is missing."""
-        pairs = [encode(label[:, k]) for k, encode in enumerate(self.latent_encoders.values())]
-        means, log_variances = zip(*pairs, strict=True)
+        means = []
+        log_variances = []
+        for k, encode in enumerate(self.latent_encoders.values()):
+            mean, log_variance = encode(label[:, k])
+            means.append(mean)
+            log_variances.append(log_variance)
+
         mean = torch.stack(means, 1).float()
         log_variance = torch.stack(log_variances, 1).float()
         return torch.where(real, mean, 0.0), torch.where(real, log_variance, 0.0)
@@ -414,15 +419,13 @@ class LDDU(EncodedModel):
         classes = classes[used]
 
         # a row has the squared length 2, so a product is halved before the temperature
-        loss = supervised_contrast(
+        return supervised_contrast(
             rows,
             classes,
             self.queue,
             2 * self.config.temperature,
+            enter=self.training,
         )
-        if self.training:
-            self.queue.add(rows.detach(), classes)
-        return loss
 
     def _classes(
         self, held: Bool[Tensor, "batch labels"]
@@ -483,6 +486,12 @@ def _mixed(
     """
     share = F.logsigmoid(common)
     rest = F.logsigmoid(-common)
-    holds = torch.logaddexp(share + F.logsigmoid(mean), rest + F.logsigmoid(deviation))
-    absent = torch.logaddexp(share + F.logsigmoid(-mean), rest + F.logsigmoid(-deviation))
+
+    by_mean = share + F.logsigmoid(mean)
+    by_deviation = rest + F.logsigmoid(deviation)
+    holds = torch.logaddexp(by_mean, by_deviation)
+
+    by_mean = share + F.logsigmoid(-mean)
+    by_deviation = rest + F.logsigmoid(-deviation)
+    absent = torch.logaddexp(by_mean, by_deviation)
     return holds - absent

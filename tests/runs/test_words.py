@@ -44,8 +44,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "text.npz", values=vectors(said), offsets=np.array(offsets))
 
     convert(folder, folder / "data", max_steps=60)
-    settings = ["--model", "br", "--data", folder / "data", "--out", folder / "run"]
-    result = run_cli("train", *settings, "--set", "training.device=cpu")
+    result = run_cli(
+        "train", "--model", "br", "--data", folder / "data", "--out", folder / "run",
+        "--device", "cpu",
+    )  # fmt: skip
     assert result.code == 0, result.err
     return folder
 

@@ -14,6 +14,7 @@ from emotailor.data.readers import read_samples
 from emotailor.data.readers.convert import convert
 from emotailor.data.sample import Modality
 from emotailor.errors import ConfigError, DataError
+from tests.encoders.tiny import Lengths
 from tests.runs.runs import run_cli
 
 LENGTHS = (3, 0, 5, 1)
@@ -332,6 +333,27 @@ def test_names_of_a_trained_model_are_kept(tmp_path: Path) -> None:
     assert data["valid"].sequence("visual", 0)[0].tolist() == [1, 0, 1]
     assert data.card.extraction["visual"].settings["names"] == ["AU12", "AU01", "AU04"]
     assert any("names in aus that are no feature: AU06" in line for line in data.card.repairs)
+
+
+def test_names_beside_text_that_is_encoded(tmp_path: Path) -> None:
+    source = segments(tmp_path)
+    (tmp_path / "text.safetensors").unlink()
+    data = convert(
+        source, tmp_path / "out", encoder=Lengths(), label_names=["happy"],
+        join=[units(tmp_path)], flags={"visual": "aus"},
+    )  # fmt: skip
+    assert data.aligned and data.dims == {"visual": 3, "text": 2}
+    assert data["valid"].sequence("text", 0)[:, 0].tolist() == [1] * 5
+    assert data["valid"].sequence("visual", 0).tolist() == [[1, 0, 1]] * 5
+    assert set(data.card.extraction) == {"visual", "text"}
+    assert data["train"].ids == ["v[0]"] and data["train"][0].words == ["a", "b", "c"]
+
+    # one vector for each text
+    whole = convert(
+        source, tmp_path / "whole", encoder=Lengths("sentence"), pooling="sentence",
+        label_names=["happy"], join=[units(tmp_path)], flags={"visual": "aus"},
+    )  # fmt: skip
+    assert whole.aligned and whole["valid"].sequence("visual", 0).tolist() == [[1, 0, 1]]
 
 
 def test_flags_alone_are_one_step(tmp_path: Path) -> None:

@@ -80,18 +80,21 @@ class Flags:
         values[places] = 1
         return values
 
-    def added_to(self, sample: Sample, row: int) -> Sample:
+    def added_to(self, sample: Sample, row: int, words: int = 0) -> Sample:
         """Return a sample with these features at each step of its text, or else of the longest.
 
         Where it has no other modality, there is one step.
+
+        Args:
+            sample: of this row.
+            row: its number.
+            words: number of steps that its text is to have, where it has none yet.
         """
         values = self.of(row)
         if values is None:
             return sample
         lengths = {m: len(sequence) for m, sequence in sample.sequences.items()}
-        if sample.words:  # which an encoder makes steps of
-            lengths.setdefault("text", len(sample.words))
-        steps = lengths.get("text") or max(lengths.values(), default=0) or 1
+        steps = lengths.get("text") or words or max(lengths.values(), default=0) or 1
         repeated = np.repeat(values[None], steps, axis=0)  # (steps, names)
         return replace(sample, sequences={**sample.sequences, self.modality: repeated})
 

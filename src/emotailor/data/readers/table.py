@@ -103,6 +103,9 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
     for flag in flags:
         dims[flag.modality] = len(flag.names)
     spoken = _spoken(rows, dims, held, aligned=aligned)
+    words_of_rows: list[int] = []
+    if said is not None:
+        words_of_rows = said.lengths.tolist()
 
     def samples() -> Iterator[tuple[str, Sample]]:
         for i, row in enumerate(rows.cells):
@@ -112,10 +115,12 @@ def read_table(path: Path, options: ConvertOptions) -> Reading:
                 continue
 
             sample = sample_of(features, i, rows.ids[i], labels[i], keep_going=options.keep_going)
+            words = 0
             if said is not None:
                 sample = said.added_to(sample, i)
+                words = words_of_rows[i]
             for flag in flags:
-                sample = flag.added_to(sample, i)
+                sample = flag.added_to(sample, i, words)
             yield split, spoken.added_to(sample, i, account)
 
     return Reading(

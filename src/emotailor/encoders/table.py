@@ -45,11 +45,24 @@ def _load_minilm(pooling: Pooling) -> TextEncoder:
     )
 
 
+def _load_glove(pooling: Pooling) -> TextEncoder:
+    from emotailor.encoders.glove import GloveVectors
+    from emotailor.encoders.static import StaticEncoder
+
+    vectors = GloveVectors()
+    return StaticEncoder(vectors, name="GloVe 6B", pooling=pooling, version=vectors.version)
+
+
 _KNOWN = (
     Known(
         "minilm",
         "contextual word vectors of all-MiniLM-L6-v2, 384 features (package emotailor[text])",
         _load_minilm,
+    ),
+    Known(
+        "glove",
+        "word vectors of GloVe 6B, 50 features (package emotailor[glove])",
+        _load_glove,
     ),
 )
 ENCODERS: dict[str, Known] = {known.name: known for known in _KNOWN}
@@ -67,8 +80,8 @@ def load_encoder(
     """Return an encoder of texts, ready for use.
 
     Args:
-        encoder: a name in ``ENCODERS``; the folder of a Hugging Face model; or an encoder, which is
-            returned as it is.
+        encoder: a name in ``ENCODERS``; the folder of a Hugging Face model; a text file of GloVe or
+            word2vec vectors; or an encoder, which is returned as it is.
         pooling: ``words`` for one vector per word, ``sentence`` for one per text.
 
     Raises:
@@ -91,6 +104,13 @@ def load_encoder(
         return load_folder(path, chosen)
 
     problem = not_a_file(path)
+    if problem is None:
+        from emotailor.encoders.static import StaticEncoder
+        from emotailor.encoders.vectors import VectorFile
+
+        name = path.name.removesuffix(path.suffix) or path.name
+        return StaticEncoder(VectorFile(path), name=name, pooling=chosen)
+
     close = difflib.get_close_matches(name.lower(), ENCODERS, n=1, cutoff=0.4)
     looks_like_a_path = "/" in name or "\\" in name or bool(path.suffix)
     found = f"the encoder {name!r}"

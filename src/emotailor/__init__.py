@@ -62,6 +62,7 @@ __all__ = [
     "load_encoder",
     "make_figures",
     "predict",
+    "predict_texts",
     "reproduce_paper",
     "synthesize",
     "train",
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     from emotailor.runs.evaluate import evaluate_run as evaluate
     from emotailor.runs.predict import predict
     from emotailor.runs.run import Run
+    from emotailor.runs.texts import predict_texts
     from emotailor.serving.prediction import Explanation, Failure, Prediction, Predictions
     from emotailor.serving.predictor import Predictor
     from emotailor.training.config import TrainingConfig
@@ -172,6 +174,7 @@ _HOMES = {
     "load_encoder": "emotailor.encoders.table",
     "make_figures": "emotailor.figures.make",
     "predict": "emotailor.runs.predict",
+    "predict_texts": "emotailor.runs.texts",
     "reproduce_paper": "emotailor.paper.reproduce",
     "synthesize": "emotailor.data.synthetic",
     "train": "emotailor.training.run",

@@ -9,8 +9,11 @@ import pytest
 
 import emotailor
 from emotailor.data.readers import encoding
+from emotailor.encoders import ENCODERS
 from emotailor.encoders import samples as module
+from emotailor.encoders.table import Known
 from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.serving.predictor import Predictor
 from tests.encoders.tiny import Lengths
 from tests.runs.runs import run_cli
 
@@ -208,22 +211,91 @@ class Other(Lengths):
         self.extraction = self.extraction.model_copy(update={"sha256": "0" * 64})
 
 
-def test_features_of_another_encoder_are_refused(tmp_path: Path) -> None:
-    """A model remembers what made its features of text, and says which is which."""
-    texts = ["so great", "a bad day", "yes", "no", "well then"] * 8
-    rows = table(tmp_path, texts).read_text().replace("test,", "valid,", 4)
-    (tmp_path / "table.csv").write_text(rows)
-    for name, encoder in (("data", Lengths()), ("same", Renamed()), ("other", Other())):
-        emotailor.convert(tmp_path / "table.csv", tmp_path / name, encoder=encoder)
+# ---------------------------------------------------------------------- predicting from text
 
-    run = tmp_path / "run"
-    emotailor.train({"data": {"path": str(tmp_path / "data")}}, run, model="br")
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was trained on a number for each word: of text alone."""
+    home = tmp_path_factory.mktemp("home")
+    texts = ["so great", "a bad day", "yes", "no", "well then"] * 8
+    rows = table(home, texts).read_text().replace("test,", "valid,", 4)
+    (home / "table.csv").write_text(rows)
+    emotailor.convert(home / "table.csv", home / "data", encoder=Lengths())
+    emotailor.train({"data": {"path": str(home / "data")}}, home / "run", model="br")
+    return home / "run"
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``lengths`` has a name, as ``minilm`` has."""
+    row = Known("lengths", "lengths", "two numbers", Lengths)
+    monkeypatch.setitem(ENCODERS, "lengths", row)
+
+
+def test_a_text_is_predicted_as_from_a_stored_set(run: Path, known: None) -> None:
+    (first, second) = emotailor.predict_texts(run, ["a bad day", "well &amp; then"])
+    assert (first.id, second.id) == ("text1", "text2")
+    stored = emotailor.predict(run, run.parent / "data", split="train", ids=["v1[0]"])
+    assert first.probabilities == stored[0].probabilities
+
+    explained = emotailor.predict_texts(run, ["a bad day"], explain=True)[0]
+    assert explained.explanation is not None
+    assert explained.explanation.words == {"text": ["a", "bad", "day"]}
+
+
+def test_the_command_takes_texts(run: Path, known: None) -> None:
+    done = run_cli("predict", run, "--text", "a bad day", "--text", "", "--csv")
+    assert done.code == 1  # nothing is said in the second
+    rows = list(csv.DictReader(done.out.splitlines()))
+    assert [row["id"] for row in rows] == ["text1", "text2"]
+    assert 0 < float(rows[0]["p:happy"]) < 1
+    assert "has no word with a vector" in rows[1]["error"]
+
+    assert run_cli("predict", run).code == 2
+    assert run_cli("predict", run, run.parent / "data", "--text", "x").code == 3
+    assert run_cli("predict", run, run.parent / "data", "--encoder", "minilm").code == 3
+
+
+def test_features_of_another_encoder_are_refused(run: Path, tmp_path: Path) -> None:
+    """A model remembers what made its features of text, and says which is which."""
+    file = run.parent / "table.csv"
+    for name, encoder in (("same", Renamed()), ("other", Other())):
+        emotailor.convert(file, tmp_path / name, encoder=encoder)
     ours = emotailor.Run.open(run).predictor().card.extraction["text"]
     assert ours == Lengths().extraction
 
-    emotailor.evaluate(run, data=tmp_path / "same", resamples=0, store=False)
+    emotailor.evaluate(run, data=tmp_path / "same", split="train", resamples=0, store=False)
     for call in (emotailor.predict, lambda run, data: emotailor.evaluate(run, data=data)):
         with pytest.raises(ModelError, match="text of table was extracted with lengths") as caught:
             call(run, tmp_path / "other")
         assert "weights 000000000000" in caught.value.found
         assert ours.describe() in str(caught.value.expected)
+
+
+def test_text_for_a_model_of_another_encoder_or_none(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "hand.txt"
+    file.write_text("a 1 2\nbad 3 4\n")
+    with pytest.raises(ModelError, match="text of these texts was extracted with hand") as caught:
+        emotailor.predict_texts(run, ["a bad day"], encoder=file)
+    assert "lengths 1" in str(caught.value.expected)
+
+    silent = Predictor.load(run, device="cpu")
+    silent.card = silent.card.model_copy(update={"extraction": {}})
+    with pytest.raises(ConfigError, match="does not say what made its features"):
+        emotailor.predict_texts(silent, ["a bad day"])
+    assert len(emotailor.predict_texts(silent, ["a bad day"], encoder=Lengths())) == 1
+    wide = tmp_path / "wide.txt"
+    wide.write_text("a 1 2 3\n")
+    with pytest.raises(ModelError, match="wide makes 3 features") as caught:
+        emotailor.predict_texts(silent, ["a bad day"], encoder=wide)
+    assert "the 2 that" in str(caught.value.expected)
+    with pytest.raises(DataError, match="a str in the place of texts"):
+        emotailor.predict_texts(run, "a bad day")
+
+
+def test_an_encoder_without_a_name_has_to_be_told(run: Path) -> None:
+    with pytest.raises(ConfigError, match="trained on features of lengths 1") as caught:
+        emotailor.predict_texts(run, ["a bad day"])
+    assert "--encoder" in str(caught.value.fix)
+    assert len(emotailor.predict_texts(run, ["a bad day"], encoder=Lengths())) == 1

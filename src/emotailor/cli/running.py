@@ -31,6 +31,7 @@ from emotailor.cli.options import (
     training_settings,
     use_own,
 )
+from emotailor.cli.usage import USAGE_ERROR
 
 
 def add_to(app: typer.Typer) -> None:
@@ -199,13 +200,30 @@ def evaluate(
 def predict(
     run: ModelPath,
     sources: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="[SOURCE]...",
             help="Stored data sets, files that `emotailor data convert` reads, .npz files with "
             "visual, audio, text arrays, folders of these, or a CSV with a column path.",
         ),
-    ],
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Instead of sources: what is said, for a model trained on text that emotailor "
+            "encoded. May be repeated.",
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.encoders,
+            help="With --text: the folder or file of the encoder that made the training data. By "
+            "default the model says it.",
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -258,6 +276,8 @@ def predict(
     """
     from emotailor.runs.job import Job, run_job
 
+    if not sources and not text:
+        raise USAGE_ERROR("emotailor predict needs SOURCE, or --text with what is said")
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv: choose one")
     form: Literal["json", "csv"] | None = None
@@ -267,7 +287,9 @@ def predict(
     use_own(model)
     job = Job(
         run,
-        sources,
+        sources or [],
+        texts=text or [],
+        encoder=encoder,
         split=split,
         ids=sample_id or [],
         limit=limit,

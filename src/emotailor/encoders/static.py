@@ -99,7 +99,8 @@ class StaticEncoder(TextEncoder):
         known = [vector for vector in found if vector is not None]
         if not known:
             return None, False
-        return np.mean(known, axis=0, dtype=np.float32), len(known) == len(parts)
+        mean = np.stack(known).mean(axis=0)
+        return mean, len(known) == len(parts)
 
 
 def _spellings(word: str) -> Iterator[str]:
@@ -114,7 +115,7 @@ def _spellings(word: str) -> Iterator[str]:
 
 def _parts(word: str) -> list[str]:
     """Return the parts of a word that may be known: those of a compound, and its contraction."""
-    parts = []
+    parts: list[str] = []
     for part in _BETWEEN_PARTS.split(word):
         contraction = _CONTRACTION.fullmatch(part)
         if contraction is not None:

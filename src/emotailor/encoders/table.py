@@ -19,11 +19,13 @@ class Known:
 
     Attributes:
         name: the name.
+        extractor: what its features say that they were made with.
         what: description in one line.
         load: returns it with a pooling.
     """
 
     name: str
+    extractor: str
     what: str
     load: Callable[[Pooling], TextEncoder]
 
@@ -39,7 +41,7 @@ def _load_minilm(pooling: Pooling) -> TextEncoder:
     return load_folder(
         folder,
         pooling,
-        name="all-MiniLM-L6-v2",
+        name=ENCODERS["minilm"].extractor,
         version=version_of(MINILM),
         sha256=digest,
     )
@@ -50,17 +52,24 @@ def _load_glove(pooling: Pooling) -> TextEncoder:
     from emotailor.encoders.static import StaticEncoder
 
     vectors = GloveVectors()
-    return StaticEncoder(vectors, name="GloVe 6B", pooling=pooling, version=vectors.version)
+    return StaticEncoder(
+        vectors,
+        name=ENCODERS["glove"].extractor,
+        pooling=pooling,
+        version=vectors.version,
+    )
 
 
 _KNOWN = (
     Known(
         "minilm",
+        "all-MiniLM-L6-v2",
         "contextual word vectors of all-MiniLM-L6-v2, 384 features (package emotailor[text])",
         _load_minilm,
     ),
     Known(
         "glove",
+        "GloVe 6B",
         "word vectors of GloVe 6B, 50 features (package emotailor[glove])",
         _load_glove,
     ),

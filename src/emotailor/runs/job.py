@@ -31,6 +31,7 @@ from emotailor.runs.outputs import (
     text_line,
 )
 from emotailor.runs.sources import Source, open_sources
+from emotailor.runs.texts import text_source
 from emotailor.serving.prediction import Failure
 from emotailor.serving.predictor import Predictor
 from emotailor.text import indented, visible
@@ -48,7 +49,9 @@ class Job:
 
     Attributes:
         model: run folder or model folder.
-        sources: data sets, files and folders.
+        sources: data sets, files and folders; none where there are texts.
+        texts: what is said, to predict instead of sources.
+        encoder: makes features of texts; None for that of the model's training data.
         split: split of data sets, as in :func:`open_sources`.
         ids: ids of the samples; empty for all.
         limit: largest number of samples.
@@ -75,6 +78,8 @@ class Job:
     overwrite: bool = False
     strict: bool = False
     device: str = "auto"
+    texts: Sequence[str] = ()
+    encoder: str | None = None
 
 
 def run_job(job: Job, console: Console, errors: Console) -> "Tally":
@@ -91,6 +96,7 @@ def run_job(job: Job, console: Console, errors: Console) -> "Tally":
         DataError: there is no such source, split or sample, or no sample can be predicted.
     """
     # what can be refused is refused before the model is loaded
+    _check_given(job)
     max_steps = None if job.max_steps is None else parse_max_steps(job.max_steps)
     file = None
     if job.out is not None:
@@ -98,9 +104,12 @@ def run_job(job: Job, console: Console, errors: Console) -> "Tally":
     form = _form(job, file)
 
     predictor = Predictor.load(job.model, device=job.device, thresholds=job.thresholds)
-    source = open_sources(
-        job.sources, split=job.split, ids=job.ids, limit=job.limit, predictor=predictor
-    )
+    if job.texts:
+        source = text_source(job.texts, predictor, job.encoder)
+    else:
+        source = open_sources(
+            job.sources, split=job.split, ids=job.ids, limit=job.limit, predictor=predictor
+        )
     is_few, items = peek(source.items, FEW)
     explain = bool(job.explain)
     if job.explain is None and form != "csv" and file is None:
@@ -122,6 +131,23 @@ def run_job(job: Job, console: Console, errors: Console) -> "Tally":
         _tell(console, _closing_lines(tally, source, predictor, file, as_lines=not is_few))
     _warn(errors, _cut_lines(tally) + failure_lines(tally))
     return tally
+
+
+def _check_given(job: Job) -> None:
+    """Refuse a job that has nothing to predict, or texts and sources at once.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if bool(job.texts) == bool(job.sources):
+        found = "both sources and --text are given" if job.texts else "nothing to predict is given"
+        raise ConfigError(found, expected="sources such as a data set, or --text 'what is said'")
+    if job.encoder is not None and not job.texts:
+        raise ConfigError(
+            "--encoder without --text",
+            expected="texts to encode",
+            fix="`emotailor data convert TABLE --encoder …` encodes the texts of a table",
+        )
 
 
 def _form(job: Job, file: OutFile | None) -> FormName | None:

@@ -1,0 +1,149 @@
+"""Predicting from what is said: the encoder that made a model's features of text makes more."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from emotailor.data.extraction import Extraction, check_extraction
+from emotailor.data.sample import UNSPLIT, Sample
+from emotailor.encoders.base import TextEncoder
+from emotailor.encoders.samples import TRANSCRIPT, SampleEncoder
+from emotailor.encoders.table import ENCODERS, load_encoder
+from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.runs.sources import Source
+from emotailor.serving.prediction import Failure, Predictions
+from emotailor.serving.predictor import Predictor
+
+
+def predict_texts(
+    model: str | Path | Predictor,
+    texts: Sequence[str],
+    *,
+    encoder: str | Path | TextEncoder | None = None,
+    explain: bool = False,
+    thresholds: ThresholdMode | None = None,
+    device: str = "auto",
+) -> Predictions:
+    """Name the emotions of texts.
+
+    Args:
+        model: a run folder, a model folder, or a predictor that is loaded already.
+        texts: what is said, one text a sample.
+        encoder: as for :func:`emotailor.encode_texts`; by default the one whose features the model
+            was trained on, where that has a name.
+        explain: whether to measure the evidence for each emotion.
+        thresholds: the thresholds for decisions; by default those tuned on validation data.
+        device: the device to compute on.
+
+    Returns:
+        A prediction for each text, in their order.
+
+    Raises:
+        ModelError: there is no model, it takes no text, or was trained on features of another
+            encoder.
+        ConfigError: nobody says which encoder it was, or a package is not installed.
+        DataError: a text has no words.
+    """
+    predictor = model
+    if not isinstance(predictor, Predictor):
+        predictor = Predictor.load(predictor, device=device, thresholds=thresholds)
+    source = text_source(texts, predictor, encoder)
+    found = Predictions()
+    for outcome in predictor.stream(source.items, explain=explain):
+        if isinstance(outcome, Failure):
+            raise outcome.error
+        found.append(outcome)
+    return found
+
+
+def text_source(
+    texts: Sequence[str], predictor: Predictor, encoder: str | Path | TextEncoder | None = None
+) -> Source:
+    """Return texts as samples with the features that a model takes.
+
+    Args:
+        texts: what is said, one text a sample.
+        predictor: the model.
+        encoder: as for :func:`predict_texts`.
+
+    Raises:
+        ModelError: the model takes no text, or was trained on features of another encoder.
+        ConfigError: nobody says which encoder it was, or a package is not installed.
+        DataError: there is something else than text.
+    """
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise DataError(f"a {type(texts).__name__} in the place of texts", expected="a list")
+
+    chosen = _encoder_of(predictor, encoder)
+    samples = []
+    for number, text in enumerate(texts, 1):
+        name = "text" if len(texts) == 1 else f"text{number}"
+        samples.append((UNSPLIT, Sample(name, {}, about={TRANSCRIPT: text})))
+
+    encoding = SampleEncoder(chosen, aligned=predictor.card.aligned)
+    items = (_unless_empty(sample) for _, sample in encoding.samples(samples))
+    return Source(items, len(samples), _notes(predictor))
+
+
+def _unless_empty(sample: Sample) -> Sample | Failure:
+    """Return a sample, or why there is nothing to predict."""
+    steps = len(sample.sequences.get("text", ()))
+    lacking = int(np.count_nonzero(sample.missing.get("text", ())))
+    if steps > lacking:
+        return sample
+
+    text = sample.about.get(TRANSCRIPT, "")[:60]
+    error = DataError(f"{sample.id} {text!r} has no word with a vector", expected="words")
+    return Failure(sample.id, error)
+
+
+def _notes(predictor: Predictor) -> list[str]:
+    """Say what the model takes beside text."""
+    others = [m for m in predictor.modalities if m != "text"]
+    if not others:
+        return []
+    return [f"the model takes {' and '.join(others)}, too, which these samples lack"]
+
+
+def _encoder_of(predictor: Predictor, encoder: str | Path | TextEncoder | None) -> TextEncoder:
+    """Return the encoder that made the features of text that a model was trained on."""
+    if "text" not in predictor.dims:
+        raise ModelError(
+            f"the model takes {' and '.join(predictor.modalities)}, and no text",
+            expected="a model that was trained on features of text",
+        )
+
+    known = predictor.card.extraction.get("text")
+    pooling = "words" if known is None else str(known.settings.get("pooling", "words"))
+    if encoder is None:
+        encoder = _name_of(known)
+    found = load_encoder(encoder, pooling=pooling)
+
+    check_extraction({"text": found.extraction}, predictor.card.extraction, ["text"], "these texts")
+    if found.dim != predictor.dims["text"]:
+        raise ModelError(
+            f"{found.extraction.extractor} makes {found.dim} features",
+            expected=f"the {predictor.dims['text']} that the model was trained on",
+            fix="name the encoder of its training data with --encoder",
+        )
+    return found
+
+
+def _name_of(known: Extraction | None) -> str:
+    """Return the name of the encoder that made features; it must have one."""
+    if known is None:
+        raise ConfigError(
+            "the model does not say what made its features of text",
+            expected="the encoder of its training data",
+            fix=f"name it with --encoder: {', '.join(ENCODERS)}, a folder or a file",
+        )
+    for row in ENCODERS.values():
+        if row.extractor == known.extractor:
+            return row.name
+    raise ConfigError(
+        f"the model was trained on features of {known.describe()}",
+        expected="to be told where that is",
+        fix="name its folder or file with --encoder",
+    )

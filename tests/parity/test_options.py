@@ -14,6 +14,7 @@ from emotailor.data.sample import MODALITIES, Modality
 from emotailor.models.tailor.model import Tailor
 from tests.models.alignment.parity import PREFIX
 from tests.models.dfg import parity as dfg
+from tests.models.lddu import parity as lddu
 from tests.models.tailor import parity as tailor
 from tests.parity.__main__ import main
 from tests.parity.case import Case, CaseError
@@ -332,6 +333,84 @@ def test_hhmpn_of_one_decoder_head_has_no_merge() -> None:
     assert "logits" in failed
 
 
+# --- LDDU
+
+
+def test_lddu_weighs_its_losses_as_the_case_says() -> None:
+    """The total is that of the recorded terms, weighted anew; a weight of 0 is one, too."""
+    case = recorded("lddu", "padded_other_weights")
+    for cml, final, cdl, crl in ((0.7, 1.3, 0.4, 2.5), (0.3, 1.0, 1.0, 0.3), (0.0, 0.5, 0.0, 4.0)):
+        weights = {"cml": cml, "final_loss": final, "cdl": cdl, "crl": crl}
+        names = {"cml": "bce_common", "final_loss": "bce_output", "cdl": "contrastive"}
+        names["crl"] = "calibration"
+        terms = [weight * case.io[f"loss/{names[name]}"] for name, weight in weights.items()]
+        total = torch.stack(terms).sum()
+        found = compare(case.changed({"loss_weights": weights}, {"loss/total": total}))
+        failed = {row[0] for row in found.failures}
+        assert all(name.startswith("grad/") for name in failed)
+        assert bool(failed) == (weights != case.info["config"]["loss_weights"])
+
+
+def contrast_by_pairs(features: Tensor, owners: list[float], temperature: float) -> Tensor:
+    """The loss row by row, with the row's maximum subtracted, as the program's notes have it."""
+    scores = features @ features.T / 2 / temperature
+    total = torch.zeros(())
+    for i, own in enumerate(owners):
+        shifted = scores[i] - scores[i].max()
+        others = [k for k in range(len(owners)) if k != i]
+        same = [k for k in others if owners[k] == own]
+        if same:
+            bottom = (shifted[others].exp().sum() + 1e-12).log()
+            total += (bottom - shifted[same].mean()) / len(owners)
+    return total
+
+
+@pytest.mark.parametrize(
+    ("temperature", "size", "pointer"),
+    [
+        (0.07, 151, 101),
+        (0.02, 151, 0),
+        (1.5, 97, 60),
+        (0.11, 123, 51),  # ends exactly at the end
+        (0.11, 72, 0),  # all of it, once
+        (0.3, 40, 13),  # more rows than it holds: the later ones overwrite
+    ],
+)
+def test_lddu_at_other_temperatures_and_queues(temperature: float, size: int, pointer: int) -> None:
+    """72 new rows; the others of the recorded queue."""
+    case = recorded("lddu", "padded_other_weights")
+    weights = {
+        "queue": case.weights["queue"][:size],
+        "queue_label": case.weights["queue_label"][:size],
+        "queue_ptr": torch.tensor([pointer]),
+    }
+    model, _ = lddu.build(case)
+    _, _, (rows, classes, _) = lddu.train(model, tailor.read_batch(case.io))
+    features = torch.cat([rows, weights["queue"]])
+    owners = torch.cat([classes.double(), weights["queue_label"][:, 0]])
+    terms = {f"loss/{name}": case.io[f"loss/{name}"] for name in ("bce_common", "calibration")}
+    terms["loss/bce_output"] = case.io["loss/bce_output"]
+    terms["loss/contrastive"] = contrast_by_pairs(features, owners.tolist(), temperature)
+
+    after = {name: x.clone() for name, x in weights.items()}
+    for i, row in enumerate(rows):  # one after the other
+        place = (pointer + i) % size
+        after["queue"][place] = row
+        after["queue_label"][place] = classes[i]
+    after["queue_ptr"] = torch.tensor([(pointer + len(rows)) % size])
+
+    io = {**terms, "contrast/features": features, "contrast/class_id": owners}
+    io |= {f"after/{name}": x for name, x in after.items()}
+    options = {"temperature": temperature, "queue": size, "ptr": pointer}
+    found = compare(case.changed(options, io, weights))
+    failed = {row[0] for row in found.failures}
+    assert failed.isdisjoint(io)
+    assert difference(found, "loss/contrastive") < 1e-9
+    # what depends on the other pairs
+    about_pairs = {"loss/total", "contrast/mean_similarity", "contrast/positive_mask_rowsum"}
+    assert all(name in about_pairs or name.startswith(("grad/", "contrast/")) for name in failed)
+
+
 # --- options that we do not have
 
 
@@ -345,6 +424,11 @@ def test_hhmpn_of_one_decoder_head_has_no_merge() -> None:
         ("dfg", "variable_lengths", "train_mode", "ranking"),
         ("hhmpn", "full_ones", "activation", "gelu"),
         ("hhmpn", "full_ones", "layer_norm_eps", 1e-6),
+        ("lddu", "padded_other_weights", "label_dim", 24),
+        ("lddu", "padded_other_weights", "latent_widths", [22, 16, 11, 11, 11]),
+        ("lddu", "padded_other_weights", "mask_fill", "additive -10000 everywhere"),
+        ("lddu", "padded_other_weights", "slot_order", ["text", "visual", "audio"]),
+        ("lddu", "metrics", "arguments", "called with (truth, prediction)"),
         ("ml_gcn", "t04", "epsilon", 1e-3),
         ("mult", "variable_lengths_nomask", "aonly", False),
         ("mult", "variable_lengths_nomask", "num_heads", 5),

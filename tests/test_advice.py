@@ -20,7 +20,7 @@ UsageError: Any = typer.BadParameter.__mro__[1]  # wherever typer has it from
 
 PLACE = "PLACE"  # stands for what is filled in
 
-OF_OTHERS = {"--upgrade", "--no-deps", "--help"}
+OF_OTHERS = {"--upgrade", "--force-reinstall", "--no-deps", "--help"}
 """Options of other programs, and the one that every command has."""
 
 

@@ -38,7 +38,9 @@ def _in_words(annotation: Any, limits: Sequence[Any]) -> str:
 
     # a table has a name for each value, and a list has none
     value = _in_words(inner[-1 if origin is dict else 0], ())
-    return f"a table of names, each with {value}" if origin is dict else f"a list, each {value}"
+    if origin is dict:
+        return f"a table of names, each with {value} (SETTING.NAME=VALUE)"
+    return f"a list, each {value}"
 
 
 def _single(kind: Any, limits: Sequence[Any]) -> str:

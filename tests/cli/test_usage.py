@@ -91,7 +91,7 @@ def test_a_setting_of_another_system_names_the_system() -> None:
         (
             "training.positive_weight=much",
             "training.positive_weight: one of none, balanced, or a table of names, "
-            "each with a number, above 0",
+            "each with a number, above 0 (SETTING.NAME=VALUE)",
         ),
         ("data.modalities=5", "data.modalities: a list, each one of visual, audio, text, or none"),
     ],
@@ -208,6 +208,26 @@ def test_wrong_usage_says_what_is_meant(arguments: list[str], parts: list[str]) 
     assert done.err.startswith("error: ")
     for part in parts:
         assert part in done.err
+
+
+def test_a_path_without_its_option_is_told_which(home: Path) -> None:
+    found = home / "data"
+    done = run_cli("train", found, "--epochs", "1")
+    done.failed(2, f"did you mean --data {found}?")
+    done = run_cli("data", "synthesize", found)
+    done.failed(2, f"did you mean --out {found}?")
+    assert "did you mean" not in run_cli("train", home / "none").err
+
+
+def test_kinds_of_values_have_no_names_of_python(home: Path) -> None:
+    page = run_cli("predict", "--help").out
+    assert "Usage: emotailor predict [OPTIONS] RUN SOURCE...\n" in page
+    assert "SOURCE path" in page
+    assert "--id text" in page
+    for command in (["train"], ["predict"], ["benchmark"], ["data", "convert"]):
+        page = run_cli(*command, "--help").out
+        names = [line for line in page.splitlines() if re.match(r"  (-|[A-Za-z])", line)]
+        assert not [line for line in names if re.search(r"\b(str|int|float|list)\b", line)]
 
 
 def test_names_in_capital_letters_are_the_names(home: Path) -> None:

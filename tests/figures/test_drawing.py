@@ -1,5 +1,6 @@
 """Drawings: limits that mean the same in every run, nothing empty, letters that can be read."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,47 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
                 if one.shrunk(0.9, 0.9).overlaps(other.shrunk(0.9, 0.9)):
                     found.append((a.get_text(), b.get_text()))
     return found
+
+
+def pr_numbers(labels: int, predicted: list[int]) -> dict[str, Any]:
+    """Curves of labels, at whose four kinds of threshold so many samples are predicted."""
+    kinds = ("fixed", "tuned", "per_label", "macro")
+    thresholds = {}
+    for kind, count in zip(kinds, predicted, strict=True):
+        thresholds[kind] = {"predicted": count, "recall": 0.5, "precision": 0.5}
+    label = {
+        "frequency": 0.3,
+        "average_precision": 0.4,
+        "recall": [1.0, 0.0],
+        "precision": [0.3, 1.0],
+        "thresholds": thresholds,
+    }
+    return {"labels": {f"label {j}": label for j in range(labels)}}
+
+
+@pytest.mark.parametrize("labels", [6, 12])
+def test_titles_of_panels_do_not_run_into_each_other(labels: int) -> None:
+    figure = drawn(draw_scores.precision_recall, pr_numbers(labels, [0, 0, 0, 3]))
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    titles = [panel.title for panel in figure.axes if panel.get_title()]
+    assert len(titles) == labels
+    joined = " ".join(titles[0].get_text().split())
+    assert joined.endswith("never predicted: fixed, tuned, per label")
+    boxes = [title.get_window_extent(renderer) for title in titles]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+
+
+def test_explanations_without_any_evidence() -> None:
+    label = {"right": 0, "explained": 9, "carriers": ["visual"], "named": {}}
+    numbers = {"labels": {"a": label, "b": label, "c": label}, "modalities": ["visual", "text"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = drawn(draw_scores.explanations, numbers)
+    (panel,) = panels(figure)
+    assert panel.get_ylim() == (2.5, -0.5)
+    assert texts(figure).count("0 of 9") == 3
+    assert not figure.legends
 
 
 # ---------------------------------------------------------------------- scales

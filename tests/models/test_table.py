@@ -77,6 +77,15 @@ def test_a_name_alone_loads_no_code(name: str, remedy: str) -> None:
     assert not any(m.endswith("never_imported") for m in sys.modules)
 
 
+def test_a_file_without_a_class_is_told_which_it_has(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("class (:")
+    for file, named in ((FILE, "my_model.py:MeanPool"), (broken, "broken.py:Class")):
+        with pytest.raises(ConfigError, match=r"is a file") as caught:
+            use_system(str(file))
+        assert named in str(caught.value.fix)
+
+
 @pytest.mark.parametrize("reference", ["tests.own.my_model:MeanPoolConfig", "math:pi"])
 def test_what_is_no_model_is_refused(reference: str) -> None:
     with pytest.raises(ConfigError, match="EmotionModel") as caught:

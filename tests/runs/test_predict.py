@@ -6,7 +6,7 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,17 @@ from rich.console import Console
 from emotailor.data.readers.media import media_of
 from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import write_dataset
-from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.errors import ConfigError, DataError, ModelError, TooLongError
 from emotailor.runs.job import carry_out, failure_lines
-from emotailor.runs.outputs import OutFile, render_predictions, text_line
+from emotailor.runs.outputs import OutFile, csv_cells, json_line, render_predictions, text_line
 from emotailor.runs.sources import open_sources
 from emotailor.serving import predictor as module
 from emotailor.serving.prediction import Explanation, Failure, Prediction, compare
+from emotailor.serving.predictor import Predictor
+from emotailor.training.model_folder import LoadedModel
 from emotailor.watch import Watch
 from tests.helpers import DIMS, LABELS, random_samples
-from tests.serving.test_predictor import summing
+from tests.serving.test_predictor import Sum, card, summing
 
 
 def opened(path: Path, **options: Any) -> list[Sample]:
@@ -345,6 +347,83 @@ def test_a_folder_without_samples(tmp_path: Path) -> None:
     (tmp_path / "readme.md").write_text("nothing here")
     with pytest.raises(DataError, match=r"no data set at .*, nor files"):
         open_sources([tmp_path])
+
+
+def test_a_folder_says_which_files_are_no_samples(tmp_path: Path) -> None:
+    broken_folder(tmp_path / "clips", 8)
+    (tmp_path / "clips" / "clip.mp4").write_bytes(b"film")
+    (tmp_path / "clips" / "notes").mkdir()
+    (tmp_path / "clips" / "notes" / "a.txt").write_text("mine")
+    source = open_sources([tmp_path / "clips"])
+    assert source.count == 8
+    assert len(list(source.items)) == 8
+    assert next(iter(source.notes)) == (
+        f"files in {tmp_path / 'clips'} not used: clip.mp4, notes/a.txt"
+    )
+
+
+def test_a_folder_of_videos_is_one(tmp_path: Path) -> None:
+    (tmp_path / "about.txt").write_text("my clips")
+    (tmp_path / "b.mp4").write_bytes(b"film")
+    (tmp_path / "c.wav").write_bytes(b"sound")
+    with pytest.raises(DataError, match=r"b\.mp4 is a video"):
+        open_sources([tmp_path])
+
+
+def test_one_of_several_paths_that_holds_nothing_does_not_lose_the_others(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", text=np.ones((2, 11)))
+    paths = [tmp_path / "clip.mp4", tmp_path / "a.npz", tmp_path / "nix.csv", tmp_path / "nix"]
+    source = open_sources(paths)
+    outcomes = list(summing().stream(source.items))
+    assert [outcome.id for outcome in outcomes] == ["clip.mp4", "a", "nix.csv", "nix"]
+    assert [type(outcome) for outcome in outcomes] == [Failure, Prediction, Failure, Failure]
+    for path in (paths[0], paths[2], paths[3]):
+        with pytest.raises(DataError):
+            open_sources([path])
+
+    # where an id is looked for, a path that is not searched is an error
+    with pytest.raises(DataError, match="is a video"):
+        open_sources(paths, ids=["a"])
+
+
+def test_a_failure_says_what_was_expected(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", text=np.ones((2, 10)))
+    np.savez(tmp_path / "b.npz", text=np.ones((2, 11)))
+    outcomes = summing().stream(open_sources([tmp_path]).items)
+    failure = next(outcomes)
+    assert isinstance(failure, Failure)
+    assert failure.reason.endswith("(2, 10); expected numbers of shape (steps, 11)")
+    assert json.loads(json_line(failure))["error"] == failure.reason
+    assert csv_cells(failure, ["x"])[-1] == failure.reason
+
+
+class Short(Sum):
+    """Takes 60 steps and no more."""
+
+    def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
+        most = max(longest.values())
+        if most > 60:
+            raise TooLongError(f"{most} steps", most=60, expected="at most 60", fix="a larger")
+
+
+def short() -> Predictor:
+    return Predictor(LoadedModel(card(DIMS), Short(DIMS).eval(), None))
+
+
+def test_rows_that_may_be_samples_are_told_how_to_say_so(tmp_path: Path) -> None:
+    rows = np.ones((500, 11))
+    np.savez(tmp_path / "one.npz", text=rows)
+    ragged: dict[str, Any] = {"text.values": rows, "text.offsets": np.array([0, 500])}
+    np.savez(tmp_path / "many.npz", **ragged)
+    fixes = []
+    for name in ("one.npz", "many.npz"):
+        (failure,) = short().stream(open_sources([tmp_path / name]).items)
+        assert isinstance(failure, Failure)
+        fixes.append(str(failure.error.fix))
+    assert ["an array id" in fix for fix in fixes] == [True, False]
+
+    np.savez(tmp_path / "named.npz", text=rows, id=np.arange(500).astype(str))
+    assert len(list(short().stream(open_sources([tmp_path / "named.npz"]).items))) == 500
 
 
 def test_samples_are_read_when_they_are_asked_for(tmp_path: Path) -> None:

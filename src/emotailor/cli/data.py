@@ -46,10 +46,18 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _next_command(dataset: Mapping[str, Any], path: Path) -> str:
-    """Return what a data set is for: to train on, or to predict."""
+    """Return what a data set is for: to train on, to divide before that, or to predict."""
+    from emotailor.data.sample import UNSPLIT
+
     place = shlex.quote(str(path))
     if "train" in dataset and dataset["train"].labelled.any():
         return f"emotailor train --data {place}"
+
+    # with labels but one split, nobody meant to predict alone
+    only = next(iter(dataset.values()))
+    if list(dataset) == [UNSPLIT] and only.labelled.any():
+        divided = shlex.quote(f"{path}-split")
+        return f"emotailor data convert {place} --split 70/10/20 --out {divided}"
     return f"emotailor predict RUN {place}"
 
 

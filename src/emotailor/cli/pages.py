@@ -21,6 +21,9 @@ COLUMN = 28
 ITEM = re.compile(r"[a-z]+: ")
 """How a line of a list begins in a docstring."""
 
+KINDS = {"list[Path]": "path", "list[str]": "text", "str": "text", "int": "N", "float": "number"}
+"""What Python calls a kind of value -> what people do."""
+
 Pair = tuple[str, str]
 """A name, and what is said of it."""
 
@@ -126,6 +129,8 @@ def _short(record: Sequence[str]) -> Pair:
     """Return a name and its words without marks that only programmers know."""
     name, words = record
     kind = re.sub(r" <(.*?)( range)?>$", r" \1", name)
+    before, space, last = kind.rpartition(" ")
+    kind = f"{before}{space}{KINDS.get(last, last)}"
     words = words.replace("x>=", "at least ").replace("  [", " [")
     return re.sub(r",(?=-)", ", ", kind), words
 

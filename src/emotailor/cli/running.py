@@ -202,7 +202,7 @@ def predict(
     sources: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[SOURCE]...",
+            metavar="SOURCE",
             help="Stored data sets, files that `emotailor data convert` reads, .npz files with "
             "visual, audio, text arrays, folders of these, or a CSV with a column path.",
         ),

@@ -4,6 +4,7 @@ import difflib
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -105,7 +106,21 @@ def _missing(parameter: Any, path: str, help_line: str) -> EmotailorError:
         return EmotailorError(f"{path} needs {name}", expected=what, fix=help_line)
 
     option = max(parameter.opts, key=len)
-    return EmotailorError(f"{path} needs {option}", expected=f"{option}: {what}", fix=help_line)
+    given = _path_given(sys.argv, path)
+    fix = f"did you mean {option} {given}?" if given else help_line
+    return EmotailorError(f"{path} needs {option}", expected=f"{option}: {what}", fix=fix)
+
+
+def _path_given(arguments: Sequence[str], command: str) -> str | None:
+    """Return the path right behind a command, where an option for it is missing."""
+    words = command.split()[1:]
+    behind = list(arguments[1:])
+    if behind[: len(words)] != words:
+        return None
+
+    rest = behind[len(words) :]
+    is_path = bool(rest) and not rest[0].startswith("-") and Path(rest[0]).exists()
+    return rest[0] if is_path else None
 
 
 def _no_command(found: str, context: Any, help_line: str) -> EmotailorError:

@@ -11,6 +11,7 @@ The limits are chosen so that a run that has learned something is silent; ``docs
 states them. A finding says what was seen and what to try.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,7 +43,10 @@ COMPARED = {"micro_f1": 0.001, "mean_average_precision": 0.01, "mean_roc_auc": 0
 RARE = (
     "try a threshold for each label (--thresholds macro) or --set training.positive_weight=balanced"
 )
-MORE_EPOCHS = 40
+ENOUGH_UPDATES = 500
+"""Updates of the parameters after which more of them are not the first thing to try."""
+MOST_EPOCHS = 60
+"""Epochs that are advised at most, unless as many were tried: few samples are learned by heart."""
 HIGHER_RATE = 1e-3
 
 
@@ -72,12 +76,14 @@ class Training:
     Attributes:
         epochs: number of epochs; None for a system that is fitted at once, or where unknown.
         learning_rate: the learning rate; None likewise.
+        updates: number of updates of the parameters in these epochs.
         scores: validation score of each epoch by which epochs are compared.
         metric: name of that score.
     """
 
     epochs: int | None = None
     learning_rate: float | None = None
+    updates: int = 0
     scores: Sequence[float] = ()
     metric: str = "micro_f1"
 
@@ -86,10 +92,24 @@ class Training:
         if self.epochs is None or self.learning_rate is None:
             return "look at the features with `emotailor data inspect`"
 
-        options = f"--epochs {max(MORE_EPOCHS, 2 * self.epochs)}"
-        if self.learning_rate < HIGHER_RATE:
-            return f"train longer or with a higher rate: {options} --lr {HIGHER_RATE:g}"
-        return f"train longer, or with a lower rate: {options} --lr {self.learning_rate / 10:g}"
+        is_short = self.updates < ENOUGH_UPDATES
+        is_slow = self.learning_rate < HIGHER_RATE
+        longer = f"--epochs {self._more_epochs()}"
+        faster = f"--lr {HIGHER_RATE:g}"
+        if is_short and is_slow:
+            return f"train longer or with a higher rate: {longer} {faster}"
+        if is_short:
+            return f"train longer: {longer}"
+        if is_slow:
+            return f"train with a higher rate: {faster}"
+        return f"train with a lower rate: --lr {self.learning_rate / 10:g}"
+
+    def _more_epochs(self) -> int:
+        """Return the epochs that give updates enough, at least twice those that were."""
+        assert self.epochs is not None
+        per_epoch = max(self.updates / self.epochs, 1)
+        enough = math.ceil(ENOUGH_UPDATES / per_epoch)
+        return max(min(enough, MOST_EPOCHS), 2 * self.epochs)
 
 
 UNKNOWN = Training()
@@ -101,6 +121,7 @@ def findings(
     *,
     baselines: Mapping[str, Metrics] | None = None,
     training: Training | None = None,
+    strength: float | None = None,
 ) -> list[Finding]:
     """Return everything that is suspicious, the worst first; empty for a run that is well.
 
@@ -109,12 +130,13 @@ def findings(
         probabilities: of the system on the same samples, (n, L).
         baselines: name -> metrics on the same samples.
         training: how the system was trained.
+        strength: C of the regression among the baselines.
     """
     known = training or UNKNOWN
     names = tuple(metrics.labels)
     found = [
         near_constant(probabilities, names, known),
-        below(metrics, baselines or {}, known),
+        below(metrics, baselines or {}, known, strength),
         tied(known),
         *one_sided(metrics),
     ]
@@ -203,6 +225,7 @@ def below(
     metrics: Metrics,
     baselines: Mapping[str, Metrics],
     training: Training = UNKNOWN,
+    strength: float | None = None,
 ) -> Finding | None:
     """Say by which baselines a system is beaten, and in which metrics; None where by none."""
     own = metrics.overall()
@@ -214,7 +237,10 @@ def below(
     # whoever is behind regressions alone has learned something
     advice = "search settings for this system"
     if REGRESSION in beaten:
-        advice = "use `--model br`, or search settings for this system"
+        regression = "--model br"
+        if strength is not None:
+            regression += f" --set model.C={strength:g}"
+        advice = f"use the regression ({regression}), or search settings for this system"
     if any(name in BLIND for name in beaten):
         advice = training.longer()
     return Finding(BELOW, f"below {in_words(own, others, beaten)}", advice)

@@ -4,6 +4,7 @@ Every function takes what is stored as ``NAME.json`` and returns a figure; nothi
 but places on the page.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,9 @@ from emotailor.figures.heat import (
     scale_of_shares,
     side_of,
 )
+
+TITLE_WIDTH = 28
+"""Characters of a line above one of three panels in a row."""
 
 # ---------------------------------------------------------------------- precision and recall
 
@@ -94,7 +98,8 @@ def _one_label(panel: Axes, name: str, label: Mapping[str, Any]) -> None:
     average = label["average_precision"]
     title = f"{short(name)}: AP {average:.2f}"
     if never:
-        title += f"\nnever predicted: {never}"
+        said = textwrap.fill(f"never predicted: {never}", TITLE_WIDTH)
+        title += f"\n{said}"
     panel.set_title(title)
 
 
@@ -367,10 +372,12 @@ def explanations(numbers: Numbers) -> Figure:
         panel.text(left[row] + 0.02 * most, row, text, va="center", fontsize=SMALL)
 
     name_rows(panel, [_with_carriers(name, labels[name]) for name in names])
-    panel.invert_yaxis()
-    panel.set(xlim=(0, 1.15 * most), xlabel="labels explained")
+    # where no evidence was found there are no bars, whose rows would set the limits
+    rows = (len(names) - 0.5, -0.5)
+    panel.set(xlim=(0, 1.15 * most), ylim=rows, xlabel="labels explained")
     panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    figure.legend(loc="outside lower center", ncols=2 * len(numbers["modalities"]))
+    if left.any():
+        figure.legend(loc="outside lower center", ncols=2 * len(numbers["modalities"]))
     return figure
 
 

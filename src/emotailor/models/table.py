@@ -7,6 +7,7 @@ The name of a system is data: a stored model says which system it is. So a name 
 code from outside. That takes the user, by :func:`use_system` or by installing a package.
 """
 
+import ast
 import dataclasses
 import difflib
 import sys
@@ -83,6 +84,13 @@ def find_system(name: str) -> System:
     if row is not None:
         return row
 
+    if Path(name).suffix == ".py":
+        raise ConfigError(
+            f"the model {name!r} is a file, and no class in it is named",
+            expected="the class of the system behind a colon",
+            fix=f"name it so: {name}:{_class_in(Path(name)) or 'Class'}",
+        )
+
     known = [*SYSTEMS, *installed_systems()]
     close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
     raise ConfigError(
@@ -90,6 +98,20 @@ def find_system(name: str) -> System:
         expected=f"one of {', '.join(known)}, or a class of your own as module:Class",
         fix=f"did you mean {close[0]}?" if close else None,
     )
+
+
+def _class_in(file: Path) -> str | None:
+    """Return the first class in a file of code that is built on a model, without running it."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):  # what is wrong with it shows when it is loaded
+        return None
+
+    for node in tree.body:
+        is_class = isinstance(node, ast.ClassDef)
+        if is_class and any(ast.unparse(base).endswith("EmotionModel") for base in node.bases):
+            return node.name
+    return None
 
 
 def _option(name: str) -> str:

@@ -50,6 +50,7 @@ def training_of(run: Path) -> Training:
     return Training(
         epochs=len(by_gradients),
         learning_rate=config.training.learning_rate,
+        updates=by_gradients[-1].step,
         scores=[record.score("micro_f1") for record in by_gradients],
     )
 

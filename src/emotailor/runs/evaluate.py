@@ -15,7 +15,7 @@ from rich.text import Text
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.store import open_dataset
 from emotailor.errors import DataError, ModelError
-from emotailor.evaluation.baselines import BaselineResult
+from emotailor.evaluation.baselines import REGRESSION, BaselineResult
 from emotailor.evaluation.calibration import Calibration, calibration
 from emotailor.evaluation.comparison import (
     Interval,
@@ -317,11 +317,13 @@ def evaluate_run(
             groups=np.array(dataset.videos(split)),
             resamples=resamples,
         )
+    regression = floor.get(REGRESSION)
     suspicious = findings(
         by_mode[predictor.mode],
         probabilities,
         baselines={name: found.metrics for name, found in floor.items()},
         training=training_of(run),
+        strength=None if regression is None else regression.strength,
     )
 
     card = dataset.card

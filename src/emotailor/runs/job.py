@@ -390,7 +390,7 @@ def failure_lines(tally: Tally) -> list[str]:
     lines = []
     for failure in tally.failures:
         where = f" ({failure.source})" if failure.source else ""
-        lines.append(f"not predicted: {failure.id}{where}: {failure.error.found}")
+        lines.append(f"not predicted: {failure.id}{where}: {failure.reason}")
     rest = tally.failed - len(lines)
     if rest:
         lines.append(f"... and {rest:,} more: --json, --csv and --out say why for each")

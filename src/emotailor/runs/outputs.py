@@ -56,7 +56,7 @@ def csv_cells(outcome: Outcome, label_names: Sequence[str]) -> list[str]:
     source = to_cell(outcome.source)
     if isinstance(outcome, Failure):
         empty = [""] * (3 * len(label_names) + 1)
-        return [name, source, *empty, to_cell(outcome.error.found)]
+        return [name, source, *empty, to_cell(outcome.reason)]
 
     probable = [f"{outcome.probabilities[label]:.6f}" for label in label_names]
     decided = [str(int(outcome.decisions[label])) for label in label_names]

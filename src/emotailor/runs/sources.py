@@ -17,10 +17,10 @@ from emotailor.data.extraction import check_extraction
 from emotailor.data.readers import Account, Reading, Unreadable, read_samples
 from emotailor.data.readers._detect import detect_folder
 from emotailor.data.readers.array_files import SUFFIXES, is_one_sample, read_one
-from emotailor.data.readers.media import refuse_media
+from emotailor.data.readers.media import media_of, refuse_media
 from emotailor.data.sample import MODALITIES, Sample
 from emotailor.data.store import open_dataset
-from emotailor.errors import DataError
+from emotailor.errors import DataError, ModelError
 from emotailor.serving.given import source_of
 from emotailor.serving.prediction import Failure
 from emotailor.serving.predictor import Predictor
@@ -29,6 +29,11 @@ Item = Sample | Failure
 
 ALL = "all"
 """The name of all splits together."""
+
+EXPECTED = (
+    f"a stored data set, an .npz with arrays {', '.join(MODALITIES)}, a folder of these, a CSV of "
+    "paths, or what `emotailor data convert` reads"
+)
 
 USUAL = "test"
 """The split of a data set that is taken where nobody names one."""
@@ -72,9 +77,21 @@ def open_sources(
     Raises:
         ModelError: a data set does not fit the model.
         DataError: there is nothing at a path, or nothing that could hold samples. What is wrong
-            with single samples shows as a failure, and an id that is nowhere at the end.
+            with single samples, or with one of several paths, shows as a failure, and an id that is
+            nowhere at the end.
     """
-    opened = [_open(path, split, ids, predictor) for path in paths]
+    # who asks for an id is to know where it was not looked for
+    may_fail = len(paths) > 1 and not ids
+    opened = []
+    for path in paths:
+        try:
+            source = _open(path, split, ids, predictor)
+        except (DataError, ModelError) as error:
+            if not may_fail:
+                raise
+            source = Source(iter([Failure(path.name, error, str(path))]), 1)
+        opened.append(source)
+
     items: Iterator[Item] = chain.from_iterable(source.items for source in opened)
 
     counts = [source.count for source in opened]
@@ -97,6 +114,9 @@ def _open(path: Path, split: str | None, ids: Sequence[str], predictor: Predicto
         unused = Unused()
         return Source(_of_file(path, path.stem, split, unused), notes=unused)
 
+    is_file_name = bool(path.suffix)
+    if is_file_name and not path.exists():
+        raise DataError(f"{path} does not exist", expected=EXPECTED, fix="check the path")
     if (path / CARD_FILE).exists() or not path.exists():
         # where nothing is, it says where a data set comes from
         return _of_dataset(path, split, ids, predictor)
@@ -182,12 +202,14 @@ def _of_folder(path: Path, split: str | None, predictor: Predictor | None) -> So
     """Open a folder of files with one sample each, also in folders below it, or of a format."""
     by_modality = any((path / m).is_dir() for m in MODALITIES)
     is_format = by_modality or any(path.glob("*.csv"))
-    files = []
+    files: list[Path] = []
+    others: list[Path] = []
     if not is_format:
-        files = [file for file in sorted(path.rglob("*")) if _is_array_file(file)]
+        files, others = _files_below(path)
 
     if not files:
         if not is_format and detect_folder(path) is None:
+            _refuse_recordings(others, predictor)
             raise DataError(
                 f"no data set at {path}, nor files with samples",
                 expected=f"a {CARD_FILE}, or .npz files with arrays {', '.join(MODALITIES)}",
@@ -196,6 +218,9 @@ def _of_folder(path: Path, split: str | None, predictor: Predictor | None) -> So
         return _of_reading(path, split, predictor)
 
     unused = Unused()
+    account = Account()
+    account.hold(f"files in {path}", [file.relative_to(path).as_posix() for file in others])
+    unused.take_in(account)
 
     def items() -> Iterator[Item]:
         for file in files:
@@ -205,10 +230,33 @@ def _of_folder(path: Path, split: str | None, predictor: Predictor | None) -> So
     return Source(items(), len(files), unused)
 
 
-def _is_array_file(file: Path) -> bool:
-    """Whether a file may hold samples; what is hidden is not ours to read."""
-    hidden = any(part.startswith(".") for part in file.parts[-2:])
-    return file.suffix.lower() in SUFFIXES and not hidden
+def _files_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files that may hold samples, and the others; hidden ones are not ours to read."""
+    arrays = []
+    others = []
+    for file in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in file.parts[-2:])
+        if hidden or file.is_dir():
+            continue
+        kind = arrays if file.suffix.lower() in SUFFIXES else others
+        kind.append(file)
+    return arrays, others
+
+
+def _refuse_recordings(files: Iterable[Path], predictor: Predictor | None) -> None:
+    """Refuse a folder of videos, sounds or pictures as one of them is refused.
+
+    Raises:
+        DataError: there is one.
+    """
+    first: dict[str | None, Path] = {}
+    for file in files:
+        first.setdefault(media_of(file), file)
+
+    # a text beside them is about them
+    for kind in ("a video", "a sound", "a picture"):
+        if kind in first:
+            refuse_media(first[kind], None if predictor is None else predictor.dims)
 
 
 def _of_file(file: Path, name: str, split: str | None, unused: Unused) -> Iterator[Item]:

@@ -311,9 +311,16 @@ class Failure:
     error: EmotailorError
     source: str = ""
 
+    @property
+    def reason(self) -> str:
+        """What was found and what was expected, in one line."""
+        if self.error.expected is None:
+            return self.error.found
+        return f"{self.error.found}; expected {self.error.expected}"
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        value = {"id": self.id, "error": self.error.found}
+        value = {"id": self.id, "error": self.reason}
         if self.source:
             value["source"] = self.source
         return value

@@ -20,6 +20,7 @@ from emotailor.data.checker import SampleChecker
 from emotailor.data.cutting import MaxSteps, first_steps, limits_of
 from emotailor.data.dataset import EmotionDataset, Shard, Split
 from emotailor.data.extraction import check_extraction
+from emotailor.data.readers.array_files import SUFFIXES
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError, TooLongError
 from emotailor.evaluation.metrics import decide
@@ -537,11 +538,15 @@ class Predictor:
         try:
             self.model.check_lengths(lengths, aligned=self.card.aligned)
         except TooLongError as error:
+            fix = f"{self._how_to_cut(lengths)}; or {error.fix}"
+            if _is_whole_file(sample):
+                # its rows may be samples: nothing in such a file says so but ids
+                fix += "; or, if each row is a sample, give the file an array id with their names"
             raise TooLongError(
                 f"sample {sample.id!r} has {error.found}",
                 most=error.most,
                 expected=str(error.expected),
-                fix=f"{self._how_to_cut(lengths)}; or {error.fix}",
+                fix=fix,
             ) from error
         return checked
 
@@ -733,3 +738,9 @@ def _uneven(lengths: Mapping[Modality, Int64[np.ndarray, "n"]]) -> bool:
     missing = table == 0
     same = table == longest
     return bool((~missing & ~same).any())
+
+
+def _is_whole_file(sample: Sample) -> bool:
+    """Whether a sample is all that is in a file of arrays, which gave it its name."""
+    file = Path(source_of(sample))
+    return file.suffix.lower() in SUFFIXES and file.stem == Path(sample.id).name

@@ -119,6 +119,8 @@ class ConsoleReporter(Reporter):
     ) -> None:
         """Take the live display down, whatever happened."""
         if self._display is not None:
+            # the loss of an epoch that goes on says nothing once none does
+            self._display.update(self._bar)
             self._display.stop()
 
     def losses(self, weights: Mapping[str, float]) -> None:

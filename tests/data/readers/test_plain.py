@@ -85,6 +85,16 @@ def test_tables_that_are_wrong(tmp_path: Path, text: str, message: str) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_label_that_is_missing_alone_is_told_the_ways_out(tmp_path: Path) -> None:
+    source = table(tmp_path)
+    source.path.write_text("id,split,a,age\na1,train,,33\nb2,test,,\nc3,test,0,1\n")
+    with pytest.raises(DataError) as caught:
+        convert(source.path, tmp_path / "out")
+    fix = str(caught.value.fix)
+    assert "the labels are a, age" in fix
+    assert "--label-names" in fix
+
+
 def test_table_labels_by_name_that_are_not_there_or_not_numbers(tmp_path: Path) -> None:
     source = table(tmp_path)
     with pytest.raises(DataError, match=r"has no label 'bored'.*\n.*happy, calm, comment"):

@@ -137,7 +137,12 @@ class ConvertOptions:
         numbers = np.asarray(values)
         numeric = numbers.dtype.kind in "fiub"
         if not numeric or not np.isfinite(numbers).all():
-            raise DataError(f"{where}: labels that are not finite numbers", expected="numbers")
+            raise DataError(
+                f"{where}: labels that are not finite numbers",
+                expected="numbers",
+                fix="write 0 where a label does not hold; leave out samples whose labels nobody "
+                "knows, or their labels where the format allows it",
+            )
 
         # also at the threshold itself, if the rule says so
         held = numbers > self.label_threshold

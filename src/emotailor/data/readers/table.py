@@ -373,6 +373,8 @@ def _labels(
                 f"{rows.path}: sample {rows.ids[i]!r} has no value for {empty!r} and one for "
                 "others",
                 expected="a number for every label, or for none",
+                fix=f"the labels are {', '.join(columns)}: name fewer with --label-names, write 0 "
+                "where one does not hold, or empty all of them where nobody knows",
             )
         labelled.append(i)
         values.append(numbers)

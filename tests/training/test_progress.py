@@ -122,11 +122,13 @@ def test_the_display_is_taken_down_whatever_happens() -> None:
 
 def test_the_loss_of_an_epoch_that_goes_on_does_not_stay() -> None:
     stream = io.StringIO()
-    with ConsoleReporter(Console(file=stream, force_terminal=True, width=80)) as reporter:
+    reporter = ConsoleReporter(Console(file=stream, force_terminal=True, width=80))
+    with reporter:
         reporter.start(10, 0)
         reporter.step(10, 2, LOSSES)
         reporter.epoch(RECORD, best=True)
-        reporter._display.refresh()  # type: ignore[union-attr]
+        assert reporter._display is not None
+        reporter._display.refresh()
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     before, bar, after = shown.rpartition("10/10 steps")
     assert bar == "10/10 steps"

@@ -108,8 +108,10 @@ def _class_in(file: Path) -> str | None:
         return None
 
     for node in tree.body:
-        is_class = isinstance(node, ast.ClassDef)
-        if is_class and any(ast.unparse(base).endswith("EmotionModel") for base in node.bases):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        bases = [ast.unparse(base) for base in node.bases]
+        if any(base.endswith("EmotionModel") for base in bases):
             return node.name
     return None
 

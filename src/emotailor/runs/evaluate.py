@@ -15,7 +15,7 @@ from rich.text import Text
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.store import open_dataset
 from emotailor.errors import DataError, ModelError
-from emotailor.evaluation.baselines import REGRESSION, BaselineResult
+from emotailor.evaluation.baselines import BaselineResult
 from emotailor.evaluation.calibration import Calibration, calibration
 from emotailor.evaluation.comparison import (
     Interval,
@@ -35,6 +35,7 @@ from emotailor.evaluation.health import BELOW, Finding, findings
 from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
 from emotailor.evaluation.notebook import format_number, html_table
 from emotailor.evaluation.protocols import Protocols
+from emotailor.evaluation.regression import REGRESSION
 from emotailor.evaluation.tables import SIGN
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import READ_ONLY

@@ -232,8 +232,8 @@ def _of_folder(path: Path, split: str | None, predictor: Predictor | None) -> So
 
 def _files_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the files that may hold samples, and the others; hidden ones are not ours to read."""
-    arrays = []
-    others = []
+    arrays: list[Path] = []
+    others: list[Path] = []
     for file in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in file.parts[-2:])
         if hidden or file.is_dir():

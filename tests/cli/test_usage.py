@@ -221,7 +221,7 @@ def test_a_path_without_its_option_is_told_which(home: Path) -> None:
 
 def test_kinds_of_values_have_no_names_of_python(home: Path) -> None:
     page = run_cli("predict", "--help").out
-    assert "Usage: emotailor predict [OPTIONS] RUN SOURCE...\n" in page
+    assert "Usage: emotailor predict [OPTIONS] RUN [SOURCE]...\n" in page
     assert "SOURCE path" in page
     assert "--id text" in page
     for command in (["train"], ["predict"], ["benchmark"], ["data", "convert"]):

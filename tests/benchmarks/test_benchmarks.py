@@ -15,6 +15,7 @@ from benchmarks import (
     contrast,
     data,
     data_worker,
+    encoding,
     inference,
     memory,
     scaling,
@@ -437,3 +438,21 @@ def test_contrast(
     assert row["gradient_apart"] < 1e-5
     assert row["loss_apart"] < 1e-5
     assert "in full" in capsys.readouterr().out
+
+
+def test_encoding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "said.csv"
+    table.write_text("text\nso great\n \na bad day\nyes\n")
+    vectors = tmp_path / "hand.txt"
+    vectors.write_text("so 1 2\ngreat 3 4\na 5 6\nbad 7 8\nyes 9 9\n")
+    file = tmp_path / "encoding.json"
+    options = ["--table", str(table), "--texts", "2", "--json", str(file)]
+    result = encoding.main([*options, "--encoder", str(vectors)])
+    assert content_of(json.loads(file.read_text())) == result
+    row = result["encoders"][str(vectors)]
+    assert (row["texts"], row["steps"]) == (2, 5)
+    assert row["texts_a_second"] * row["seconds"] == pytest.approx(2)
+    assert 50 < row["memory_mib"] < 20_000
+    assert "hand.txt" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="no column 'said'"):
+        encoding.main([*options, "--column", "said"])

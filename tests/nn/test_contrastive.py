@@ -102,6 +102,12 @@ def test_long_rows_are_computed_by_the_definition() -> None:
     assert queue.classes.tolist() == [1, 0]
 
 
+def test_classes_of_two_modalities_and_three_labels() -> None:
+    held = torch.tensor([[True, False, True], [False, False, False]])
+    expected = [[[0, 4, 2], [6, 10, 8]], [[3, 4, 5], [9, 10, 11]]]
+    assert contrastive.class_numbers(held, 2).tolist() == expected
+
+
 # ---------------------------------------------------------------------- queue
 
 

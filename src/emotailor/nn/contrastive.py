@@ -325,6 +325,24 @@ class _Anchors:
         return 2 * self.weights[index, None] * others
 
 
+def class_numbers(
+    held: Bool[Tensor, "batch labels"], modalities: int
+) -> Int64[Tensor, "batch modalities labels"]:
+    """Number the classes of modality m and label l: 2 L m + l where it holds, else L more.
+
+    Args:
+        held: (B, L), whether a label holds.
+        modalities: M.
+    """
+    labels = held.shape[1]
+    modality = torch.arange(modalities, device=held.device)
+    label = torch.arange(labels, device=held.device)
+    of_modality = 2 * labels * modality[:, None]  # (M, 1)
+
+    absent = ~held[:, None]  # (B, 1, L)
+    return of_modality + label + labels * absent
+
+
 def supervised_contrast(
     rows: Float[Tensor, "rows size"],
     classes: Int64[Tensor, "rows"],

@@ -15,7 +15,7 @@ from emotailor.models.base import LabelStatistics
 from emotailor.models.lddu import model as lddu
 from emotailor.models.lddu.config import LDDUConfig
 from emotailor.models.lddu.model import LDDU
-from emotailor.nn.contrastive import supervised_contrast
+from emotailor.nn.contrastive import class_numbers, supervised_contrast
 from emotailor.training.config import TrainingConfig
 from emotailor.training.optimizer import learning_rate, undecayed_names
 from emotailor.training.recipe import recipe
@@ -251,7 +251,7 @@ def test_the_contrastive_loss_pair_by_pair() -> None:
         pairs.append(torch.cat(parts, -1))
     rows = torch.cat([torch.stack(pairs, 1).flatten(0, 2), queue])
     assert b.labels is not None
-    owners = torch.cat([model._classes(b.labels >= 0.5).flatten(), queue_classes]).tolist()
+    owners = torch.cat([class_numbers(b.labels >= 0.5, 3).flatten(), queue_classes]).tolist()
 
     scores = rows @ rows.T / 2 / 0.3
     total = 0.0
@@ -378,7 +378,7 @@ def test_the_pointer_wraps_and_of_too_many_rows_the_last_stay(
     model, b = still(queue_size=size), batch(count)
     assert b.labels is not None
     expected = torch.full((size,), -1)
-    classes = model._classes(b.labels >= 0.5).flatten()
+    classes = class_numbers(b.labels >= 0.5, 3).flatten()
     for place, one in enumerate(classes):
         expected[place % size] = one
     loss = model.total_loss(model(b))

@@ -55,7 +55,7 @@ from emotailor.errors import ModelError
 from emotailor.models.base import ModelOutput, logit_of
 from emotailor.models.carat.config import CARATConfig
 from emotailor.models.encoding import EncodedModel
-from emotailor.nn.contrastive import ContrastiveQueue, supervised_contrast
+from emotailor.nn.contrastive import ContrastiveQueue, class_numbers, supervised_contrast
 from emotailor.nn.sequence import cleared, masked_softmax
 
 
@@ -413,7 +413,7 @@ class CARAT(EncodedModel):
         rows_of_each = list(latents.values())  # of label, first, second
         stacked = torch.stack(rows_of_each, 1).float()
         unit = F.normalize(stacked, dim=-1)  # (B, 3, M, L, p)
-        classes = self._classes(held)  # (B, M, L)
+        classes = class_numbers(held, len(self.modalities))  # (B, M, L)
         classes = classes[:, None].expand(unit.shape[:-1])
 
         # a missing modality has a latent row from its rebuildings alone
@@ -433,18 +433,6 @@ class CARAT(EncodedModel):
             of_labels = unit[:, 0].detach()  # (B, M, L, p)
             self._move_prototypes(of_labels, there, held)
         return loss
-
-    def _classes(
-        self, held: Bool[Tensor, "batch labels"]
-    ) -> Int64[Tensor, "batch modalities labels"]:
-        """Number the classes: 2 L m + l where label l holds, L more where it does not."""
-        labels = self.num_labels
-        modality = torch.arange(len(self.modalities), device=held.device)
-        modality = modality[:, None]  # (M, 1)
-        label = torch.arange(labels, device=held.device)
-
-        absent = ~held[:, None]  # (B, 1, L)
-        return 2 * labels * modality + label + labels * absent
 
     def _move_prototypes(
         self,

@@ -55,7 +55,7 @@ front starts at step 0 here, and behind its padding in the program.
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -66,7 +66,7 @@ from emotailor.models.base import LabelStatistics, ModelOutput
 from emotailor.models.encoding import EncodedModel
 from emotailor.models.lddu.config import LDDUConfig
 from emotailor.models.lddu.history import ScoreHistory
-from emotailor.nn.contrastive import ContrastiveQueue, supervised_contrast
+from emotailor.nn.contrastive import ContrastiveQueue, class_numbers, supervised_contrast
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.sequence import cleared, masked_softmax
 
@@ -411,7 +411,8 @@ class LDDU(EncodedModel):
         """
         directions = [F.normalize(x, dim=-1) for x in (mean, deviation)]
         joint = torch.cat(directions, -1)  # (B, M, L, 2 p)
-        classes = self._classes(labels >= 0.5)  # (B, M, L)
+        held = labels >= 0.5
+        classes = class_numbers(held, len(self.modalities))  # (B, M, L)
 
         # a missing modality has no distribution of its own
         used = there[..., None].expand_as(classes)
@@ -426,18 +427,6 @@ class LDDU(EncodedModel):
             2 * self.config.temperature,
             enter=self.training,
         )
-
-    def _classes(
-        self, held: Bool[Tensor, "batch labels"]
-    ) -> Int64[Tensor, "batch modalities labels"]:
-        """Number the classes: 2 L m + l where label l holds, L more where it does not."""
-        labels = self.num_labels
-        modality = torch.arange(len(self.modalities), device=held.device)
-        modality = modality[:, None]  # (M, 1)
-        label = torch.arange(labels, device=held.device)
-
-        absent = ~held[:, None]  # (B, 1, L)
-        return 2 * labels * modality + label + labels * absent
 
     def _calibrate(
         self,

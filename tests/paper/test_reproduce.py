@@ -37,7 +37,7 @@ from emotailor.paper.results import (
     read_reproduction,
     write_reproduction,
 )
-from emotailor.paper.time import START_SECONDS, _Speeds, expect
+from emotailor.paper.time import START_SECONDS, Expected, _Speeds, expect, remarks
 from emotailor.report.page import Text
 from emotailor.training import timing
 from emotailor.training.run_folder import RunFolder
@@ -173,6 +173,14 @@ def test_everything_from_one_command(done: tuple[Path, Outcome, list[str]]) -> N
     index = json.loads((out / "figures" / "index.json").read_text())
     assert index["against"] == "seed42"
     assert {"figure4-losses.svg", "figure5-discriminator.svg"} <= set(index["written"])
+
+
+def test_remarks_on_the_time_stand_in_one_bracket() -> None:
+    stopped = Expected({}, {}, {}, {}, may_stop=True, is_rough=True)
+    assert remarks(stopped) == (
+        " (from sizes alone: --measure times it; less where early stopping ends a run)"
+    )
+    assert remarks(Expected({}, {}, {}, {}, may_stop=False)) == ""
 
 
 def test_the_page(done: tuple[Path, Outcome, list[str]]) -> None:

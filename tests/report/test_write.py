@@ -206,6 +206,10 @@ def test_every_number_is_the_stored_one(run: Path) -> None:
         assert row[0] == str(record["epoch"])
         assert row[1] == number(record["valid"]["micro_f1"])
         assert row[header.index("total")] == f"{record['train']['total']:.4g}"
+        # what is shown of the parts is what they add to the total
+        parts = row[header.index("total") + 1 : -1]
+        assert len(parts) == len(record["train"]) - 1
+        assert sum(map(float, parts)) == pytest.approx(float(record["train"]["total"]), rel=2e-3)
 
 
 def test_the_reliability_curve_is_the_stored_one(run: Path) -> None:

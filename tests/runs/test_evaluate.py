@@ -17,6 +17,7 @@ from emotailor.data.extraction import Extraction
 from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.evaluation import regression
 from emotailor.evaluation.calibration import calibration
 from emotailor.evaluation.custom import CustomMetric
 from emotailor.evaluation.metrics import evaluate
@@ -373,6 +374,35 @@ def test_one_evaluation_as_tables(run: Path) -> None:
     assert f"{result.metrics.micro_f1:.3f}" in text
     assert "0.569" in text  # the paper's
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_table_of_thresholds_and_the_mark_of_a_weak_model_are_explained(run: Path) -> None:
+    result = evaluate_run(run, resamples=20, store=False)
+    assert any(finding.kind == "below a baseline" for finding in result.findings)
+    lines = shown(render_evaluations([result])).splitlines()
+    (title,) = [i for i, line in enumerate(lines) if line.startswith("By how thresholds were")]
+    assert "thresholds" in lines[title + 2]
+    assert lines[title + 4].split()[0].strip("│") == "fixed"
+    noted = [line for line in lines if line.startswith("† ")]
+    assert len(noted) == 1
+    well = replace(result, findings=[])
+    assert "†" not in shown(render_evaluations([well]))
+
+
+@pytest.mark.parametrize("damage", ["{", "", '{"version": 1}', "[]"])
+def test_baselines_kept_in_a_damaged_file_are_made_anew(
+    run: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = evaluate_run(run, resamples=0)
+    file = run / "baselines-test.json"
+    kept = file.read_text()
+    monkeypatch.setattr(regression, "_remembered", {})
+    file.write_text(damage)
+    again = evaluate_run(run, resamples=0)
+    assert {name: found.metrics for name, found in again.baselines.items()} == {
+        name: found.metrics for name, found in right.baselines.items()
+    }
+    assert file.read_text() == kept
 
 
 def test_several_evaluations_as_mean_and_deviation(run: Path) -> None:

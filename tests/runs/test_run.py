@@ -78,6 +78,18 @@ def test_stored_results_are_those_of_the_evaluation(data: Path, folder: Path) ->
     assert run.stored_results() is not None
 
 
+def test_findings_are_those_of_the_test_split_or_else_of_validation(folder: Path) -> None:
+    stored = Run.open(folder).evaluation("test")
+    assert stored is not None
+    assert stored.findings
+    assert Run.open(folder).findings == list(stored.findings)
+
+    (folder / "evaluation-test.json").unlink()
+    made = evaluate_run(folder, split="valid", device="cpu", resamples=0, store=False)
+    assert Run.open(folder).findings == [str(finding) for finding in made.findings]
+    assert not (folder / "evaluation-valid.json").exists()
+
+
 @pytest.mark.parametrize(
     "change", ["data", "thresholds", "metrics", "ids", "other", "damaged", "no predictions"]
 )

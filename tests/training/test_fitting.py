@@ -81,8 +81,15 @@ def test_trained_evaluated_and_asked_on_the_command_line(
     assert again.code == 0
     assert "is already trained; nothing to do" in again.out
     assert written(run) == before
-    run_cli(*command[:-1], "model.C=0.2").failed(3, "config.model.C: 0.1 there, 0.2 now")
+    run_cli(*command[:-1], "model.C=0.2").failed(
+        3, "config.model.C: 0.1 there, 0.2 now", "--config"
+    )
     assert written(run) == before
+
+    # its own settings, as the refusal advises, resume it whatever the defaults are now
+    advised = run_cli(*command[:-2], "--preset", "paper", "--config", run / "config.json")
+    assert (advised.code, advised.err) == (0, "")
+    assert "is already trained; nothing to do" in advised.out
     evaluated = run_cli("evaluate", run)
     assert (evaluated.code, evaluated.err) == (0, "")
     stored = json.loads((run / "evaluation-test.json").read_text())

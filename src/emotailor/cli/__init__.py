@@ -78,13 +78,16 @@ def _call(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: of the command line; None for those of this process.
     """
+    # by itself typer would print its own messages and exit
     try:
         code = app(arguments, prog_name="emotailor", standalone_mode=False)
     except USAGE_ERROR as error:
+        # typer does not say where it has this class from
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error)  # the help itself
             return 2
         fail(str(explain(error)), 2, error)
+    # a command returns nothing; typer.Exit comes back as its code
     return code if isinstance(code, int) else 0
 
 

@@ -60,6 +60,7 @@ def _carry_out(
     from emotailor.comparison.plan import describe_plan, describe_skipped, render_plan
     from emotailor.comparison.runner import next_command, run_plan
 
+    # hours may lie between the plan and the table: what it takes is said before
     say(render_plan(plan), describe_plan(plan))
     if skipped := describe_skipped(plan):
         say(skipped)

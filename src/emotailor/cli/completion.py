@@ -35,6 +35,7 @@ def several_systems(incomplete: str) -> Offers:
     """Offer the names of systems behind a comma, and ``all``."""
     before, _, last = incomplete.rpartition(",")
     offered = systems(last)
+    # all of them and others makes no sense: it stands alone
     if not before:
         return offered + _starting([("all", "all systems")], last)
 
@@ -47,6 +48,7 @@ def variants(ctx: Any, incomplete: str) -> Offers:
     from emotailor.models.table import SYSTEMS
 
     named = str(ctx.params.get("model") or "tailor")
+    # code of others is not loaded for a Tab
     row = SYSTEMS.get(named.lower())
     if row is None:
         return []
@@ -76,6 +78,7 @@ def splits(ctx: Any, incomplete: str) -> Offers:
 
 def devices(incomplete: str) -> Offers:
     """Offer the names of devices, whether they are there or not."""
+    # to find out which are there would take the seconds that torch needs
     names = ("auto", "cpu", "gpu", "cuda", "mps")
     return _starting([(name, "device") for name in names], incomplete)
 
@@ -132,6 +135,7 @@ def _splits_of(data: Path) -> list[str]:
 
 def _folders(incomplete: str, markers: Iterable[str]) -> list[str]:
     """Return the folders below what is written so far that hold one of some files."""
+    # the last part is not written to its end: its folder is looked into
     head, slash, _ = incomplete.rpartition("/")
     start = Path(f"{head}{slash}" or ".")
     found = []
@@ -144,6 +148,7 @@ def _folders(incomplete: str, markers: Iterable[str]) -> list[str]:
 
 def _below(start: Path, depth: int) -> Iterator[Path]:
     """Yield the folders below one, those of a level before those of the next."""
+    # where the limit is reached, what is near has been seen
     level = [start]
     looked = 0
     for _ in range(depth):

@@ -29,6 +29,7 @@ class SafeConsole(Console):
         """Return a text in lines that fit the terminal; anything else as it is."""
         if isinstance(given, str):
             given = Text(given) if markup is False else Text.from_markup(given)
+        # a table knows the width by itself
         if not isinstance(given, Text):
             return given
         return broken(given, self.width)
@@ -61,8 +62,10 @@ def broken(text: Text, width: int) -> Text:
         plain = line.plain
         indent = len(plain) - len(plain.lstrip())
         goes_on = " \\" if plain.startswith(COMMAND) else ""
+        # the sign that a line goes on needs room at its end
         parts = line.divide(_breaks(plain, width - len(goes_on), indent))
         for place, part in enumerate(parts):
+            # the blank between two words would stand at the end of a line
             part.rstrip()
             if place < len(parts) - 1:
                 part.append(goes_on)
@@ -78,6 +81,7 @@ def _breaks(line: str, width: int, indent: int) -> list[int]:
     for word in re.finditer(r"\S+", line):
         if used > indent and used + cell_len(word[0]) > room:
             found.append(word.start())
+            # lines behind the first are two columns further in
             room = width - 2
             used = indent
         used += cell_len(word[0]) + 1

@@ -98,6 +98,7 @@ def _what_there_is(number: int, place: Path) -> str:
     if number not in (errno.ENOSPC, errno.EDQUOT):
         return ""
 
+    # what could not be written is not there to be asked
     above = (place, *place.absolute().parents)
     existing = next(folder for folder in above if folder.exists())
     free = shutil.disk_usage(existing).free
@@ -106,6 +107,7 @@ def _what_there_is(number: int, place: Path) -> str:
 
 def _lack_behind(error: BaseException) -> OSError | MemoryError | None:
     """Return what the machine lacked, where that is the reason of an error; else None."""
+    # a full disk shows as the file that could not be written: the lack lies behind it
     reason: BaseException | None = error
     while reason is not None:
         if isinstance(reason, MemoryError):
@@ -128,6 +130,7 @@ def _fail_for_memory(error: Exception) -> NoReturn:
 
 def fail(message: str, code: int, error: BaseException | None = None) -> NoReturn:
     """Print one message, behind the traceback of its error where that is wanted, and exit."""
+    # whoever did not ask for it would look for the message in it
     if error is not None and os.environ.get(TRACEBACK, "0") not in ("", "0"):
         traceback.print_exception(error)
     err.print(Text.assemble(("error: ", "red"), message), soft_wrap=True)
@@ -150,12 +153,13 @@ def reported() -> Iterator[None]:
     except StopRequested as stop:
         fail(f"stopped by {stop}", 130, stop)
     except BrokenPipeError:
-        # whoever read our output has seen enough
+        # whoever read our output has seen enough; Python would flush into the pipe at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
         fail(describe(error), 1, error)
     except (MemoryError, RuntimeError) as error:
+        # any other RuntimeError is a bug of ours, whose traceback is wanted
         told = any(sign in str(error) for sign in NO_MEMORY)
         if not isinstance(error, MemoryError) and not told:
             raise

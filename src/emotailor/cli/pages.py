@@ -105,6 +105,7 @@ def _text(text: str, width: int) -> list[str]:
     was_item = False
     for paragraph in _paragraphs(text):
         is_item = ITEM.match(paragraph) is not None
+        # the lines of a list stand together, and a blank one ends it
         if was_item and not is_item:
             lines.append("")
         if is_item:
@@ -155,6 +156,7 @@ def _section(title: str, pairs: Sequence[Pair], width: int) -> list[str]:
     if not pairs:
         return []
 
+    # a column beside names leaves too little for words in a narrow terminal
     column = 6
     if width >= NARROW:
         longest = max(len(name) for name, _ in pairs)
@@ -162,6 +164,7 @@ def _section(title: str, pairs: Sequence[Pair], width: int) -> list[str]:
 
     lines = [f"{title}:"]
     for name, words in pairs:
+        # a name that is longer than its column has a line of its own
         text = wrapped(words, width - column)
         if len(name) + 4 <= column and text:
             lines.append(f"  {name}".ljust(column) + text.pop(0))

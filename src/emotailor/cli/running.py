@@ -107,6 +107,7 @@ def train(
     )
     train_runs(runs, out, parts=losses)
 
+    # several seeds are evaluated together, and code of others is loaded where it is named alone
     where = runs[0].folder if seeds == 1 else runs[0].folder.parent
     own = f" --model {shlex.quote(model)}" if model and ":" in model else ""
     rules = " --protocols" if protocols else ""
@@ -278,6 +279,7 @@ def predict(
 
     if not sources and not text:
         raise USAGE_ERROR("emotailor predict needs SOURCE, or --text with what is said")
+    # a line of one form would be a damaged line of the other
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv: choose one")
     form: Literal["json", "csv"] | None = None

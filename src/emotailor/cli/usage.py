@@ -147,6 +147,7 @@ def _no_option(option: str, context: Any, help_line: str) -> EmotailorError:
     found = f"{context.command_path} has no option {option}"
     known = _options(context)
     name = option.lstrip("-")
+    # one letter is like everything
     if len(name) == 1:
         return EmotailorError(found, fix=help_line)
 
@@ -181,6 +182,7 @@ def _settings(name: str) -> list[str]:
     from emotailor.models.table import find_system
     from emotailor.training.run_config import settings_of
 
+    # which system is meant is on the command line, but that was not understood
     keys = settings_of(find_system("tailor"))
     written = plain(name)
     usual = SYNONYMS.get(written, written)
@@ -192,9 +194,11 @@ def _wrong_value(error: Any, help_line: str) -> EmotailorError:
     """Return the message for a value that an option does not take."""
     message = error.message.rstrip(".")
     parameter = error.param
+    # the long spelling says what it means
     opts = [] if parameter is None else list(parameter.opts)
     name = max(opts, key=len) if opts else "a value"
 
+    # messages of typer do not always hold the value
     given = value_given(sys.argv, opts)
     found = f"{name} {given}" if given else name
     if name == "--seed" and given and "," in given:
@@ -211,6 +215,7 @@ def _wrong_value(error: Any, help_line: str) -> EmotailorError:
     if bound is not None:
         return EmotailorError(found, expected=f"at least {bound[1]}", fix=help_line)
 
+    # typer lists what it knows in quotation marks, and what was given among them
     choices = re.findall(r"'([^']+)'", message)
     known = [choice for choice in choices if choice != given]
     if len(known) > 1:

@@ -163,6 +163,7 @@ def comparison_table(
     title: str = "Comparison",
     metric: str = "micro_f1",
     published: Published | None = None,
+    first: str = "system",
 ) -> RenderableType:
     """Return one row per system; the best value of each column is bold.
 
@@ -176,6 +177,7 @@ def comparison_table(
         title: title of the table.
         metric: the metric whose difference is shown.
         published: numbers to add as a row.
+        first: what the rows are.
     """
     values = {system: metrics.overall() for system, metrics in systems.items()}
     extra = _extra_names(values.values())
@@ -188,7 +190,7 @@ def comparison_table(
     if has_test:
         titles += [f"difference in {title_of(metric)}", "p"]
 
-    table = _table(title, "system", *titles)
+    table = _table(title, first, *titles)
     best = _best(list(values.values()))
     for system, own in values.items():
         cells = [_marked(own.get(name), best.get(name)) for name in columns]

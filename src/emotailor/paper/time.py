@@ -423,9 +423,22 @@ def _stage_lines(stage: Stage) -> list[RenderableType]:
     return lines
 
 
+SOONER = "less where early stopping ends a run"
+
+
 def early_stopping(expected: Expected) -> str:
     """Say that the time is that of all epochs, where a run may end sooner."""
-    return " (less where early stopping ends a run)" if expected.may_stop else ""
+    return f" ({SOONER})" if expected.may_stop else ""
+
+
+def remarks(expected: Expected) -> str:
+    """Return in one bracket what the expected time leaves out; nothing where it leaves out none."""
+    found = []
+    if expected.is_rough:
+        found.append("from sizes alone: --measure times it")
+    if expected.may_stop:
+        found.append(SOONER)
+    return f" ({'; '.join(found)})" if found else ""
 
 
 def describe_plan(reproduction: Reproduction, expected: Expected) -> str:
@@ -451,11 +464,9 @@ def _describe_time(reproduction: Reproduction, expected: Expected) -> str:
 
     time = f"expected {duration(expected.seconds)}"
     if expected.is_rough:
-        rough = rough_duration(expected.seconds)
-        time = f"very roughly {rough}, from sizes alone (--measure times it),"
-    unless_stopped = early_stopping(expected)
+        time = f"very roughly {rough_duration(expected.seconds)}"
     threads = plan.threads_in_words
     return (
-        f"; {time}{unless_stopped} on {device}, {plan.at_once_in_words}, "
+        f"; {time}{remarks(expected)} on {device}, {plan.at_once_in_words}, "
         f"{threads} each, and some minutes for figures and report"
     )

@@ -360,11 +360,20 @@ def _history(source: PageSource) -> list[Section]:
 
     if not history:
         return []
-    return [_training(history, best=run.model.selected_epoch)]
+    weights = source.predictor.model.loss_weights
+    return [_training(history, weights, best=run.model.selected_epoch)]
 
 
-def _training(history: Sequence[EpochRecord], *, best: int | None) -> Section:
-    """Return what the records of the epochs say; ``best`` is the epoch whose model was kept."""
+def _training(
+    history: Sequence[EpochRecord], weights: Mapping[str, float], *, best: int | None
+) -> Section:
+    """Return what the records of the epochs say.
+
+    Args:
+        history: the records.
+        weights: part of the loss -> its weight; 1 where there is none.
+        best: the epoch whose model was kept.
+    """
     first = history[0]
     last = history[-1]
     losses = list(first.train)
@@ -375,7 +384,9 @@ def _training(history: Sequence[EpochRecord], *, best: int | None) -> Section:
         text = _fitted(first, time)
         return Section("Training", [Text(text)])
 
-    rows = [_epoch(record, losses, best) for record in history]
+    # the total is what it is; of its parts only what they add to it can be compared
+    scale = {name: weights.get(name, 1.0) for name in losses} | {"total": 1.0}
+    rows = [_epoch(record, scale, best) for record in history]
     marked = [i for i, record in enumerate(history) if record.epoch == best]
     epochs = len(rows)
     count = "1 epoch" if epochs == 1 else f"{epochs} epochs"
@@ -385,7 +396,9 @@ def _training(history: Sequence[EpochRecord], *, best: int | None) -> Section:
 
     names = [name.replace("_", " ") for name in losses]
     header = ("epoch", "micro-F1", "Acc", "cross-entropy", *names, "time so far")
-    title = "Micro-F1, Acc and cross-entropy on validation data; losses of training"
+    title = "Micro-F1, Acc and cross-entropy on validation data; training loss"
+    if len(losses) > 1:
+        title += ", and its parts times their weights"
     shown: Block = Table(header, rows, title, marked)
     if epochs > LONG_HISTORY:
         shown = Folded(f"All {epochs} epochs", [shown])
@@ -398,8 +411,10 @@ def _fitted(epoch: EpochRecord, time: str) -> str:
     return f"Fitted at once in {time}; on validation data micro-F1 {f1}, accuracy {accuracy}."
 
 
-def _epoch(record: EpochRecord, losses: Sequence[str], best: int | None) -> Sequence[str | Cell]:
-    """Return the row of an epoch."""
+def _epoch(
+    record: EpochRecord, scale: Mapping[str, float], best: int | None
+) -> Sequence[str | Cell]:
+    """Return the row of an epoch; ``scale`` is what each loss is shown times."""
     is_best = record.epoch == best
     row: list[str | Cell] = [Cell(str(record.epoch), strong=is_best)]
     row.append(number(record.score("micro_f1")))
@@ -407,7 +422,7 @@ def _epoch(record: EpochRecord, losses: Sequence[str], best: int | None) -> Sequ
 
     # losses have no common scale: four digits, whatever their size
     row.append(_loss(record.score("loss")))
-    row += [_loss(record.train[name]) for name in losses]
+    row += [_loss(scale[name] * record.train[name]) for name in scale]
 
     row.append(duration(record.seconds))
     return row

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from emotailor.data.dataset import EmotionDataset
@@ -184,7 +184,11 @@ def baselines_table(
             ends = f"[{signed(difference.low)}, {signed(difference.high)}]"
             cells += [f"{signed(difference.value)} {ends}", f"{difference.p_value:.4f}"]
         table.add_row(*map(Text, [title, *cells]))
-    return table
+    if not marked:
+        return table
+
+    note = Text(f"{SIGN} a baseline is better in one of them; the check below says which", "dim")
+    return Group(table, note)
 
 
 def shown_baselines(

@@ -477,7 +477,7 @@ def _tables_of_one(result: RunEvaluation, published: Published | None) -> list[R
     heading = f"{result.run}: split {result.split}, thresholds {_plain(result.mode)}"
     modes = {}
     for mode, metrics in result.by_mode.items():
-        modes[f"thresholds {_plain(mode)}"] = metrics
+        modes[_plain(mode)] = metrics
 
     return [
         Text(heading, style="bold"),
@@ -492,6 +492,7 @@ def _tables_of_one(result: RunEvaluation, published: Published | None) -> list[R
         comparison_table(
             modes,
             title="By how thresholds were chosen (on validation data)",
+            first="thresholds",
         ),
         *_rules(result),
         Text(str(result.calibration)),

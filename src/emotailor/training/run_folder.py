@@ -158,7 +158,8 @@ class RunFolder:
         raise ConfigError(
             f"{self.path} holds a run with other settings: {shown}",
             expected="the settings it was started with, to resume it",
-            fix="choose another --out, or remove that folder",
+            fix="choose another --out, or remove that folder; to resume it, give its own settings, "
+            f"--config {self.path / CONFIG_FILE}, in the place of all others",
         )
 
     def _is_trained(self) -> bool:

@@ -1,6 +1,7 @@
 """Words on their way: from a table through cutting, training and new files into explanations."""
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import emotailor
 from emotailor.data.readers import read_samples
 from emotailor.data.readers.convert import convert
 from emotailor.errors import DataError
+from tests.encoders.tiny import Lengths
 from tests.runs.runs import run_cli
 
 VOCABULARY = ("I", "am", "here", "glad", "now", "then")
@@ -102,7 +104,6 @@ def test_cut_samples_keep_the_words_that_are_seen(run: Path) -> None:
 
 
 def test_mistakes_of_a_report_show_words(run: Path) -> None:
-    assert run_cli("evaluate", run / "run").code == 0
     result = run_cli("report", run / "run")
     assert result.code == 0, result.err
     page = (run / "run" / "report.html").read_text(encoding="utf-8")
@@ -140,3 +141,32 @@ def test_words_end_to_end_in_one_file_of_all_samples(tmp_path: Path) -> None:
     np.savez(tmp_path / "all.npz", **arrays, **packed)
     with pytest.raises(DataError, match=r"words.samples falls"):
         read_samples(tmp_path / "all.npz")
+
+
+def test_an_explanation_of_a_real_segment_names_the_words(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    folder = shared_data / "mosei_text"
+    if not folder.is_dir():
+        pytest.skip("no transcripts of CMU-MOSEI")
+
+    with (folder / "mosei_text.csv").open(encoding="utf-8") as whole:
+        (tmp_path / "some.csv").write_text("".join(islice(whole, 1 + 200)), encoding="utf-8")
+    convert(
+        tmp_path / "some.csv", tmp_path / "data", encoder=Lengths(), max_steps=60,
+        label_names=["happy", "sad"],
+    )  # fmt: skip
+    result = run_cli(
+        "train", "--model", "br", "--data", tmp_path / "data", "--out", tmp_path / "run",
+        "--device", "cpu",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    (found,) = emotailor.predict(
+        tmp_path / "run", tmp_path / "data", split="valid", limit=1, explain=True
+    )
+    assert found.id == "--qXJuDtHPw[0]" and found.explanation is not None
+    words = found.explanation.words["text"]
+    assert " ".join(words).startswith("I see that a writer is somebody who has an incredible")
+    for label in ("happy", "sad"):
+        _, first, last = found.explanation.strongest(label)
+        assert f'"{words[first]}' in found.explanation.where("text", first, last)

@@ -144,6 +144,8 @@ class SampleEncoder:
 
     def _encoded(self, texts: Sequence[list[str]]) -> list[Encoded]:
         """Return the vectors of texts, kept ones where there are any."""
+        if not texts:
+            return []
         if self._parts is None:
             return self._encoder.encode(texts)
 

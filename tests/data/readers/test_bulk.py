@@ -1,6 +1,7 @@
 """Tables with one file for all rows, tables joined by id, and columns of names as features."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -471,3 +472,35 @@ def test_the_command(tmp_path: Path) -> None:
             "data", "convert", str(source), "--out", str(tmp_path / "no"), "--features", wrong
         )
         assert again.code == 3 and not (tmp_path / "no").exists()
+
+
+# ---------------------------------------------------------------------- real data
+
+
+def test_real_transcripts_with_action_units(tmp_path: Path, shared_data: Path) -> None:
+    folder = shared_data / "mosei_text"
+    if not folder.is_dir():
+        pytest.skip("no transcripts of CMU-MOSEI")
+
+    for name, rows in (("mosei_text.csv", 1 + 400), ("mosei_au.csv", 1 + 300)):
+        with (folder / name).open(encoding="utf-8") as whole:
+            (tmp_path / name).write_text("".join(islice(whole, rows)), encoding="utf-8")
+    data = convert(
+        tmp_path / "mosei_text.csv", tmp_path / "out", encoder=Lengths(), max_steps=60,
+        label_names=["happy", "sad", "anger", "surprise", "disgust", "fear"],
+        join=[tmp_path / "mosei_au.csv"], flags={"visual": "aus"},
+    )  # fmt: skip
+    assert data.aligned and data.dims == {"visual": 16, "text": 2}
+    sizes = {name: len(split) for name, split in data.splits.items()}
+    assert sizes == {"train": 222, "valid": 23, "test": 64}
+    assert len(set(data.videos("train"))) < 60
+    assert "read 400 samples: 309 stored, 91 dropped" in data.card.repairs
+    assert "visual is missing in 13 of 309 samples" in data.card.repairs
+    names = data.card.extraction["visual"].settings["names"]
+    assert (names[0], names[-1]) == ("AU01", "AU45")
+    assert any(line.startswith("1 sample of more than 60 steps") for line in data.card.repairs)
+
+    first = data["valid"].sample(data["valid"].index_of("--qXJuDtHPw[0]"))
+    assert first.words is not None and first.words[:3] == ["I", "see", "that"]
+    units = [name for name, seen in zip(names, first.sequences["visual"][-1], strict=True) if seen]
+    assert units == ["AU01", "AU02", "AU04", "AU05", "AU10", "AU15", "AU25", "AU45"]

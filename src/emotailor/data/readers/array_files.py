@@ -136,10 +136,14 @@ def _words_in(
     path: Path, arrays: Mapping[str, Any], sequences: Mapping[Modality, np.ndarray]
 ) -> Sequence[str] | None:
     """Return the words of the one sample in a file; None where it has none."""
-    longest = max(len(sequence) for sequence in sequences.values())
-    steps = len(sequences["text"]) if "text" in sequences else longest
+    lengths = {m: len(sequence) for m, sequence in sequences.items()}
+    longest = max(lengths.values())
+    steps = lengths.get("text", longest)
+
     texts = texts_of(path, arrays, "words", steps)
-    return None if texts is None else [texts[step] for step in range(steps)]
+    if texts is None:
+        return None
+    return [texts[step] for step in range(steps)]
 
 
 def texts_of(

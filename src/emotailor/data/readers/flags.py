@@ -93,8 +93,11 @@ class Flags:
         values = self.of(row)
         if values is None:
             return sample
-        lengths = {m: len(sequence) for m, sequence in sample.sequences.items()}
-        steps = lengths.get("text") or words or max(lengths.values(), default=0) or 1
+
+        # there may be nothing to be repeated at
+        lengths = {m: len(x) for m, x in sample.sequences.items() if len(x)}
+        longest = max(lengths.values(), default=1)
+        steps = lengths.get("text", words or longest)
         repeated = np.repeat(values[None], steps, axis=0)  # (steps, names)
         return replace(sample, sequences={**sample.sequences, self.modality: repeated})
 

@@ -55,7 +55,7 @@ MODEL = {
     "initial_std": 0.1,  # the program's 0.02 suits a width of 256, not of 64
 }
 TRAINING = {
-    "epochs": 10,
+    "epochs": 8,
     "batch_size": 16,
     "learning_rate": 2e-3,
     "average": 0.99,
@@ -72,7 +72,7 @@ SENSES: Mapping[Modality, str] = {"visual": "face", "audio": "voice", "text": "t
 DRAW = 0  # seed of the examples that are shown
 RIGHT_SHOWN = 2
 WRONG_SHOWN = 1
-EXPLAINED = 40  # samples on which the evidence is checked: a few seconds
+EXPLAINED = 24  # samples on which the evidence is checked: a few seconds
 
 DRAWN = replace(FOLDER, name="synthetic data set", recognises=is_synthetic)
 
@@ -136,7 +136,7 @@ def run_demo(folder: Path, console: Console, *, quick: bool = False) -> None:
         "Which emotions does a person show, when several show at once? emotailor answers from "
         "face, voice and text together. This demo makes data, trains a model called TAILOR on "
         "them, tests it, shows three answers with their reasons, and writes a page about it: "
-        "under four minutes on two idle cores. Ctrl-C stops it; the same command resumes."
+        "under three minutes on two idle cores. Ctrl-C stops it; the same command resumes."
     )
 
     console.rule("1 of 4: the data")

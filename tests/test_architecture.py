@@ -15,7 +15,7 @@ ORDER = ["foundation", "data", "encoders", "data.readers", "nn", "models", "eval
          "training", "serving", "runs", "comparison", "figures", "report", "paper", "testing",
          "commands", "cli"]  # fmt: skip
 FOUNDATION = {"errors", "inputs", "verified", "locks", "files", "folders", "config", "loading",
-              "text", "frames", "meant", "wanted", "fitted", "watch"}  # fmt: skip
+              "text", "frames", "meant", "wanted", "fitted", "watch", "shapes"}  # fmt: skip
 
 
 def room(parts: tuple[str, ...]) -> str:

@@ -278,9 +278,8 @@ def _untrained(
     row: System, preset: Preset, dims: Mapping[Modality, int], sizes: _Sizes
 ) -> "EmotionModel":
     """Return a model without values, to ask for its shapes."""
-    import torch
-
     from emotailor.models.factory import build_model
+    from emotailor.shapes import shapes_alone
     from emotailor.training.alignment import resolve_alignment
 
     alignment = None
@@ -288,7 +287,7 @@ def _untrained(
         wanted: AlignmentConfig = getattr(AlignmentConfig, preset)()
         training = sizes.dataset["train"]
         alignment = resolve_alignment(wanted, row, dims, sizes.dataset, training)
-    with torch.device("meta"):  # shapes alone: nothing is drawn, no memory is used
+    with shapes_alone():
         return build_model(row.name, row.preset(preset), dims, sizes.labels, alignment)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from emotailor.config import first_problem
 from emotailor.errors import ModelError
+from emotailor.shapes import shapes_alone
 
 
 class BertConfig(BaseModel):
@@ -150,7 +151,7 @@ def build_bert(config: BertConfig, stored: Mapping[str, Tensor], where: Path) ->
         ModelError: a tensor is missing or has another shape than the settings say.
     """
     parameters = _renamed(config, stored, where)
-    with torch.device("meta"):
+    with shapes_alone():
         model = Bert(config)
 
     for name, wanted in model.state_dict().items():

@@ -20,6 +20,7 @@ from emotailor.files import sha256_of
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
 from emotailor.models.tailor.checkpoint import LABELS, convert_state, dims_of, infer_config
+from emotailor.shapes import shapes_alone
 from emotailor.training.model_folder import FOLDER, ModelCard, save_model
 
 EXPECTED = "a state dict saved by torch.save, holding tensors and nothing else"
@@ -282,7 +283,7 @@ def _model_of(
         )
 
     # parameters that are replaced at once get no memory, which altered sizes could claim
-    with torch.device("meta"):
+    with shapes_alone():
         model = build_model("tailor", config, dims, labels)
         wanted = model.state_dict()
 

@@ -32,6 +32,7 @@ from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
+from emotailor.shapes import shapes_alone
 from emotailor.text import NAME, is_name
 from emotailor.verified import read_json, read_settled, verify_file
 
@@ -359,7 +360,7 @@ def _model_of(card: ModelCard, config: Config, tensors: Mapping[str, Tensor]) ->
 
     # parameters that are replaced at once get no memory, which altered settings could claim,
     # and are not drawn, which takes seconds for large recurrent layers
-    with torch.device("meta"):
+    with shapes_alone():
         model = build_model(card.system, config, dims, labels, card.alignment)
         model.resize(sizes)
         expected = model.state_dict()

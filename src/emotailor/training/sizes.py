@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import Modality
@@ -18,6 +17,7 @@ from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.base import EmotionModel, FittedModel
 from emotailor.models.factory import build_model, model_class
 from emotailor.models.table import find_system
+from emotailor.shapes import shapes_alone
 from emotailor.training.alignment import resolve_alignment
 from emotailor.training.run_config import RunConfig
 from emotailor.training.setup import choose_device
@@ -104,8 +104,8 @@ def _parameters(
     settings = [config.system, config.model.to_json(), dims, labels, alignment.to_json()]
     key = (model_class(config.system), json.dumps(settings, sort_keys=True))
     if key not in _counted:
-        # shapes alone: the largest system would fill a laptop
-        with torch.device("meta"):
+        # the largest system would fill a laptop
+        with shapes_alone():
             model = build_model(config.system, config.model, dims, labels, alignment)
         _counted[key] = sum(parameter.numel() for parameter in model.parameters())
     return _counted[key]

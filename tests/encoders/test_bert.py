@@ -190,8 +190,9 @@ def test_weights_that_are_not_finite_are_found(folder: Path, tmp_path: Path) -> 
 
 
 def test_names_that_are_none() -> None:
-    with pytest.raises(ConfigError, match="did you mean minilm"):
+    with pytest.raises(ConfigError, match="there is no encoder 'minilmm'") as caught:
         load_encoder("minilmm")
+    assert caught.value.fix == "did you mean minilm?"
     with pytest.raises(ConfigError, match="does not exist"):
         load_encoder("models/none")
     with pytest.raises(ConfigError, match="pooling 'cls'"):

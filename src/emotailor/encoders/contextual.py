@@ -1,5 +1,6 @@
 """Vectors of words in their context: what a transformer makes of a text."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from emotailor.data.extraction import Extraction
-from emotailor.encoders.base import Encoded, Pooling, TextEncoder
+from emotailor.encoders.base import Encoded, Pooling, TextEncoder, unit_mean
 from emotailor.encoders.pieces import Pieces, Tokenizer, Window, mean_of_words, windows_of
 from emotailor.errors import DataError
 
@@ -59,57 +60,62 @@ class ContextualEncoder(TextEncoder):
         Raises:
             DataError: a vector is not finite, since the weights are damaged.
         """
-        # a text without words is never read
-        spoken = [number for number, words in enumerate(texts) if words]
-        cut = self._tokenizer.cut([texts[number] for number in spoken])
-
+        cut = self._tokenizer.cut(texts)
         windows = []
-        for number, pieces in zip(spoken, cut, strict=True):
-            windows += windows_of(number, pieces, self._most)
+        for number, pieces in enumerate(cut):
+            # a text without words is never read
+            if texts[number]:
+                windows += windows_of(number, pieces, self._most)
         vectors = self._compute(windows)
 
         # the windows of a text follow each other
-        of_text: dict[int, list[np.ndarray]] = {}
+        parts: dict[int, list[np.ndarray]] = defaultdict(list)
         for window, found in zip(windows, vectors, strict=True):
-            of_text.setdefault(window.text, []).append(found[window.kept])
+            parts[window.text].append(found[window.kept])
 
-        pieces_of = dict(zip(spoken, cut, strict=True))
         encoded = []
         for number, words in enumerate(texts):
-            if number in of_text:
-                encoded.append(self._pooled(words, pieces_of[number], of_text[number]))
+            if words:
+                encoded.append(self._pooled(words, cut[number], parts[number]))
             else:
-                encoded.append(self._nothing(words))
+                encoded.append(self._nothing())
         return encoded
 
-    def _nothing(self, words: Sequence[str]) -> Encoded:
-        empty = np.zeros((0, self.dim), np.float32)
-        return Encoded(list(words), empty, np.zeros(0, np.bool_))
+    def _nothing(self) -> Encoded:
+        vectors = np.zeros((0, self.dim), np.float32)
+        known = np.zeros(0, np.bool_)
+        return Encoded([], vectors, known)
 
     def _pooled(
         self, words: Sequence[str], pieces: Pieces, parts: Sequence[Float32[np.ndarray, "_ dim"]]
     ) -> Encoded:
         """Return the vectors of a text, given those of its marks and pieces in order."""
         vectors = np.concatenate(parts)  # (marks + pieces, dim)
-        if not np.isfinite(vectors).all():
-            raise DataError(
-                f"{self.extraction.extractor} yields values that are not finite for "
-                f"{' '.join(words)[:60]!r}",
-                expected="numbers",
-                fix="the weights are damaged: install or copy the model again",
-            )
+        self._refuse_damage(vectors, words)
 
-        strange = len(set(pieces.word[pieces.strange & (pieces.word >= 0)].tolist()))
         if self.pooling == "sentence":
-            mean = vectors.mean(0, dtype=np.float64)
-            unit = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
-            has_pieces = np.array([len(pieces.numbers) > 0])
-            return Encoded(list(words), unit[None] * has_pieces, has_pieces, strange, len(parts))
+            # marks alone say nothing
+            known = np.array([len(pieces.numbers) > 0])
+            found = unit_mean(vectors) * known[:, None]  # (1, dim)
+        else:
+            first = len(pieces.before)
+            inside = vectors[first : first + len(pieces.numbers)]
+            found, known = mean_of_words(inside, pieces.word, len(words))
 
-        first = len(pieces.before)
-        inside = vectors[first : first + len(pieces.numbers)]
-        means, known = mean_of_words(inside, pieces.word, len(words))
-        return Encoded(list(words), means, known, strange, len(parts))
+        strange = np.unique(pieces.word[pieces.strange])
+        count = int(np.count_nonzero(strange >= 0))
+        return Encoded(list(words), found, known, count, windows=len(parts))
+
+    def _refuse_damage(self, vectors: np.ndarray, words: Sequence[str]) -> None:
+        """Refuse values that no whole model yields."""
+        if np.isfinite(vectors).all():
+            return
+        text = " ".join(words)[:60]
+        raise DataError(
+            f"{self.extraction.extractor} yields values that are not finite for {text!r}",
+            expected="numbers",
+            fix="the weights are damaged: install or copy the model again",
+        )
 
     # ------------------------------------------------------------------ computing
 
@@ -119,23 +125,32 @@ class ContextualEncoder(TextEncoder):
         order = sorted(range(len(windows)), key=lambda i: len(windows[i].numbers))
         batches = list(_batches(windows, order))
 
+        def computed(batch: list[int]) -> list[np.ndarray]:
+            return self._of_batch([windows[i] for i in batch])
+
         found: dict[int, np.ndarray] = {}
         with _one_thread_each() as pool:
-            results = pool.map(lambda batch: self._of_batch([windows[i] for i in batch]), batches)
+            results = pool.map(computed, batches)
             for batch, vectors in zip(batches, results, strict=True):
                 found.update(zip(batch, vectors, strict=True))
+
+        # in the order in which they were given
         return [found[i] for i in range(len(windows))]
 
     def _of_batch(self, windows: Sequence[Window]) -> list[Float32[np.ndarray, "_ dim"]]:
         lengths = [len(window.numbers) for window in windows]
-        numbers = torch.zeros(len(windows), max(lengths), dtype=torch.int64)
-        real = torch.zeros(len(windows), max(lengths), dtype=torch.bool)
+        shape = (len(windows), max(lengths))
+        numbers = torch.zeros(shape, dtype=torch.int64)
+        real = torch.zeros(shape, dtype=torch.bool)
         for row, window in enumerate(windows):
-            numbers[row, : lengths[row]] = torch.from_numpy(window.numbers)
-            real[row, : lengths[row]] = True
+            own = slice(lengths[row])
+            numbers[row, own] = torch.from_numpy(window.numbers)
+            real[row, own] = True
 
         with torch.inference_mode():
             hidden: Float[Tensor, "texts steps dim"] = self._network(numbers, real)
+
+        # what is filled up means nothing
         values = hidden.float().numpy()
         return [values[row, :length] for row, length in enumerate(lengths)]
 

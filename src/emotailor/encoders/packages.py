@@ -30,7 +30,7 @@ def need(module: str, for_what: str, command: str) -> Any:
         # it is there, but something that it needs is not
         if getattr(error, "name", None) not in (package, module):
             found = f"{for_what} needs the package {package}, which cannot be imported: {error}"
-        raise ConfigError(found, expected="it beside emotailor", fix=command) from error
+        raise ConfigError(found, expected="that package beside emotailor", fix=command) from error
 
 
 def folder_of(module: str, package: str, for_what: str, command: str) -> Path:
@@ -49,7 +49,7 @@ def folder_of(module: str, package: str, for_what: str, command: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
             f"{for_what} needs the package {package}, which is not installed",
-            expected="it beside emotailor",
+            expected="that package beside emotailor",
             fix=command,
         )
     return Path(spec.submodule_search_locations[0])

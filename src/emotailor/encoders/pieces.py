@@ -61,8 +61,11 @@ class Tokenizer:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
+
+        # what stands for all that has no piece; no piece has the number -1
         unknown = getattr(tokenizer.model, "unk_token", None)
-        self._unknown = None if unknown is None else tokenizer.token_to_id(str(unknown))
+        number = None if unknown is None else tokenizer.token_to_id(str(unknown))
+        self._unknown = -1 if number is None else int(number)
 
     def cut(self, texts: Sequence[Sequence[str]]) -> list[Pieces]:
         """Return the pieces of texts, given their words."""
@@ -81,30 +84,30 @@ class Tokenizer:
         if len(inside):
             first = int(inside[0])
             end = int(inside[-1]) + 1
+        own = slice(first, end)
 
         offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)  # (n, 2), characters
-        own = numbers[first:end]
-        strange = np.zeros(len(own), np.bool_)
-        if self._unknown is not None:
-            strange = own == self._unknown
-        word = _word_of_pieces(words, offsets[first:end])
-        return Pieces(numbers[:first], own, numbers[end:], word, strange)
+        word = _word_of_pieces(words, offsets[own])
+        strange = numbers[own] == self._unknown
+        return Pieces(numbers[:first], numbers[own], numbers[end:], word, strange)
 
 
 def _word_of_pieces(
     words: Sequence[str], offsets: Int64[np.ndarray, "n 2"]
 ) -> Int64[np.ndarray, "n"]:
     """Return the word that holds the last character of each piece; -1 where none does."""
-    lengths = [len(word) for word in words]
     word_of_character: list[int] = []
-    for number, length in enumerate(lengths):
-        word_of_character += [number] * length
+    for number, word in enumerate(words):
+        word_of_character += [number] * len(word)
         word_of_character.append(-1)  # the space behind it
-
     lookup = np.array([*word_of_character, -1], np.int64)
-    found = lookup[np.maximum(offsets[:, 1] - 1, 0)]
-    empty = offsets[:, 0] == offsets[:, 1]
-    return np.where(empty, -1, found)
+
+    starts = offsets[:, 0]
+    ends = offsets[:, 1]
+    last = np.maximum(ends - 1, 0)
+
+    # a piece of no characters is of no word
+    return np.where(starts == ends, -1, lookup[last])
 
 
 def windows_of(number: int, pieces: Pieces, most: int) -> list[Window]:
@@ -177,10 +180,13 @@ def mean_of_words(
         word: the word that each is of; -1 for none.
         count: number of words.
     """
-    of_words = word >= 0
-    sums = np.zeros((count, vectors.shape[1]), np.float32)
-    np.add.at(sums, word[of_words], vectors[of_words])
+    kept = word >= 0
+    own = word[kept]
+    dim = vectors.shape[1]
 
-    pieces = np.bincount(word[of_words], minlength=count)  # (words,)
-    means = sums / np.maximum(pieces, 1)[:, None].astype(np.float32)
-    return means, pieces > 0
+    sums = np.zeros((count, dim), np.float32)
+    np.add.at(sums, own, vectors[kept])  # a word may have many pieces
+
+    pieces = np.bincount(own, minlength=count)  # (words,)
+    divisors = np.maximum(pieces, 1).astype(np.float32)
+    return sums / divisors[:, None], pieces > 0

@@ -10,13 +10,12 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import compress, pairwise
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from emotailor.data.sample import Sample
@@ -80,6 +79,7 @@ class SampleEncoder:
             OSError: a part cannot be kept.
         """
         for chunk in _chunks(given):
+            # a sample without words keeps its place among the others
             texts = [words for _, _, words in chunk if words]
             found = iter(self._encoded(texts))
             for split, sample, words in chunk:
@@ -88,21 +88,21 @@ class SampleEncoder:
 
     def notes(self) -> list[str]:
         """Say what was encoded, and what there is to know of it; complete after ``samples``."""
-        counts = self._counts
         name = self._encoder.extraction.extractor
-        lines = [f"text was encoded with {name}: {plural(counts['words'], 'word')}"]
-        if counts["unknown"]:
-            what = "are missing steps" if self._aligned else "were left out"
-            lines.append(f"{plural(counts['unknown'], 'word')} without a vector {what}")
-        if counts["strange"]:
-            lines.append(f"{plural(counts['strange'], 'word')} are unknown to {name}, in part")
-        if counts["long"]:
-            lines.append(
-                f"{plural(counts['long'], 'text')} longer than {name} reads at once: encoded in "
-                "windows that overlap"
-            )
-        if counts["reused"]:
-            lines.append(f"{plural(counts['reused'], 'sample')} were encoded by an earlier run")
+        fate = "missing steps" if self._aligned else "left out"
+        what_of = {
+            "unknown": ("word", f"without a vector: {fate}"),
+            "strange": ("word", f"unknown to {name}, some of them in part alone"),
+            "long": ("text", f"longer than {name} reads at once: encoded in windows that overlap"),
+            "reused": ("sample", "encoded by an earlier run"),
+        }
+
+        words = plural(self._counts["words"], "word")
+        lines = [f"text was encoded with {name}: {words}"]
+        for key, (what, told) in what_of.items():
+            count = self._counts[key]
+            if count:
+                lines.append(f"{plural(count, what)} {told}")
         return lines
 
     def discard(self) -> None:
@@ -117,18 +117,22 @@ class SampleEncoder:
             return replace(sample, words=None)
 
         self._count(encoded)
-        vectors = encoded.vectors.astype(np.float16)
         known = encoded.known
-        words: list[str] | None = encoded.words
+        vectors = encoded.vectors.astype(np.float16)
         missing = dict(sample.missing)
-        if self._encoder.pooling == "sentence":
-            words = None
+
+        # the only step of a whole text is no word
+        words: list[str] | None = None
+        if self._encoder.pooling == "words":
+            words = encoded.words
+
+        # step i is word i in every modality, or else steps that lack nothing
         if self._aligned and not known.all():
             missing["text"] = ~known
-        if not self._aligned:
+        elif not self._aligned:
             vectors = vectors[known]
-            kept = zip(encoded.words, known, strict=False)
-            words = None if words is None else [word for word, is_known in kept if is_known]
+            if words is not None:
+                words = list(compress(words, known))
 
         sequences = {**sample.sequences, "text": vectors}
         return replace(sample, sequences=sequences, missing=missing, words=words)
@@ -199,37 +203,47 @@ def _key(encoder: TextEncoder, texts: Sequence[list[str]]) -> str:
 
 def _write_part(folder: Path, key: str, encoded: Sequence[Encoded]) -> None:
     """Keep the vectors of some texts; float16, as the data set will have them."""
+    # all texts end to end, as in a shard
+    values = np.concatenate([one.vectors for one in encoded])
+    known = np.concatenate([one.known for one in encoded])
     lengths = [len(one.vectors) for one in encoded]
+
     arrays: dict[str, np.ndarray] = {
-        "values": np.concatenate([one.vectors for one in encoded]).astype(np.float16),
-        "known": np.concatenate([one.known for one in encoded]).astype(np.uint8),
+        "values": values.astype(np.float16),
+        "known": known.astype(np.uint8),
         "offsets": np.cumsum([0, *lengths]),
         "strange": np.array([one.strange for one in encoded]),
         "windows": np.array([one.windows for one in encoded]),
     }
-    write_hashed(folder, f"part-{key}", ".safetensors", lambda file: save_file(arrays, file))
+
+    def write(file: Path) -> None:
+        save_file(arrays, file)
+
+    write_hashed(folder, f"part-{key}", ".safetensors", write)
 
 
 def _read_part(folder: Path, key: str, texts: Sequence[list[str]]) -> list[Encoded] | None:
     """Return the kept vectors of some texts; None where there are none, or they are damaged."""
     for file in folder.glob(f"part-{key}-*.safetensors"):
         content = file.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        if file.stem != f"part-{key}-{digest[:12]}":
-            continue
-        try:
-            arrays = load(content)
-        except SafetensorError:
-            continue
 
-        offsets = arrays["offsets"].tolist()
-        spans = pairwise(offsets)
-        values = arrays["values"].astype(np.float32)
-        known = arrays["known"].astype(np.bool_)
-        counts = zip(arrays["strange"].tolist(), arrays["windows"].tolist(), strict=True)
-        rows = zip(texts, spans, counts, strict=True)
-        return [
-            Encoded(words, values[first:end], known[first:end], strange, windows)
-            for words, (first, end), (strange, windows) in rows
-        ]
+        # what a disk or somebody else has changed is computed anew
+        digest = hashlib.sha256(content).hexdigest()
+        if file.stem == f"part-{key}-{digest[:12]}":
+            return _unpacked(load(content), texts)
     return None
+
+
+def _unpacked(arrays: Mapping[str, np.ndarray], texts: Sequence[list[str]]) -> list[Encoded]:
+    """Return the vectors of some texts, given what a part holds."""
+    values = arrays["values"].astype(np.float32)
+    known = arrays["known"].astype(np.bool_)
+    strange = arrays["strange"].tolist()
+    windows = arrays["windows"].tolist()
+
+    encoded = []
+    for place, (first, end) in enumerate(pairwise(arrays["offsets"].tolist())):
+        own = slice(first, end)
+        one = Encoded(texts[place], values[own], known[own], strange[place], windows[place])
+        encoded.append(one)
+    return encoded

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from emotailor.data.extraction import Extraction
-from emotailor.encoders.base import Encoded, Pooling, TextEncoder
+from emotailor.encoders.base import Encoded, Pooling, TextEncoder, unit_mean
 from emotailor.encoders.vectors import Vectors
 from emotailor.encoders.words import RULE
 
@@ -70,8 +70,9 @@ class StaticEncoder(TextEncoder):
         known = np.zeros(len(words), np.bool_)
         strange = 0
         for place, word in enumerate(words):
-            vector, whole = self._look_up(word)
-            strange += not whole
+            vector, is_whole = self._look_up(word)
+            if not is_whole:
+                strange += 1
             if vector is not None:
                 vectors[place] = vector
                 known[place] = True
@@ -79,12 +80,12 @@ class StaticEncoder(TextEncoder):
         if self.pooling == "words" or not words:
             return Encoded(words, vectors, known, strange)
 
-        is_known = np.array([known.any()])
-        unit = np.zeros((1, self.dim), np.float32)
+        # words without a vector are not words of zeros
+        any_known = np.array([known.any()])
+        mean = np.zeros((1, self.dim), np.float32)
         if known.any():
-            mean = vectors[known].mean(0, dtype=np.float64)
-            unit[0] = mean / max(float(np.linalg.norm(mean)), 1e-12)
-        return Encoded(words, unit, is_known, strange)
+            mean = unit_mean(vectors[known])
+        return Encoded(words, mean, any_known, strange)
 
     def _found(self, word: str) -> Found:
         plain = word.replace(APOSTROPHE, "'")
@@ -93,14 +94,17 @@ class StaticEncoder(TextEncoder):
             if vector is not None:
                 return vector, True
 
-        bare = _AROUND.sub("", plain.lower())
-        parts = _parts(bare)
-        found = [self._vectors.get(part) for part in parts]
-        known = [vector for vector in found if vector is not None]
+        known = []
+        parts = _parts(_AROUND.sub("", plain.lower()))
+        for part in parts:
+            vector = self._vectors.get(part)
+            if vector is not None:
+                known.append(vector)
+
         if not known:
             return None, False
-        mean = np.stack(known).mean(axis=0)
-        return mean, len(known) == len(parts)
+        is_whole = len(known) == len(parts)
+        return np.stack(known).mean(axis=0), is_whole
 
 
 def _spellings(word: str) -> Iterator[str]:

@@ -103,28 +103,32 @@ def load_encoder(
         return encoder
 
     name = str(encoder)
-    if name in ENCODERS:
-        return ENCODERS[name].load(chosen)
-
     path = Path(encoder)
+    known = ENCODERS.get(name.lower())
+    if known is not None and not path.exists():
+        return known.load(chosen)
+
     if path.is_dir():
         from emotailor.encoders.folder import load_folder
 
         return load_folder(path, chosen)
 
     problem = not_a_file(path)
-    if problem is None:
-        from emotailor.encoders.static import StaticEncoder
-        from emotailor.encoders.vectors import VectorFile
+    if problem is not None:
+        raise _unknown(name, problem)
 
-        name = path.name.removesuffix(path.suffix) or path.name
-        return StaticEncoder(VectorFile(path), name=name, pooling=chosen)
+    from emotailor.encoders.static import StaticEncoder
+    from emotailor.encoders.vectors import VectorFile
 
+    return StaticEncoder(VectorFile(path), name=path.stem, pooling=chosen)
+
+
+def _unknown(name: str, problem: str) -> ConfigError:
+    """Return what there is to say where a name is neither an encoder nor a file."""
     close = difflib.get_close_matches(name.lower(), ENCODERS, n=1, cutoff=0.4)
-    looks_like_a_path = "/" in name or "\\" in name or bool(path.suffix)
-    found = f"the encoder {name!r}"
-    if looks_like_a_path and problem is not None:
-        found = f"the encoder {problem}"
-    raise ConfigError(
-        found, expected=_EXPECTED, fix=f"did you mean {close[0]}?" if close else "check the path"
-    )
+    fix = f"did you mean {close[0]}?" if close else "check the path"
+
+    # what looks like a path was meant as one
+    is_path = "/" in name or "\\" in name or bool(Path(name).suffix)
+    found = f"the encoder {problem}" if is_path else f"there is no encoder {name!r}"
+    return ConfigError(found, expected=_EXPECTED, fix=fix)

@@ -74,6 +74,7 @@ class VectorFile:
             _refuse_other_kinds(file, stream)
             said, self.dim = _head(file, stream)
             self._places, self.sha256, count = _index(file, stream, self.dim, has_head=said > 0)
+
         if said and said != count:
             raise ModelError(
                 f"{file} says that it has {said:,} vectors, and has {count:,}",
@@ -137,12 +138,18 @@ def _head(file: Path, stream: BinaryIO) -> tuple[int, int]:
     first = stream.readline(_LONGEST_LINE)
     stream.seek(0)
     parts = first.split()
-    is_head = len(parts) == 2 and all(part.isdigit() for part in parts)
-    count, dim = (int(parts[0]), int(parts[1])) if is_head else (0, len(parts) - 1)
-    if dim < 1 or (not is_head and not _is_number(parts[-1])):
+
+    # word2vec says how many words there are and how many numbers each has
+    if len(parts) == 2 and all(part.isdigit() for part in parts):
+        count, dim = map(int, parts)
+        if count and dim:
+            return count, dim
+
+    numbers = parts[1:]
+    if not numbers or not _is_number(numbers[-1]):
         shown = first[:60].decode(errors="replace").strip()
         raise ModelError(f"{file} begins with {shown!r}", expected=EXPECTED)
-    return count, dim
+    return 0, len(numbers)
 
 
 def _is_number(part: bytes) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from emotailor.data.extraction import Extraction, check_extraction
 from emotailor.data.sample import UNSPLIT, Sample
 from emotailor.encoders.base import TextEncoder
+from emotailor.encoders.encode import check_texts
 from emotailor.encoders.samples import TRANSCRIPT, SampleEncoder
 from emotailor.encoders.table import ENCODERS, load_encoder
 from emotailor.errors import ConfigError, DataError, ModelError
@@ -73,9 +74,7 @@ def text_source(
         ConfigError: nobody says which encoder it was, or a package is not installed.
         DataError: there is something else than text.
     """
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-        raise DataError(f"a {type(texts).__name__} in the place of texts", expected="a list")
-
+    check_texts(texts)
     chosen = _encoder_of(predictor, encoder)
     samples = []
     for number, text in enumerate(texts, 1):

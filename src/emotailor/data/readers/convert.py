@@ -38,6 +38,10 @@ HASH_LIMIT = 4 * 2**30
 """Bytes above which a source file is named in the provenance without its SHA-256."""
 
 
+USUAL_COLUMN = "text"
+"""The column with what is said, where an encoder is given and nobody names one."""
+
+
 def convert(
     source: str | Path | Mapping[str, str | Path],
     output: str | Path,
@@ -139,7 +143,7 @@ def convert(
         join=tuple(Path(file) for file in join),
         flags=dict(flags or {}),
         flag_names=tuple(flag_names) if flag_names is not None else None,
-        text_column=text_column or ("text" if encoder is not None else None),
+        text_column=text_column,
         pooling=pooling,
     )
     output = Path(output)
@@ -154,6 +158,8 @@ def convert(
         paths = first = Path(source)
         chosen = find_format(format or detect(first))
 
+    if encoder is not None:
+        options = _to_encode(options, chosen)
     division = None
     if options.split is not None:
         division = _division(open_source(paths, chosen, options), options.split, split_seed)
@@ -197,6 +203,21 @@ def convert(
     if encoding is not None:
         encoding.discard()
     return open_dataset(output)
+
+
+def _to_encode(options: ConvertOptions, chosen: Format) -> ConvertOptions:
+    """Return options that say where the text to encode is.
+
+    Raises:
+        ConfigError: the format has no text.
+    """
+    if "text_column" not in chosen.options:
+        raise ConfigError(
+            f"an encoder is given, and the source is of the format {chosen.name}",
+            expected="a table with a column of what is said",
+            fix="leave out --encoder: a source of features needs none",
+        )
+    return replace(options, text_column=options.text_column or USUAL_COLUMN)
 
 
 def _shares(split: str | Sequence[float] | None) -> tuple[float, float, float] | None:

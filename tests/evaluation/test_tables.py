@@ -307,3 +307,10 @@ def test_systems_that_are_skipped_for_one_reason_share_a_note() -> None:
     ]  # fmt: skip
     notes = Results((rows[0], TAILOR, *rows[1:]), "mosei").all_notes()
     assert notes == ["SGM, LSAN: skipped: no text", "MulT: skipped: too few"]
+
+
+def test_what_is_said_of_several_systems_is_said_once() -> None:
+    rows = [replace(TAILOR, name=name, title=name, notes=("5 are left out",)) for name in "ab"]
+    rows.append(replace(TAILOR, name="c", title="c", notes=("5 are left out", "check: x")))
+    notes = Results(tuple(rows), "mosei").all_notes()
+    assert notes == ["a, b, c: 5 are left out", "c: check: x"]

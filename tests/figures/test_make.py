@@ -14,7 +14,13 @@ from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.figures import draw_scores, drawing
 from emotailor.figures.make import FIGURES, FigureReport, make_figures
-from emotailor.figures.numbers import RunView, SkipFigure, attention_numbers, loss_numbers
+from emotailor.figures.numbers import (
+    RunView,
+    SkipFigure,
+    attention_numbers,
+    loss_numbers,
+    summary_of_losses,
+)
 from emotailor.figures.planted import explanation_numbers
 from emotailor.figures.scores import (
     co_occurrence_numbers,
@@ -481,3 +487,10 @@ def test_explanations_against_the_plant(tmp_path: Path, monkeypatch: pytest.Monk
 def test_explanations_need_a_plant(view: RunView) -> None:
     with pytest.raises(SkipFigure, match="synthetic"):
         explanation_numbers(view)
+
+
+def test_a_summary_of_losses_names_the_epoch_that_was_kept() -> None:
+    first = summary_of_losses([1, 2], [2.0, 1.0], [0.5, 0.4], 1)
+    assert first.endswith("validation micro-F1 0.500 in the first epoch, which is kept.")
+    later = summary_of_losses([1, 2, 3], [2.0, 1.5, 1.0], [0.3, 0.5, 0.4], 2)
+    assert later.endswith("validation micro-F1 from 0.300 to 0.500 in the epoch kept.")

@@ -69,6 +69,7 @@ from emotailor.files import remove_temporaries, write_json
 from emotailor.folders import held
 from emotailor.models.table import find_system
 from emotailor.runs.train import PlannedRun
+from emotailor.text import plural
 
 if TYPE_CHECKING:
     from emotailor.runs.evaluate import RunEvaluation
@@ -397,7 +398,8 @@ def _evaluate(
         if tested:
             summary = summarise_seeds(tested)
             found = spread(summary.overall["micro_f1"])
-            _say(console, f"tested {system.row.title}: {len(tested)} runs, micro-F1 {found}")
+            runs = plural(len(tested), "run")
+            _say(console, f"tested {system.row.title}: {runs}, micro-F1 {found}")
 
 
 def _test(plan: Plan, record: RunRecord, judge: _Judge) -> None:

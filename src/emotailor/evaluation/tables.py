@@ -155,10 +155,8 @@ class Results:
                 "input. A small p says that a system differs from it, not that either has learned "
                 "anything."
             )
-        for row in self.rows:
-            if row.planned:
-                notes += [f"{row.title}: {note}" for note in row.notes]
-        notes += _of_skipped(self.rows)
+        notes += _of_rows([row for row in self.rows if row.planned])
+        notes += _of_rows([row for row in self.rows if not row.planned])
         if self.by_rule:
             notes.append(
                 f"{BY_RULE}: what the same trainings would have been reported with by the rule in "
@@ -169,12 +167,10 @@ class Results:
         return [_one_line(note) for note in notes]
 
 
-def _of_skipped(rows: Sequence[Row]) -> list[str]:
-    """Return the notes of rows that were skipped; rows with the same reason share one."""
+def _of_rows(rows: Sequence[Row]) -> list[str]:
+    """Return the notes of rows; rows of which the same is to be said share one."""
     titles: dict[str, list[str]] = {}
     for row in rows:
-        if row.planned:
-            continue
         for note in row.notes:
             titles.setdefault(note, []).append(row.title)
     return [f"{', '.join(alike)}: {note}" for note, alike in titles.items()]

@@ -207,7 +207,7 @@ def loss_numbers(view: RunView) -> Numbers:
         "weights": weights,
         "chance": chance,
         "best_epoch": best,
-        "summary": _summary_of_losses(epochs, train["total"], valid_f1, best),
+        "summary": summary_of_losses(epochs, train["total"], valid_f1, best),
         "left_out": left_out,
         "caption": f"{view.title}; before a title: its weight in the objective; dotted: epoch "
         f"{best}, whose model was kept{_meaning_of_dashes(chance)}",
@@ -221,7 +221,7 @@ def _meaning_of_dashes(chance: Mapping[str, float]) -> str:
     return f"; dashed: a discriminator that guesses, {guess:.2f}"
 
 
-def _summary_of_losses(
+def summary_of_losses(
     epochs: Sequence[int], objective: Sequence[float], f1: Sequence[float], best: int
 ) -> str:
     """Say how far the objective fell, and what validation gained."""
@@ -229,9 +229,12 @@ def _summary_of_losses(
     if len(epochs) == 1:
         return f"One epoch: objective {objective[0]:#.3g}, validation micro-F1 {of_best:.3f}."
 
+    kept = f"from {f1[0]:.3f} to {of_best:.3f} in the epoch kept"
+    if best == epochs[0]:
+        kept = f"{of_best:.3f} in the first epoch, which is kept"
     return (
         f"The objective went from {objective[0]:#.3g} to {objective[-1]:#.3g} in {len(epochs)} "
-        f"epochs; validation micro-F1 from {f1[0]:.3f} to {of_best:.3f} in the epoch kept."
+        f"epochs; validation micro-F1 {kept}."
     )
 
 

@@ -899,18 +899,7 @@ def _shared(given: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _notes(found: StoredBenchmark) -> Section:
-    systems = list(found.systems.values())
-
-    # notes on one system are listed below, from the runs
-    titles = tuple(f"{system.title}: " for system in systems)
-    texts = [note for note in found.notes if not note.startswith(titles)]
-    texts = [note for note in texts if SKIPPED not in note]  # they have a table of their own
+    # systems that were skipped have a table of their own
+    texts = [note for note in found.notes if SKIPPED not in note]
     texts.append(SAME_EVERYWHERE)
-
-    for system in systems:
-        notes: set[str] = set()
-        for run in system.runs:
-            notes.update(run.notes)
-
-        texts += [f"{system.title}: {note}" for note in sorted(notes)]
     return Section("How to read this page", [Items(texts)])

@@ -94,6 +94,7 @@ def test_long_rows_are_computed_by_the_definition() -> None:
     rows = torch.ones(3, 4, requires_grad=True)
     queue = ContrastiveQueue(-torch.ones(2, 4))
     assert not queue.takes(rows, 0.001)
+    assert queue.takes(rows * torch.nan, 0.001)
     loss = supervised_contrast(rows, torch.tensor([0, 0, 1]), queue, 0.001, enter=True)
     loss.backward()
     torch.testing.assert_close(loss, 2 / 5 * torch.tensor(2.0).log(), atol=1e-3, rtol=0)

@@ -161,7 +161,9 @@ class ContrastiveQueue(nn.Module):
         Where columns have the length 1, the first rows of such a queue are long.
         """
         longest = features.detach().square().sum(1).amax()
-        return bool(longest <= self.squared_length + RANGE * temperature)
+        # NaN, of a training that went wrong, is no reason to form a matrix of all pairs
+        too_long = longest > self.squared_length + RANGE * temperature
+        return not too_long
 
     def exponentials(
         self,

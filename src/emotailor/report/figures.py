@@ -21,8 +21,8 @@ from emotailor.verified import read_settled
 
 LARGE_SVG = 400_000  # bytes from which a smaller PNG is taken
 READING = {
-    "figure4-losses": "Losses of every epoch (Figure 4 of TAILOR's paper). A model that learns has a "
-    "falling objective; where validation gets worse again, it learns its samples by heart.",
+    "figure4-losses": "Losses of every epoch (Figure 4 of TAILOR's paper). A model that learns has "
+    "a falling objective; where validation gets worse again, it learns its samples by heart.",
     "figure5-discriminator": "What the modality discriminator sees (Figure 5). By the paper all "
     "bars on the left are at the dashed line, and on the right one bar of three stands high.",
     "figure6-tsne": "Common and private representations (Figure 6). By the paper the common ones "

@@ -118,6 +118,7 @@ def _threshold_marks(panel: Axes, by_mode: Mapping[str, Any]) -> str:
             marker=marker,
             color=color,
             markeredgecolor="white",
+            markeredgewidth=0.4,
             markersize=size,
             linestyle="none",
             clip_on=False,

@@ -250,7 +250,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """``lengths`` has a name, as ``minilm`` has."""
-    row = Known("lengths", "lengths", "two numbers", Lengths)
+    row = Known("lengths", "lengths", "tests", "two numbers", Lengths)
     monkeypatch.setitem(ENCODERS, "lengths", row)
 
 

@@ -11,6 +11,7 @@ import torch
 from rich.table import Table
 
 from emotailor import __version__
+from emotailor.encoders.table import ENCODERS
 from emotailor.fitted import FittedTable
 from emotailor.training.timing import matmul_rate
 
@@ -45,6 +46,9 @@ def examine() -> tuple[bool, Table]:
     disk = shutil.disk_usage(Path.cwd())
     free = disk.free / 2**30
     table.add_row("free disk here", f"{free:.1f} GiB")
+
+    there = [row.name for row in ENCODERS.values() if importlib.util.find_spec(row.module)]
+    table.add_row("encoders of text", ", ".join(there) or "not installed (extra: text)")
 
     # tests need more than the package
     tools = "installed"

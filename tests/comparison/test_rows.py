@@ -13,7 +13,7 @@ from rich.console import Console
 import emotailor
 from emotailor.comparison.benchmark import plan_benchmark
 from emotailor.comparison.floor import modalities_of
-from emotailor.comparison.plan import describe_skipped
+from emotailor.comparison.plan import Plan, describe_skipped
 from emotailor.comparison.published import CLAIMS, ELSEWHERE
 from emotailor.comparison.results import StoredBenchmark, read_benchmark
 from emotailor.comparison.runner import PlanResult, run_plan
@@ -81,20 +81,25 @@ class Done:
 @pytest.fixture(scope="module")
 def done(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     out = tmp_path_factory.mktemp("bench") / "out"
-    plan = plan_benchmark(
-        folders["vat"],
-        out,
-        models=["br", "tailor"],
-        seeds=2,
-        settings=SETTINGS,
-        preset="paper",
-        protocols=True,
-    )
+
+    def plan() -> Plan:
+        return plan_benchmark(
+            folders["vat"],
+            out,
+            models=["br", "tailor"],
+            seeds=2,
+            settings=SETTINGS,
+            preset="paper",
+            protocols=True,
+        )
+
     with one_thread():
-        for run in plan.runs.values():
+        for run in plan().runs.values():
             emotailor.train(run.config, run.folder, progress=False)
         (out / "benchmark.json").write_text('{"format": "emotailor-benchmark"}')
-        result = run_plan(plan, Console(quiet=True), resamples=50)
+
+        # a second plan finds that nothing is left to train
+        result = run_plan(plan(), Console(quiet=True), resamples=50)
     yield Done(out, result, read_benchmark(out / "benchmark.json"))
 
 

@@ -25,7 +25,7 @@ from emotailor.models.table import SYSTEMS
 from emotailor.report import run as page_of_run
 from emotailor.report.page import Table
 from emotailor.runs.stored import read_evaluation, read_predictions
-from tests.evaluation.test_words import spoken_data
+from tests.evaluation.test_words import OF_WORDS, spoken_data
 from tests.helpers import DIMS
 from tests.report.test_write import parsed
 from tests.runs.runs import MODEL, one_thread
@@ -105,11 +105,11 @@ def done(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_baselines_on_words_are_rows(done: Done) -> None:
     names = [row.name for row in done.result.results.baselines]
-    assert names == [*NAMES, *WORD_NAMES]
+    assert names == [*NAMES, *OF_WORDS]
     assert set(done.stored.baselines) == set(names)
     assert done.stored.baselines["TF-IDF"].strength is not None
     rows = {line.split(" | ")[0] for line in (done.out / "table.md").read_text().splitlines()}
-    assert {f"| {name}" for name in WORD_NAMES} <= rows
+    assert {f"| {name}" for name in OF_WORDS} <= rows
 
 
 def test_calibration_of_every_run_and_baseline(done: Done) -> None:
@@ -170,10 +170,10 @@ def test_the_page_has_all_of_it(done: Done) -> None:
     assert [len(row) for row in rules] == [7, 7]
 
     labels = page.tables["AUC of each label"]
-    assert [row[0] for row in labels[1:]] == ["BR", "TAILOR", *NAMES, *WORD_NAMES]
+    assert [row[0] for row in labels[1:]] == ["BR", "TAILOR", *NAMES, *OF_WORDS]
     assert len(page.tables["Average precision of each label"]) == len(labels)
     errors = page.tables["Mean over the runs; less is better"]
-    assert [row[0] for row in errors[1:]] == ["BR", "TAILOR", *NAMES[1:], *WORD_NAMES]
+    assert [row[0] for row in errors[1:]] == ["BR", "TAILOR", *NAMES[1:], *OF_WORDS]
 
     # a curve counts the decisions of both runs: 29 samples, three labels
     curve = page.tables["TAILOR"]
@@ -193,7 +193,7 @@ def test_the_sections_of_a_run(done: Done) -> None:
 
     (beside,) = page_of_run._baselines(evaluation)
     assert isinstance(beside, Table)
-    assert [row[0] for row in beside.rows] == ["this model", *NAMES, *WORD_NAMES]
+    assert [row[0] for row in beside.rows] == ["this model", *NAMES, *OF_WORDS]
     assert beside.rows[0][2] == f"{evaluation.metrics['tuned'].micro_f1:.3f}"
 
 

@@ -19,6 +19,8 @@ from tests.helpers import random_samples
 SIGNS = ("glad", "tears", "shout")
 """A word for each of the three labels."""
 
+OF_WORDS = ("mean word vector", "TF-IDF", "linear union")
+
 
 def spoken(count: int, *, seed: int, prefix: str, worded: bool = True) -> list[Sample]:
     """Samples in which a word stands for each label, in four of five cases."""
@@ -56,7 +58,7 @@ def labels_of(dataset: EmotionDataset, split: str) -> np.ndarray:
 
 def test_words_alone_tell_the_labels(dataset: EmotionDataset) -> None:
     found = baselines(dataset, "test", "tuned")
-    assert tuple(found) == (*NAMES, *WORD_NAMES)
+    assert tuple(found) == (*NAMES, *OF_WORDS)
     terms = found["TF-IDF"].metrics
     frequencies = found["label frequencies"].metrics
     assert terms.mean_roc_auc is not None and terms.mean_roc_auc > 0.8
@@ -99,6 +101,30 @@ def test_the_mean_word_vector_is_the_mean_over_the_steps(dataset: EmotionDataset
     np.testing.assert_allclose(found.probabilities, wanted, atol=1e-3)
 
 
+def test_sentence_vectors_have_their_own_name_and_read_transcripts(dataset: EmotionDataset) -> None:
+    splits = {}
+    for split in dataset:
+        samples = []
+        for one in dataset[split]:
+            mean = one.sequences["text"].mean(0, keepdims=True)
+            about = {"transcript": " ".join(one.words or ())}
+            sequences = {"text": mean}
+            samples.append(replace(one, sequences=sequences, words=None, about=about))
+        splits[split] = samples
+    whole = EmotionDataset.from_samples(
+        splits, name="s", label_names=dataset.label_names, dims={"text": 11}, aligned=True
+    )
+    assert whole["test"].text(3) == dataset["test"].text(3) != ""
+
+    found = baselines(whole, "test", "tuned")
+    of_words = baselines(dataset, "test", "tuned")
+    assert tuple(found) == (*NAMES, "sentence vector", "TF-IDF", "linear union")
+    for name, other in (("sentence vector", "mean word vector"), ("TF-IDF", "TF-IDF")):
+        ours, theirs = found[name].probabilities, of_words[other].probabilities
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert set(found) - set(NAMES) <= set(WORD_NAMES)
+
+
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_a_split_without_words_has_none(split: str) -> None:
     found = baselines(spoken_data(**{split: False}), "test", "tuned")
@@ -109,7 +135,7 @@ def test_where_the_text_is_not_seen_or_the_split_has_chosen(dataset: EmotionData
     assert tuple(baselines(dataset, "test", "tuned", modalities=["visual"])) == NAMES
     assert tuple(baselines(dataset, "valid", "tuned")) == NAMES
     text = baselines(dataset, "test", "tuned", modalities=["text"])
-    assert tuple(text) == (*NAMES, *WORD_NAMES)
+    assert tuple(text) == (*NAMES, *OF_WORDS)
 
 
 def test_texts_that_share_no_word_have_none() -> None:

@@ -85,6 +85,16 @@ def test_the_table_fits_a_terminal(run: Path) -> None:
     assert f"{result.protocols.rules['d'].micro_f1:.3f}" in text
 
 
+def test_several_runs_have_a_mean_by_rule(run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "seeds" / "other"))
+    results = [evaluate_run(one, resamples=0, protocols=True, store=False) for one in (run, other)]
+    text = shown(render_evaluations(results))
+    assert max(map(len, text.splitlines())) <= 80
+    assert results[0].protocols is not None
+    score = results[0].protocols.rules["a"].micro_f1
+    assert f"{score:.3f}".removeprefix("0") + "±.000" in text
+
+
 def test_the_numbers_of_an_author_are_those_of_the_program() -> None:
     assert program_of("tailor") == (0.35, 64)
     assert program_of("carat")[0] == 0.25

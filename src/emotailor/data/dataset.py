@@ -34,7 +34,14 @@ from emotailor.data.display import (
 )
 from emotailor.data.extraction import Extraction
 from emotailor.data.ids import Videos
-from emotailor.data.sample import HOW_TO_DIVIDE, MODALITIES, UNSPLIT, Modality, Sample
+from emotailor.data.sample import (
+    HOW_TO_DIVIDE,
+    MODALITIES,
+    TRANSCRIPT,
+    UNSPLIT,
+    Modality,
+    Sample,
+)
 from emotailor.data.split_names import in_order, split_meant
 from emotailor.errors import DataError
 from emotailor.frames import data_frame
@@ -315,10 +322,18 @@ class Split:
         shard, place = self._find(index)
         return shard.sequences[modality][place]
 
-    def words(self, index: int) -> list[str] | None:
-        """Return the words of one sample, without reading its features; None where it has none."""
+    def text(self, index: int) -> str:
+        """Return what is said in one sample, its words or else its transcript; features unread.
+
+        The empty string where nobody knows.
+        """
         shard, place = self._find(index)
-        return None if shard.words is None else shard.words[place]
+        words = None if shard.words is None else shard.words[place]
+        if words is not None:
+            return " ".join(words)
+
+        transcripts = shard.about.get(TRANSCRIPT)
+        return "" if transcripts is None else transcripts[place]
 
     def sample(self, index: int) -> Sample:
         """Return sample ``index`` with everything that it has."""

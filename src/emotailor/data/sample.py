@@ -13,6 +13,9 @@ Modality = Literal["visual", "audio", "text"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 """The three modalities, in the paper's order v, a, t."""
 
+TRANSCRIPT = "transcript"
+"""Under which name a sample tells what is said in it, in ``about``."""
+
 UNSPLIT = "all"
 """The split of the samples of a source that does not say which are for training."""
 

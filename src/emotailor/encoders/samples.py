@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load, save_file
 
-from emotailor.data.sample import Sample
+from emotailor.data.sample import TRANSCRIPT, Sample
 from emotailor.encoders.base import Encoded, TextEncoder
 from emotailor.encoders.words import LONGEST, words_of
 from emotailor.errors import ConfigError, DataError
@@ -38,9 +38,6 @@ FOLDER = FolderKind(
     signs=("encoding.json",),
     error=ConfigError,
 )
-
-TRANSCRIPT = "transcript"
-"""Under which name a sample tells what is said in it."""
 
 Item = tuple[str, Sample]
 """A split, and a sample of it."""

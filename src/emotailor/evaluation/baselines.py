@@ -26,13 +26,13 @@ from emotailor.evaluation.custom import CustomMetric, MetricLike, resolve_metric
 from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
 from emotailor.evaluation.regression import REGRESSION, regression_scores
 from emotailor.evaluation.thresholds import FIXED_THRESHOLD, ThresholdMode, Thresholds
-from emotailor.evaluation.words import TFIDF, UNION, WORDS
+from emotailor.evaluation.words import SENTENCE, TFIDF, UNION, WORDS
 
 ALL_LABELS = "all labels"
 FREQUENCIES = "label frequencies"
 NAMES = (ALL_LABELS, FREQUENCIES, REGRESSION)
-WORD_NAMES = (WORDS, TFIDF, UNION)
-"""Those that data with words have, too."""
+WORD_NAMES = (WORDS, SENTENCE, TFIDF, UNION)
+"""Those that data with words have, too; of the first two, the one of their kind of text."""
 
 BLIND = (ALL_LABELS, FREQUENCIES)
 """Those that know nothing of the input."""

@@ -1,6 +1,7 @@
 """Linear baselines that read the words of a data set: what a neural text system must beat.
 
-- ``mean word vector`` is one logistic regression per label on the mean of the word vectors.
+- ``mean word vector`` is one logistic regression per label on the mean of the word vectors. Where
+  the data have one vector for each text, it is called ``sentence vector``.
 - ``TF-IDF`` is one on the words themselves and their pairs, as scikit-learn weighs them.
 - ``linear union`` is one on both, and on mean and deviation of every other modality.
 
@@ -18,6 +19,7 @@ from emotailor.data.sample import Modality
 from emotailor.evaluation.linear import STRENGTHS, Features, Scores, best_fit
 
 WORDS = "mean word vector"
+SENTENCE = "sentence vector"
 TFIDF = "TF-IDF"
 UNION = "linear union"
 
@@ -37,14 +39,14 @@ def word_regressions(
     splits: tuple[Split, Split, Split],
     columns: Mapping[Modality, slice],
 ) -> dict[str, Scores]:
-    """Return the regressions on words by name; none where a split has no words.
+    """Return the regressions on words by name; none where nobody knows the words of a split.
 
     Args:
         features: pooled features of all modalities; one dense matrix for each split.
         splits: the same samples: fitted on, chosen on, judged on.
         columns: modality -> its columns: the means of its features, then as many deviations.
     """
-    texts = [_texts(split) for split in splits]
+    texts = [[split.text(index) for index in range(len(split))] for split in splits]
     terms = _tfidf(texts)
     if terms is None:
         return {}
@@ -65,22 +67,16 @@ def word_regressions(
 
     strengths = [step * of_words.strength for step in UNION_STEPS]
     of_all = best_fit(features.with_parts(*joined), strengths)
-    return {WORDS: of_words, TFIDF: of_terms, UNION: of_all}
 
-
-def _texts(split: Split) -> list[str]:
-    """Return the words of each sample in a line; an empty one where it has none."""
-    lines = []
-    for index in range(len(split)):
-        words = split.words(index) or ()
-        lines.append(" ".join(words))
-    return lines
+    longest = int(splits[0].lengths("text").max())
+    of_vectors = SENTENCE if longest <= 1 else WORDS
+    return {of_vectors: of_words, TFIDF: of_terms, UNION: of_all}
 
 
 def _tfidf(texts: Sequence[Sequence[str]]) -> list[Any] | None:
     """Return the weights of the terms in each text, a sparse matrix (n, terms) for each split.
 
-    None where a split has no words, or where no term is in several texts of the first.
+    None where nobody knows the words of a split, or where no term is in two texts of the first.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -49,7 +49,7 @@ from emotailor.runs.baselines import (
     training_of,
 )
 from emotailor.runs.data import matching_labels, trained_on
-from emotailor.runs.protocols import protocols_of, protocols_table
+from emotailor.runs.protocols import protocols_of, protocols_table, seeds_of_rules
 from emotailor.runs.stored import (
     VERSION,
     StoredEvaluation,
@@ -548,12 +548,12 @@ def _tables_of_several(
 
 
 def _rules_of_several(results: Sequence[RunEvaluation]) -> list[RenderableType]:
-    """Return for each run what other rules would report; none where nobody asked."""
-    tables = []
+    """Return a table of what other rules would report; none where nobody asked."""
+    found = {}
     for name, result in zip(_names(results), results, strict=True):
         if result.protocols is not None:
-            tables.append(protocols_table(result.protocols, name))
-    return tables
+            found[name] = result.protocols
+    return [seeds_of_rules(found)] if found else []
 
 
 def _six_digits(values: Float[np.ndarray, "n"]) -> list[float]:

@@ -1,5 +1,6 @@
 """What the rule of each author would have reported of a run, from the predictions of its epochs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from emotailor.errors import EmotailorError
+from emotailor.evaluation.comparison import spread_of
 from emotailor.evaluation.display import number
 from emotailor.evaluation.protocols import RULES, Protocols, Reported, protocols
-from emotailor.evaluation.tables import signed, terminal_table
+from emotailor.evaluation.tables import signed, spread, terminal_table
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.training.every_epoch import Index, read_epochs
 from emotailor.training.history import read_history
@@ -134,6 +136,23 @@ def epochs_sentence(found: Protocols) -> str:
         f"{found.fixed:g}, {found.searched_epochs} with the threshold searched for each. Rules c "
         "and d choose on the samples that they report: no estimate of anything."
     )
+
+
+def seeds_of_rules(found: Mapping[str, Protocols]) -> RenderableType:
+    """Return a table of the micro-F1 that every rule would have reported of several runs.
+
+    Args:
+        found: name of a run -> what every rule would have reported of it.
+    """
+    table = terminal_table("micro-F1 by rule", "mean", "minus a", *found)
+    ours = spread_of([one.rules["a"].micro_f1 for one in found.values()])
+    for letter, rule in RULES.items():
+        scores = [one.rules[letter].micro_f1 for one in found.values()]
+        mean = spread_of(scores)
+        gain = "" if letter == "a" else signed(mean.mean - ours.mean)
+        cells = [f"{letter}: {rule.title}", spread(mean, "±"), gain, *map(number, scores)]
+        table.add_row(*map(Text, cells))
+    return table
 
 
 def protocols_table(found: Protocols, title: str) -> RenderableType:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from emotailor.data.dataset import EmotionDataset
-from emotailor.data.sample import Sample
+from emotailor.data.sample import Modality, Sample
 from emotailor.evaluation.baselines import NAMES, WORD_NAMES, baselines
 from emotailor.evaluation.health import below
 from emotailor.evaluation.linear import STRENGTHS, log_loss
@@ -108,7 +108,7 @@ def test_sentence_vectors_have_their_own_name_and_read_transcripts(dataset: Emot
         for one in dataset[split]:
             mean = one.sequences["text"].mean(0, keepdims=True)
             about = {"transcript": " ".join(one.words or ())}
-            sequences = {"text": mean}
+            sequences: dict[Modality, np.ndarray] = {"text": mean}
             samples.append(replace(one, sequences=sequences, words=None, about=about))
         splits[split] = samples
     whole = EmotionDataset.from_samples(

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from emotailor.data.extraction import Extraction, check_extraction
-from emotailor.data.sample import UNSPLIT, Sample
+from emotailor.data.sample import TRANSCRIPT, UNSPLIT, Sample
 from emotailor.encoders.base import TextEncoder
 from emotailor.encoders.encode import check_texts
-from emotailor.encoders.samples import TRANSCRIPT, SampleEncoder
+from emotailor.encoders.samples import SampleEncoder
 from emotailor.encoders.table import ENCODERS, load_encoder
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.thresholds import ThresholdMode

@@ -182,4 +182,4 @@ def test_a_split_that_is_not_there_is_refused_before_training(data: Path, tmp_pa
 def test_the_command_line_shows_them(run: Path) -> None:
     done = run_cli("evaluate", run, "--protocols", "--resamples", "0")
     assert done.code == 0
-    assert "by rule" in " ".join(done.out.split())
+    assert "d: best epoch and threshold" in " ".join(done.out.split())

@@ -157,7 +157,8 @@ def seeds_of_rules(found: Mapping[str, Protocols]) -> RenderableType:
 
 def protocols_table(found: Protocols, title: str) -> RenderableType:
     """Return a table of what every rule would have reported."""
-    table = terminal_table(f"{title}: by rule", *HEADER[1:])
+    table = terminal_table(*HEADER)
+    table.title = Text(title)
     for cells in protocol_cells(found):
         table.add_row(*map(Text, cells))
     return Group(table, Text(epochs_sentence(found), style="dim"))

@@ -182,4 +182,8 @@ def test_a_split_that_is_not_there_is_refused_before_training(data: Path, tmp_pa
 def test_the_command_line_shows_them(run: Path) -> None:
     done = run_cli("evaluate", run, "--protocols", "--resamples", "0")
     assert done.code == 0
-    assert "d: best epoch and threshold" in " ".join(done.out.split())
+    assert "What each rule would report" in done.out
+    stored = read_evaluation(run, "test")
+    assert stored is not None and stored.protocols is not None
+    for one in stored.protocols.rules.values():
+        assert f"{one.micro_f1:.3f}" in done.out

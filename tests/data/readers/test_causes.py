@@ -42,7 +42,7 @@ HELPERS: dict[str, list[tuple[Any, str]]] = {
             (csd, "read_folds"), (csd, "_pairs_in_json"), (csd_files.Csd, "entry"),
             (csd_files.Csd, "_layout"), (csd_files.Csd, "track"), (hdf5.Hdf5, "_read"),
             (labels, "_segments"), (labels, "_columns")],
-    "table": [(table, "_read_rows"), (table, "_label_columns"), (beside, "read_sequence"),
+    "table": [(table, "read_rows"), (table, "_label_columns"), (beside, "read_sequence"),
               (array_files, "as_float"), (table, "canonical_split")],
     "npz": [(npz, "_names"), (npz, "_strings"), (npz, "canonical_split"),
             (_common, "check_blocks")],

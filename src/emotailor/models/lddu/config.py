@@ -69,7 +69,7 @@ class LDDUConfig(Config):
 
     @classmethod
     def tuned(cls) -> "LDDUConfig":
-        """The method at a size that a laptop trains and small data suit; see docs/results.md."""
+        """The method at a size that a laptop trains and small data suit; see docs/systems/lddu.md."""
         return cls(
             hidden_size=128,
             feedforward_size=256,
@@ -82,6 +82,7 @@ class LDDUConfig(Config):
             input_dropout=0.2,
             initial_std=0.05,
             queue_size=2048,
+            contrastive_weight=0.1,
         )
 
     @classmethod

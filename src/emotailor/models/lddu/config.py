@@ -69,7 +69,7 @@ class LDDUConfig(Config):
 
     @classmethod
     def tuned(cls) -> "LDDUConfig":
-        """The method at a size that a laptop trains and small data suit; see docs/systems/lddu.md."""
+        """The method at a size that a laptop trains; chosen as docs/systems/lddu.md says."""
         return cls(
             hidden_size=128,
             feedforward_size=256,

@@ -11,10 +11,11 @@ from safetensors.numpy import save_file
 
 import emotailor
 from emotailor.data.checker import DataWarning
+from emotailor.data.extraction import check_extraction
 from emotailor.data.readers import read_samples
 from emotailor.data.readers.convert import convert
 from emotailor.data.sample import Modality
-from emotailor.errors import ConfigError, DataError
+from emotailor.errors import ConfigError, DataError, ModelError
 from tests.encoders.tiny import Lengths
 from tests.runs.runs import run_cli
 
@@ -327,13 +328,23 @@ def test_a_row_that_the_other_table_lacks_lacks_the_modality(tmp_path: Path) -> 
 
 
 def test_names_of_a_trained_model_are_kept(tmp_path: Path) -> None:
+    source = segments(tmp_path)
     data = convert(
-        segments(tmp_path), tmp_path / "out", label_names=["happy"], join=[units(tmp_path)],
+        source, tmp_path / "out", label_names=["happy"], join=[units(tmp_path)],
         flags={"visual": "aus"}, flag_names=["AU12", "AU01", "AU04"],
     )  # fmt: skip
     assert data["valid"].sequence("visual", 0)[0].tolist() == [1, 0, 1]
     assert data.card.extraction["visual"].settings["names"] == ["AU12", "AU01", "AU04"]
     assert any("names in aus that are no feature: AU06" in line for line in data.card.repairs)
+
+    # as many features, and other names
+    other = convert(
+        source, tmp_path / "other", label_names=["happy"], join=[units(tmp_path)],
+        flags={"visual": "aus"},
+    )  # fmt: skip
+    assert other.dims == data.dims
+    with pytest.raises(ModelError, match="visual of other"):
+        check_extraction(other.card.extraction, data.card.extraction, data.dims, "other")
 
 
 def test_names_beside_text_that_is_encoded(tmp_path: Path) -> None:

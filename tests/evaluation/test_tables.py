@@ -309,6 +309,12 @@ def test_systems_that_are_skipped_for_one_reason_share_a_note() -> None:
     assert notes == ["SGM, LSAN: skipped: no text", "MulT: skipped: too few"]
 
 
+def test_the_calibration_error_is_explained_where_it_is_shown() -> None:
+    explained = [note for note in with_more().all_notes() if note.startswith("ECE: ")]
+    assert len(explained) == 1
+    assert not any("ECE" in note for note in WEAK.all_notes())
+
+
 def test_what_is_said_of_several_systems_is_said_once() -> None:
     rows = [replace(TAILOR, name=name, title=name, notes=("5 are left out",)) for name in "ab"]
     rows.append(replace(TAILOR, name="c", title="c", notes=("5 are left out", "check: x")))

@@ -157,6 +157,11 @@ class Results:
             )
         notes += _of_rows([row for row in self.rows if row.planned])
         notes += _of_rows([row for row in self.rows if not row.planned])
+        if any(CALIBRATION in row.spreads for row in self.rows):
+            notes.append(
+                "ECE: expected calibration error, how far probabilities are from the share that is "
+                "true; less is better."
+            )
         if self.by_rule:
             notes.append(
                 f"{BY_RULE}: what the same trainings would have been reported with by the rule in "

@@ -72,6 +72,7 @@ from emotailor.report.verdict import (
     labels_of_systems,
     lines_of,
 )
+from emotailor.text import plural
 from emotailor.training.run_config import RunConfig
 
 Row = list[str | Cell]
@@ -750,7 +751,8 @@ def _known_settings(
 ) -> Folded:
     from_preset = departures(config, aligned=aligned)
     changed = len(from_preset.values)
-    title = f"{title}: {changed} settings depart from the preset"
+    verb = "departs" if changed == 1 else "depart"
+    title = f"{title}: {plural(changed, 'setting')} {verb} from the preset"
 
     blocks: list[Block] = []
     if system.paper:

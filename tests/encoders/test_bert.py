@@ -95,7 +95,7 @@ def test_other_settings_and_tensors_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("tokenizers", reason="the extra text is not installed")
+    tiny.need("tokenizers")
     return tiny.write_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
 
 
@@ -146,7 +146,9 @@ def test_the_fingerprint_is_of_what_changes_the_vectors(folder: Path, tmp_path: 
 
 
 def test_transformers_computes_the_same(folder: Path) -> None:
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    tiny.need("transformers")
+    import transformers
+
     encoder = load_encoder(folder)
     model = transformers.BertModel(transformers.BertConfig(**tiny.CONFIG)).eval()
     missing, unexpected = model.load_state_dict(tiny.tensors(), strict=False)

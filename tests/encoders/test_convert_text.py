@@ -72,7 +72,6 @@ def test_names_beside_a_vector_for_each_sample(tmp_path: Path) -> None:
         file,
         tmp_path / "data",
         encoder=Lengths("sentence"),
-        pooling="sentence",
         flags={"visual": "units"},
     )
     assert dataset.aligned

@@ -19,8 +19,12 @@ OF_WORD = [0, 1, 1, 1, 2, 3]
 
 def save(folder: Path, model: Any) -> Path:
     """Write a model and a fast tokenizer as save_pretrained does."""
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    tokenizers = pytest.importorskip("tokenizers")
+    tiny.need("transformers")
+    import transformers
+
+    tiny.need("tokenizers")
+    import tokenizers
+
     model.save_pretrained(folder)
     cut = tokenizers.Tokenizer.from_str(json.dumps(tiny.tokenizer_json()))
     names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
@@ -30,7 +34,9 @@ def save(folder: Path, model: Any) -> Path:
 
 def roberta() -> Any:
     """A RoBERTa with 13 places: of its 15, two are for padding."""
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    tiny.need("transformers")
+    import transformers
+
     torch.manual_seed(0)
     config = transformers.RobertaConfig(
         vocab_size=23,
@@ -67,7 +73,9 @@ def test_a_roberta_and_texts_that_just_fit(tmp_path: Path) -> None:
 
 
 def test_a_bert_whose_weights_are_named_otherwise(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    tiny.need("transformers")
+    import transformers
+
     model = transformers.BertModel(transformers.BertConfig(**tiny.CONFIG)).eval()
     folder = save(tmp_path / "bert", model)
     ours = load_encoder(folder)

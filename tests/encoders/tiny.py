@@ -1,12 +1,15 @@
 """A BERT small enough to compute by hand, and an encoder that needs no package at all."""
 
 import hashlib
+import importlib.util
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -28,6 +31,17 @@ CONFIG: dict[str, Any] = {
 }
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "so", "great", "##ly", "a", "day", "!", "'", "t"]
 VOCABULARY += ["don", "it", "is"]
+
+
+def need(*modules: str) -> None:
+    """Skip where a package is absent; fail where it must be there, as in the project's own CI."""
+    absent = [name for name in modules if importlib.util.find_spec(name) is None]
+    if not absent:
+        return
+    message = f"{', '.join(absent)} absent: pip install 'emotailor[text]'"
+    if os.environ.get("EMOTAILOR_REQUIRE_SHARED"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def tensors(seed: int = 0) -> dict[str, torch.Tensor]:

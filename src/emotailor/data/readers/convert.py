@@ -114,7 +114,8 @@ def convert(
         text_column: column of a table that holds what is said; ``text`` where there is an encoder.
         encoder: makes the features of text from what is said: a name such as ``minilm``, the folder
             of a Hugging Face model, a file of word vectors, or an encoder that is loaded already.
-        pooling: with an encoder, ``words`` for one vector per word, ``sentence`` for one per text.
+        pooling: with an encoder that has to be loaded, ``words`` for one vector per word,
+            ``sentence`` for one per text.
         console: where to show how far the encoding is; None for nowhere.
 
     Raises:
@@ -124,6 +125,8 @@ def convert(
             format.
         EmotailorError: a reader of one's own fails.
     """
+    if isinstance(encoder, TextEncoder):
+        pooling = encoder.pooling
     options = ConvertOptions(
         labels=Path(labels) if labels is not None else None,
         label_names=tuple(label_names) if label_names is not None else None,

@@ -2,7 +2,7 @@
 
 1. HTML entities become their characters: ``&amp;`` is ``&``.
 2. U+FFFD, which stands for a character that was lost, is read as an apostrophe between two letters
-   (as in ``don?t``) and left out elsewhere. Halves of a character are left out.
+   and left out elsewhere. Halves of a character are left out.
 3. Words are what white space separates. Case and punctuation stay.
 """
 

@@ -12,7 +12,7 @@ TORCH_INDEX ?=
 .PHONY: demo test check lint format bench torture docs clean help
 
 help:
-	@echo "make demo    install, then train, test and explain a small TAILOR (under four minutes)"
+	@echo "make demo    install, then train, test and explain a small TAILOR (under three minutes)"
 	@echo "make test    the whole test suite"
 	@echo "make check   the half-minute half: ruff, mypy and the fast tests"
 	@echo "make lint    ruff and mypy"

@@ -325,6 +325,7 @@ PERMITTED = {
     # into a temporary path of files.py, or into memory
     ("data/store.py", "save_file"),
     ("training/model_folder.py", "save_file"),
+    ("encoders/samples.py", "save_file"),
     ("figures/store.py", "write_bytes"),
     ("runs/outputs.py", "open"),
     ("figures/drawing.py", "savefig"),

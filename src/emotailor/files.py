@@ -435,6 +435,20 @@ def remove_others(folder: Path, stem: str, suffix: str, *keep: str) -> None:
             _remove(file)
 
 
+def remove_written(folder: Path, writes: Iterable[str]) -> None:
+    """Remove what a folder of ours holds, pattern by pattern, and the folder if nothing is left.
+
+    The marker goes last: what a killed process leaves is still a folder of ours.
+    """
+    check_locks(folder)
+    remove_temporaries(folder)
+    for pattern in writes:
+        for path in folder.glob(pattern):
+            _remove(path)
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def names_in(folder: Path) -> set[str]:
     """Return what a folder holds, but for what a killed process left; of no folder, nothing."""
     if not folder.is_dir():

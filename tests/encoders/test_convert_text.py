@@ -124,6 +124,22 @@ def test_what_was_encoded_before_a_stop_is_not_encoded_again(
     assert "6 samples encoded by an earlier run" in dataset.card.repairs
 
 
+def test_only_parts_are_removed_when_the_data_set_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_TEXTS", 3)
+    file = table(tmp_path, [f"word{i} of it" for i in range(11)])
+    out = tmp_path / "data"
+    parts = tmp_path / "data.encoding"
+    with pytest.raises(KeyboardInterrupt):
+        emotailor.convert(file, out, encoder=Lengths(stop_after=6))
+
+    mine = parts / "notes.txt"
+    mine.write_text("not of emotailor")
+    emotailor.convert(file, out, encoder=Lengths())
+    assert [path.name for path in parts.iterdir()] == ["notes.txt"]
+
+
 def test_parts_of_another_encoder_or_with_other_bytes_are_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,6 @@ anything else is computed anew.
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +21,7 @@ from emotailor.data.sample import TRANSCRIPT, Sample
 from emotailor.encoders.base import Encoded, TextEncoder
 from emotailor.encoders.words import LONGEST, words_of
 from emotailor.errors import ConfigError, DataError
-from emotailor.files import write_hashed
+from emotailor.files import remove_written, write_hashed
 from emotailor.folders import FolderKind, has_format
 from emotailor.text import plural
 
@@ -105,7 +104,7 @@ class SampleEncoder:
     def discard(self) -> None:
         """Remove the parts: the data set is complete."""
         if self._parts is not None and self._parts.is_dir() and FOLDER.owns(self._parts):
-            shutil.rmtree(self._parts)
+            remove_written(self._parts, ("part-*.safetensors", FOLDER.marker))
 
     # ------------------------------------------------------------------ samples
 

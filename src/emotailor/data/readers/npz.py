@@ -1,10 +1,12 @@
 """One ``.npz`` or ``.safetensors`` with all samples: a row for each, or all steps end to end.
 
+::
+
     id (N,), split (N,)                  strings, both optional
     visual, audio, text                  (N, dim), one vector each; or (N, steps, dim)
     labels or emotion_intensity (N, L)   numbers, optional; label_names (L,) strings, optional
 
-Without names, six columns called ``emotion_intensity`` are in the SDK's order. Instead of rows,
+Without names, six columns called ``emotion_intensity`` are in the SDK's order. Instead of rows::
 
     text.values, text.offsets            (total steps, dim) and (N + 1,): sequence i is
                                          values[offsets[i]:offsets[i + 1]]; an empty one is missing

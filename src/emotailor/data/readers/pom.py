@@ -1,5 +1,7 @@
 """Folders of HDF5 files, one per split and modality: MFN's POM, and CMU-MOSEI in 20 steps.
 
+::
+
     audio_train.h5, audio_valid.h5, audio_test.h5   dataset d1 (N, 20, 43)
     video_train.h5, ...                             dataset d1 (N, 20, 41)
     y_train.h5, ...                                 dataset d1 (N, 17), ratings from 1 to 7
@@ -7,7 +9,7 @@
 A label holds where the rating is above the median of the training split. The files name neither
 the videos nor the traits.
 
-CMU-MOSEI's ``seq_length_20`` is laid out alike. There, ``y_*`` is the sentiment, and
+CMU-MOSEI's ``seq_length_20`` is laid out alike. There, ``y_*`` is the sentiment, and besides::
 
     ey_train.h5, ...          dataset d1 (N, 6), intensities of anger, disgust, fear, happy, sad,
                               surprise, in this order; a label holds above 0

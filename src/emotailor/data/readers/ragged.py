@@ -1,5 +1,7 @@
 """One file with a modality of many samples, all steps end to end: ``.npz`` or ``.safetensors``.
 
+::
+
     values (total steps, dim)     numbers; float16 stays float16
     offsets (N + 1,)              sequence i is values[offsets[i]:offsets[i + 1]]; an empty one is
                                   missing

@@ -1,5 +1,7 @@
 """The file of TAILOR, HHMPN and CARAT: ``train_valid_test.pt``.
 
+::
+
     {"train" | "valid" | "test":
         {"src-text": (N, 60, 300), "src-visual": (N, 60, 35), "src-audio": (N, 60, 74),
          "tgt": N lists [2, class ids..., 3]},

@@ -102,6 +102,7 @@ def test_the_fingerprint_is_of_the_file(file: Path, tmp_path: Path) -> None:
         (b"hello\n", "begins with 'hello'"),
         (b"<!DOCTYPE html>\n<html>\n", "begins with '<!DOCTYPE html>'"),
         (b"the 1 2 3\nday 4 5\n", "line 2: not 3 numbers"),
+        (b"the 1 2\nday 3 4 5\n", "line 2: not 2 numbers"),  # not the word "day 3"
         (b"3 2\nthe 1 2\nday 4 5\n", "says that it has 3 vectors, and has 2"),
         (b"2 2\nthe \x00\x01\x00\xff\n", "word2vec's binary format"),
         (b"PK\x03\x04 1 2", "a zip archive"),

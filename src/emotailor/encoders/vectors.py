@@ -160,6 +160,12 @@ def _is_number(part: bytes) -> bool:
     return True
 
 
+def _ends_in_number(word: bytes) -> bool:
+    """Return whether a word has a number behind a space: then the line has one too many."""
+    _, space, last = word.rpartition(b" ")
+    return bool(space) and _is_number(last)
+
+
 def _index(
     file: Path, stream: BinaryIO, dim: int, *, has_head: bool
 ) -> tuple[dict[bytes, int], str, int]:
@@ -180,7 +186,7 @@ def _index(
             continue
         # a word may have spaces in it: the numbers are counted from the end
         word, *numbers = content.rsplit(b" ", dim)
-        if len(numbers) != dim:
+        if len(numbers) != dim or _ends_in_number(word):
             raise _damaged_line(file, number, content, dim)
         count += 1
         places.setdefault(word, start + len(word))  # the first of two counts

@@ -1,13 +1,15 @@
 """Tiny settings of every neural system, for the tests that all of them must pass."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from emotailor.data.batching import Batch, collate
 from emotailor.data.sample import MODALITIES, Modality, Sample
-from emotailor.models.base import LabelStatistics
+from emotailor.models.base import EmotionModel, LabelStatistics
 from emotailor.models.factory import build_model
 from emotailor.models.table import SYSTEMS, find_system
 from tests.helpers import DIMS, LABELS, random_samples
@@ -56,3 +58,40 @@ def subsets(name: str) -> list[dict[Modality, int]]:
         if set(row.required) <= set(chosen) <= set(row.modalities) and len(chosen) >= row.at_least:
             found.append({m: DIMS[m] for m in chosen})
     return sorted(found, key=len)
+
+
+def state_of(model: EmotionModel) -> dict[str, Tensor]:
+    """A copy of all parameters and buffers."""
+    return {name: x.clone() for name, x in model.state_dict().items()}
+
+
+def check_resumed(build: Callable[[int], EmotionModel], batches: Sequence[Batch]) -> None:
+    """Two steps, then two more: the same again, and the same from the state in between.
+
+    Args:
+        build: seed -> a model.
+        batches: four.
+    """
+
+    def train(model: EmotionModel, start: int) -> list[float]:
+        torch.manual_seed(5 + start)
+        losses = []
+        for b in batches[start : start + 2]:
+            loss = model.train().total_loss(model(b))
+            model.zero_grad()
+            loss.backward()
+            with torch.no_grad():
+                for p in model.parameters():
+                    assert p.grad is not None
+                    p.sub_(p.grad, alpha=0.01)
+            losses.append(loss.item())
+        return losses
+
+    whole = build(0)
+    first = train(whole, 0)
+    kept = state_of(whole)
+    second = train(whole, 2)
+    assert train(build(0), 0) == first
+    resumed = build(3)
+    resumed.load_state_dict(kept)
+    assert train(resumed, 2) == second

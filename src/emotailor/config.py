@@ -360,6 +360,19 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def check_multiple(config: Config, size: str, *counts: str) -> None:
+    """Require that a width can be divided by numbers of heads, each a setting of a model.
+
+    Raises:
+        ValueError: it cannot; pydantic makes it a problem of that model's settings.
+    """
+    width = getattr(config, size)
+    for name in counts:
+        count = getattr(config, name)
+        if width % count:
+            raise ValueError(f"{size} {width} must be a multiple of {name} {count}")
+
+
 def first_problem(error: ValidationError) -> str:
     """Return where a stored file breaks its schema first, and how."""
     # pydantic's own text has many lines

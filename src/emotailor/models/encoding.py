@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from emotailor.data.batching import Batch
 from emotailor.data.sample import Modality
 from emotailor.errors import TooLongError
 from emotailor.models.base import EmotionModel
@@ -13,6 +15,10 @@ from emotailor.models.lddu.config import LDDUConfig
 from emotailor.models.tailor.config import TailorConfig
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.encoder import SequenceEncoder, TransformerShape
+from emotailor.nn.sequence import cleared
+
+Masks = dict[Modality, Bool[Tensor, "batch _"]]
+Streams = dict[Modality, Float[Tensor, "batch _ size"]]
 
 
 class EncodedModel(EmotionModel):
@@ -115,3 +121,57 @@ class EncodedModel(EmotionModel):
         if modality in self.input_norms:
             values = self.input_norms[modality](values)
         return self.input_dropout(values)
+
+    def encode(self, batch: Batch, *, clear: bool = True) -> tuple[Masks, Streams]:
+        """Return the masks and the encoded steps of each modality, as CARAT and LDDU need them.
+
+        Args:
+            batch: a batch.
+            clear: whether masked steps are zeros before they are encoded.
+        """
+        self.check_batch(batch)
+
+        masks = {}
+        encoded = {}
+        for m in self.modalities:
+            mask = batch.masks[m]
+            x = batch.values[m]
+            if clear:
+                x = cleared(x, mask)
+
+            # DIVERGENCE (attend_to_padding): the program's masks are all ones, over max_steps steps
+            if self.config.attend_to_padding:
+                more = self.config.max_steps - x.shape[1]
+                x = F.pad(x, (0, 0, 0, more))
+                mask = mask.new_ones(x.shape[:2])
+
+            entered = self.enter(m, x)
+            encoded[m] = self.encoders[m](entered, mask)
+            masks[m] = mask
+        return masks, encoded
+
+    def named(
+        self,
+        encoded: Streams,
+        attention: Mapping[Modality, Float[Tensor, "batch labels _"]],
+        parts: Mapping[str, Float[Tensor, "batch modalities *_"]],
+        logits: Mapping[str, Float[Tensor, "batch labels"]],
+    ) -> dict[str, Tensor]:
+        """Return what a model of labels in each modality shows of itself, by name.
+
+        Args:
+            encoded: steps of each modality, shown as ``encoder.m``.
+            attention: of each label to these steps, shown as ``attention.m`` of one head.
+            parts: name -> what there is for every modality, shown as ``name.m``.
+            logits: name -> logits, shown as ``logits.name``.
+        """
+        named: dict[str, Tensor] = {}
+        for k, m in enumerate(self.modalities):
+            named[f"encoder.{m}"] = encoded[m]
+            named[f"attention.{m}"] = attention[m][:, None]
+            for name, x in parts.items():
+                named[f"{name}.{m}"] = x[:, k]
+
+        for name, x in logits.items():
+            named[f"logits.{name}"] = x
+        return named

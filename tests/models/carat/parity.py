@@ -13,7 +13,7 @@ from emotailor.models.carat.config import CARATConfig
 from emotailor.models.carat.model import CARAT
 from emotailor.models.tailor.checkpoint import Entry, entries
 from emotailor.models.tailor.config import TailorConfig
-from emotailor.nn.contrastive import ContrastiveQueue, supervised_contrast
+from tests.models.contrast import kept_contrast
 from tests.models.tailor.parity import read_batch
 from tests.parity.case import Case, CaseError, Comparison, Limits
 from tests.parity.recorder import Recorder
@@ -257,23 +257,9 @@ def train(
     classes, and the queue's rows and classes before they entered it.
     """
     seen = Recorder(model)
-    given: list[Tensor] = []
-
-    def keep(
-        rows: Tensor,
-        classes: Tensor,
-        queue: ContrastiveQueue,
-        temperature: float,
-        *,
-        enter: bool,
-    ) -> Tensor:
-        # copies: the queue moves in place afterwards
-        given.extend(x.detach().clone() for x in (rows, classes, queue.rows, queue.classes))
-        return supervised_contrast(rows, classes, queue, temperature, enter=enter)
-
     with (
         patch.object(model, "draw_shuffle", lambda samples: our_shuffle(io)),
-        patch.object(carat, "supervised_contrast", keep),
+        kept_contrast(carat) as given,
     ):
         output = model.train()(batch, features=True)
     return output, seen, given

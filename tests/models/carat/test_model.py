@@ -16,7 +16,7 @@ from emotailor.models.carat.model import CARAT
 from emotailor.nn.contrastive import supervised_contrast
 from emotailor.training.recipe import recipe
 from tests.helpers import DIMS, LABELS, random_samples
-from tests.systems import TINY, batch_of, padded
+from tests.systems import TINY, batch_of, check_resumed, padded, state_of
 
 L, P = len(LABELS), TINY["carat"]["latent_size"]
 
@@ -37,10 +37,6 @@ def batch(count: int = 5, **changes: Any) -> Batch:
 
 def unlabelled(b: Batch) -> Batch:
     return Batch(b.values, b.masks, None, b.ids)
-
-
-def state(model: CARAT) -> dict[str, Tensor]:
-    return {name: x.clone() for name, x in model.state_dict().items()}
 
 
 def test_sizes_of_the_shipped_script() -> None:
@@ -203,14 +199,14 @@ def test_prototypes_follow_one_sample_after_the_other() -> None:
 def test_training_moves_the_state_and_evaluation_does_not() -> None:
     model, b = build(queue_size=200), batch()
     first = model(b)
-    before = state(model)
+    before = state_of(model)
     again = model(b)
-    assert all(torch.equal(x, before[name]) for name, x in state(model).items())
+    assert all(torch.equal(x, before[name]) for name, x in state_of(model).items())
     assert all(torch.equal(first.losses[name], again.losses[name]) for name in first.losses)
     model.train()(unlabelled(b))
-    assert all(torch.equal(x, before[name]) for name, x in state(model).items())
+    assert all(torch.equal(x, before[name]) for name, x in state_of(model).items())
     loss = model.total_loss(model(b))
-    after = state(model)
+    after = state_of(model)
     changed = {name for name in after if not torch.equal(after[name], before[name])}
     moved = {"queue.rows", "queue.classes", "queue.pointer", "queue.pair_sums"}
     assert changed == {"prototypes", *moved}
@@ -221,29 +217,7 @@ def test_training_moves_the_state_and_evaluation_does_not() -> None:
 
 def test_a_seeded_training_is_repeated_and_resumed_exactly() -> None:
     batches = [batch(4, seed=k) for k in range(4)]
-
-    def train(model: CARAT, start: int) -> list[float]:
-        torch.manual_seed(5 + start)
-        losses = []
-        for b in batches[start : start + 2]:
-            loss = model.train().total_loss(model(b))
-            model.zero_grad()
-            loss.backward()
-            with torch.no_grad():
-                for p in model.parameters():
-                    assert p.grad is not None
-                    p.sub_(p.grad, alpha=0.01)
-            losses.append(loss.item())
-        return losses
-
-    whole = build()
-    first = train(whole, 0)
-    kept = state(whole)
-    second = train(whole, 2)
-    assert train(build(), 0) == first
-    resumed = build(seed=3)
-    resumed.load_state_dict(kept)
-    assert train(resumed, 2) == second
+    check_resumed(lambda seed: build(seed=seed), batches)
 
 
 def test_the_shuffle_of_evaluation_is_fixed_and_that_of_training_drawn() -> None:

@@ -1,7 +1,5 @@
 """LDDU beside the authors' program (201983290498/lddu_mmer): both branches, losses, gradients."""
 
-from unittest.mock import patch
-
 import numpy as np
 import torch
 from sklearn.metrics import average_precision_score
@@ -17,7 +15,7 @@ from emotailor.models.lddu.config import LDDUConfig
 from emotailor.models.lddu.model import LDDU
 from emotailor.models.tailor.checkpoint import Entry, entries
 from emotailor.models.tailor.config import TailorConfig
-from emotailor.nn.contrastive import ContrastiveQueue, supervised_contrast
+from tests.models.contrast import kept_contrast
 from tests.models.tailor.parity import JACCARD, read_batch
 from tests.parity.case import Case, Comparison, Limits
 from tests.parity.recorder import Recorder
@@ -272,24 +270,10 @@ def train(model: LDDU, batch: Batch) -> tuple[ModelOutput, Recorder, list[Tensor
     """Run the training branch.
 
     Returns the output, what every module did, and what the contrastive loss was given: rows, their
-    classes, and the queue's rows before they entered it.
+    classes, and the queue's rows and classes before they entered it.
     """
     seen = Recorder(model)
-    given: list[Tensor] = []
-
-    def keep(
-        rows: Tensor,
-        classes: Tensor,
-        queue: ContrastiveQueue,
-        temperature: float,
-        *,
-        enter: bool,
-    ) -> Tensor:
-        # copies: the queue moves in place afterwards
-        given.extend(x.detach().clone() for x in (rows, classes, queue.rows))
-        return supervised_contrast(rows, classes, queue, temperature, enter=enter)
-
-    with patch.object(lddu, "supervised_contrast", keep):
+    with kept_contrast(lddu) as given:
         output = model.train()(batch, features=True)
     return output, seen, given
 
@@ -338,7 +322,8 @@ def compare_model(case: Case) -> Comparison:
     output, seen, given = train(model, batch)
     found |= gather(output, seen)
     found |= loss_terms(model, output)
-    found |= contrast_terms(case, *given)
+    rows, classes, queue_rows, _ = given
+    found |= contrast_terms(case, rows, classes, queue_rows)
     found |= history_terms(output)
     found |= queue_terms(model, case)
     found["probabilities"] = output.logits.sigmoid()

@@ -56,7 +56,7 @@ from emotailor.models.base import ModelOutput, logit_of
 from emotailor.models.carat.config import CARATConfig
 from emotailor.models.encoding import EncodedModel
 from emotailor.nn.contrastive import ContrastiveQueue, class_numbers, supervised_contrast
-from emotailor.nn.sequence import cleared, masked_softmax
+from emotailor.nn.sequence import masked_softmax
 
 
 class CARAT(EncodedModel):
@@ -166,7 +166,7 @@ class CARAT(EncodedModel):
         Raises:
             ModelError: a sequence is longer than ``max_steps``.
         """
-        masks, encoded = self._encode(batch)
+        masks, encoded = self.encode(batch)
         present = [masks[m].any(1) for m in self.modalities]
         there = torch.stack(present, 1)  # (B, M)
         real = there[..., None, None]  # (B, M, 1, 1)
@@ -228,40 +228,8 @@ class CARAT(EncodedModel):
         for name, x in latents.items():
             parts[f"latent.{name}"] = x
 
-        named: dict[str, Tensor] = {}
-        for k, m in enumerate(self.modalities):
-            named[f"encoder.{m}"] = encoded[m]
-            named[f"attention.{m}"] = attention[m][:, None]
-            for name, x in parts.items():
-                named[f"{name}.{m}"] = x[:, k]
-        for name, x in logits.items():
-            named[f"logits.{name}"] = x
+        named = self.named(encoded, attention, parts, logits)
         return ModelOutput(output, losses, named)
-
-    def _encode(
-        self, batch: Batch
-    ) -> tuple[
-        dict[Modality, Bool[Tensor, "batch _"]], dict[Modality, Float[Tensor, "batch _ size"]]
-    ]:
-        """Return the masks and the encoded steps of each modality."""
-        self.check_batch(batch)
-
-        masks = {}
-        encoded = {}
-        for m in self.modalities:
-            mask = batch.masks[m]
-            x = cleared(batch.values[m], mask)
-
-            # DIVERGENCE (attend_to_padding): the program's masks are all ones, over max_steps steps
-            if self.config.attend_to_padding:
-                more = self.config.max_steps - x.shape[1]
-                x = F.pad(x, (0, 0, 0, more))
-                mask = mask.new_ones(x.shape[:2])
-
-            entered = self.enter(m, x)
-            encoded[m] = self.encoders[m](entered, mask)
-            masks[m] = mask
-        return masks, encoded
 
     def _attend(
         self,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from emotailor.config import Config
+from emotailor.config import Config, check_multiple
 
 
 class HHMPNConfig(Config):
@@ -58,12 +58,7 @@ class HHMPNConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> "HHMPNConfig":
-        for name in ("encoder_heads", "decoder_heads"):
-            if self.hidden_size % getattr(self, name):
-                raise ValueError(
-                    f"hidden_size {self.hidden_size} must be a multiple of {name} "
-                    f"{getattr(self, name)}"
-                )
+        check_multiple(self, "hidden_size", "encoder_heads", "decoder_heads")
         return self
 
     @classmethod

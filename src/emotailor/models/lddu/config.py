@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from emotailor.config import Config
+from emotailor.config import Config, check_multiple
 
 
 class LDDUConfig(Config):
@@ -61,10 +61,7 @@ class LDDUConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> "LDDUConfig":
-        if self.hidden_size % self.heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} must be a multiple of heads {self.heads}"
-            )
+        check_multiple(self, "hidden_size", "heads")
         return self
 
     @classmethod

@@ -68,7 +68,7 @@ from emotailor.models.lddu.config import LDDUConfig
 from emotailor.models.lddu.history import ScoreHistory
 from emotailor.nn.contrastive import ContrastiveQueue, class_numbers, supervised_contrast
 from emotailor.nn.dropout import Dropout
-from emotailor.nn.sequence import cleared, masked_softmax
+from emotailor.nn.sequence import masked_softmax
 
 HISTORY = "history.keys"
 """The buffer whose length is the number of training samples."""
@@ -274,7 +274,9 @@ class LDDU(EncodedModel):
         Raises:
             ModelError: a sequence is longer than ``max_steps``.
         """
-        masks, encoded = self._encode(batch)
+        # a label attention without a mask reads masked steps as they are given
+        clear = self.config.mask_label_attention or self.config.attend_to_padding
+        masks, encoded = self.encode(batch, clear=clear)
         read, attention, there = self._read(encoded, masks)
         real = there[..., None, None]  # (B, M, 1, 1)
         label = torch.where(real, read, 0.0)  # (B, M, L, d)
@@ -313,44 +315,9 @@ class LDDU(EncodedModel):
             "log_variance": log_variance,
             "deviation": deviation,
         }
-        named: dict[str, Tensor] = {"uncertainty": uncertainty}
-        for k, m in enumerate(self.modalities):
-            named[f"encoder.{m}"] = encoded[m]
-            named[f"attention.{m}"] = attention[m][:, None]
-            for name, x in parts.items():
-                named[f"{name}.{m}"] = x[:, k]
-        for name, x in logits.items():
-            named[f"logits.{name}"] = x
+        named = self.named(encoded, attention, parts, logits)
+        named["uncertainty"] = uncertainty
         return ModelOutput(output, losses, named)
-
-    def _encode(
-        self, batch: Batch
-    ) -> tuple[
-        dict[Modality, Bool[Tensor, "batch _"]], dict[Modality, Float[Tensor, "batch _ size"]]
-    ]:
-        """Return the masks and the encoded steps of each modality."""
-        config = self.config
-        self.check_batch(batch)
-
-        masks = {}
-        encoded = {}
-        for m in self.modalities:
-            mask = batch.masks[m]
-            x = batch.values[m]
-            # a label attention without a mask reads masked steps as they are given
-            if config.mask_label_attention or config.attend_to_padding:
-                x = cleared(x, mask)
-
-            # DIVERGENCE (attend_to_padding): the program's masks are all ones, over max_steps steps
-            if config.attend_to_padding:
-                more = config.max_steps - x.shape[1]
-                x = F.pad(x, (0, 0, 0, more))
-                mask = mask.new_ones(x.shape[:2])
-
-            entered = self.enter(m, x)
-            encoded[m] = self.encoders[m](entered, mask)
-            masks[m] = mask
-        return masks, encoded
 
     def _read(
         self,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from emotailor.config import Config
+from emotailor.config import Config, check_multiple
 
 
 class MulTConfig(Config):
@@ -49,10 +49,7 @@ class MulTConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> "MulTConfig":
-        if self.hidden_size % self.heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} must be a multiple of heads {self.heads}"
-            )
+        check_multiple(self, "hidden_size", "heads")
         kernels = {
             "visual_kernel": self.visual_kernel,
             "audio_kernel": self.audio_kernel,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from emotailor.config import Config
+from emotailor.config import Config, check_multiple
 from emotailor.data.sample import Modality
 
 Block = Literal["visual", "audio", "text", "common"]
@@ -88,10 +88,7 @@ class TailorConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> "TailorConfig":
-        if self.hidden_size % self.heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} must be a multiple of heads {self.heads}"
-            )
+        check_multiple(self, "hidden_size", "heads")
 
         if sorted(self.fusion_order) != ["audio", "common", "text", "visual"]:
             raise ValueError("fusion_order must hold visual, audio, text and common, each once")

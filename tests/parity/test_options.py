@@ -385,7 +385,8 @@ def test_lddu_at_other_temperatures_and_queues(temperature: float, size: int, po
         "queue_ptr": torch.tensor([pointer]),
     }
     model, _ = lddu.build(case)
-    _, _, (rows, classes, _) = lddu.train(model, tailor.read_batch(case.io))
+    _, _, given = lddu.train(model, tailor.read_batch(case.io))
+    rows, classes, *_ = given
     features = torch.cat([rows, weights["queue"]])
     owners = torch.cat([classes.double(), weights["queue_label"][:, 0]])
     terms = {f"loss/{name}": case.io[f"loss/{name}"] for name in ("bce_common", "calibration")}

@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args, get_origin
 from emotailor.commands.models import field_comments
 from emotailor.config import Config
 from emotailor.data.synthetic import SyntheticConfig
+from emotailor.models.adapters.config import AdapterConfig
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.table import SYSTEMS, find_system
 from emotailor.training.config import TrainingConfig
@@ -31,6 +32,7 @@ SHARED: dict[str, type[Config]] = {
     "training": TrainingConfig,
     "data": DataConfig,
     "alignment": AlignmentConfig,
+    "adapters": AdapterConfig,
     "synthetic": SyntheticConfig,
 }
 """Tables that are of no single system, by name."""

@@ -105,7 +105,7 @@ def _build(row: System, dims: Mapping[Modality, int], settings: Mapping[str, Any
 
 
 def _unlabelled(batch: Batch) -> Batch:
-    return Batch(batch.values, batch.masks, None, batch.ids)
+    return replace(batch, labels=None)
 
 
 def _largest(difference: Tensor) -> float:

@@ -247,7 +247,7 @@ def _check_layer(owner: str, values: Any, where: str, owners: Mapping[str, str])
         raise ConfigError(f"{where}: {owner} = {values!r}", expected="a table of settings")
 
     # a key of one model means nothing to the others
-    strange = sorted(set(values) - {"training", "data", "alignment"})
+    strange = sorted(set(values) - {"training", "data", "alignment", "adapters"})
     if owner == "all" and strange:
         meant = settings_meant(strange[0], None, SETTINGS_OF_ALL)
         if meant:
@@ -255,11 +255,11 @@ def _check_layer(owner: str, values: Any, where: str, owners: Mapping[str, str])
             raise ConfigError(found, expected=question(meant))
         raise ConfigError(
             f"{where}: {', '.join(strange)} for all systems",
-            expected="training.*, data.* or alignment.*: models have settings of their own",
+            expected="training.*, data.*, alignment.* or adapters.*; models have their own",
             fix="name the system: --set tailor:model.hidden_size=128",
         )
 
-    for table in ("model", "training", "data", "alignment"):
+    for table in ("model", "training", "data", "alignment", "adapters"):
         given = values.get(table, {})
         if not isinstance(given, Mapping):
             raise ConfigError(

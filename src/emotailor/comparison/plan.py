@@ -305,6 +305,7 @@ def _splits(built: Sequence[tuple[System, Sequence[PlannedRun]]], tested: str) -
 def _why_not(dataset: EmotionDataset, config: RunConfig) -> str:
     """Say why a system cannot be trained on these data, or nothing."""
     from emotailor.models.factory import model_class
+    from emotailor.training.adapters import resolve_adapters
     from emotailor.training.alignment import resolve_alignment
 
     row = find_system(config.system)
@@ -317,6 +318,7 @@ def _why_not(dataset: EmotionDataset, config: RunConfig) -> str:
         dims = row.choose(dataset.dims, config.data.modalities)
         part = dataset[config.data.train_split]
         alignment = resolve_alignment(config.alignment, row, dims, dataset, part)
+        resolve_adapters(config.adapters, row, dims, dataset, part)
     except ConfigError as error:
         return f"{error.found}; expected {error.expected}"
 

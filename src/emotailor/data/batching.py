@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64, Shaped
 from torch import Tensor
 
+from emotailor.data.card import FloatType
 from emotailor.data.dataset import Split
 from emotailor.data.sample import MODALITIES, Modality, Sample
 
@@ -24,12 +25,15 @@ class Batch:
             step that an aligned sample has and the modality lacks is False, as padding is.
         labels: (B, L), 0 or 1, or None where they are unknown.
         ids: id of each sample.
+        words: of each sample, the word of each step of its text, or None where nobody knows. Steps
+            of padding have none.
     """
 
     values: Mapping[Modality, Float[Tensor, "batch _ _"]]
     masks: Mapping[Modality, Bool[Tensor, "batch _"]]
     labels: Float[Tensor, "batch labels"] | None
     ids: Sequence[str]
+    words: Sequence[Sequence[str] | None] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,11 +76,27 @@ class Standardizer:
 
     @classmethod
     def from_statistics(
-        cls, statistics: Mapping[str, np.ndarray], modalities: Sequence[Modality]
+        cls,
+        statistics: Mapping[str, np.ndarray],
+        modalities: Sequence[Modality],
+        dtypes: Mapping[Modality, FloatType] | None = None,
     ) -> "Standardizer":
-        """Build from what ``read_statistics`` returns."""
-        mean = {m: statistics[f"{m}.mean"] for m in modalities}
-        std = {m: statistics[f"{m}.std"] for m in modalities}
+        """Build from what ``read_statistics`` returns.
+
+        Args:
+            statistics: of the training split.
+            modalities: those to standardise.
+            dtypes: modality -> type of its values, as the card of the data set has them; a feature
+                that varies less than the type can tell apart counts as constant.
+        """
+        known = dtypes or {}
+        mean = {}
+        std = {}
+        for m in modalities:
+            mean[m] = statistics[f"{m}.mean"]
+            found = statistics[f"{m}.std"]
+            told_apart = _spacing(mean[m], known.get(m, "float32"))
+            std[m] = np.where(found > told_apart, found, 0).astype(np.float32)
         return cls(mean, std)
 
     def __call__(
@@ -84,11 +104,12 @@ class Standardizer:
     ) -> Float32[np.ndarray, "steps dim"]:
         """Standardise the steps of one sequence; what comes out at missing ones means nothing."""
         shifted = values - self.mean[modality]
-        shifted *= self._scales[modality]
+        shifted *= self.scales[modality]
         return np.clip(shifted, -self.limit, self.limit, out=shifted)
 
     @cached_property
-    def _scales(self) -> dict[Modality, Float32[np.ndarray, "_"]]:
+    def scales(self) -> dict[Modality, Float32[np.ndarray, "_"]]:
+        """Modality -> (dim,), what shifted features are multiplied with; 0 for constant ones."""
         scales = {}
         for m, std in self.std.items():
             # what varies by rounding alone (relative to its size) carries nothing
@@ -101,6 +122,13 @@ class Standardizer:
             scale = np.where(real, 1 / divisor, 0)
             scales[m] = scale.astype(np.float32)
         return scales
+
+
+def _spacing(values: Float[np.ndarray, "dim"], dtype: FloatType) -> Float[np.ndarray, "dim"]:
+    """Return how far apart neighbours of these values are in float16; 0 for float32."""
+    if dtype == "float32":
+        return np.zeros_like(values)
+    return np.spacing(np.abs(values).astype(np.float16)).astype(np.float32)
 
 
 def collate(
@@ -154,7 +182,8 @@ def collate(
 
     ids = [sample.id for sample in samples]
     labels = _labels(samples)
-    return Batch(values, masks, labels, ids)
+    words = [sample.words for sample in samples]
+    return Batch(values, masks, labels, ids, words)
 
 
 def _longest(samples: Sequence[Sample], dims: Mapping[Modality, int]) -> dict[Modality, int]:

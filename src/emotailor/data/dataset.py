@@ -322,16 +322,21 @@ class Split:
         shard, place = self._find(index)
         return shard.sequences[modality][place]
 
+    def words(self, index: int) -> Sequence[str] | None:
+        """Return the words of one sample, one per step; None where nobody knows."""
+        shard, place = self._find(index)
+        return None if shard.words is None else shard.words[place]
+
     def text(self, index: int) -> str:
         """Return what is said in one sample, its words or else its transcript; features unread.
 
         The empty string where nobody knows.
         """
-        shard, place = self._find(index)
-        words = None if shard.words is None else shard.words[place]
+        words = self.words(index)
         if words is not None:
             return " ".join(words)
 
+        shard, place = self._find(index)
         transcripts = shard.about.get(TRANSCRIPT)
         return "" if transcripts is None else transcripts[place]
 

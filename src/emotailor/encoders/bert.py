@@ -65,6 +65,7 @@ class Bert(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
+        self.config = config
         width = config.hidden_size
         self.pieces = nn.Embedding(config.vocab_size, width)
         self.places = nn.Embedding(config.max_position_embeddings, width)
@@ -94,15 +95,20 @@ class Bert(nn.Module):
             pieces: numbers of pieces, with those that begin and end a text.
             real: False at padding, whose output means nothing.
         """
-        steps = pieces.shape[1]
-        x = self.pieces(pieces) + self.places.weight[:steps] + self.segments.weight[0]
-        x = self.norm(x)
+        x = self.embed(pieces)
 
         # without padding a layer has less to do
         padding = None if real.all() else ~real
         for layer in self.layers:
             x = layer(x, src_key_padding_mask=padding)
         return x
+
+    def embed(self, pieces: Int64[Tensor, "texts steps"]) -> Float[Tensor, "texts steps width"]:
+        """Return what the first layer is given."""
+        steps = pieces.shape[1]
+        x = self.pieces(pieces) + self.places.weight[:steps] + self.segments.weight[0]
+        embedded: Tensor = self.norm(x)
+        return embedded
 
 
 _EMBEDDINGS = {

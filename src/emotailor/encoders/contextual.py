@@ -35,6 +35,11 @@ class ContextualEncoder(TextEncoder):
         most: steps that it takes at once.
         pooling: what a vector is of.
         extraction: its fingerprint.
+
+    Attributes:
+        network: computes the last layer.
+        tokenizer: cuts texts for it.
+        most: steps that it takes at once.
     """
 
     def __init__(
@@ -50,9 +55,9 @@ class ContextualEncoder(TextEncoder):
         self.dim = dim
         self.pooling = pooling
         self.extraction = extraction
-        self._network = network
-        self._tokenizer = tokenizer
-        self._most = most
+        self.network = network
+        self.tokenizer = tokenizer
+        self.most = most
 
     def encode(self, texts: Sequence[Sequence[str]]) -> list[Encoded]:
         """Return the vectors of texts, in their order.
@@ -60,12 +65,12 @@ class ContextualEncoder(TextEncoder):
         Raises:
             DataError: a vector is not finite, since the weights are damaged.
         """
-        cut = self._tokenizer.cut(texts)
+        cut = self.tokenizer.cut(texts)
         windows = []
         for number, pieces in enumerate(cut):
             # a text without words is never read
             if texts[number]:
-                windows += windows_of(number, pieces, self._most)
+                windows += windows_of(number, pieces, self.most)
         vectors = self._compute(windows)
 
         # the windows of a text follow each other
@@ -148,7 +153,7 @@ class ContextualEncoder(TextEncoder):
             real[row, own] = True
 
         with torch.inference_mode():
-            hidden: Float[Tensor, "texts steps dim"] = self._network(numbers, real)
+            hidden: Float[Tensor, "texts steps dim"] = self.network(numbers, real)
 
         # what is filled up means nothing
         values = hidden.float().numpy()

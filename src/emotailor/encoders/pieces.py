@@ -43,11 +43,13 @@ class Window:
         text: number of the text.
         numbers: (steps,), marks and pieces.
         kept: those of its steps whose vectors count.
+        first: number of its first piece.
     """
 
     text: int
     numbers: Int64[np.ndarray, "steps"]
     kept: slice
+    first: int
 
 
 class Tokenizer:
@@ -132,7 +134,7 @@ def windows_of(number: int, pieces: Pieces, most: int) -> list[Window]:
     total = len(pieces.numbers)
     if total <= room:
         whole = np.concatenate([pieces.before, pieces.numbers, pieces.behind])
-        return [Window(number, whole, slice(0, len(whole)))]
+        return [Window(number, whole, slice(0, len(whole)), 0)]
 
     windows = []
     spans = _spans(total, room)
@@ -147,7 +149,7 @@ def windows_of(number: int, pieces: Pieces, most: int) -> list[Window]:
             kept_from = 0
         if place == len(spans) - 1:
             kept_to = len(numbers)
-        windows.append(Window(number, numbers, slice(kept_from, kept_to)))
+        windows.append(Window(number, numbers, slice(kept_from, kept_to), start))
     return windows
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from emotailor.data.extraction import Extraction
 from emotailor.encoders.base import Pooling, TextEncoder, check_pooling
 from emotailor.errors import ConfigError
 from emotailor.inputs import not_a_file
@@ -125,6 +126,14 @@ def load_encoder(
     from emotailor.encoders.vectors import VectorFile
 
     return StaticEncoder(VectorFile(path), name=path.stem, pooling=chosen)
+
+
+def name_of(extraction: Extraction) -> str | None:
+    """Return the name of the encoder that made features; None where it has none."""
+    for row in ENCODERS.values():
+        if row.extractor == extraction.extractor:
+            return row.name
+    return None
 
 
 def _unknown(name: str, problem: str) -> ConfigError:

@@ -16,6 +16,7 @@ from torch import Tensor
 from emotailor.data.batching import Batch, Standardizer, collate
 from emotailor.data.dataset import Split
 from emotailor.data.sample import MODALITIES, Modality
+from emotailor.models.adapters.model import TextAdapted
 from emotailor.models.alignment.model import CTCAligned
 from emotailor.models.base import EmotionModel
 
@@ -265,6 +266,8 @@ def _real_steps(model: EmotionModel, batch: Batch, blocks: Iterable[str]) -> _Re
     outer = {m: mask.cpu().numpy() for m, mask in batch.masks.items()}  # where attention is
     inner = dict(outer)  # where representations are
 
+    if isinstance(model, TextAdapted):
+        model = model.model
     if isinstance(model, CTCAligned):
         target = model.target_lengths(batch).cpu().numpy()
         positions = np.arange(target.max())

@@ -5,6 +5,7 @@ from importlib import import_module
 
 from emotailor.config import Config
 from emotailor.data.sample import Modality
+from emotailor.models.adapters.model import Adapters, adapt_before
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.alignment.model import align_before
 from emotailor.models.base import EmotionModel
@@ -29,6 +30,8 @@ def build_model(
     dims: Mapping[Modality, int],
     num_labels: int,
     alignment: AlignmentConfig | None = None,
+    *,
+    adapters: Adapters | None = None,
 ) -> EmotionModel:
     """Build a model with fresh parameters (from torch's global random state).
 
@@ -39,10 +42,16 @@ def build_model(
         num_labels: L, number of labels.
         alignment: settings of the alignment modules before the model; None, or a kind other than
             ``ctc``, for a model without them.
+        adapters: of a text encoder that is trained along, before everything else.
+
+    Raises:
+        ModelError: the model cannot be put behind what is asked for.
     """
     build = model_class(name)
     model: EmotionModel = build(config, dims, num_labels)  # type: ignore[call-arg, arg-type]
 
-    if alignment is None or alignment.kind != "ctc":
-        return model
-    return align_before(alignment, model)
+    if alignment is not None and alignment.kind == "ctc":
+        model = align_before(alignment, model)
+    if adapters is not None:
+        model = adapt_before(adapters, model)
+    return model

@@ -10,7 +10,7 @@ from emotailor.data.sample import TRANSCRIPT, UNSPLIT, Sample
 from emotailor.encoders.base import TextEncoder
 from emotailor.encoders.encode import check_texts
 from emotailor.encoders.samples import SampleEncoder
-from emotailor.encoders.table import ENCODERS, load_encoder
+from emotailor.encoders.table import ENCODERS, load_encoder, name_of
 from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.runs.sources import Source
@@ -138,9 +138,9 @@ def _name_of(known: Extraction | None) -> str:
             expected="the encoder of its training data",
             fix=f"name it with --encoder: {', '.join(ENCODERS)}, a folder or a file",
         )
-    for row in ENCODERS.values():
-        if row.extractor == known.extractor:
-            return row.name
+    name = name_of(known)
+    if name is not None:
+        return name
     raise ConfigError(
         f"the model was trained on features of {known.describe()}",
         expected="to be told where that is",

@@ -721,7 +721,8 @@ def _variants(batch: Batch, hidden: Sequence[_Hidden]) -> Batch:
         masks[span.modality][row, steps] = False
 
     ids = [batch.ids[0]] * count
-    return Batch(values, masks, None, ids)
+    words = None if batch.words is None else [batch.words[0]] * count
+    return Batch(values, masks, None, ids, words)
 
 
 def _has_steps(sample: Sample, modality: Modality) -> bool:

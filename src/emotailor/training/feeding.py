@@ -33,6 +33,7 @@ class ResidentSamples:
         self.aligned = data.dataset.aligned
         self.ids = [data.train_split.ids[i] for i in data.positions]
         self.labels = data.labels().to(device)
+        self.words = [data.train_split.words(int(i)) for i in data.positions]
 
         self.lengths: dict[Modality, Int64[np.ndarray, "n"]] = {}
         self.starts: dict[Modality, Int64[Tensor, "n"]] = {}
@@ -119,7 +120,8 @@ class ResidentSamples:
             values[m] = table[entries]  # (B, T, dim)
 
         ids = [self.ids[i] for i in numbers]
-        return Batch(values, masks, self.labels[rows], ids)
+        words = [self.words[i] for i in numbers]
+        return Batch(values, masks, self.labels[rows], ids, words)
 
     def _on_device(self, numbers: Int64[np.ndarray, "_"]) -> Int64[Tensor, "_"]:
         """Copy numbers of the CPU to the device."""

@@ -28,15 +28,17 @@ from emotailor.evaluation.scaling import Scaling
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.files import remove_others, write_hashed, write_json
 from emotailor.folders import FolderKind, has_format
+from emotailor.models.adapters.config import AdapterConfig
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
 from emotailor.shapes import shapes_alone
 from emotailor.text import NAME, is_name
+from emotailor.training.adapters import load_adapters
 from emotailor.verified import read_json, read_settled, verify_file
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 CARD_FILE = "model.json"
 FOLDER = FolderKind(
     name="model folder",
@@ -85,6 +87,7 @@ class ModelCard(BaseModel):
     system: str
     config: dict[str, Any]
     alignment: AlignmentConfig = AlignmentConfig(kind="none")  # what older folders have
+    adapters: AdapterConfig = AdapterConfig()
     label_names: tuple[str, ...] = Field(min_length=1)
     dims: dict[Modality, Annotated[int, Field(ge=1)]] = Field(min_length=1)
     aligned: bool
@@ -358,10 +361,13 @@ def _model_of(card: ModelCard, config: Config, tensors: Mapping[str, Tensor]) ->
     dims = _dims_of(card)
     labels = len(card.label_names)
 
+    # the encoder has values already
+    adapters = load_adapters(card.adapters, card.extraction.get("text"))
+
     # parameters that are replaced at once get no memory, which altered settings could claim,
     # and are not drawn, which takes seconds for large recurrent layers
     with shapes_alone():
-        model = build_model(card.system, config, dims, labels, card.alignment)
+        model = build_model(card.system, config, dims, labels, card.alignment, adapters=adapters)
         model.resize(sizes)
         expected = model.state_dict()
 

@@ -10,6 +10,7 @@ from emotailor.data.card import DatasetCard
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError
 from emotailor.meant import Keys, unknown_setting
+from emotailor.models.adapters.config import AdapterConfig
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.system import Preset, System
 from emotailor.models.table import SYSTEMS, find_system, use_system
@@ -49,6 +50,7 @@ class RunConfig(Config):
     model: Annotated[Config, SerializeAsAny()]
     training: TrainingConfig = TrainingConfig()
     alignment: AlignmentConfig = AlignmentConfig()
+    adapters: AdapterConfig = AdapterConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -194,6 +196,7 @@ def _as_tables(layer: Mapping[str, Any], row: System) -> dict[str, Any]:
         "model": row.config,
         "training": TrainingConfig,
         "alignment": AlignmentConfig,
+        "adapters": AdapterConfig,
         "data": DataConfig,
     }
     found = dict(layer)
@@ -226,6 +229,7 @@ SETTINGS_OF_ALL: Keys = {
     "training": tuple(TrainingConfig.model_fields),
     "data": tuple(DataConfig.model_fields),
     "alignment": tuple(AlignmentConfig.model_fields),
+    "adapters": tuple(AdapterConfig.model_fields),
 }
 """Table -> the settings in it that every system has."""
 

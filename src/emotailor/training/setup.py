@@ -12,9 +12,11 @@ from emotailor.data.dataset import Split
 from emotailor.data.sample import canonical_label
 from emotailor.data.store import open_dataset, read_statistics
 from emotailor.errors import ConfigError, DataError
+from emotailor.models.adapters.model import TextAdapted
 from emotailor.models.base import EmotionModel, LabelStatistics
 from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
+from emotailor.training.adapters import load_adapters, resolve_adapters
 from emotailor.training.alignment import longest_sequence, resolve_alignment, target_lengths
 from emotailor.training.devices import canonical_device
 from emotailor.training.losses import set_loss
@@ -122,6 +124,7 @@ class TrainingData:
         positions: (n,), positions of the used samples: those that have one of the modalities.
         dims: modality -> feature width, of the modalities the system takes.
         alignment: what is put before the system, for this data set.
+        adapters: how its text encoder is trained along, for this data set.
         lengths: (n,), by number, steps of each used sample: of its longest modality, or of what
             all are aligned to.
         standardizer: applied to every sequence, or None.
@@ -148,6 +151,9 @@ class TrainingData:
         self.positions = self._usable(self.train_split)
         self.alignment = resolve_alignment(
             config.alignment, system, self.dims, self.dataset, self.train_split
+        )
+        self.adapters = resolve_adapters(
+            config.adapters, system, self.dims, self.dataset, self.train_split
         )
         self.lengths = self._lengths()
         self.standardizer = self._standardizer() if settings.standardize else None
@@ -180,8 +186,9 @@ class TrainingData:
                 "'train'",
             )
 
-        statistics = read_statistics(settings.path, self.dataset.card)
-        return Standardizer.from_statistics(statistics, list(self.dims))
+        card = self.dataset.card
+        statistics = read_statistics(settings.path, card)
+        return Standardizer.from_statistics(statistics, list(self.dims), card.dtypes)
 
     def _nonempty(self, name: str) -> Split:
         split = self.dataset[name]
@@ -261,7 +268,12 @@ class TrainingData:
         config = self.config
         torch.manual_seed(config.training.seed)
         labels = len(self.label_names)
-        model = build_model(config.system, config.model, self.dims, labels, self.alignment)
+        adapters = load_adapters(self.adapters, self.dataset.card.extraction.get("text"))
+        model = build_model(
+            config.system, config.model, self.dims, labels, self.alignment, adapters=adapters
+        )
+        if isinstance(model, TextAdapted) and self.standardizer is not None:
+            model.standardize_as(self.standardizer)
 
         # the lengths of every split, or a test sequence could turn out too long after training
         longest = {m: longest_sequence(self.dataset, m) for m in self.dims}

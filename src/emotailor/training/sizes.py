@@ -13,11 +13,13 @@ import numpy as np
 
 from emotailor.data.dataset import EmotionDataset
 from emotailor.data.sample import Modality
+from emotailor.models.adapters.model import Adapters
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.base import EmotionModel, FittedModel
 from emotailor.models.factory import build_model, model_class
 from emotailor.models.table import find_system
 from emotailor.shapes import shapes_alone
+from emotailor.training.adapters import load_adapters, resolve_adapters
 from emotailor.training.alignment import resolve_alignment
 from emotailor.training.run_config import RunConfig
 from emotailor.training.setup import choose_device
@@ -25,6 +27,7 @@ from emotailor.training.timing import Speed
 
 FORWARD = 2
 TRAINING = 6
+TRAINING_FROZEN = 4  # parameters that only pass gradients on
 """Operations for each parameter and step of a sequence."""
 
 SHARE_OF_RATE = 0.5
@@ -44,6 +47,7 @@ class RunSize:
 
     Attributes:
         parameters: number of parameters of the model; 0 for a fitted system.
+        frozen: number of parameters that are computed with, and neither trained nor stored.
         samples: number of samples to train on.
         steps: steps of all these sequences, the mean over the modalities.
         valid: number of samples to validate on.
@@ -51,6 +55,7 @@ class RunSize:
     """
 
     parameters: int
+    frozen: int
     samples: int
     steps: float
     valid: int
@@ -84,12 +89,18 @@ def size_of(config: RunConfig, dataset: EmotionDataset) -> RunSize:
 
     lengths = [split.lengths(m).sum() for m in dims]
     parameters = 0
+    frozen = 0
     if not issubclass(model_class(config.system), FittedModel):
         alignment = resolve_alignment(config.alignment, row, dims, dataset, split)
-        parameters = _parameters(config, dims, len(dataset.label_names), alignment)
+        wanted = resolve_adapters(config.adapters, row, dims, dataset, split)
+        adapters = load_adapters(wanted, dataset.card.extraction.get("text"))
+        parameters = _parameters(config, dims, len(dataset.label_names), alignment, adapters)
+        if adapters is not None:
+            frozen = adapters.encoder.parameters
 
     return RunSize(
         parameters=parameters,
+        frozen=frozen,
         samples=len(split),
         steps=float(np.mean(lengths)),
         valid=len(dataset[config.data.valid_split]),
@@ -98,15 +109,23 @@ def size_of(config: RunConfig, dataset: EmotionDataset) -> RunSize:
 
 
 def _parameters(
-    config: RunConfig, dims: Mapping[Modality, int], labels: int, alignment: AlignmentConfig
+    config: RunConfig,
+    dims: Mapping[Modality, int],
+    labels: int,
+    alignment: AlignmentConfig,
+    adapters: Adapters | None,
 ) -> int:
     """Return the number of parameters of a model, which is built once, whoever asks."""
     settings = [config.system, config.model.to_json(), dims, labels, alignment.to_json()]
+    if adapters is not None:
+        settings.append(adapters.config.to_json())
     key = (model_class(config.system), json.dumps(settings, sort_keys=True))
     if key not in _counted:
         # the largest system would fill a laptop
         with shapes_alone():
-            model = build_model(config.system, config.model, dims, labels, alignment)
+            model = build_model(
+                config.system, config.model, dims, labels, alignment, adapters=adapters
+            )
         _counted[key] = sum(parameter.numel() for parameter in model.parameters())
     return _counted[key]
 
@@ -126,7 +145,11 @@ def estimate_speed(size: RunSize, config: RunConfig, rate: float) -> Speed | Non
     updates = size.samples / (settings.batch_size * settings.accumulate)
     device = choose_device(settings.device)
 
-    seconds_of_one = size.parameters / (rate * SHARE_OF_RATE)  # operation for each parameter
-    epoch = TRAINING * size.steps * seconds_of_one + updates * UPDATE_SECONDS[device.type]
-    sample = FORWARD * size.steps / size.samples * seconds_of_one
+    # operations for each step of a sequence
+    trained = TRAINING * size.parameters + TRAINING_FROZEN * size.frozen
+    predicted = FORWARD * (size.parameters + size.frozen)
+
+    seconds_of_one = size.steps / (rate * SHARE_OF_RATE)
+    epoch = trained * seconds_of_one + updates * UPDATE_SECONDS[device.type]
+    sample = predicted / size.samples * seconds_of_one
     return Speed(setup=0.0, epoch=epoch, sample=sample, valid=size.valid, epochs=settings.epochs)

@@ -56,6 +56,7 @@ def describe_model(
         system=config.system,
         config=config.model.to_json(),
         alignment=data.alignment,
+        adapters=data.adapters,
         label_names=data.label_names,
         dims=data.dims,
         aligned=data.dataset.aligned,

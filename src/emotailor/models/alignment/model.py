@@ -23,7 +23,7 @@ DIVERGENCE (gradient): of the program's two possible bindings of warp-ctc one ig
 the loss in the gradient; here the gradient is that of the weighted loss.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -35,8 +35,8 @@ from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ModelError, TooLongError
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.alignment.ctc import Aligned, CTCAlignment
-from emotailor.models.base import EmotionModel, LabelStatistics, ModelOutput
-from emotailor.models.label_loss import LabelLoss
+from emotailor.models.base import EmotionModel, ModelOutput
+from emotailor.models.wrapped import WrappedModel
 from emotailor.nn.sequence import cleared, span
 
 
@@ -61,7 +61,7 @@ def _sources(config: AlignmentConfig, model: EmotionModel) -> tuple[Modality, ..
     return tuple(m for m in MODALITIES if m in model.dims and m != config.target)
 
 
-class CTCAligned(EmotionModel):
+class CTCAligned(WrappedModel):
     """A system behind alignment modules.
 
     Args:
@@ -74,17 +74,14 @@ class CTCAligned(EmotionModel):
         ModelError: nothing is to be aligned, or the number of target steps is not known.
     """
 
-    takes_unaligned = True
-
     def __init__(
         self,
         config: AlignmentConfig,
         model: EmotionModel,
         norms: nn.ModuleDict | None = None,
     ) -> None:
-        super().__init__(model.dims, model.num_labels)
+        super().__init__(model)
         self.config = config
-        self.model = model
         self.sources = _sources(config, model)
         if config.target_steps is None or not self.sources:
             raise ModelError(
@@ -105,20 +102,18 @@ class CTCAligned(EmotionModel):
             )
         self.norms = nn.ModuleDict() if norms is None else norms
 
-        self.parts_in_threads = model.parts_in_threads
-        self.takes_label_loss = model.takes_label_loss
+        self.takes_unaligned = True
         self.sample_means = model.sample_means and config.reduction != "sum"
 
     @property
     def loss_weights(self) -> Mapping[str, float]:
         """The system's weights, and the weight of the CTC loss."""
-        return {**self.model.loss_weights, "ctc": self.config.weight}
+        return {**super().loss_weights, "ctc": self.config.weight}
 
     @property
     def always_decayed(self) -> set[str]:
         """The system's, under their names here, and the weights of the normalisation."""
-        of_system = {f"model.{name}" for name in self.model.always_decayed}
-        return of_system | {f"norms.{m}.weight" for m in self.norms}
+        return super().always_decayed | {f"norms.{m}.weight" for m in self.norms}
 
     def check_lengths(self, longest: Mapping[Modality, int], *, aligned: bool) -> None:
         """Require a target that the modules can take, and a system that can take its length.
@@ -139,34 +134,6 @@ class CTCAligned(EmotionModel):
         # the system sees every modality at the steps of the target
         aligned_lengths = dict.fromkeys(self.dims, self.target_steps)
         self.model.check_lengths(aligned_lengths, aligned=True)
-
-    def prepare(self, statistics: LabelStatistics) -> None:
-        """Show the system the labels."""
-        self.model.prepare(statistics)
-
-    def use_label_loss(self, loss: LabelLoss) -> None:
-        """Replace the system's."""
-        self.model.use_label_loss(loss)
-
-    def learning_rate_factor(self, step: int, steps: int) -> float | None:
-        """The system's choice."""
-        return self.model.learning_rate_factor(step, steps)
-
-    def sampling_weights(
-        self, labels: Float[Tensor, "samples labels"]
-    ) -> Float[Tensor, "samples"] | None:
-        """The system's choice."""
-        return self.model.sampling_weights(labels)
-
-    def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        """Resize the system's tensors."""
-        prefix = "model."
-        inner = {
-            name.removeprefix(prefix): shape
-            for name, shape in shapes.items()
-            if name.startswith(prefix)
-        }
-        self.model.resize(inner)
 
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Align, and compute what the system computes, with the loss ``ctc``.

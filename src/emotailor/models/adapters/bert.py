@@ -1,0 +1,176 @@
+"""BERT with low-rank adapters: a weight W becomes W + scale * U D, and U and D alone are trained.
+
+Hu et al.: LoRA: Low-Rank Adaptation of Large Language Models. ICLR 2022. D is drawn, U starts at
+zero, so that a fresh model computes what the encoder does.
+
+Symbols: r rank, d width of the encoder, D ``down`` (r, in), U ``up`` (out, r).
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emotailor.encoders.bert import Bert
+from emotailor.models.adapters.config import AdapterConfig
+from emotailor.nn.attention import additive, attendable, join_heads, split_heads
+from emotailor.nn.dropout import Dropout
+from emotailor.nn.dropout_attention import dropout_attention
+from emotailor.nn.plain import is_plain
+
+
+class LowRank(nn.Module):
+    """What is added to a linear map: (..., in) -> (..., out).
+
+    Args:
+        inputs: width of what enters.
+        outputs: width of what leaves.
+        config: rank and scale.
+    """
+
+    def __init__(self, inputs: int, outputs: int, config: AdapterConfig) -> None:
+        super().__init__()
+        self.scale = config.scale
+        self.down = nn.Parameter(torch.empty(config.rank, inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, config.rank))
+        nn.init.normal_(self.down, std=inputs**-0.5)
+
+    def forward(self, x: Float[Tensor, "*steps inputs"]) -> Float[Tensor, "*steps outputs"]:
+        """Return the addition."""
+        narrow = F.linear(x, self.down)  # (..., r)
+        return F.linear(narrow, self.scale * self.up)
+
+
+class AdaptedLayer(nn.Module):
+    """The adapters of one layer, and what the layer computes with them.
+
+    The layer itself is handed over with every call: its parameters belong to no model.
+
+    Args:
+        width: d.
+        inner: width of the feed-forward part.
+        config: settings.
+    """
+
+    def __init__(self, width: int, inner: int, config: AdapterConfig) -> None:
+        super().__init__()
+        self.query = LowRank(width, width, config)
+        self.key = LowRank(width, width, config)
+        self.value = LowRank(width, width, config)
+        self.mixed = LowRank(width, width, config)
+        self.inner = LowRank(width, inner, config)
+        self.outer = LowRank(inner, width, config)
+        self.entering = Dropout(config.dropout)
+        self.leaving = Dropout(config.encoder_dropout)
+        self.attention_rate = config.encoder_dropout
+
+    def forward(
+        self,
+        layer: nn.TransformerEncoderLayer,
+        x: Float[Tensor, "texts steps width"],
+        real: Bool[Tensor, "texts steps"],
+    ) -> Float[Tensor, "texts steps width"]:
+        """Return the output of the adapted layer.
+
+        Args:
+            layer: of the encoder.
+            x: its input.
+            real: the steps that may be attended to.
+        """
+        attended = self._attend(layer.self_attn, x, real)
+        x = layer.norm1(x + self.leaving(attended))
+
+        widened = layer.linear1(x) + self.inner(self.entering(x))
+        active = F.gelu(widened)
+        narrowed = layer.linear2(active) + self.outer(self.entering(active))
+        found: Tensor = layer.norm2(x + self.leaving(narrowed))
+        return found
+
+    def _attend(
+        self,
+        attention: nn.MultiheadAttention,
+        x: Float[Tensor, "texts steps width"],
+        real: Bool[Tensor, "texts steps"],
+    ) -> Float[Tensor, "texts steps width"]:
+        entering = self.entering(x)
+        added = [self.query(entering), self.key(entering), self.value(entering)]
+        qkv = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+        qkv = qkv + torch.cat(added, -1)  # (texts, steps, 3 d)
+
+        mixed = self._mix(qkv, real, attention.num_heads)
+        return attention.out_proj(mixed) + self.mixed(self.entering(mixed))
+
+    def _mix(
+        self,
+        qkv: Float[Tensor, "texts steps _"],
+        real: Bool[Tensor, "texts steps"],
+        heads: int,
+    ) -> Float[Tensor, "texts steps width"]:
+        """Return the values, mixed by attention."""
+        rate = self.attention_rate if self.training else 0.0
+        bias = None
+        if not bool(real.all()):
+            bias = additive(attendable(real), qkv.dtype)  # (texts, steps)
+
+        # the one whose gradient is written out
+        fast = qkv.device.type == "cpu" and qkv.dtype == torch.float32 and not is_plain()
+        if rate and fast:
+            return dropout_attention(qkv, bias, heads, rate)
+
+        q, k, v = (split_heads(part, heads) for part in qkv.chunk(3, -1))
+        added = None if bias is None else bias[:, None, None, :]
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=added, dropout_p=rate)
+        return join_heads(found)
+
+
+class AdaptedBert(nn.Module):
+    """The adapters of a BERT.
+
+    Args:
+        layers: number of layers of the encoder.
+        width: d.
+        inner: width of its feed-forward parts.
+        config: settings; ``layers`` of them may be more than there are, and all are adapted then.
+    """
+
+    def __init__(self, layers: int, width: int, inner: int, config: AdapterConfig) -> None:
+        super().__init__()
+        adapted = layers if config.layers is None else min(config.layers, layers)
+        self.leaving = Dropout(config.encoder_dropout)
+        self.layers = nn.ModuleList()
+        for _ in range(adapted):
+            self.layers.append(AdaptedLayer(width, inner, config))
+
+    def forward(
+        self, bert: Bert, pieces: Int64[Tensor, "texts steps"], real: Bool[Tensor, "texts steps"]
+    ) -> Float[Tensor, "texts steps width"]:
+        """Return the output of the last layer.
+
+        Args:
+            bert: the encoder.
+            pieces: numbers of pieces, with those that begin and end a text.
+            real: the steps that may be attended to.
+        """
+        first = len(bert.layers) - len(self.layers)
+        x = self._below(bert, first, pieces, real)
+        if not first:
+            x = self.leaving(x)
+
+        for adapters, layer in zip(self.layers, bert.layers[first:], strict=True):
+            x = adapters(layer, x, real)
+        return x
+
+    @staticmethod
+    @torch.no_grad()
+    def _below(
+        bert: Bert,
+        count: int,
+        pieces: Int64[Tensor, "texts steps"],
+        real: Bool[Tensor, "texts steps"],
+    ) -> Float[Tensor, "texts steps width"]:
+        """Return the input of the first adapted layer, which no gradient goes through."""
+        x = bert.embed(pieces)
+        padding = None if real.all() else ~real
+        for layer in bert.layers[:count]:
+            x = layer(x, src_key_padding_mask=padding)
+        return x

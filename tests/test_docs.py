@@ -299,7 +299,7 @@ def test_every_page_is_on_the_index_and_in_its_contents() -> None:
 
 def page_of(name: str) -> Path:
     """The page that has a table of settings."""
-    pages = {"data": "training", "alignment": "unaligned"}
+    pages = {"data": "training", "alignment": "unaligned", "adapters": "encoders"}
     if name in SYSTEMS and name != "tailor":
         return ROOT / "docs" / "systems" / f"{'classic' if name in CLASSIC else name}.md"
     return ROOT / "docs" / f"{pages.get(name, name)}.md"

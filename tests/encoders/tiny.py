@@ -32,6 +32,14 @@ CONFIG: dict[str, Any] = {
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "so", "great", "##ly", "a", "day", "!", "'", "t"]
 VOCABULARY += ["don", "it", "is"]
 
+SPOKEN = ["so", "great", "a", "day", "it", "is", "greatly", "don't", "it's", "!"]
+
+
+def said(count: int, seed: int = 0) -> list[str]:
+    """Texts of one to seven words that the tokenizer knows."""
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(SPOKEN, rng.integers(1, 8))) for _ in range(count)]
+
 
 def need(*modules: str) -> None:
     """Skip where a package is absent; fail where it must be there, as in the project's own CI."""

@@ -20,7 +20,7 @@ def bytes_in(folder: Path) -> int:
 
 def test_a_speed_by_hand(data: Path) -> None:
     config = tiny_config(data, epochs=13, batch_size=8, accumulate=2)
-    size = RunSize(parameters=1000, samples=32, steps=320.0, valid=11, has_average=False)
+    size = RunSize(parameters=1000, frozen=0, samples=32, steps=320.0, valid=11, has_average=False)
     speed = estimate_speed(size, config, rate=2e6)
     assert speed is not None
     # 6 operations x 1000 parameters x 320 steps, at half of 2e6 a second, and 2 updates

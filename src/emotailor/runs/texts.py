@@ -117,7 +117,8 @@ def _encoder_of(predictor: Predictor, encoder: str | Path | TextEncoder | None) 
     known = predictor.card.extraction.get("text")
     pooling = "words" if known is None else str(known.settings.get("pooling", "words"))
     if encoder is None:
-        encoder = _name_of(known)
+        # a model that trained its encoder along knows where that is
+        encoder = predictor.card.adapters.encoder or _name_of(known)
     found = load_encoder(encoder, pooling=pooling)
 
     check_extraction({"text": found.extraction}, predictor.card.extraction, ["text"], "these texts")

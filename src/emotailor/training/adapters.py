@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.extraction import Extraction, check_extraction
@@ -54,7 +55,9 @@ def resolve_adapters(
             fix=LEAVE_OUT,
         )
     if wanted.encoder is not None:
-        return wanted
+        folder = Path(wanted.encoder)
+        # a model folder must find it from anywhere
+        return wanted.replace(encoder=str(folder.resolve())) if folder.is_dir() else wanted
 
     extraction = dataset.card.extraction.get("text")
     name = None if extraction is None else name_of(extraction)

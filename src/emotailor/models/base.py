@@ -206,6 +206,16 @@ class EmotionModel(nn.Module, ABC):
         """Replace the cross-entropy of the labels."""
         self.label_loss = loss
 
+    def begin_update(self, step: int, steps: int) -> None:
+        """Be told of an update before its batches come; to be overridden.
+
+        What is remembered of it must be a buffer, or a resumed training would not know.
+
+        Args:
+            step: of the update, from 0.
+            steps: number of updates of the whole training.
+        """
+
     def learning_rate_factor(self, step: int, steps: int) -> float | None:
         """Choose the learning rate of an update; to be overridden.
 

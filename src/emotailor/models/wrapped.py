@@ -54,6 +54,10 @@ class WrappedModel(EmotionModel):
         """Replace the system's."""
         self.model.use_label_loss(loss)
 
+    def begin_update(self, step: int, steps: int) -> None:
+        """Tell the system."""
+        self.model.begin_update(step, steps)
+
     def learning_rate_factor(self, step: int, steps: int) -> float | None:
         """The system's choice."""
         return self.model.learning_rate_factor(step, steps)

@@ -358,6 +358,7 @@ class _Training:
             batches: of the whole epoch; ``progress.batch`` of them are done.
         """
         progress = self.progress
+        self.step.model.begin_update(progress.step, self.total_steps)
         end = progress.batch + self.settings.accumulate
         accumulated = batches[progress.batch : end]
         update_size = sum(len(batch) for batch in accumulated)

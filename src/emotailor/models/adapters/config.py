@@ -16,5 +16,9 @@ class AdapterConfig(Config):
     dropout: float = Field(0.1, ge=0, lt=1)  # dropout of what enters an adapter
     # dropout of the encoder's own layers and attention weights, as in its training
     encoder_dropout: float = Field(0.1, ge=0, lt=1)
+    # share of all updates in which the system alone is trained, on the stored vectors, before the
+    # adapters are too: a system that knows nothing yet would lead the encoder astray
+    # (Kumar et al., ICLR 2022)
+    start: float = Field(0.5, ge=0, lt=1)
     # name of the encoder, or folder of a Hugging Face model; none: what the data set says
     encoder: str | None = Field(None, min_length=1)

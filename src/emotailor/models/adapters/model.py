@@ -5,6 +5,7 @@ Notable:
 - the features of text that a data set has tell which words have a vector; the vectors themselves
   are computed anew from the words, by the encoder that made the features, with adapters in it;
 - a fresh model sees what a system on the stored features sees: the adapters add nothing yet;
+- in the first part of a training the system alone is trained, on the stored features;
 - a word that is masked is hidden from the encoder too, so that evidence measured by hiding words is
   true: no other word's vector knows of it;
 - the model folder holds the adapters alone, a few MB; the encoder is found by its name or its
@@ -59,6 +60,7 @@ class TextAdapted(WrappedModel):
     mean: Tensor
     scale: Tensor
     limit: Tensor
+    adapting: Tensor
 
     def __init__(self, config: AdapterConfig, encoder: BaseEncoder, model: EmotionModel) -> None:
         super().__init__(model)
@@ -79,11 +81,19 @@ class TextAdapted(WrappedModel):
         self.register_buffer("scale", torch.ones(encoder.width))
         self.register_buffer("limit", torch.tensor(torch.inf))
 
+        # False in the part of a training in which the encoder stays as it is
+        self.register_buffer("adapting", torch.tensor(data=True))
+
     def standardize_as(self, standardizer: Standardizer) -> None:
         """Standardise the vectors as the stored features of text are."""
         self.mean.copy_(torch.from_numpy(standardizer.mean["text"]))
         self.scale.copy_(torch.from_numpy(standardizer.scales["text"]))
         self.limit.fill_(standardizer.limit)
+
+    def begin_update(self, step: int, steps: int) -> None:
+        """Train the encoder along from a certain update on."""
+        super().begin_update(step, steps)
+        self.adapting.fill_(step >= self.config.start * steps)
 
     def forward(self, batch: Batch, *, features: bool = False) -> ModelOutput:
         """Compute what the system computes of the vectors that the adapted encoder makes.
@@ -100,6 +110,8 @@ class TextAdapted(WrappedModel):
         Raises:
             ModelError: nobody knows the words of a sample that has text.
         """
+        if not self.adapting:
+            return batch
         mask = batch.masks["text"]
         texts = _words_of(batch, mask)
         values = {**batch.values, "text": self._vectors(texts, mask)}

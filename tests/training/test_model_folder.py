@@ -222,7 +222,7 @@ THRESHOLDS = {"fixed": {"mode": "fixed", "values": {"happy": 0.3, "sad": 0.3, "j
         (_card("{"), "damaged"),
         (_card("[]"), "damaged"),
         (_card("\x00\x01"), "damaged"),
-        (_edit(schema_version=4), r"schema_version: .*less than or equal to 3[\s\S]*version 3"),
+        (_edit(schema_version=5), r"schema_version: .*less than or equal to 4[\s\S]*version 4"),
         (_edit(format="something"), "damaged or of another version: format"),
         (_edit(from_the_future=1), "from_the_future: Extra inputs are not permitted"),
         (_edit(dims={"visual": -5}), r"dims.visual: .*greater than or equal to 1"),

@@ -29,6 +29,7 @@ from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
 from emotailor.files import remove_others, write_hashed, write_json
 from emotailor.folders import FolderKind, has_format
 from emotailor.models.adapters.config import AdapterConfig
+from emotailor.models.adapters.model import Adapters
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
@@ -306,8 +307,9 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedMo
     card, file, tensors = read_settled(folder / CARD_FILE, partial(_read_files, folder))
 
     config = _settings_of(card, folder)
+    adapters = _adapters_of(card, folder)
     try:
-        model = _model_of(card, config, tensors)
+        model = _model_of(card, config, tensors, adapters)
         standardizer = _standardizer_of(card, tensors) if card.standardized else None
     except (RuntimeError, KeyError) as error:
         raise ModelError(
@@ -349,7 +351,30 @@ def _settings_of(card: ModelCard, folder: Path) -> Config:
         ) from error
 
 
-def _model_of(card: ModelCard, config: Config, tensors: Mapping[str, Tensor]) -> EmotionModel:
+def _adapters_of(card: ModelCard, folder: Path) -> Adapters | None:
+    """Load the text encoder that a model was trained with; None where there is none.
+
+    Raises:
+        ModelError: it is not there, or another one by now.
+    """
+    extraction = card.extraction.get("text")
+    try:
+        return load_adapters(card.adapters, extraction)
+    except ConfigError as error:
+        expected = "the encoder" if extraction is None else extraction.describe()
+        raise ModelError(
+            f"the model in {folder} needs its text encoder: {error.found}",
+            expected=f"{expected}, to which the model has what training added",
+            fix=f"put it back where it was ({card.adapters.encoder}), or install its package",
+        ) from error
+
+
+def _model_of(
+    card: ModelCard,
+    config: Config,
+    tensors: Mapping[str, Tensor],
+    adapters: Adapters | None,
+) -> EmotionModel:
     """Build the model of a card and give it the stored parameters.
 
     Raises:
@@ -360,9 +385,6 @@ def _model_of(card: ModelCard, config: Config, tensors: Mapping[str, Tensor]) ->
     sizes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     dims = _dims_of(card)
     labels = len(card.label_names)
-
-    # the encoder has values already
-    adapters = load_adapters(card.adapters, card.extraction.get("text"))
 
     # parameters that are replaced at once get no memory, which altered settings could claim,
     # and are not drawn, which takes seconds for large recurrent layers

@@ -1,7 +1,6 @@
 """Whole runs with a text encoder that is trained along."""
 
 import csv
-import json
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, ModelError
 from emotailor.models.adapters.model import TextAdapted
 from emotailor.training.history import EpochRecord
-from emotailor.training.model_folder import load_model
+from emotailor.training.model_folder import load_model, save_card
 from emotailor.training.progress import Reporter
 from emotailor.training.run_config import RunConfig
 from emotailor.training.setup import TrainingData
@@ -132,8 +131,19 @@ def test_the_encoder_must_be_the_one_of_the_features(home: Path, run: Path, tmp_
 
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
-    card = json.loads((copy / "model" / "model.json").read_text())
-    assert Path(card["adapters"]["encoder"]) == home / "tiny-bert"
+    card = load_model(copy).card
+    assert card.adapters.encoder is not None
+    assert Path(card.adapters.encoder) == home / "tiny-bert"
+
+    # the model is no model without it
+    gone = card.adapters.replace(encoder=str(tmp_path / "gone"))
+    save_card(copy / "model", card.model_copy(update={"adapters": gone}))
+    with pytest.raises(ModelError, match="needs its text encoder: the encoder .*gone") as caught:
+        load_model(copy)
+    assert "weights" in str(caught.value.expected)
+    assert "put it back" in str(caught.value.fix)
+    done = run_cli("predict", copy, "--text", "so great")
+    assert (done.code, "Traceback" in done.err) == (5, False)
 
 
 def test_what_cannot_be_trained_along(home: Path, tmp_path: Path) -> None:

@@ -40,6 +40,30 @@ def test_standardizer_by_hand() -> None:
     assert standardize("visual", values).tolist() == [[1, 0], [-1, 0], [10, 0]]
 
 
+def test_what_float16_cannot_tell_apart_is_constant() -> None:
+    """all-MiniLM-L6-v2 has such a feature: 1e-7 everywhere, and its last bit is noise."""
+    statistics = {
+        "text.mean": np.array([-1e-7, 1.0, 1.0, 0.0], np.float32),
+        "text.std": np.array([1.3e-8, 5e-4, 2e-3, 1e-7], np.float32),
+    }
+    narrow = Standardizer.from_statistics(statistics, ["text"], {"text": "float16"})
+    # neighbours of 1 differ by 2**-10, those of 0 by 6e-8
+    assert narrow.std["text"].tolist() == pytest.approx([0, 0, 2e-3, 1e-7])
+    values = np.array([[3e-7, 1.1, 1.002, 2e-7]], np.float32)
+    assert narrow("text", values)[0].tolist() == pytest.approx([0, 0, 1, 2], rel=1e-3)
+
+    wide = Standardizer.from_statistics(statistics, ["text"])
+    assert wide.std["text"].tolist() == statistics["text.std"].tolist()
+
+
+def test_words_are_those_of_the_samples() -> None:
+    one = Sample("a", {"text": np.ones((2, 3), np.float32)}, words=["so", "great"])
+    other = Sample("b", {"text": np.ones((1, 3), np.float32)})
+    batch = collate([one, other], {"text": 3}, aligned=True)
+    assert batch.words == [["so", "great"], None]
+    assert batch.to("cpu").words == batch.words
+
+
 def test_padding_stays_zero_after_standardisation() -> None:
     samples = random_samples(5)
     ones = {m: np.ones(d, np.float32) for m, d in DIMS.items()}

@@ -138,7 +138,7 @@ def test_the_encoder_must_be_the_one_of_the_features(home: Path, run: Path, tmp_
     # the model is no model without it
     gone = card.adapters.replace(encoder=str(tmp_path / "gone"))
     save_card(copy / "model", card.model_copy(update={"adapters": gone}))
-    with pytest.raises(ModelError, match="needs its text encoder: the encoder .*gone") as caught:
+    with pytest.raises(ModelError, match=r"needs its text encoder: the encoder .*gone") as caught:
         load_model(copy)
     assert "weights" in str(caught.value.expected)
     assert "put it back" in str(caught.value.fix)

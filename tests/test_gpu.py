@@ -88,3 +88,21 @@ def test_it_trains_and_predicts(name: str, tmp_path: Path) -> None:
     }
     difference = abs(found["cpu"].probabilities - found["cuda"].probabilities)
     assert difference.max() < 1e-3
+
+
+def test_a_text_encoder_that_is_trained_along(tmp_path: Path) -> None:
+    """It trains there, words and all, and predicts here what it predicts there."""
+    from tests.models.adapters import runs
+
+    home = runs.make_home(tmp_path / "home")
+    settings = runs.settings(home)
+    on_gpu = {**settings, "training": {**runs.TRAINING, "device": "cuda", "precision": "fp32"}}
+    emotailor.train(on_gpu, tmp_path / "run")
+
+    here, there = (
+        emotailor.predict(tmp_path / "run", home / "data", split="test", device=device)
+        for device in ("cpu", "cuda")
+    )
+    for one, other in zip(here, there, strict=True):
+        for name, p in one.probabilities.items():
+            assert other.probabilities[name] == pytest.approx(p, abs=1e-4)

@@ -1,6 +1,5 @@
 """Whole runs with a text encoder that is trained along."""
 
-import csv
 import shutil
 from pathlib import Path
 
@@ -19,38 +18,13 @@ from emotailor.training.run_config import RunConfig
 from emotailor.training.setup import TrainingData
 from emotailor.training.sizes import size_of
 from tests.encoders import tiny
-from tests.runs.runs import MODEL, TRAINING, one_thread, run_cli
-
-SPLITS = ["train"] * 23 + ["valid"] * 7 + ["test"] * 5
-
-
-def table(folder: Path) -> Path:
-    file = folder / "table.csv"
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["id", "split", "happy", "sad", "text"])
-        for i, (split, text) in enumerate(zip(SPLITS, tiny.said(len(SPLITS)), strict=True)):
-            rows.writerow([f"v{i}[0]", split, int("great" in text), int("is" in text), text])
-    return file
+from tests.models.adapters.runs import SPLITS, make_home, settings
+from tests.runs.runs import one_thread, run_cli
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tiny.need("tokenizers")
-    home = tmp_path_factory.mktemp("home")
-    tiny.write_bert(home / "tiny-bert")
-    emotailor.convert(table(home), home / "data", encoder=home / "tiny-bert")
-    return home
-
-
-def settings(home: Path, **adapters: object) -> dict[str, object]:
-    asked = {"rank": 3, "encoder": str(home / "tiny-bert"), **adapters}
-    return {
-        "data": {"path": str(home / "data")},
-        "model": MODEL,
-        "training": TRAINING,
-        "adapters": asked,
-    }
+    return make_home(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")

@@ -142,6 +142,21 @@ def evaluate(
             "where it was run with --protocols, too.",
         ),
     ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODALITIES",
+            help="Show how the model does without some modalities, too: visual, or visual,audio "
+            "for both together, or each for every one by itself. May be repeated.",
+        ),
+    ] = None,
+    corrupt: Annotated[
+        bool,
+        typer.Option(
+            "--corrupt",
+            help="Show how it does with noise, delays and missing steps in each modality, too.",
+        ),
+    ] = False,
     resamples: Annotated[
         int, typer.Option(min=0, help="The number of resamples of the bootstrap.")
     ] = 2000,
@@ -171,6 +186,8 @@ def evaluate(
             device=device,
             metrics=metrics or (),
             protocols=protocols,
+            without=without or (),
+            corrupt=corrupt,
         )
         for folder in folders
     ]

@@ -8,6 +8,8 @@ from emotailor.comparison.published import published_numbers, published_setting
 from emotailor.errors import ModelError
 from emotailor.evaluation.display import Published, number, title_of
 from emotailor.evaluation.metrics import Metrics
+from emotailor.evaluation.robustness import HEADER as HEADER_OF_DAMAGE
+from emotailor.evaluation.robustness import robustness_cells
 from emotailor.evaluation.tables import TESTED, duration, signed
 from emotailor.models.table import find_system
 from emotailor.report.calibration import calibration_section
@@ -93,6 +95,7 @@ def run_page(
         summary.append(_headline(evaluation))
         sections.append(_metrics(source, evaluation))
         sections += _rules(evaluation)
+        sections += _robustness(evaluation)
         sections.append(_labels(evaluation))
     if results is not None:
         sections.append(calibration_section(*results))
@@ -238,6 +241,16 @@ def _rules(evaluation: StoredEvaluation) -> list[Section]:
     table = Table(HEADER, protocol_cells(found), "The same training, by rule")
     note = Text(epochs_sentence(found), "note")
     return [Section("What each author's rule would have reported", [table, note])]
+
+
+def _robustness(evaluation: StoredEvaluation) -> list[Section]:
+    """Return how the model does on damaged samples; nothing where nobody asked."""
+    found = evaluation.robustness
+    if not found:
+        return []
+
+    table = Table(HEADER_OF_DAMAGE, robustness_cells(found), "The same samples, damaged")
+    return [Section("With modalities missing or damaged", [table])]
 
 
 def _metrics_table(

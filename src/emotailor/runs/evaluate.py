@@ -36,6 +36,7 @@ from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
 from emotailor.evaluation.notebook import format_number, html_table
 from emotailor.evaluation.protocols import Protocols
 from emotailor.evaluation.regression import REGRESSION
+from emotailor.evaluation.robustness import Robust, robustness_table
 from emotailor.evaluation.tables import SIGN
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import READ_ONLY
@@ -50,6 +51,7 @@ from emotailor.runs.baselines import (
 )
 from emotailor.runs.data import matching_labels, trained_on
 from emotailor.runs.protocols import protocols_of, protocols_table, seeds_of_rules
+from emotailor.runs.robustness import robustness_of, wanted_damages
 from emotailor.runs.stored import (
     VERSION,
     StoredEvaluation,
@@ -89,6 +91,8 @@ class RunEvaluation:
         findings: what is suspicious about the model, and what to try; empty where nothing is.
         protocols: what the rules of other programs would report; None where nobody asked, or where
             it cannot be said, which a note says.
+        robustness: how it does on samples that something has happened to, those as they are first;
+            empty where nobody asked.
         stored: the files written.
         not_stored: why nothing was written, where that is a failure, as on a full disk; None where
             the files were written, or may not be.
@@ -110,6 +114,7 @@ class RunEvaluation:
     differences: Mapping[str, PairedDifference] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
     protocols: Protocols | None = None
+    robustness: Sequence[Robust] = ()
     stored: tuple[Path, ...] = ()
     not_stored: OSError | None = None
 
@@ -165,6 +170,7 @@ class RunEvaluation:
             findings=[str(finding) for finding in self.findings],
             calibration=self.calibration,
             protocols=self.protocols,
+            robustness=list(self.robustness),
         )
 
         rounded = [_six_digits(row) for row in self.probabilities]
@@ -232,6 +238,8 @@ def evaluate_run(
     store: bool = True,
     metrics: Sequence[MetricLike] = (),
     protocols: bool = False,
+    without: Sequence[str] = (),
+    corrupt: bool = False,
 ) -> RunEvaluation:
     """Evaluate a trained model on every sample of a split.
 
@@ -249,11 +257,15 @@ def evaluate_run(
             ones, or functions; see :mod:`emotailor.evaluation.custom`.
         protocols: say what the rules of other programs would have reported, too; where the
             predictions of every epoch were not kept, a note says so.
+        without: evaluate on samples without these modalities too: each entry is one of them, some
+            (``"visual,audio"``), or ``"each"`` for every one by itself.
+        corrupt: evaluate on samples with noise, delays and missing steps in each modality too.
 
     Raises:
         ModelError: there is no model, or the data do not fit it.
         DataError: there is no such data set or split, or it has other labels.
-        ConfigError: a metric of others cannot be found, fails, or returns NaN or no number.
+        ConfigError: a metric of others cannot be found, fails, or returns NaN or no number; or
+            nothing can be taken away that is asked for.
     """
     extra = resolve_metrics(metrics, taken=OVERALL)
     run = Path(run)
@@ -264,6 +276,8 @@ def evaluate_run(
     split = stored.split_name(split)
     if not len(stored[split]):
         raise DataError(f"split {split!r} of {path} is empty", expected="at least one sample")
+
+    damages = wanted_damages(predictor, without, corrupt=corrupt, aligned=stored.aligned)
 
     # nothing can be said of samples whose labels nobody knows
     dataset = stored.with_labels()
@@ -336,6 +350,19 @@ def evaluate_run(
         if why_not:
             notes.append(f"no other rules: {why_not}")
 
+    robustness: list[Robust] = []
+    if damages:
+        robustness = robustness_of(
+            predictor,
+            part,
+            labels,
+            probabilities,
+            damages,
+            groups=np.array(dataset.videos(split)),
+            resamples=resamples,
+            aligned=dataset.aligned,
+        )
+
     result = RunEvaluation(
         run=run,
         split=split,
@@ -353,6 +380,7 @@ def evaluate_run(
         differences=differences,
         findings=suspicious,
         protocols=by_rule,
+        robustness=robustness,
     )
     return _stored(result) if store else result
 
@@ -495,6 +523,7 @@ def _tables_of_one(result: RunEvaluation, published: Published | None) -> list[R
             first="thresholds",
         ),
         *_rules(result),
+        *_robustness(result),
         Text(str(result.calibration)),
     ]
 
@@ -504,6 +533,11 @@ def _rules(result: RunEvaluation) -> list[RenderableType]:
     if result.protocols is None:
         return []
     return [protocols_table(result.protocols, "What each rule would report")]
+
+
+def _robustness(result: RunEvaluation) -> list[RenderableType]:
+    """Return a table of damaged samples; none where nobody asked."""
+    return [robustness_table(result.robustness)] if result.robustness else []
 
 
 def _floor(result: RunEvaluation) -> list[RenderableType]:

@@ -235,6 +235,8 @@ class Run:
         store: bool = True,
         metrics: Sequence[MetricLike] = (),
         protocols: bool = False,
+        without: Sequence[str] = (),
+        corrupt: bool = False,
     ) -> RunEvaluation:
         """Evaluate the model on a split now; arguments and errors are those of ``evaluate_run``."""
         return evaluate_run(
@@ -247,6 +249,8 @@ class Run:
             store=store,
             metrics=metrics,
             protocols=protocols,
+            without=without,
+            corrupt=corrupt,
         )
 
     def stored_results(

@@ -25,6 +25,7 @@ from emotailor.evaluation.calibration import Calibration
 from emotailor.evaluation.comparison import Interval, PairedDifference, SeedSummary
 from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.protocols import Protocols
+from emotailor.evaluation.robustness import Robust
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import json_text, write_text, write_together
 from emotailor.text import from_cell, to_cell
@@ -57,6 +58,7 @@ class StoredEvaluation(BaseModel):
         findings: what is suspicious about the model; None where nobody has looked.
         calibration: how far the probabilities can be believed; None where it was not measured.
         protocols: what the rules of other programs would report; None where nobody asked.
+        robustness: how the model does on damaged samples; empty where nobody asked.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,6 +76,7 @@ class StoredEvaluation(BaseModel):
     findings: list[str] | None = None
     calibration: Calibration | None = None
     protocols: Protocols | None = None
+    robustness: list[Robust] = Field(default_factory=list)
 
 
 class StoredSummary(BaseModel):

@@ -26,6 +26,9 @@ class TrainingConfig(Config):
     weight_decay: float = Field(0.0, ge=0)  # decoupled weight decay; program: 0.01
     # largest norm of the whole gradient; 0: no clipping; program
     clip_norm: float = Field(1.0, ge=0)
+    # probability with which each modality of a sample is hidden, never all; for data that will lack
+    # modalities
+    modality_dropout: float = Field(0.0, ge=0, lt=1)
     # decay of the average of parameters that is validated and kept; 0: none
     average: float = Field(0.0, ge=0, lt=1)
     # epochs without a better one after which training stops; none: never

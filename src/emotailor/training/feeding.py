@@ -15,6 +15,7 @@ from torch import Tensor
 from emotailor.data.batching import Batch
 from emotailor.data.sample import Modality
 from emotailor.nn.plain import is_plain
+from emotailor.training.modality_dropout import Shown, hide, shown_modalities
 from emotailor.training.setup import TrainingData
 
 SHARE_OF_MEMORY = 0.5  # of what is free on the device
@@ -142,6 +143,7 @@ class Feeder:
         self.resident: ResidentSamples | None = None
         self.ahead: ThreadPoolExecutor | None = None
         self.next: tuple[bytes, Future[Batch]] | None = None
+        self.shown: Shown | None = None
         if device.type != "cuda" or is_plain():
             return
 
@@ -151,15 +153,43 @@ class Feeder:
         else:
             self.ahead = ThreadPoolExecutor(1)
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw what is hidden in an epoch, where the settings ask for it.
+
+        Args:
+            epoch: its number, from 0.
+        """
+        settings = self.data.config.training
+        if not settings.modality_dropout:
+            return
+
+        split = self.data.train_split
+        present = {}
+        for m in self.data.dims:
+            real = split.lengths(m) > split.missing_steps(m)
+            present[m] = real[self.data.positions]
+        self.shown = shown_modalities(
+            present, settings.modality_dropout, seed=settings.seed, epoch=epoch
+        )
+
     def batch(
         self, numbers: Int64[np.ndarray, "_"], following: Int64[np.ndarray, "_"] | None = None
     ) -> Batch:
-        """Return a batch of used training samples.
+        """Return a batch of used training samples, without what is hidden in this epoch.
 
         Args:
             numbers: of the samples.
             following: numbers of the batch after it, to be prepared meanwhile.
         """
+        batch = self._whole(numbers, following)
+        if self.shown is None:
+            return batch
+        return hide(batch, {m: seen[numbers] for m, seen in self.shown.items()})
+
+    def _whole(
+        self, numbers: Int64[np.ndarray, "_"], following: Int64[np.ndarray, "_"] | None
+    ) -> Batch:
+        """Return a batch with all that the samples have."""
         if self.resident is not None:
             return self.resident.batch(numbers)
 

@@ -322,6 +322,7 @@ class _Training:
     def _run_epoch(self) -> dict[str, float]:
         """Train on what is left of the epoch; return its mean losses."""
         progress = self.progress
+        self.feeder.begin_epoch(progress.epoch)
         batches = epoch_order(
             self.data.lengths, self.settings, progress.epoch, self.sampling_weights
         )

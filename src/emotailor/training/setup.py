@@ -13,8 +13,8 @@ from emotailor.data.sample import canonical_label
 from emotailor.data.store import open_dataset, read_statistics
 from emotailor.errors import ConfigError, DataError
 from emotailor.models.adapters.model import TextAdapted
-from emotailor.models.base import EmotionModel, LabelStatistics
-from emotailor.models.factory import build_model
+from emotailor.models.base import EmotionModel, FittedModel, LabelStatistics
+from emotailor.models.factory import build_model, model_class
 from emotailor.models.table import find_system
 from emotailor.training.adapters import load_adapters, resolve_adapters
 from emotailor.training.alignment import longest_sequence, resolve_alignment, target_lengths
@@ -148,6 +148,7 @@ class TrainingData:
 
         system = find_system(config.system)
         self.dims = system.choose(self.dataset.dims, settings.modalities)
+        self._check_modality_dropout()
         self.positions = self._usable(self.train_split)
         self.alignment = resolve_alignment(
             config.alignment, system, self.dims, self.dataset, self.train_split
@@ -157,6 +158,26 @@ class TrainingData:
         )
         self.lengths = self._lengths()
         self.standardizer = self._standardizer() if settings.standardize else None
+
+    def _check_modality_dropout(self) -> None:
+        """Refuse to hide modalities where nothing would come of it.
+
+        Raises:
+            ConfigError: there is one modality, or the system is fitted at once.
+        """
+        rate = self.config.training.modality_dropout
+        problem = None
+        if len(self.dims) < 2:
+            problem = f"the system takes {', '.join(self.dims)} alone"
+        elif issubclass(model_class(self.config.system), FittedModel):
+            problem = "the system is fitted at once, on all samples as they are"
+        if not rate or problem is None:
+            return
+        raise ConfigError(
+            f"training.modality_dropout = {rate:g}, but {problem}",
+            expected="a system that is trained by gradients, on two modalities or more",
+            fix="leave the setting out",
+        )
 
     def _lengths(self) -> Int64[np.ndarray, "n"]:
         """Return the steps of each used sample, by number, (n,)."""

@@ -1,0 +1,64 @@
+"""How a model does on samples that something has happened to, and how that is shown."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import RenderableType
+from rich.text import Text
+
+from emotailor.data.damage import Kind
+from emotailor.data.sample import Modality
+from emotailor.evaluation.comparison import PairedDifference
+from emotailor.evaluation.display import number
+from emotailor.evaluation.tables import signed, terminal_table
+
+HEADER = ("samples", "micro-F1", "mAP", "mean AUC", "micro-F1: minus as they are")
+WHOLE = "as they are"
+
+
+class Robust(BaseModel):
+    """How a model does on samples that something has happened to.
+
+    Attributes:
+        name: what has happened, in some words.
+        kind: kind of damage; None for the samples as they are.
+        modalities: whose.
+        micro_f1: with the thresholds of the model.
+        mean_average_precision: mean over the labels.
+        mean_roc_auc: mean over the labels.
+        difference: micro-F1 minus that on the samples as they are; None without resamples.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: Kind | None
+    modalities: tuple[Modality, ...]
+    micro_f1: float | None
+    mean_average_precision: float | None
+    mean_roc_auc: float | None
+    difference: PairedDifference | None = None
+
+
+def robustness_cells(found: Sequence[Robust]) -> list[list[str]]:
+    """Return a row of cells for each damage, in the order of ``HEADER``."""
+    rows = []
+    for row in found:
+        difference = row.difference
+        gain = ""
+        if difference is not None:
+            low = signed(difference.low)
+            high = signed(difference.high)
+            gain = f"{signed(difference.value)} [{low}, {high}]"
+        scores = (row.micro_f1, row.mean_average_precision, row.mean_roc_auc)
+        rows.append([row.name, *map(number, scores), gain])
+    return rows
+
+
+def robustness_table(found: Sequence[Robust]) -> RenderableType:
+    """Return a table of a model on samples as they are, and after each damage."""
+    table = terminal_table(*HEADER)
+    table.title = Text("With modalities missing or damaged")
+    for cells in robustness_cells(found):
+        table.add_row(*map(Text, cells))
+    return table

@@ -1,0 +1,134 @@
+"""What becomes of a model when modalities are missing or damaged."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from emotailor.data.damage import Damage, Kind, damaged
+from emotailor.data.dataset import Split
+from emotailor.data.sample import MODALITIES, Modality
+from emotailor.errors import ConfigError
+from emotailor.evaluation.comparison import paired_bootstrap
+from emotailor.evaluation.metrics import evaluate
+from emotailor.evaluation.robustness import WHOLE, Robust
+from emotailor.models.adapters.model import TextAdapted
+from emotailor.runs.train import parse_modalities
+from emotailor.serving.predictor import Predictor
+
+EACH = "each"
+"""Stands for every modality, one after the other."""
+
+
+def wanted_damages(
+    predictor: Predictor, without: Sequence[str], *, corrupt: bool, aligned: bool
+) -> list[Damage]:
+    """Return what is to happen to samples.
+
+    Args:
+        predictor: the model.
+        without: modalities to take away, such as ``visual,audio`` for both together, or ``each``
+            for each by itself.
+        corrupt: whether each modality is damaged in every other way too.
+        aligned: whether the data are word-aligned.
+
+    Raises:
+        ConfigError: there is no such modality, the model does not take it, or nothing would be
+            left.
+    """
+    taken = predictor.modalities
+    found: list[Damage] = []
+    for text in without:
+        if text == EACH:
+            found += [Damage("without", (m,)) for m in taken if len(taken) > 1]
+            continue
+
+        asked = parse_modalities(re.split(r"[,+\s]+", text.strip()))
+        named = tuple(m for m in MODALITIES if m in asked)
+        strange = [m for m in named if m not in taken]
+        if strange or len(named) == len(taken):
+            problem = f"the model takes {', '.join(taken)}"
+            if not strange:
+                problem = "nothing would be left for the model"
+            raise ConfigError(
+                f"--without {text}: {problem}",
+                expected=f"some of its modalities, not all, or {EACH}",
+            )
+        found.append(Damage("without", named))
+
+    if corrupt:
+        for m in taken:
+            found += [Damage(kind, (m,)) for kind in _ways(predictor, m, aligned=aligned)]
+    return list(dict.fromkeys(found))
+
+
+def _ways(predictor: Predictor, m: Modality, *, aligned: bool) -> list[Kind]:
+    """Return the ways in which a modality can be damaged so that the model can tell."""
+    ways: list[Kind] = []
+    # words that are read anew have no noise
+    reads_words = m == "text" and isinstance(predictor.model, TextAdapted)
+    if not reads_words:
+        ways.append("noise")
+    if aligned and len(predictor.modalities) > 1:
+        ways.append("late")
+    return [*ways, "holes"]
+
+
+def robustness_of(
+    predictor: Predictor,
+    part: Split,
+    labels: Shaped[np.ndarray, "n labels"],
+    probabilities: Float[np.ndarray, "n labels"],
+    damages: Sequence[Damage],
+    *,
+    groups: np.ndarray,
+    resamples: int,
+    aligned: bool,
+) -> list[Robust]:
+    """Return how a model does on samples as they are, and after each damage.
+
+    Args:
+        predictor: the model.
+        part: the samples.
+        labels: (n, L), as the model orders them.
+        probabilities: (n, L), of the samples as they are.
+        damages: what happens to them.
+        groups: (n,), the video of each.
+        resamples: number of bootstrap resamples; 0 for no intervals.
+        aligned: whether the data are word-aligned.
+    """
+    found = [_judged(predictor, labels, probabilities, None)]
+    for damage in damages:
+        changed = damaged(part, damage, aligned=aligned)
+        after = predictor.predict_proba(changed)
+        row = _judged(predictor, labels, after, damage)
+        if resamples:
+            tested = paired_bootstrap(
+                labels,
+                after,
+                probabilities,
+                thresholds_a=predictor.thresholds,
+                thresholds_b=predictor.thresholds,
+                groups=groups,
+                resamples=resamples,
+                ranking=False,
+            )
+            row = row.model_copy(update={"difference": tested.get("micro_f1")})
+        found.append(row)
+    return found
+
+
+def _judged(
+    predictor: Predictor, labels: np.ndarray, probabilities: np.ndarray, damage: Damage | None
+) -> Robust:
+    metrics = evaluate(labels, probabilities, predictor.label_names, predictor.thresholds)
+    overall = metrics.overall()
+    return Robust(
+        name=WHOLE if damage is None else damage.describe(),
+        kind=None if damage is None else damage.kind,
+        modalities=() if damage is None else damage.modalities,
+        micro_f1=overall["micro_f1"],
+        mean_average_precision=overall["mean_average_precision"],
+        mean_roc_auc=overall["mean_roc_auc"],
+    )

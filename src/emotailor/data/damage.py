@@ -96,6 +96,8 @@ def deviations_of(split: Split) -> Deviations:
         total = np.zeros(width)
         squares = np.zeros(width)
         for sample in split:
+            if m not in sample.sequences:
+                continue
             x = _real(sample, m).astype(np.float64)
             count += len(x)
             total += x.sum(0)
@@ -108,8 +110,8 @@ def deviations_of(split: Split) -> Deviations:
 
 
 def _real(sample: Sample, m: Modality) -> Float[np.ndarray, "real dim"]:
-    """Return the steps that a sample has of a modality."""
-    x = sample.sequences.get(m, np.zeros((0, 0), np.float32))
+    """Return the steps of a modality that are not missing."""
+    x = sample.sequences[m]
     missing = sample.missing.get(m)
     return x if missing is None else x[~missing]
 

@@ -1,0 +1,92 @@
+"""`evaluate --without` and `--corrupt`: the same numbers as on samples damaged by hand."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import emotailor
+from emotailor.data.store import open_dataset
+from emotailor.errors import ConfigError
+from emotailor.evaluation.metrics import evaluate
+from emotailor.serving.predictor import Predictor
+from tests.runs.runs import run_cli, train_tiny
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_tiny(data, tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_without_a_modality_as_by_hand(run: Path, data: Path) -> None:
+    found = emotailor.evaluate(run, without=["visual", "v,t", "each"], resamples=50, store=False)
+    names = [row.name for row in found.robustness]
+    assert names == [
+        "as they are", "without visual", "without visual and text", "without audio",
+        "without text",
+    ]  # fmt: skip
+    first = found.robustness[0]
+    assert (first.micro_f1, first.difference) == (found.metrics.micro_f1, None)
+
+    predictor = Predictor.load(run, device="cpu")
+    part = open_dataset(data)["test"]
+    blind = [
+        replace(sample, sequences={m: x for m, x in sample.sequences.items() if m != "visual"})
+        for sample in part
+    ]
+    seen = [predictor.can_see(sample) for sample in blind]
+    assert all(seen)
+    probabilities = predictor.predict_proba(blind)
+    wanted = evaluate(part.labels, probabilities, predictor.label_names, predictor.thresholds)
+    row = found.robustness[1]
+    assert row.mean_average_precision == pytest.approx(
+        wanted.overall()["mean_average_precision"], abs=1e-6
+    )
+    assert row.difference is not None
+    assert row.micro_f1 is not None
+    assert first.micro_f1 is not None
+    assert row.difference.value == pytest.approx(row.micro_f1 - first.micro_f1)
+    assert row.difference.low <= row.difference.value <= row.difference.high
+
+
+def test_every_damage_of_every_modality(run: Path) -> None:
+    found = emotailor.evaluate(run, corrupt=True, resamples=0, store=False)
+    kinds = [(row.kind, row.modalities) for row in found.robustness]
+    assert kinds[0] == (None, ())
+    assert set(kinds[1:]) == {
+        (kind, (m,)) for m in ("visual", "audio", "text") for kind in ("noise", "late", "holes")
+    }
+    assert all(row.difference is None for row in found.robustness)
+    scores = {row.mean_average_precision for row in found.robustness}
+    assert len(scores) > 5
+
+
+def test_the_command_shows_and_stores_and_the_report_tells(run: Path, tmp_path: Path) -> None:
+    done = run_cli("evaluate", run, "--without", "audio", "--corrupt", "--resamples", "20")
+    assert done.code == 0
+    assert "without audio" in done.out
+    assert "text: 30% of words gone" in done.out
+    stored = json.loads((run / "evaluation-test.json").read_text())
+    assert [row["name"] for row in stored["robustness"]][:2] == ["as they are", "without audio"]
+    page = emotailor.write_report(run, out=tmp_path / "page.html").file
+    assert "With modalities missing or damaged" in page.read_text()
+
+
+def test_what_cannot_be_taken_away(run: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing would be left"):
+        emotailor.evaluate(run, without=["visual,audio,text"])
+    done = run_cli("evaluate", run, "--without", "smell")
+    assert (done.code, "Traceback" in done.err) == (3, False)
+    assert "'smell'" in done.err
+
+
+def test_a_damaged_split_is_scored_on_all_samples(run: Path, data: Path) -> None:
+    """A sample of which nothing is left gets what the model says without evidence."""
+    found = emotailor.evaluate(run, without=["v,a"], resamples=0, store=False)
+    part = open_dataset(data)["test"]
+    lacking = np.flatnonzero(part.lengths("text") == 0)
+    assert len(found.ids) == len(part)
+    assert found.robustness[1].micro_f1 is not None
+    assert len(lacking) >= 0

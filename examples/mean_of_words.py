@@ -1,10 +1,11 @@
 """A linear layer on the mean of the words: the least that can stand behind a text encoder.
 
-    emotailor train --data data/mosei-text --model examples/mean_of_words.py:MeanOfWords \
+emotailor train --data data/mosei-text --model examples/mean_of_words.py:MeanOfWords \
         --set adapters.rank=8 --set adapters.start=0
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field
 from torch import nn
@@ -34,7 +35,7 @@ class MeanOfWords(EmotionModel):
     """
 
     config_class = MeanOfWordsConfig
-    recipe = {"learning_rate": 1e-3}
+    recipe: ClassVar[Mapping[str, float]] = {"learning_rate": 1e-3}
     can_take = ("text",)
     takes_label_loss = True
     parts_in_threads = True

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from emotailor.data.modality_names import parse_modalities
 from emotailor.errors import ConfigError
 from emotailor.models.tailor.config import TailorConfig
-from emotailor.runs.train import parse_modalities, plan_runs
+from emotailor.runs.train import plan_runs
 
 
 def model_of(**options: Any) -> TailorConfig:

@@ -8,13 +8,13 @@ from jaxtyping import Float, Shaped
 
 from emotailor.data.damage import Damage, Kind, damaged
 from emotailor.data.dataset import Split
+from emotailor.data.modality_names import parse_modalities
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError
 from emotailor.evaluation.comparison import paired_bootstrap
 from emotailor.evaluation.metrics import evaluate
 from emotailor.evaluation.robustness import WHOLE, Robust
 from emotailor.models.adapters.model import TextAdapted
-from emotailor.runs.train import parse_modalities
 from emotailor.serving.predictor import Predictor
 
 EACH = "each"

@@ -94,7 +94,8 @@ class Trainer:
             ModelError: the loss became NaN or infinite, or what an earlier call stored is damaged.
         """
         device = choose_device(self.config.training.device)
-        accelerator = new_accelerator(device)
+        # adapters rest until the system has learned something
+        accelerator = new_accelerator(device, some_rest=self.config.adapters.rank > 0)
         if accelerator.num_processes > 1:
             device = accelerator.device
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -46,11 +47,20 @@ class PartLosses:
     samples: float
 
 
-def new_accelerator(device: torch.device) -> Accelerator:
-    """Return what runs the same step on one device or on several processes."""
+def new_accelerator(device: torch.device, *, some_rest: bool = False) -> Accelerator:
+    """Return what runs the same step on one device or on several processes.
+
+    Args:
+        device: to train on.
+        some_rest: whether there are updates in which some parameters have no gradient; processes
+            would wait for those of each other.
+    """
     # accelerate keeps one global state; a second run in this process may need another one
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device.type == "cpu", device_placement=False)
+    processes = DistributedDataParallelKwargs(find_unused_parameters=some_rest)
+    return Accelerator(
+        cpu=device.type == "cpu", device_placement=False, kwargs_handlers=[processes]
+    )
 
 
 def computes_in_bf16(precision: str, device: torch.device) -> bool:

@@ -65,6 +65,9 @@ SYNONYMS: Mapping[str, str] = {
 }
 """What people and other programs call a setting -> its name."""
 
+BEFORE_SYSTEM = ("alignment", "adapters")
+"""Tables of what stands before a system: seldom meant where a name is one of the system's too."""
+
 CLOSE = 0.75
 """How alike two names must be for one to be taken for the other in another table."""
 
@@ -93,7 +96,7 @@ def settings_meant(name: str, table: str | None, keys: Keys) -> list[str]:
     for wanted in (written, usual):
         there = [f"{other}.{wanted}" for other, names in keys.items() if wanted in names]
         if there:
-            return there
+            return _nearest_to_system(there)
 
     # a slip of the pen, first in the table that was named
     close = _close(usual, here, cutoff=0.6)
@@ -104,8 +107,14 @@ def settings_meant(name: str, table: str | None, keys: Keys) -> list[str]:
     for other, names in keys.items():
         found += [f"{other}.{close}" for close in _close(usual, names, cutoff=CLOSE)]
     if found or table is not None:
-        return found
+        return _nearest_to_system(found)
     return difflib.get_close_matches(written, list(keys), n=1)
+
+
+def _nearest_to_system(settings: Sequence[str]) -> list[str]:
+    """Return the settings that are not of what stands before a system, if there are any."""
+    own = [setting for setting in settings if setting.partition(".")[0] not in BEFORE_SYSTEM]
+    return own or list(settings)
 
 
 def _close(name: str, known: Iterable[str], *, cutoff: float) -> list[str]:

@@ -82,6 +82,33 @@ def test_what_cannot_be_taken_away(run: Path) -> None:
     assert "'smell'" in done.err
 
 
+def test_a_model_of_one_modality_has_nothing_to_do_without(data: Path, tmp_path: Path) -> None:
+    settings = {
+        "data": {"path": str(data), "modalities": ["text"]},
+        "training": {"epochs": 1, "device": "cpu"},
+    }
+    emotailor.train(settings, tmp_path / "run", model="br")
+    for asked in ("each", "text", "visual"):
+        done = run_cli("evaluate", tmp_path / "run", "--without", asked)
+        assert done.code == 3
+        assert "takes text" in done.err
+    found = emotailor.evaluate(tmp_path / "run", corrupt=True, resamples=0, store=False)
+    assert [row.kind for row in found.robustness] == [None, "noise", "holes"]
+
+
+def test_several_runs_stand_in_one_table(run: Path, data: Path, tmp_path: Path) -> None:
+    other = train_tiny(data, tmp_path / "other", seed=6)
+    done = run_cli("evaluate", run, other, "--without", "each", "--resamples", "0")
+    assert done.code == 0
+    (line,) = [line for line in done.out.splitlines() if line.strip().startswith("without audio")]
+    each = [
+        emotailor.evaluate(one, without=["audio"], resamples=0, store=False).robustness[1].micro_f1
+        for one in (run, other)
+    ]
+    cells = line.split()
+    assert [float(cell) for cell in cells[-2:]] == pytest.approx(each, abs=6e-4)
+
+
 def test_a_damaged_split_is_scored_on_all_samples(run: Path, data: Path) -> None:
     """A sample of which nothing is left gets what the model says without evidence."""
     found = emotailor.evaluate(run, without=["v,a"], resamples=0, store=False)

@@ -1,6 +1,6 @@
 """How a model does on samples that something has happened to, and how that is shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 from rich.console import RenderableType
@@ -8,9 +8,9 @@ from rich.text import Text
 
 from emotailor.data.damage import Kind
 from emotailor.data.sample import Modality
-from emotailor.evaluation.comparison import PairedDifference
+from emotailor.evaluation.comparison import PairedDifference, spread_of
 from emotailor.evaluation.display import number
-from emotailor.evaluation.tables import signed, terminal_table
+from emotailor.evaluation.tables import signed, spread, terminal_table
 
 HEADER = ("samples", "micro-F1", "mAP", "mean AUC", "micro-F1: minus as they are")
 WHOLE = "as they are"
@@ -60,5 +60,30 @@ def robustness_table(found: Sequence[Robust]) -> RenderableType:
     table = terminal_table(*HEADER)
     table.title = Text("With modalities missing or damaged")
     for cells in robustness_cells(found):
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def robustness_of_several(found: Mapping[str, Sequence[Robust]]) -> RenderableType:
+    """Return a table of the micro-F1 of several runs on damaged samples.
+
+    Args:
+        found: name of a run -> how it does. What is not said of every run is left out, as damage of
+            a modality that one of them does not take.
+    """
+    table = terminal_table("micro-F1 on samples", "mean", "minus as they are", *found)
+    by_run = [{row.name: row.micro_f1 for row in rows} for rows in found.values()]
+    whole = None
+    for name in by_run[0]:
+        scores = [of_run.get(name) for of_run in by_run]
+        known = [score for score in scores if score is not None]
+        if len(known) < len(by_run):
+            continue
+
+        mean = spread_of(known)
+        if whole is None:
+            whole = mean.mean
+        gain = "" if name == WHOLE else signed(mean.mean - whole)
+        cells = [name, spread(mean, "±"), gain, *map(number, known)]
         table.add_row(*map(Text, cells))
     return table

@@ -36,7 +36,7 @@ from emotailor.evaluation.metrics import OVERALL, Metrics, decide, evaluate
 from emotailor.evaluation.notebook import format_number, html_table
 from emotailor.evaluation.protocols import Protocols
 from emotailor.evaluation.regression import REGRESSION
-from emotailor.evaluation.robustness import Robust, robustness_table
+from emotailor.evaluation.robustness import Robust, robustness_of_several, robustness_table
 from emotailor.evaluation.tables import SIGN
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.files import READ_ONLY
@@ -578,7 +578,16 @@ def _tables_of_several(
             published=published,
         ),
         *_rules_of_several(results),
+        *_robustness_of_several(results),
     ]
+
+
+def _robustness_of_several(results: Sequence[RunEvaluation]) -> list[RenderableType]:
+    """Return a table of damaged samples over the runs; none where nobody asked."""
+    if not results[0].robustness:
+        return []
+    pairs = zip(_names(results), results, strict=True)
+    return [robustness_of_several({name: result.robustness for name, result in pairs})]
 
 
 def _rules_of_several(results: Sequence[RunEvaluation]) -> list[RenderableType]:

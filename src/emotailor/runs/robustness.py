@@ -40,27 +40,36 @@ def wanted_damages(
     taken = predictor.modalities
     found: list[Damage] = []
     for text in without:
-        if text == EACH:
-            found += [Damage("without", (m,)) for m in taken if len(taken) > 1]
+        if text == EACH and len(taken) > 1:
+            found += [Damage("without", (m,)) for m in taken]
             continue
+
+        if text == EACH:
+            raise _nothing_left(text, taken)
 
         asked = parse_modalities(re.split(r"[,+\s]+", text.strip()))
         named = tuple(m for m in MODALITIES if m in asked)
         strange = [m for m in named if m not in taken]
-        if strange or len(named) == len(taken):
-            problem = f"the model takes {', '.join(taken)}"
-            if not strange:
-                problem = "nothing would be left for the model"
+        if strange:
             raise ConfigError(
-                f"--without {text}: {problem}",
-                expected=f"some of its modalities, not all, or {EACH}",
+                f"--without {text}: the model takes {', '.join(taken)}",
+                expected=f"some of its modalities, or {EACH}",
             )
+        if len(named) == len(taken):
+            raise _nothing_left(text, taken)
         found.append(Damage("without", named))
 
     if corrupt:
         for m in taken:
             found += [Damage(kind, (m,)) for kind in _ways(predictor, m, aligned=aligned)]
     return list(dict.fromkeys(found))
+
+
+def _nothing_left(text: str, taken: Sequence[Modality]) -> ConfigError:
+    return ConfigError(
+        f"--without {text}: nothing would be left for a model that takes {', '.join(taken)}",
+        expected="some of its modalities, not all",
+    )
 
 
 def _ways(predictor: Predictor, m: Modality, *, aligned: bool) -> list[Kind]:

@@ -87,7 +87,7 @@ def test_noise_is_one_deviation_of_each_feature() -> None:
     noise = after - before
     assert noise.std(0) == pytest.approx(before.std(0), rel=0.1)
     assert abs(noise.mean()) < 0.1
-    assert deviations_of(whole)["visual"] == pytest.approx(before.std(0), rel=1e-4)
+    assert deviations_of(whole, "visual") == pytest.approx(before.std(0), rel=1e-4)
 
 
 def test_steps_that_were_missing_stay_so_and_the_rest_is_the_same() -> None:

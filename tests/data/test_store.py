@@ -242,7 +242,7 @@ def test_many_bad_features_are_summed_up(tmp_path: Path) -> None:
 def test_statistics_are_those_of_the_training_split_alone(
     shard_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emotailor.data.store.MOMENT_ROWS", 11)
+    monkeypatch.setattr("emotailor.data.moments.ROWS", 11)
     rng = np.random.default_rng(0)
     train = [sample(f"a{i}", steps=int(rng.integers(1, 20))) for i in range(23)]
     for one in train:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emotailor.nn import attention as attention_module
 from emotailor.nn import dropout as dropout_module
 from emotailor.nn import dropout_attention, recurrent
 from emotailor.nn.adversarial import squared_overlap
@@ -90,8 +91,9 @@ def test_attention_is_the_same(
         raise AssertionError("a fast path was taken")
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", refuse)
-    for name in ("_share_queries", "_attend", "_attend_itself"):
-        monkeypatch.setattr(MultiHeadAttention, name, refuse)
+    monkeypatch.setattr(MultiHeadAttention, "_share_queries", refuse)
+    for name in ("_attend", "attend_itself"):
+        monkeypatch.setattr(attention_module, name, refuse)
     with plain_paths():
         plain, plain_weights = attention(**given, need_weights=need_weights)
     found = gradients_of(plain, [x, *attention.parameters()])

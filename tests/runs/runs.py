@@ -1,9 +1,12 @@
 """A tiny trained run, and the command line called in this process, for many tests."""
 
 import io
+import json
+import os
+import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 
 from emotailor.training.run_config import RunConfig
+from emotailor.training.run_folder import TrainResult
 from tests.helpers import SMALL
 
 MODEL = {**SMALL.to_json(), "initial_std": 0.2}
@@ -44,6 +48,37 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def check_two_processes(
+    settings: Mapping[str, Any], alone: TrainResult, home: Path
+) -> subprocess.CompletedProcess[str]:
+    """Train in two processes by the command, and find the validation losses of one process.
+
+    Args:
+        settings: of the training.
+        alone: what one process made of them.
+        home: an empty folder.
+    """
+    file = home / "settings.json"
+    file.write_text(json.dumps({k: v for k, v in settings.items() if k not in ("system", "data")}))
+    out = home / "two"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = ["-m", "emotailor", "train", "--data", settings["data"]["path"]]
+    done = subprocess.run(
+        [*launch, *command, "--config", str(file), "--out", str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    for record, line in zip(alone.history, lines, strict=True):
+        together = json.loads(line)
+        assert together["valid"]["loss"] == pytest.approx(record.valid["loss"], rel=1e-4)
+    return done
 
 
 def train_tiny(data: Path, run: Path, **training: Any) -> Path:

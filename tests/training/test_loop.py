@@ -34,7 +34,7 @@ from emotailor.training.run import train
 from emotailor.training.run_config import RunConfig
 from tests.helpers import SMALL
 from tests.kills import killed_while_writing
-from tests.runs.runs import one_thread
+from tests.runs.runs import check_two_processes, one_thread
 
 MODEL = {**SMALL.model_dump(), "initial_std": 0.2}
 
@@ -263,25 +263,8 @@ def test_two_processes_train_as_one(data: Path, tmp_path: Path) -> None:
     still = {**MODEL, "dropout": 0.0, "refinement_dropout": 0.0}
     settings = settings.replace(model=still)
     alone = train(settings, tmp_path / "one")
-    settings_file = tmp_path / "settings.json"
-    chosen = settings.to_json()
-    settings_file.write_text(json.dumps({k: chosen[k] for k in ("model", "training")}))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = ["-m", "emotailor", "train", "--data", str(data), "--config", str(settings_file)]
-    done = subprocess.run(
-        [*launch, *command, "--out", str(tmp_path / "two")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
+    done = check_two_processes(settings.to_json(), alone, tmp_path)
     assert done.stdout.count("best epoch") == 1
-    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
-    for record, line in zip(alone.history, lines, strict=True):
-        together = json.loads(line)
-        assert together["valid"]["loss"] == pytest.approx(record.valid["loss"], rel=1e-4)
 
 
 def test_a_finished_run_is_not_trained_again(data: Path, tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ def _check_layer(owner: str, values: Any, where: str, owners: Mapping[str, str])
         raise ConfigError(f"{where}: {owner} = {values!r}", expected="a table of settings")
 
     # a key of one model means nothing to the others
-    strange = sorted(set(values) - {"training", "data", "alignment", "adapters"})
+    strange = sorted(set(values) - set(SETTINGS_OF_ALL))
     if owner == "all" and strange:
         meant = settings_meant(strange[0], None, SETTINGS_OF_ALL)
         if meant:
@@ -259,7 +259,7 @@ def _check_layer(owner: str, values: Any, where: str, owners: Mapping[str, str])
             fix="name the system: --set tailor:model.hidden_size=128",
         )
 
-    for table in ("model", "training", "data", "alignment", "adapters"):
+    for table in ("model", *SETTINGS_OF_ALL):
         given = values.get(table, {})
         if not isinstance(given, Mapping):
             raise ConfigError(

@@ -7,7 +7,7 @@ depends on the seed and on the id of the sample alone.
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -15,10 +15,10 @@ from jaxtyping import Bool, Float
 from emotailor.data.card import FloatType
 from emotailor.data.checker import SampleChecker
 from emotailor.data.dataset import Shard, Split
+from emotailor.data.moments import Moments
 from emotailor.data.sample import Modality, Sample
 
 Kind = Literal["without", "noise", "late", "holes"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 NOISE = 1.0
 """Standard deviation of the noise, in standard deviations of each feature over the split."""
@@ -71,7 +71,10 @@ def damaged(split: Split, damage: Damage, *, aligned: bool, seed: int = 0) -> Sp
             as a missing one; else it is gone.
         seed: of what is drawn.
     """
-    deviations = deviations_of(split) if damage.kind == "noise" else {}
+    deviations: dict[Modality, np.ndarray] = {}
+    if damage.kind == "noise":
+        deviations = {m: deviations_of(split, m) for m in damage.modalities}
+
     samples = []
     for sample in split:
         rng = _rng(sample, damage, seed)
@@ -81,39 +84,23 @@ def damaged(split: Split, damage: Damage, *, aligned: bool, seed: int = 0) -> Sp
                 changed = _changed(changed, m, damage.kind, rng, deviations, aligned=aligned)
         samples.append(changed)
 
-    dims = {m: split.shards[0].sequences[m].values.shape[1] for m in split.modalities}
+    dims = {m: _width(split, m) for m in split.modalities}
     wide: dict[Modality, FloatType] = dict.fromkeys(dims, "float32")
     checker = SampleChecker("samples", (), dims, aligned, wide)
     return Split(split.name, split.ids, split.labels, [Shard.pack(samples, checker)], split.known)
 
 
-def deviations_of(split: Split) -> Deviations:
-    """Return the standard deviation of each feature over all real steps: modality -> (dim,)."""
-    found = {}
-    for m in split.modalities:
-        width = split.shards[0].sequences[m].values.shape[1]
-        count = 0
-        total = np.zeros(width)
-        squares = np.zeros(width)
-        for sample in split:
-            if m not in sample.sequences:
-                continue
-            x = _real(sample, m).astype(np.float64)
-            count += len(x)
-            total += x.sum(0)
-            squares += (x**2).sum(0)
-
-        mean = total / max(count, 1)
-        variance = squares / max(count, 1) - mean**2
-        found[m] = np.sqrt(variance.clip(min=0)).astype(np.float32)
-    return found
+def deviations_of(split: Split, m: Modality) -> Float[np.ndarray, "dim"]:
+    """Return the standard deviation of each feature of a modality over all real steps, (dim,)."""
+    moments = Moments(_width(split, m))
+    for sample in split:
+        if m in sample.sequences:
+            moments.add(sample.sequences[m], sample.missing.get(m))
+    return moments.std.astype(np.float32)
 
 
-def _real(sample: Sample, m: Modality) -> Float[np.ndarray, "real dim"]:
-    """Return the steps of a modality that are not missing."""
-    x = sample.sequences[m]
-    missing = sample.missing.get(m)
-    return x if missing is None else x[~missing]
+def _width(split: Split, m: Modality) -> int:
+    return int(split.shards[0].sequences[m].values.shape[1])
 
 
 def _rng(sample: Sample, damage: Damage, seed: int) -> np.random.Generator:

@@ -327,6 +327,17 @@ class Split:
         shard, place = self._find(index)
         return None if shard.words is None else shard.words[place]
 
+    def has_words(self) -> Bool[np.ndarray, "n"]:
+        """Say of each sample whether its words are known, without reading them."""
+        parts = [np.zeros(0, np.bool_)]
+        for shard in self.shards:
+            known = np.zeros(shard.size, np.bool_)
+            if shard.words is not None:
+                known = np.diff(shard.words.offsets) > 0
+            parts.append(known)
+        every = np.concatenate(parts)
+        return every if self.places is None else every[self.places]
+
     def text(self, index: int) -> str:
         """Return what is said in one sample, its words or else its transcript; features unread.
 

@@ -23,7 +23,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
@@ -43,6 +42,7 @@ from emotailor.data.card import (
 from emotailor.data.checker import DataWarning, SampleChecker
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.extraction import Extraction
+from emotailor.data.moments import Moments
 from emotailor.data.sample import Modality, Sample
 from emotailor.data.shard import open_shard, shard_card, shard_tensors
 from emotailor.data.tensors import AGAIN, check_file, damaged, unreadable
@@ -51,53 +51,10 @@ from emotailor.files import write_hashed, write_json
 from emotailor.verified import is_there, read_json, read_settled
 
 SHARD_BYTES = 256 * 2**20
-MOMENT_ROWS = 2**14
 STATISTICS = "statistics"
 SUFFIX = ".safetensors"
 
 _SPLIT_NAME = re.compile(r"\w[\w-]{0,63}", re.ASCII)  # the names of files begin with it
-
-
-class _Moments:
-    """Running mean and variance per feature (Chan's pairwise update), in float64."""
-
-    def __init__(self, dim: int) -> None:
-        self.count = 0
-        self.mean: Float64[np.ndarray, "dim"] = np.zeros(dim)
-        self.m2: Float64[np.ndarray, "dim"] = np.zeros(dim)
-
-    def add(
-        self,
-        values: Float[np.ndarray, "steps dim"],
-        missing: Bool[np.ndarray, "steps"] | None = None,
-    ) -> None:
-        """Take in steps; those that are missing have no values."""
-        for start in range(0, len(values), MOMENT_ROWS):  # a float64 copy of a shard is large
-            block = values[start : start + MOMENT_ROWS]
-            if missing is not None:
-                block = block[~missing[start : start + MOMENT_ROWS]]
-            if len(block):
-                self._add(block)
-
-    def _add(self, values: Float[np.ndarray, "steps dim"]) -> None:
-        wide = values.astype(np.float64)
-        mean = wide.mean(0)
-        within = np.square(wide - mean).sum(0)
-
-        # what two parts differ by is weighted by the sizes of both
-        rows = len(values)
-        total = self.count + rows
-        share = rows / total
-        delta = mean - self.mean
-        between = delta**2 * (self.count * rows / total)
-
-        self.mean = self.mean + delta * share
-        self.m2 = self.m2 + within + between
-        self.count = total
-
-    @property
-    def std(self) -> Float64[np.ndarray, "dim"]:
-        return np.sqrt(self.m2 / max(self.count, 1))
 
 
 class DatasetWriter:
@@ -160,7 +117,7 @@ class DatasetWriter:
         self._shards: defaultdict[str, list[ShardCard]] = defaultdict(list)
         self._labelled: Counter[str] = Counter()
         self._label_sums: defaultdict[str, np.ndarray] = defaultdict(none.copy)
-        self._moments = {m: _Moments(dim) for m, dim in self._checker.dims.items()}
+        self._moments = {m: Moments(dim) for m, dim in self._checker.dims.items()}
         self._attachments: list[FileCard] = []
         self._notes: list[str] = []
 

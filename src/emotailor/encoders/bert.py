@@ -87,28 +87,28 @@ class Bert(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(
-        self, pieces: Int64[Tensor, "texts steps"], real: Bool[Tensor, "texts steps"]
+        self,
+        pieces: Int64[Tensor, "texts steps"],
+        real: Bool[Tensor, "texts steps"],
+        count: int | None = None,
     ) -> Float[Tensor, "texts steps width"]:
-        """Return the output of the last layer.
+        """Return the output of a layer.
 
         Args:
             pieces: numbers of pieces, with those that begin and end a text.
             real: False at padding, whose output means nothing.
+            count: how many of the layers are computed, the first ones; by default all, and with 0
+                what the first of them is given.
         """
-        x = self.embed(pieces)
+        steps = pieces.shape[1]
+        x = self.pieces(pieces) + self.places.weight[:steps] + self.segments.weight[0]
+        x = self.norm(x)
 
         # without padding a layer has less to do
         padding = None if real.all() else ~real
-        for layer in self.layers:
+        for layer in self.layers[:count]:
             x = layer(x, src_key_padding_mask=padding)
         return x
-
-    def embed(self, pieces: Int64[Tensor, "texts steps"]) -> Float[Tensor, "texts steps width"]:
-        """Return what the first layer is given."""
-        steps = pieces.shape[1]
-        x = self.pieces(pieces) + self.places.weight[:steps] + self.segments.weight[0]
-        embedded: Tensor = self.norm(x)
-        return embedded
 
 
 _EMBEDDINGS = {

@@ -10,7 +10,7 @@ from emotailor.data.damage import Kind
 from emotailor.data.sample import Modality
 from emotailor.evaluation.comparison import PairedDifference, spread_of
 from emotailor.evaluation.display import number
-from emotailor.evaluation.tables import signed, spread, terminal_table
+from emotailor.evaluation.tables import signed, spread, terminal_table, with_ends
 
 HEADER = ("samples", "micro-F1", "mAP", "mean AUC", "micro-F1: minus as they are")
 WHOLE = "as they are"
@@ -44,12 +44,7 @@ def robustness_cells(found: Sequence[Robust]) -> list[list[str]]:
     """Return a row of cells for each damage, in the order of ``HEADER``."""
     rows = []
     for row in found:
-        difference = row.difference
-        gain = ""
-        if difference is not None:
-            low = signed(difference.low)
-            high = signed(difference.high)
-            gain = f"{signed(difference.value)} [{low}, {high}]"
+        gain = "" if row.difference is None else with_ends(row.difference)
         scores = (row.micro_f1, row.mean_average_precision, row.mean_roc_auc)
         rows.append([row.name, *map(number, scores), gain])
     return rows

@@ -203,6 +203,11 @@ def signed(value: float) -> str:
     return sign + size
 
 
+def with_ends(found: PairedDifference) -> str:
+    """Return a difference with its interval: ``+.012 [-.003, +.027]``."""
+    return f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}]"
+
+
 def spread(found: Spread | None, between: str = " ± ") -> str:
     """Return mean and deviation: ``.569 ± .003``."""
     if found is None:
@@ -279,9 +284,8 @@ def _tested(row: Row, results: Results) -> tuple[str, str]:
     found = row.differences.get(TESTED)
     if found is None:
         return "", ""
-    interval = f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}]"
     mark = f" {SIGN}" if results.weak_reference else ""
-    return interval, f"{found.p_value:.4f}{mark}"
+    return with_ends(found), f"{found.p_value:.4f}{mark}"
 
 
 def _tested_title(results: Results) -> str:

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from emotailor.config import Config
 from emotailor.data.sample import Modality
-from emotailor.models.adapters.model import Adapters, adapt_before
+from emotailor.models.adapters.model import Adapters, TextAdapted
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.alignment.model import align_before
 from emotailor.models.base import EmotionModel
@@ -53,5 +53,5 @@ def build_model(
     if alignment is not None and alignment.kind == "ctc":
         model = align_before(alignment, model)
     if adapters is not None:
-        model = adapt_before(adapters, model)
+        model = TextAdapted(adapters.config, adapters.encoder, model)
     return model

@@ -101,22 +101,27 @@ class MultiHeadAttention(nn.Module):
                 bias,
             )
         elif memory is None:
-            mixed, weights = self._attend_itself(
-                queries,
+            qkv = self.in_proj(queries)  # (B, T, 3 d)
+            mixed, weights = attend_itself(
+                qkv,
                 shown,
                 bias,
+                heads=self.heads,
+                rate=self._rate,
                 need_weights=need_weights,
             )
         elif len(queries) == 1 and bias is None:
             mixed, weights = self._share_queries(queries[0], memory, shown)
         else:
             q, k, v = self._project(queries, memory)
-            mixed, weights = self._attend(
+            added = _score_bias(shown, bias, q.dtype)
+            mixed, weights = _attend(
                 q,
                 k,
                 v,
-                shown,
-                bias,
+                added,
+                heads=self.heads,
+                rate=self._rate,
                 need_weights=need_weights,
             )
 
@@ -174,85 +179,6 @@ class MultiHeadAttention(nn.Module):
         mixed = dropped @ v  # (B, heads, Q, d / heads)
         return join_heads(mixed), weights
 
-    def _attend_itself(
-        self,
-        x: Float[Tensor, "batch steps size"],
-        shown: Bool[Tensor, "batch steps"] | None,
-        bias: Float[Tensor, "batch 1 _ steps"] | None,
-        *,
-        need_weights: bool,
-    ) -> tuple[Float[Tensor, "batch steps size"], Float[Tensor, "batch heads steps steps"] | None]:
-        """Let every step attend to every step."""
-        qkv = self.in_proj(x)  # (B, T, 3 d)
-
-        # the written-out gradient knows neither biases per query nor other precisions
-        on_cpu = qkv.device.type == "cpu"
-        single = qkv.dtype == torch.float32
-        simple = bias is None and not need_weights
-        written_out = self._rate > 0 and on_cpu and single and simple
-        if not written_out:
-            q, k, v = qkv.chunk(3, -1)
-            return self._attend(
-                q,
-                k,
-                v,
-                shown,
-                bias,
-                need_weights=need_weights,
-            )
-
-        # adding zeros everywhere would cost time
-        hidden = None
-        if shown is not None and not bool(shown.all()):
-            hidden = additive(shown, qkv.dtype)
-
-        mixed = dropout_attention(qkv, hidden, self.heads, self._rate)
-        return mixed, None
-
-    def _attend(
-        self,
-        q: Float[Tensor, "batch queries size"],
-        k: Float[Tensor, "batch keys size"],
-        v: Float[Tensor, "batch keys size"],
-        shown: Bool[Tensor, "batch keys"] | None,
-        bias: Float[Tensor, "batch 1 _ keys"] | None,
-        *,
-        need_weights: bool,
-    ) -> tuple[
-        Float[Tensor, "batch queries size"], Float[Tensor, "batch heads queries keys"] | None
-    ]:
-        """Attend with projected queries, keys and values, by torch's fused kernel if possible."""
-        rate = self._rate
-        q = split_heads(q, self.heads)  # (B, heads, Q, d / heads)
-        k = split_heads(k, self.heads)  # (B, heads, S, d / heads)
-        v = split_heads(v, self.heads)
-        added = _score_bias(shown, bias, q.dtype)
-
-        # torch's dropout is slow on a CPU, so there the weights are computed and dropped out here
-        own_dropout = rate > 0 and q.device.type == "cpu"
-        weights = None
-        if need_weights or own_dropout:
-            # the scale goes to the queries, d / heads numbers each, instead of S scores each
-            width = q.shape[-1]
-            scaled = q * width**-0.5
-            scores = scaled @ k.mT  # (B, heads, Q, S)
-            if added is not None:
-                scores += added
-            weights = scores.softmax(-1)
-
-        if weights is not None and own_dropout:
-            dropped = dropout(weights, rate)
-            mixed = dropped @ v  # (B, heads, Q, d / heads)
-        else:
-            mixed = F.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=added,
-                dropout_p=rate,
-            )
-        return join_heads(mixed), weights
-
     def _share_queries(
         self,
         queries: Float[Tensor, "queries size"],
@@ -303,6 +229,85 @@ class MultiHeadAttention(nn.Module):
         total = dropped.sum(-1, keepdim=True)  # (B, heads, Q, 1)
         offset = total * value_bias.view(heads, 1, size)
         return join_heads(mixed + offset), weights
+
+
+def attend_itself(
+    qkv: Float[Tensor, "batch steps _"],
+    shown: Bool[Tensor, "batch steps"] | None,
+    bias: Float[Tensor, "batch 1 _ steps"] | None = None,
+    *,
+    heads: int,
+    rate: float,
+    need_weights: bool = False,
+) -> tuple[Float[Tensor, "batch steps size"], Float[Tensor, "batch heads steps steps"] | None]:
+    """Let every step attend to every step, given its projections.
+
+    Args:
+        qkv: (B, T, 3 d), queries, keys and values side by side.
+        shown: (B, T), True at steps that may be attended; at least one in each row.
+        bias: (B, 1, T or 1, T), added to the scores in place of ``shown``.
+        heads: number of heads; divides d.
+        rate: probability with which a weight is dropped; 0 in evaluation.
+        need_weights: also return the weights (B, heads, T, T), without dropout.
+    """
+    # the written-out gradient knows neither biases per query nor other precisions
+    on_cpu = qkv.device.type == "cpu"
+    single = qkv.dtype == torch.float32
+    simple = bias is None and not need_weights
+    written_out = rate > 0 and on_cpu and single and simple and not is_plain()
+    if not written_out:
+        q, k, v = qkv.chunk(3, -1)
+        added = _score_bias(shown, bias, qkv.dtype)
+        return _attend(q, k, v, added, heads=heads, rate=rate, need_weights=need_weights)
+
+    # adding zeros everywhere would cost time
+    hidden = None
+    if shown is not None and not bool(shown.all()):
+        hidden = additive(shown, qkv.dtype)
+
+    mixed = dropout_attention(qkv, hidden, heads, rate)
+    return mixed, None
+
+
+def _attend(
+    q: Float[Tensor, "batch queries size"],
+    k: Float[Tensor, "batch keys size"],
+    v: Float[Tensor, "batch keys size"],
+    added: Float[Tensor, "batch 1 _ keys"] | None,
+    *,
+    heads: int,
+    rate: float,
+    need_weights: bool,
+) -> tuple[Float[Tensor, "batch queries size"], Float[Tensor, "batch heads queries keys"] | None]:
+    """Attend with projected queries, keys and values, by torch's fused kernel if possible."""
+    q = split_heads(q, heads)  # (B, heads, Q, d / heads)
+    k = split_heads(k, heads)  # (B, heads, S, d / heads)
+    v = split_heads(v, heads)
+
+    # torch's dropout is slow on a CPU, so there the weights are computed and dropped out here
+    own_dropout = rate > 0 and q.device.type == "cpu"
+    weights = None
+    if need_weights or own_dropout:
+        # the scale goes to the queries, d / heads numbers each, instead of S scores each
+        width = q.shape[-1]
+        scaled = q * width**-0.5
+        scores = scaled @ k.mT  # (B, heads, Q, S)
+        if added is not None:
+            scores += added
+        weights = scores.softmax(-1)
+
+    if weights is not None and own_dropout:
+        dropped = dropout(weights, rate)
+        mixed = dropped @ v  # (B, heads, Q, d / heads)
+    else:
+        mixed = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=added,
+            dropout_p=rate,
+        )
+    return join_heads(mixed), weights
 
 
 def _score_bias(

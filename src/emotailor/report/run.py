@@ -10,7 +10,7 @@ from emotailor.evaluation.display import Published, number, title_of
 from emotailor.evaluation.metrics import Metrics
 from emotailor.evaluation.robustness import HEADER as HEADER_OF_DAMAGE
 from emotailor.evaluation.robustness import robustness_cells
-from emotailor.evaluation.tables import TESTED, duration, signed
+from emotailor.evaluation.tables import TESTED, duration, with_ends
 from emotailor.models.table import find_system
 from emotailor.report.calibration import calibration_section
 from emotailor.report.figures import figure_sections
@@ -220,11 +220,7 @@ def _baselines(evaluation: StoredEvaluation) -> list[Block]:
     for name, metrics in {"this model": own, **evaluation.baselines}.items():
         overall = metrics.overall()
         difference = evaluation.differences.get(name)
-        gain = ""
-        if difference is not None:
-            gain = (
-                f"{signed(difference.value)} [{signed(difference.low)}, {signed(difference.high)}]"
-            )
+        gain = "" if difference is None else with_ends(difference)
         rows.append([name, *(number(overall[metric]) for metric in COMPARED), gain])
 
     titles = [title_of(metric) for metric in COMPARED]

@@ -16,7 +16,7 @@ from emotailor.evaluation.custom import MetricLike
 from emotailor.evaluation.display import number, title_of
 from emotailor.evaluation.health import Finding, Training
 from emotailor.evaluation.metrics import Metrics
-from emotailor.evaluation.tables import SIGN, signed, terminal_table
+from emotailor.evaluation.tables import SIGN, terminal_table, with_ends
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.runs.data import trained_on
 from emotailor.training.history import read_history
@@ -181,8 +181,7 @@ def baselines_table(
         cells = [number(overall[metric]) for metric in COLUMNS]
         difference = differences.get(title)
         if difference is not None:
-            ends = f"[{signed(difference.low)}, {signed(difference.high)}]"
-            cells += [f"{signed(difference.value)} {ends}", f"{difference.p_value:.4f}"]
+            cells += [with_ends(difference), f"{difference.p_value:.4f}"]
         table.add_row(*map(Text, [title, *cells]))
     if not marked:
         return table

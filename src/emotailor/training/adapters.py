@@ -46,7 +46,7 @@ def resolve_adapters(
         problem = f"{system.title} is fitted at once, and no gradient would train the adapters"
     elif "text" not in dims:
         problem = f"{system.title} takes {', '.join(dims)} here, and no text"
-    elif not _has_words(train_split):
+    elif (train_split.present("text") & ~train_split.has_words()).any():
         problem = f"split {train_split.name!r} keeps no words, which an encoder reads"
     if problem:
         raise ConfigError(
@@ -69,12 +69,6 @@ def resolve_adapters(
             fix=f"name it with --set adapters.encoder=FOLDER, or {LEAVE_OUT}",
         )
     return wanted.replace(encoder=name)
-
-
-def _has_words(split: Split) -> bool:
-    """Whether the words of all samples with text are known."""
-    present = split.present("text").tolist()
-    return all(split.words(i) is not None for i, there in enumerate(present) if there)
 
 
 def load_adapters(config: AdapterConfig, extraction: Extraction | None) -> Adapters | None:

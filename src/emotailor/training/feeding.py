@@ -5,6 +5,7 @@ and copying it. So the training split is put on the device once, ragged and stan
 batch is one gather; where it does not fit, a thread prepares the next batch during the step.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -34,7 +35,11 @@ class ResidentSamples:
         self.aligned = data.dataset.aligned
         self.ids = [data.train_split.ids[i] for i in data.positions]
         self.labels = data.labels().to(device)
-        self.words = [data.train_split.words(int(i)) for i in data.positions]
+
+        # a trained text encoder alone reads them
+        self.words: list[Sequence[str] | None] | None = None
+        if data.adapters.rank:
+            self.words = [data.train_split.words(int(i)) for i in data.positions]
 
         self.lengths: dict[Modality, Int64[np.ndarray, "n"]] = {}
         self.starts: dict[Modality, Int64[Tensor, "n"]] = {}
@@ -121,7 +126,7 @@ class ResidentSamples:
             values[m] = table[entries]  # (B, T, dim)
 
         ids = [self.ids[i] for i in numbers]
-        words = [self.words[i] for i in numbers]
+        words = None if self.words is None else [self.words[i] for i in numbers]
         return Batch(values, masks, self.labels[rows], ids, words)
 
     def _on_device(self, numbers: Int64[np.ndarray, "_"]) -> Int64[Tensor, "_"]:

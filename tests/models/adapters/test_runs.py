@@ -1,10 +1,6 @@
 """Whole runs with a text encoder that is trained along."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +19,7 @@ from emotailor.training.setup import TrainingData
 from emotailor.training.sizes import size_of
 from tests.encoders import tiny
 from tests.models.adapters.runs import SPLITS, make_home, settings
-from tests.runs.runs import MODEL, one_thread, run_cli
+from tests.runs.runs import MODEL, check_two_processes, one_thread, run_cli
 
 
 @pytest.fixture(scope="module")
@@ -110,23 +106,7 @@ def test_two_processes_train_as_one(home: Path, tmp_path: Path) -> None:
     with one_thread():
         alone = emotailor.train(chosen, tmp_path / "one")
 
-    file = tmp_path / "settings.json"
-    file.write_text(json.dumps({k: chosen[k] for k in ("model", "training", "adapters")}))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = ["-m", "emotailor", "train", "--data", str(home / "data"), "--config", str(file)]
-    done = subprocess.run(
-        [*launch, *command, "--out", str(tmp_path / "two")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
-    for record, line in zip(alone.history, lines, strict=True):
-        together = json.loads(line)
-        assert together["valid"]["loss"] == pytest.approx(record.valid["loss"], rel=1e-4)
+    check_two_processes(chosen, alone, tmp_path)
 
 
 def test_the_encoder_must_be_the_one_of_the_features(home: Path, run: Path, tmp_path: Path) -> None:

@@ -13,10 +13,8 @@ from torch.nn import functional as F
 
 from emotailor.encoders.bert import Bert
 from emotailor.models.adapters.config import AdapterConfig
-from emotailor.nn.attention import additive, attendable, join_heads, split_heads
+from emotailor.nn.attention import attend_itself, attendable
 from emotailor.nn.dropout import Dropout
-from emotailor.nn.dropout_attention import dropout_attention
-from emotailor.nn.plain import is_plain
 
 
 class LowRank(nn.Module):
@@ -97,30 +95,10 @@ class AdaptedLayer(nn.Module):
         qkv = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
         qkv = qkv + torch.cat(added, -1)  # (texts, steps, 3 d)
 
-        mixed = self._mix(qkv, real, attention.num_heads)
-        return attention.out_proj(mixed) + self.mixed(self.entering(mixed))
-
-    def _mix(
-        self,
-        qkv: Float[Tensor, "texts steps _"],
-        real: Bool[Tensor, "texts steps"],
-        heads: int,
-    ) -> Float[Tensor, "texts steps width"]:
-        """Return the values, mixed by attention."""
+        shown = None if bool(real.all()) else attendable(real)
         rate = self.attention_rate if self.training else 0.0
-        bias = None
-        if not bool(real.all()):
-            bias = additive(attendable(real), qkv.dtype)  # (texts, steps)
-
-        # the one whose gradient is written out
-        fast = qkv.device.type == "cpu" and qkv.dtype == torch.float32 and not is_plain()
-        if rate and fast:
-            return dropout_attention(qkv, bias, heads, rate)
-
-        q, k, v = (split_heads(part, heads) for part in qkv.chunk(3, -1))
-        added = None if bias is None else bias[:, None, None, :]
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=added, dropout_p=rate)
-        return join_heads(found)
+        mixed, _ = attend_itself(qkv, shown, heads=attention.num_heads, rate=rate)
+        return attention.out_proj(mixed) + self.mixed(self.entering(mixed))
 
 
 class AdaptedBert(nn.Module):
@@ -152,25 +130,11 @@ class AdaptedBert(nn.Module):
             real: the steps that may be attended to.
         """
         first = len(bert.layers) - len(self.layers)
-        x = self._below(bert, first, pieces, real)
+        with torch.no_grad():  # nothing below the first adapted layer is trained
+            x = bert(pieces, real, first)
         if not first:
             x = self.leaving(x)
 
         for adapters, layer in zip(self.layers, bert.layers[first:], strict=True):
             x = adapters(layer, x, real)
-        return x
-
-    @staticmethod
-    @torch.no_grad()
-    def _below(
-        bert: Bert,
-        count: int,
-        pieces: Int64[Tensor, "texts steps"],
-        real: Bool[Tensor, "texts steps"],
-    ) -> Float[Tensor, "texts steps width"]:
-        """Return the input of the first adapted layer, which no gradient goes through."""
-        x = bert.embed(pieces)
-        padding = None if real.all() else ~real
-        for layer in bert.layers[:count]:
-            x = layer(x, src_key_padding_mask=padding)
         return x

@@ -30,6 +30,7 @@ from emotailor.models.adapters.config import AdapterConfig
 from emotailor.models.adapters.reading import read
 from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.models.wrapped import WrappedModel
+from emotailor.nn.sequence import span
 
 
 @dataclass(frozen=True)
@@ -153,15 +154,13 @@ def _words_of(batch: Batch, mask: Bool[Tensor, "batch words"]) -> list[Sequence[
     if known is None:
         known = [None] * len(batch)
 
-    steps = mask.shape[1] - mask.flip(1).int().argmax(1)  # up to the last word with a vector
-    has_text = mask.any(1).tolist()
     texts: list[Sequence[str]] = []
-    for row, words in enumerate(known):
-        if not has_text[row]:
+    for row, needed in enumerate(span(mask).tolist()):  # up to the last word with a vector
+        if not needed:
             texts.append(())
             continue
 
-        needed = int(steps[row])
+        words = known[row]
         if words is None or len(words) < needed:
             found = "no words" if words is None else f"{len(words)} words"
             raise ModelError(
@@ -172,12 +171,3 @@ def _words_of(batch: Batch, mask: Bool[Tensor, "batch words"]) -> list[Sequence[
             )
         texts.append(words[: mask.shape[1]])
     return texts
-
-
-def adapt_before(adapters: Adapters, model: EmotionModel) -> TextAdapted:
-    """Put a text encoder that is trained along before a system.
-
-    Raises:
-        ModelError: see :class:`TextAdapted`.
-    """
-    return TextAdapted(adapters.config, adapters.encoder, model)

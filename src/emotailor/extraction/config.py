@@ -1,0 +1,51 @@
+"""The settings of extraction; all of them are part of the features' fingerprint."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from emotailor.config import Config
+
+
+class PictureConfig(Config):
+    """What is seen."""
+
+    per_second: float = Field(10.0, gt=0, le=60)  # pictures looked at in a second of video
+    most_pixels: int = Field(640, ge=64)  # longer side that larger pictures are reduced to
+    most_faces: int = Field(4, ge=1, le=16)  # faces that are followed at a time
+
+
+class SoundConfig(Config):
+    """What is heard."""
+
+    step: float = Field(0.02, gt=0, le=1)  # seconds from one row of features to the next
+
+
+class SpeechConfig(Config):
+    """What is said."""
+
+    model: str = "tiny.en"  # of faster-whisper: a name, or the folder of a model
+    language: str | None = None  # such as en; None: as heard, where the model knows several
+    longest: float = Field(28.0, gt=1, le=30)  # seconds recognised at once, cut at silences
+
+
+class UtteranceConfig(Config):
+    """Where one utterance ends and the next begins."""
+
+    pause: float = Field(0.6, gt=0)  # seconds of silence that end an utterance
+    most_words: int = Field(60, ge=1)  # a longer one is cut at its longest pause
+    most_seconds: float = Field(20.0, gt=0)  # likewise
+    without_words: float = Field(5.0, gt=0)  # length of the pieces where nobody says anything
+
+
+class ExtractionConfig(Config):
+    """How a video becomes features."""
+
+    picture: PictureConfig = PictureConfig()
+    sound: SoundConfig = SoundConfig()
+    speech: SpeechConfig = SpeechConfig()
+    utterance: UtteranceConfig = UtteranceConfig()
+    encoder: str = "minilm"  # of the words: a name of `emotailor data encoders`, or a folder
+    aligned: bool = True  # one step a word in every modality; else native rates
+    visual: Literal["face", "none"] = "face"  # what is extracted from pictures
+    audio: Literal["acoustic", "none"] = "acoustic"  # what is extracted from sound

@@ -116,6 +116,21 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Transcript:
+    """All that is said, whoever wrote it down.
+
+    Attributes:
+        words: in order of time; each begins where the one before ends, or later.
+        language: such as ``en``; None where nobody knows.
+        notes: what was repaired, left out or estimated, one sentence each.
+    """
+
+    words: tuple[Word, ...]
+    language: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Utterance:
     """Words that belong together: what is predicted at once.
 

@@ -369,3 +369,21 @@ def synthesize(
     dataset = draw(config, out_path, overwrite=overwrite)
     say(render(inspect_dataset(dataset)), f"stored in {out_path}")
     say(f"next: {_next_command(dataset, out_path)}")
+
+
+@group.command("face-model")
+def face_model(
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Fetch it from its official address, once.")
+    ] = False,
+) -> None:
+    """Say where the model is that finds faces in videos, or fetch it (3.8 MB).
+
+    Without --fetch no connection is opened.
+    """
+    from emotailor.extraction.face_model import fetch_face_model, find_face_model
+
+    if fetch:
+        say(f"stored in {fetch_face_model()}")
+    model = find_face_model()
+    say(f"{model.path}: SHA-256 {model.sha256}", *model.notes)

@@ -1,0 +1,275 @@
+"""The face of the speaker over time: 52 blendshapes, the head's pose, and where the face is.
+
+MediaPipe's FaceLandmarker looks at each picture by itself (running mode ``IMAGE``). Its mode
+``VIDEO`` gives the same numbers for more than one face, and is slower, since it searches anew
+whenever there are fewer faces than it may find. For one face it smooths over time, so that a value
+would depend on where the video began. :mod:`emotailor.extraction.face_tracks` says which face is
+followed.
+"""
+
+import functools
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, UInt8
+
+from emotailor.data.extraction import Extraction
+from emotailor.encoders.packages import need, version_of
+from emotailor.errors import ModelError
+from emotailor.extraction.base import Picture, Timed
+from emotailor.extraction.config import PictureConfig
+from emotailor.extraction.face_model import FaceModel
+from emotailor.extraction.face_tracks import FaceTracks, SeenFace
+from emotailor.extraction.noise import without_native_logs
+
+EXTRA = "pip install 'emotailor[video]'"
+
+BLENDSHAPES = (
+    "_neutral",
+    "browDownLeft",
+    "browDownRight",
+    "browInnerUp",
+    "browOuterUpLeft",
+    "browOuterUpRight",
+    "cheekPuff",
+    "cheekSquintLeft",
+    "cheekSquintRight",
+    "eyeBlinkLeft",
+    "eyeBlinkRight",
+    "eyeLookDownLeft",
+    "eyeLookDownRight",
+    "eyeLookInLeft",
+    "eyeLookInRight",
+    "eyeLookOutLeft",
+    "eyeLookOutRight",
+    "eyeLookUpLeft",
+    "eyeLookUpRight",
+    "eyeSquintLeft",
+    "eyeSquintRight",
+    "eyeWideLeft",
+    "eyeWideRight",
+    "jawForward",
+    "jawLeft",
+    "jawOpen",
+    "jawRight",
+    "mouthClose",
+    "mouthDimpleLeft",
+    "mouthDimpleRight",
+    "mouthFrownLeft",
+    "mouthFrownRight",
+    "mouthFunnel",
+    "mouthLeft",
+    "mouthLowerDownLeft",
+    "mouthLowerDownRight",
+    "mouthPressLeft",
+    "mouthPressRight",
+    "mouthPucker",
+    "mouthRight",
+    "mouthRollLower",
+    "mouthRollUpper",
+    "mouthShrugLower",
+    "mouthShrugUpper",
+    "mouthSmileLeft",
+    "mouthSmileRight",
+    "mouthStretchLeft",
+    "mouthStretchRight",
+    "mouthUpperUpLeft",
+    "mouthUpperUpRight",
+    "noseSneerLeft",
+    "noseSneerRight",
+)
+"""Names of the blendshapes, each from 0 to 1; left and right are the person's own."""
+
+POSE = ("yaw", "pitch", "roll", "x", "y", "size")
+"""Turned to the picture's right, up, and tilted against the clock, in degrees; the centre of the
+face from the picture's left and upper edge, and its height, as shares of the picture."""
+
+COLUMNS = (*BLENDSHAPES, *POSE)
+"""Names of all features of a face, in order."""
+
+_JAW = BLENDSHAPES.index("jawOpen")
+_LEAST = 1e-6
+"""Share of the picture that a face has at least, so that sizes can be compared."""
+
+_FIX = "use the official model: `emotailor data face-model` says where it is expected"
+
+
+class FaceFollower:
+    """Finds the faces of pictures given one by one, and follows the most prominent one.
+
+    To be used in a ``with`` statement, which frees the native model at the end.
+
+    Args:
+        model: the face landmarker.
+        config: how many faces there may be, and the rate of the pictures.
+
+    Raises:
+        ConfigError: MediaPipe is not installed.
+        ModelError: the model is damaged or another one, on entering or with the first face.
+    """
+
+    def __init__(self, model: FaceModel, config: PictureConfig) -> None:
+        self._model = model
+        self._config = config
+        self._mediapipe = need("mediapipe", "the face in a video", EXTRA)
+        self._landmarker: Any = None
+        self._tracks = FaceTracks()
+        self._times: list[float] = []
+
+    def __enter__(self) -> "FaceFollower":
+        # two of its logs come when it is made, and one may come with the first picture
+        with without_native_logs():
+            self._landmarker = self._open()
+            self._detect(np.zeros((64, 64, 3), np.uint8))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        landmarker = self._landmarker
+        self._landmarker = None
+        # else it is closed when Python ends, and prints a TypeError
+        if landmarker is not None:
+            landmarker.close()
+
+    def look(self, picture: Picture) -> None:
+        """Find the faces of the next picture.
+
+        Args:
+            picture: later than the one before.
+
+        Raises:
+            ModelError: the model is another one than a face landmarker with blendshapes.
+        """
+        found = self._detect(picture.pixels)
+        self._times.append(picture.time)
+        self._tracks.add(picture.time, _faces(found))
+
+    def result(self) -> Timed:
+        """Return the features of the face that was followed, one row per picture that shows it.
+
+        A row lasts from its picture until the next one is due.
+        """
+        followed = self._tracks.followed()
+        starts = np.array(self._times, np.float64)[list(followed.pictures)]
+        intervals = np.stack([starts, starts + 1 / self._config.per_second], axis=1)
+
+        values = np.zeros((len(followed.faces), len(COLUMNS)), np.float32)
+        for row, face in enumerate(followed.faces):
+            values[row] = face.values
+        return Timed(COLUMNS, values, intervals, (*self._model.notes, *followed.notes))
+
+    def extraction(self) -> Extraction:
+        """Return what the features depend on."""
+        return face_extraction(self._model, self._config)
+
+    def _open(self) -> Any:
+        tasks = self._mediapipe.tasks
+        options = tasks.vision.FaceLandmarkerOptions(
+            base_options=tasks.BaseOptions(model_asset_buffer=self._model.content),
+            running_mode=tasks.vision.RunningMode.IMAGE,
+            num_faces=self._config.most_faces,
+            output_face_blendshapes=True,
+            output_facial_transformation_matrixes=True,
+        )
+        try:
+            return tasks.vision.FaceLandmarker.create_from_options(options)
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(
+                f"{self._model.path} is no face landmarker: {error}",
+                expected="MediaPipe's face_landmarker.task",
+                fix=_FIX,
+            ) from error
+
+    def _detect(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Any:
+        mediapipe = self._mediapipe
+        image = mediapipe.Image(
+            image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels)
+        )
+        return self._landmarker.detect(image)
+
+
+def face_extraction(model: FaceModel, config: PictureConfig) -> Extraction:
+    """Return what the features of a face depend on.
+
+    Args:
+        model: the face landmarker.
+        config: how pictures are looked at.
+    """
+    settings = {"columns": list(COLUMNS), "mode": "image", **config.model_dump()}
+    return Extraction(
+        extractor="MediaPipe FaceLandmarker blendshapes",
+        version=version_of("mediapipe"),
+        settings=settings,
+        sha256=model.sha256,
+    )
+
+
+def head_angles(matrix: Float[np.ndarray, "4 4"]) -> tuple[float, float, float]:
+    """Return yaw, pitch and roll of a head, in degrees.
+
+    Positive: turned to the right of the picture, up, and tilted against the clock, as who looks at
+    the picture sees it. A head that faces the camera has 0, 0, 0. Of a head that looks straight up
+    or down, yaw and roll are one movement.
+
+    Args:
+        matrix: takes a point of a face that looks at the camera to where it is; its axes point to
+            the right of the picture, up, and to the camera.
+    """
+    rotation = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
+    # first tilted, then raised, then turned: R = Ry(yaw) Rx(-pitch) Rz(roll)
+    yaw = np.arctan2(rotation[0, 2], rotation[2, 2])
+    pitch = np.arcsin(np.clip(rotation[1, 2], -1, 1))
+    roll = np.arctan2(rotation[1, 0], rotation[1, 1])
+    angles: Float64[np.ndarray, "3"] = np.degrees(np.array([yaw, pitch, roll], np.float64))
+    return float(angles[0]), float(angles[1]), float(angles[2])
+
+
+def _faces(found: Any) -> list[SeenFace]:
+    """Return the faces of one picture as the landmarker found them."""
+    parts = zip(
+        found.face_landmarks,
+        found.face_blendshapes,
+        found.facial_transformation_matrixes,
+        strict=True,
+    )
+    return [_face(landmarks, shapes, np.array(matrix)) for landmarks, shapes, matrix in parts]
+
+
+def _face(
+    landmarks: Sequence[Any], shapes: Sequence[Any], matrix: Float[np.ndarray, "4 4"]
+) -> SeenFace:
+    _check_names(tuple(shape.category_name for shape in shapes))
+    values: Float32[np.ndarray, "58"] = np.zeros(len(COLUMNS), np.float32)
+    values[: len(BLENDSHAPES)] = [shape.score for shape in shapes]
+
+    across = [point.x for point in landmarks]
+    down = [point.y for point in landmarks]
+    left, top = min(across), min(down)
+    width = max(max(across) - left, _LEAST)
+    height = max(max(down) - top, _LEAST)
+    place = (left + width / 2, top + height / 2, height)
+    values[len(BLENDSHAPES) :] = (*head_angles(matrix), *place)
+
+    box = (left, top, left + width, top + height)
+    return SeenFace(box, float(values[_JAW]), values)
+
+
+@functools.cache
+def _check_names(names: tuple[str, ...]) -> None:
+    """Refuse a model that names its blendshapes in another way.
+
+    Raises:
+        ModelError: it does.
+    """
+    if names != BLENDSHAPES:
+        raise ModelError(
+            f"the face model gives {len(names)} blendshapes, {', '.join(names[:3])}, …",
+            expected=f"the {len(BLENDSHAPES)} of MediaPipe's face_landmarker.task",
+            fix=_FIX,
+        )

@@ -1,4 +1,4 @@
-"""Makers of small videos and sounds for tests: flat shades that tell which picture it is, and tones.
+"""Makers of small videos and sounds for tests: flat shades that tell the picture, and tones.
 
 They need the extra ``video``; a test module begins with ``pytest.importorskip("av")``.
 """

@@ -24,6 +24,7 @@ class Medium:
         picture: width and height as shown, after rotation; None without pictures.
         sound: whether there is sound.
         notes: what was chosen or left out, such as a second track of sound.
+        start: what the file's own clock shows at its first picture or sound, whichever is first.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Medium:
     picture: tuple[int, int] | None
     sound: bool
     notes: tuple[str, ...] = ()
+    start: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +40,8 @@ class Picture:
     """One sampled picture of a video.
 
     Attributes:
-        time: when it is shown.
-        pixels: red, green and blue, upright.
+        time: of the sample; the picture is shown then, and may have been before.
+        pixels: red, green and blue, upright; the same object as before while a picture stands.
     """
 
     time: float

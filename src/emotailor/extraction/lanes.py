@@ -1,0 +1,141 @@
+"""What becomes of the packets of one track: decoded, timed, and handed to pictures or sound."""
+
+import math
+from typing import Any
+
+from emotailor.extraction.clock import Clock, Losses
+from emotailor.extraction.containers import decoded
+from emotailor.extraction.pictures import Sampler
+from emotailor.extraction.spool import SoundTrack
+
+_USUAL_RATE = 25.0
+"""Pictures a second where a file says nothing."""
+
+_LONGEST_SHOWN = 600.0
+"""Seconds that the last picture may stand beyond the end that the file says."""
+
+
+class Lane:
+    """One track of a file.
+
+    Args:
+        name: ``picture`` or ``sound``.
+        stream: PyAV's.
+        clock: of the file.
+
+    Attributes:
+        end: seconds at which the next frame is due; negative infinity before the first.
+        frames: as many as were decoded.
+        damaged: packets and frames that were not.
+        losses: from when to when that was.
+    """
+
+    def __init__(self, name: str, stream: Any, clock: Clock) -> None:
+        self.name = name
+        self.stream = stream
+        self.clock = clock
+        self.losses = Losses()
+        self.end = -math.inf
+        self.frames = 0
+        self.damaged = 0
+
+    def take(self, packet: Any) -> None:
+        """Decode a packet, and hand on what comes out with it."""
+        self.clock.mend(packet, self.name)
+        frames = decoded(packet)
+        if frames is None:
+            self._lose(packet)
+            return
+
+        for frame in frames:
+            if frame.is_corrupt:
+                self._lose(frame)
+            else:
+                self._keep(frame)
+
+    def finish(self) -> None:
+        """End the track."""
+        self.losses.close(self.clock.latest)
+
+    def _keep(self, frame: Any) -> None:
+        self.frames += 1
+        time = self.clock.time_of(frame, self.name, self.end)
+        lost_since = self.losses.end(time)
+        self._show(frame, time, lost_since)
+
+    def _lose(self, what: Any) -> None:
+        """Note that a packet or a frame is of no use."""
+        self.damaged += 1
+        since = self.end
+        if what.pts is not None:
+            since = self.clock.seconds(what.pts, what.time_base)
+        self.losses.begin(max(since, 0.0))
+
+    def _show(self, frame: Any, time: float, lost_since: float | None) -> None:
+        raise NotImplementedError
+
+
+class PictureLane(Lane):
+    """The pictures of a file.
+
+    Args:
+        stream: PyAV's.
+        clock: of the file.
+        sampler: takes the frames.
+        duration: seconds of the file, as far as it says.
+    """
+
+    def __init__(self, stream: Any, clock: Clock, sampler: Sampler, duration: float | None) -> None:
+        super().__init__("picture", stream, clock)
+        self.sampler = sampler
+        self.rate = float(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
+        self._stated_end = duration or 0.0
+
+    def finish(self) -> None:
+        """Hand out the last picture for as long as it is shown."""
+        super().finish()
+        if not self.frames:
+            return
+
+        # a damaged file may say that it stands for years
+        latest_end = max(self._stated_end, self.sampler.time + _LONGEST_SHOWN)
+        self.end = min(self.end, latest_end)
+        self.sampler.show_until(self.end)
+
+    def _show(self, frame: Any, time: float, lost_since: float | None) -> None:
+        # a picture stands until the next one, but not where those that followed are lost
+        if lost_since is not None:
+            self.sampler.show_until(max(lost_since, self.end))
+        if time <= self.sampler.time:  # a decoder held it too long
+            return
+
+        self.sampler.take(frame, time)
+        lasts = 1 / self.rate
+        if frame.duration and frame.time_base:
+            lasts = float(frame.duration * frame.time_base)
+        self.end = time + lasts
+
+
+class SoundLane(Lane):
+    """The sound of a file.
+
+    Args:
+        stream: PyAV's.
+        clock: of the file.
+        track: takes the frames.
+    """
+
+    def __init__(self, stream: Any, clock: Clock, track: SoundTrack) -> None:
+        super().__init__("sound", stream, clock)
+        self.track = track
+
+    def finish(self) -> None:
+        """Write what is still held back."""
+        super().finish()
+        self.track.rest()
+
+    def _show(self, frame: Any, time: float, lost_since: float | None) -> None:
+        if not self.track.take(frame, time):
+            self.frames -= 1
+            self._lose(frame)
+        self.end = self.track.end

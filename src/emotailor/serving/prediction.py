@@ -27,7 +27,8 @@ class Explanation:
 
     Attributes:
         modalities: label -> modality -> drop of the label's logit without that modality.
-        steps: label -> modality -> (steps,), drop of the logit without a few steps around each.
+        steps: label -> modality -> (steps,), drop of the logit without a few steps around each; for
+            the modalities of which this was asked.
         attention: label -> block -> (steps,), attention of the label averaged over heads, where the
             model has it; over all blocks it sums to 1 (less where a model attends to padding too).
         window: modality -> number of steps that were hidden at once.
@@ -46,11 +47,21 @@ class Explanation:
         """Return the modality with the most evidence for ``label``, and its first and last step.
 
         The steps are counted from 0. They are those around the strongest step that have at least
-        half of its evidence.
+        half of its evidence. Modalities whose steps were not looked at do not come into question.
         """
         evidence = self.modalities[label]
-        modality = max(evidence, key=lambda m: evidence[m])
+        looked_at = self.steps[label]
+        modality = max(looked_at, key=lambda m: evidence[m])
+        first, last = self.peak(label, modality)
+        return modality, first, last
 
+    def peak(self, label: str, modality: Modality) -> tuple[int, int]:
+        """Return the first and the last step around the strongest that have half of its evidence.
+
+        Args:
+            label: for which there is evidence.
+            modality: whose steps are meant.
+        """
         drops = self.steps[label][modality]  # (steps,)
         peak = int(drops.argmax())
         half = drops[peak] / 2
@@ -63,17 +74,21 @@ class Explanation:
         last = peak
         while last + 1 < len(drops) and strong[last + 1]:
             last += 1
-        return modality, first, last
+        return first, last
 
     def describe(self, label: str) -> str:
         """Return where the most evidence for a label is, such as ``text, "so great"``.
 
         Where no modality speaks for the label: ``-``.
         """
-        modality, first, last = self.strongest(label)
-        evidence = self.modalities[label][modality]
-        if evidence < MIN_EVIDENCE:
+        evidence = self.modalities[label]
+        modality = max(evidence, key=lambda m: evidence[m])
+        if evidence[modality] < MIN_EVIDENCE:
             return "-"
+        if modality not in self.steps[label]:
+            return modality
+
+        first, last = self.peak(label, modality)
         return f"{modality}, {self.where(modality, first, last)}"
 
     def where(self, modality: Modality, first: int, last: int) -> str:
@@ -146,6 +161,19 @@ class Explanation:
             value["times"] = {m: np.round(x, 3).tolist() for m, x in self.times.items()}
         return value
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Explanation":
+        """Return what :meth:`to_json` told of."""
+        times = {m: np.array(x, np.float64) for m, x in values.get("times", {}).items()}
+        return cls(
+            modalities=values["modalities"],
+            steps=_arrays(values["steps"]),
+            attention=_arrays(values["attention"]),
+            window=values["window"],
+            words=values.get("words", {}),
+            times=times,
+        )
+
     def __repr__(self) -> str:
         parts = [f"{label}: {self.describe(label)}" for label in self.modalities]
         return f"Explanation({'; '.join(parts)})"
@@ -186,6 +214,13 @@ def _rounded(
     for label, arrays in parts.items():
         rounded[label] = {name: np.round(x, digits).tolist() for name, x in arrays.items()}
     return rounded
+
+
+def _arrays(parts: Mapping[str, Mapping[Any, list[float]]]) -> dict[str, dict[Any, np.ndarray]]:
+    arrays = {}
+    for label, lists in parts.items():
+        arrays[label] = {name: np.array(x, np.float64) for name, x in lists.items()}
+    return arrays
 
 
 @dataclass(frozen=True, repr=False)
@@ -232,6 +267,20 @@ class Prediction:
         if self.explanation is not None:
             value["explanation"] = self.explanation.to_json()
         return value
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Prediction":
+        """Return what :meth:`to_json` told of."""
+        told = values.get("explanation")
+        return cls(
+            id=values["id"],
+            probabilities=values["probabilities"],
+            decisions=values["decisions"],
+            explanation=None if told is None else Explanation.from_json(told),
+            thresholds=values["thresholds"],
+            source=values.get("source", ""),
+            unseen=values.get("unseen_steps", {}),
+        )
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return the prediction as text, for tables: titles, and a row per label.

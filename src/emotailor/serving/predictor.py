@@ -7,7 +7,7 @@ label is how much the label's logit drops when the model cannot see it. Every sy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from emotailor.serving.prediction import Explanation, Failure, Prediction, Predi
 from emotailor.training.inference import predict_probabilities
 from emotailor.training.model_folder import LoadedModel, load_model
 from emotailor.training.setup import choose_device
+
+Explain = bool | Literal["held"]
+"""Whether evidence is measured: of no sample, of all, or of those for which a label holds."""
 
 MAX_VARIANTS = 64  # variants of a sample in one forward pass
 FIRST_CHUNK = 32  # samples after which there is something to show
@@ -56,13 +59,13 @@ def _hide(lengths: Mapping[Modality, int], window: Mapping[Modality, int]) -> li
 
     Args:
         lengths: modality -> number of steps, for the modalities that the sample has.
-        window: modality -> number of steps hidden at once.
+        window: modality -> number of steps hidden at once, for those whose steps are hidden.
     """
     whole = [_Hidden(m, 0, length) for m, length in lengths.items()]
 
     moments = []
-    for m, length in lengths.items():
-        width = window[m]
+    for m, width in window.items():
+        length = lengths[m]
         for center in range(length):
             # the two ends of a sequence cut the window
             start = center - width // 2
@@ -296,7 +299,12 @@ class Predictor:
         return found[0] if is_one(samples) else found
 
     def stream(
-        self, samples: Any, *, explain: bool = False, max_steps: MaxSteps | None = None
+        self,
+        samples: Any,
+        *,
+        explain: Explain = False,
+        steps_of: Sequence[Modality] | None = None,
+        max_steps: MaxSteps | None = None,
     ) -> Iterator[Prediction | Failure]:
         """Yield the prediction of each sample, in order, without keeping any.
 
@@ -306,7 +314,8 @@ class Predictor:
         Args:
             samples: as for :meth:`predict`; failures that a reader has met come out again in their
                 places.
-            explain: as for :meth:`predict`.
+            explain: as for :meth:`predict`; with ``held`` where a label holds alone.
+            steps_of: as for :meth:`explain`.
             max_steps: as for :meth:`predict`.
 
         Raises:
@@ -318,16 +327,20 @@ class Predictor:
             limits = limits_of(max_steps, aligned=self.card.aligned)
 
         for chunk in _chunks(samples_in(samples)):
-            yield from self._predict_chunk(chunk, limits, explain=explain)
+            for outcome, sample in self._predict_chunk(chunk, limits):
+                if not _is_explained(outcome, explain):
+                    yield outcome
+                    continue
+                assert isinstance(outcome, Prediction) and sample is not None
+                yield replace(outcome, explanation=self.explain(sample, steps_of=steps_of))
 
     def _predict_chunk(
-        self,
-        chunk: Sequence[Sample | Failure],
-        limits: Mapping[Modality, int],
-        *,
-        explain: bool,
-    ) -> Iterator[Prediction | Failure]:
-        """Yield the prediction of each sample; what cannot be predicted keeps its place."""
+        self, chunk: Sequence[Sample | Failure], limits: Mapping[Modality, int]
+    ) -> Iterator[tuple[Prediction | Failure, Sample | None]]:
+        """Yield the prediction of each sample with what the model saw of it.
+
+        What cannot be predicted keeps its place.
+        """
         admitted: list[Sample] = []
         cut_off: list[dict[Modality, int]] = []
         failures: dict[int, Failure] = {}  # place in the chunk -> why there is no prediction
@@ -344,18 +357,18 @@ class Predictor:
             admitted.append(checked)
             cut_off.append(unseen)
 
-        outcomes = self._predict_split(self._pack(admitted), explain=explain)
+        outcomes = self._predict_split(self._pack(admitted))
         predicted = zip(outcomes, cut_off, strict=True)
         for place in range(len(chunk)):
             if place in failures:
-                yield failures[place]
+                yield failures[place], None
                 continue
-            outcome, unseen = next(predicted)
+            (outcome, sample), unseen = next(predicted)
             if isinstance(outcome, Prediction) and unseen:
                 outcome = replace(outcome, unseen=unseen)
-            yield outcome
+            yield outcome, sample
 
-    def _predict_split(self, split: Split, *, explain: bool) -> Iterator[Prediction | Failure]:
+    def _predict_split(self, split: Split) -> Iterator[tuple[Prediction | Failure, Sample]]:
         """Yield the prediction of every sample of a checked split, or that it is NaN."""
         if not len(split):
             return
@@ -370,36 +383,40 @@ class Predictor:
             source = source_of(sample)
             if not finite[row]:
                 error = _yields_nan(f"sample {sample.id!r}")
-                yield Failure(sample.id, error, source)
+                yield Failure(sample.id, error, source), sample
                 continue
 
             own = probabilities[row].astype(float).tolist()
             decided = decisions[row].astype(bool).tolist()
-            explanation = None
-            if explain:
-                explanation = self.explain(sample)
-
-            yield Prediction(
+            found = Prediction(
                 id=sample.id,
                 probabilities=dict(zip(self.label_names, own, strict=True)),
                 decisions=dict(zip(self.label_names, decided, strict=True)),
-                explanation=explanation,
                 thresholds=thresholds,
                 source=source,
             )
+            yield found, sample
 
     @torch.inference_mode()
-    def explain(self, sample: Sample) -> Explanation:
+    def explain(self, sample: Sample, *, steps_of: Sequence[Modality] | None = None) -> Explanation:
         """Measure in which modality and at which steps the evidence for each label is.
+
+        Args:
+            sample: one sample.
+            steps_of: the modalities whose single steps are looked at; None for all. Each step costs
+                a pass, so a modality that nobody will look into need not be among them.
 
         Raises:
             DataError: the sample has none of the model's modalities.
         """
         checked = self._as_split([sample]).sample(0)
         batch = self._one(checked)
-        steps_of = {m: len(checked.sequences.get(m, ())) for m in self.modalities}
-        lengths = {m: length for m, length in steps_of.items() if length > 0}
-        window = {m: max(1, round(length / 10)) for m, length in lengths.items()}
+        steps = {m: len(checked.sequences.get(m, ())) for m in self.modalities}
+        lengths = {m: length for m, length in steps.items() if length > 0}
+        looked_into = lengths
+        if steps_of is not None:
+            looked_into = {m: length for m, length in lengths.items() if m in steps_of}
+        window = {m: max(1, round(length / 10)) for m, length in looked_into.items()}
 
         # how much each logit drops when something is hidden
         seen, attention = self._full(batch)  # (L,), block -> (L, steps)
@@ -412,10 +429,10 @@ class Predictor:
         # in the order of `hidden`: a row per modality, then a row per step of each modality
         count = len(lengths)
         whole = dict(zip(lengths, drops[:count], strict=True))  # modality -> (L,)
-        moments = _by_modality(drops[count:], lengths)  # modality -> (steps, L)
+        moments = _by_modality(drops[count:], looked_into)  # modality -> (steps, L)
 
         # attention to a modality ends with its steps; other blocks are kept whole
-        for m, length in steps_of.items():
+        for m, length in steps.items():
             if m in attention:
                 attention[m] = attention[m][:, :length]
 
@@ -678,6 +695,13 @@ def _unfailed(chunk: Iterable[Sample | Failure]) -> Iterator[Sample]:
         if isinstance(item, Failure):
             raise item.error
         yield item
+
+
+def _is_explained(outcome: Prediction | Failure, explain: Explain) -> bool:
+    """Whether evidence is measured for a sample."""
+    if isinstance(outcome, Failure) or explain == "held":
+        return isinstance(outcome, Prediction) and bool(outcome.labels)
+    return explain
 
 
 def _yields_nan(what: str) -> ModelError:

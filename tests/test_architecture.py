@@ -12,8 +12,8 @@ ROOT = Path(emotailor.__file__).parent
 
 # a room imports only from itself and the rooms before it
 ORDER = ["foundation", "data", "encoders", "data.readers", "extraction", "nn", "models",
-         "evaluation", "training", "serving", "runs", "comparison", "figures", "report", "paper",
-         "testing", "commands", "cli"]  # fmt: skip
+         "evaluation", "shipped", "training", "serving", "runs", "comparison", "figures",
+         "report", "paper", "testing", "commands", "cli"]  # fmt: skip
 FOUNDATION = {"errors", "inputs", "verified", "locks", "files", "folders", "config", "loading",
               "text", "frames", "meant", "wanted", "fitted", "watch", "shapes"}  # fmt: skip
 

@@ -458,7 +458,7 @@ def test_time_and_size(trained: Path, outcome: tuple[module.PlanResult, dict[str
         assert [(r["seed"], r["exit_code"], r["failed"]) for r in runs] == [
             (5, None, None), (6, None, None)
         ]  # fmt: skip
-        assert set(runs[0]["metrics"]) == {"fixed", "tuned", "per_label", "macro"}
+        assert set(runs[0]["metrics"]) == {"fixed", "tuned", "per_label", "macro", "share"}
 
 
 def module_device() -> Any:

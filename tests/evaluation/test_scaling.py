@@ -83,7 +83,7 @@ def test_no_decision_changes(method: str) -> None:
     scaled = scaling.apply(p, NAMES)
     assert scaled[0].tolist() == [0.0, 1.0, 1.0]
 
-    for mode in ("fixed", "tuned", "per_label", "macro"):
+    for mode in ("fixed", "tuned", "per_label", "macro", "share"):
         chosen = Thresholds.choose(mode, labels, p, NAMES)
         moved = scaling.of_thresholds(chosen)
         assert moved.mode == mode

@@ -15,6 +15,7 @@ from emotailor.evaluation.thresholds import (
     Thresholds,
     tune_macro,
     tune_per_label,
+    tune_share,
     tune_threshold,
 )
 
@@ -183,12 +184,30 @@ def test_thresholds_type() -> None:
     assert set(tuned.values.values()) == {tune_threshold(labels, scores)}
     own = Thresholds.choose("per_label", labels, scores, NAMES)
     np.testing.assert_array_equal(own.array(NAMES), tune_per_label(labels, scores))
+    share = Thresholds.choose("share", labels, scores, NAMES)
+    np.testing.assert_array_equal(share.array(NAMES), tune_share(labels, scores))
     macro = Thresholds.choose("macro", labels, scores, NAMES)
     assert macro.mode == "macro"
     np.testing.assert_array_equal(macro.array(NAMES), tune_macro(labels, scores))
     # by name, whatever the order of the columns
     np.testing.assert_array_equal(own.array(("fear", "angry")), own.array(NAMES)[[2, 0]])
     assert Thresholds.model_validate_json(own.model_dump_json()) == own
+
+
+def test_share_names_a_label_as_often_as_it_holds() -> None:
+    rng = np.random.default_rng(3)
+    labels = (rng.random((211, 3)) < [0.5, 0.2, 0.0]).astype(int)
+    scores = rng.random((211, 3)) * 0.5 + 0.4 * labels
+    decided = scores > tune_share(labels, scores)
+    assert decided.sum(0).tolist() == labels.sum(0).tolist()
+    # so that precision and recall are one number
+    found = evaluate(labels, scores, NAMES, tune_share(labels, scores))
+    assert found.labels["angry"].precision == found.labels["angry"].recall
+
+    # of 5 equal scores and 2 higher ones, 3 positives: 2 are nearer than 7
+    tied = np.array([[0.9], [0.8], [0.3], [0.3], [0.3], [0.3], [0.3]])
+    held = np.array([[1], [0], [1], [1], [0], [0], [0]])
+    assert int((tied > tune_share(held, tied)).sum()) == 2
 
 
 def test_wrong_input_is_one_clear_error() -> None:

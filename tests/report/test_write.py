@@ -186,9 +186,9 @@ def test_every_number_is_the_stored_one(run: Path) -> None:
     stored = json.loads((run / "evaluation-test.json").read_text())
     found = parsed(run / "report.html").tables
     header, *rows = found["7 samples, by kind of threshold"]
-    assert header == ["metric", "tuned", "95 % interval", "fixed", "per label", "macro"]
+    assert header == ["metric", "tuned", "95 % interval", "fixed", "per label", "macro", "share"]
     for name, row in zip(OVERALL, rows, strict=True):
-        modes = ("tuned", "fixed", "per_label", "macro")
+        modes = ("tuned", "fixed", "per_label", "macro", "share")
         values = [number(stored["metrics"][m][name]) for m in modes]
         ends = stored["intervals"].get(name)
         shown = f"{number(ends['low'])} to {number(ends['high'])}" if ends else ""

@@ -73,7 +73,7 @@ def test_trained_evaluated_and_asked_on_the_command_line(
     mean_roc_auc = record.valid["mean_roc_auc"]
     assert mean_roc_auc is not None and mean_roc_auc > 0.6
     card = load_model(run).card
-    assert set(card.thresholds) == {"fixed", "tuned", "per_label", "macro"}
+    assert set(card.thresholds) == {"fixed", "tuned", "per_label", "macro", "share"}
     assert set(card.thresholds["fixed"].values.values()) == {0.5}
     # again: nothing to do; other settings: another run
     before = written(run)

@@ -136,7 +136,7 @@ def test_training_lowers_the_loss_and_writes_the_run_folder(data: Path, tmp_path
     card = load_model(run).card
     assert card.selection["epoch"] == result.best.epoch
     assert card.data["fingerprint"] == open_dataset(data).card.fingerprint
-    assert set(card.thresholds) == {"fixed", "tuned", "per_label", "macro"}
+    assert set(card.thresholds) == {"fixed", "tuned", "per_label", "macro", "share"}
 
 
 def test_the_total_is_the_weighted_sum_of_the_parts(data: Path, tmp_path: Path) -> None:

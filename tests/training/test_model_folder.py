@@ -100,6 +100,36 @@ def test_a_model_without_standardisation_round_trips(tmp_path: Path) -> None:
     assert Predictor(loaded).thresholds.tolist() == [0.25, 0.25, 0.25]
 
 
+def test_half_precision_takes_half_the_space_and_rounds(trained: Path, tmp_path: Path) -> None:
+    loaded = load_model(trained)
+    save_model(tmp_path / "half", loaded.card, loaded.model, loaded.standardizer, half=True)
+    stored = load_file(weights_file(tmp_path / "half"))
+    again = load_model(tmp_path / "half")
+    for name, parameter in loaded.model.named_parameters():
+        assert stored[f"model.{name}"].dtype == torch.float16, name
+        rounded = parameter.half().float()
+        found = again.model.get_parameter(name)
+        assert found.dtype == torch.float32, name
+        assert torch.equal(found, rounded), name
+    # what standardises the features is not rounded
+    assert loaded.standardizer is not None
+    assert again.standardizer is not None
+    for m, mean in loaded.standardizer.mean.items():
+        np.testing.assert_array_equal(again.standardizer.mean[m], mean)
+    half, whole = weights_file(tmp_path / "half"), weights_file(trained)
+    assert half.stat().st_size < 0.7 * whole.stat().st_size
+
+
+def test_a_card_may_say_which_thresholds_decide(folder: Path) -> None:
+    assert Predictor.load(folder).mode == "tuned"
+    edit(folder, decides="share")
+    assert Predictor.load(folder).mode == "share"
+    assert Predictor.load(folder, thresholds="macro").mode == "macro"
+    edit(folder, decides="share", thresholds={"fixed": THRESHOLDS["fixed"]})
+    with pytest.raises(ModelError):
+        Predictor.load(folder)
+
+
 def test_loading_leaves_the_random_state_alone(trained: Path) -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
@@ -222,7 +252,7 @@ THRESHOLDS = {"fixed": {"mode": "fixed", "values": {"happy": 0.3, "sad": 0.3, "j
         (_card("{"), "damaged"),
         (_card("[]"), "damaged"),
         (_card("\x00\x01"), "damaged"),
-        (_edit(schema_version=5), r"schema_version: .*less than or equal to 4[\s\S]*version 4"),
+        (_edit(schema_version=6), r"schema_version: .*less than or equal to 5[\s\S]*version 5"),
         (_edit(format="something"), "damaged or of another version: format"),
         (_edit(from_the_future=1), "from_the_future: Extra inputs are not permitted"),
         (_edit(dims={"visual": -5}), r"dims.visual: .*greater than or equal to 1"),

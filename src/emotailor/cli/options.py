@@ -29,6 +29,7 @@ class ThresholdChoice(StrEnum):
     tuned = "tuned"
     per_label = "per_label"
     macro = "macro"
+    share = "share"
 
 
 DEVICES = "One of auto, cpu, gpu, cuda, cuda:1 and mps."

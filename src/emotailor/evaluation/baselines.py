@@ -81,7 +81,7 @@ def baselines(
     Args:
         dataset: the data set that is judged on.
         split: name of the split to judge on.
-        mode: how the thresholds are chosen: ``fixed``, ``tuned``, ``per_label`` or ``macro``.
+        mode: how the thresholds are chosen.
         modalities: those that the regressions see; by default all of the data.
         label_names: the labels in the order of the results; by default that of the data.
         fixed: the threshold of the mode ``fixed``.

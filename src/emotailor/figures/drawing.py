@@ -32,7 +32,13 @@ BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, GREY, BLACK = "#CC79A7", "#56B4E9", "#777777", "#000000"
 OKABE_ITO = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 COLORS = {"visual": GREEN, "audio": BLUE, "text": RED, "common": PURPLE}  # the paper's three
-MARKS = (("o", ORANGE, 10.0), ("s", RED, 7.5), ("^", BLACK, 5.0), ("D", SKY, 3.5))
+MARKS = (
+    ("o", ORANGE, 10.0),
+    ("s", RED, 7.5),
+    ("^", BLACK, 5.0),
+    ("D", SKY, 3.5),
+    ("P", GREEN, 2.5),
+)
 """Marker, colour and size of each kind of threshold: where they meet, all are seen."""
 
 WHITE = {"facecolor": "white", "edgecolor": "none"}  # behind text

@@ -27,6 +27,7 @@ from emotailor.evaluation.metrics import decide
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.serving.given import is_one, samples_in, source_of
 from emotailor.serving.prediction import Explanation, Failure, Prediction, Predictions
+from emotailor.shipped.find import meant_by
 from emotailor.training.inference import predict_probabilities
 from emotailor.training.model_folder import LoadedModel, load_model
 from emotailor.training.setup import choose_device
@@ -81,8 +82,9 @@ class Predictor:
 
     Args:
         loaded: model, card and standardisation.
-        thresholds: which of the model's thresholds decide; by default the one tuned on validation
-            data, or the fixed one where the model has none (an imported checkpoint).
+        thresholds: which of the model's thresholds decide; by default those that it names, else the
+            one tuned on validation data, or the fixed one where it has none (an imported
+            checkpoint).
 
     Raises:
         ConfigError: the model has no such thresholds.
@@ -95,8 +97,7 @@ class Predictor:
         self.dims = loaded.model.dims
 
         known = self.card.thresholds
-        default: ThresholdMode = "tuned" if "tuned" in known else "fixed"
-        mode = thresholds or default
+        mode = thresholds or self.card.default_thresholds
         if mode not in known:
             raise ConfigError(
                 f"the model has no {mode!r} thresholds",
@@ -112,16 +113,26 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, device: str = "auto", thresholds: ThresholdMode | None = None
+        cls,
+        path: str | Path | None = None,
+        *,
+        device: str = "auto",
+        thresholds: ThresholdMode | None = None,
     ) -> "Predictor":
-        """Load a model from a run folder or a model folder.
+        """Load a model from a run folder or a model folder, or one that comes with the package.
+
+        Args:
+            path: the folder, or the name ``words``; where something lies at that path, that is
+                meant. None: the model ``words``.
+            device: to compute on.
+            thresholds: as for the class.
 
         Raises:
             ModelError: there is none, or it is damaged.
             ConfigError: unknown device or thresholds.
         """
         place = choose_device(device)
-        loaded = load_model(path, place)
+        loaded = load_model(meant_by(path), place)
         return cls(loaded, thresholds)
 
     @property

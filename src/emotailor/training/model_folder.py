@@ -35,11 +35,12 @@ from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
 from emotailor.shapes import shapes_alone
+from emotailor.shipped.find import meant_by
 from emotailor.text import NAME, is_name
 from emotailor.training.adapters import load_adapters
 from emotailor.verified import read_json, read_settled, verify_file
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 CARD_FILE = "model.json"
 FOLDER = FolderKind(
     name="model folder",
@@ -103,6 +104,7 @@ class ModelCard(BaseModel):
     device: str | None = None  # that it was trained on
     weights: FileCard | None = None
     scaled: Scaled | None = None  # None: the probabilities are those of the network
+    decides: ThresholdMode | None = None  # thresholds taken by default; None: tuned, else fixed
 
     @property
     def fingerprint(self) -> str | None:
@@ -113,6 +115,13 @@ class ModelCard(BaseModel):
     def selected_epoch(self) -> int | None:
         """The epoch whose model was kept; None for an imported model."""
         return self.selection.get("epoch")
+
+    @property
+    def default_thresholds(self) -> ThresholdMode:
+        """The kind of thresholds that decides where nobody asks for another."""
+        if self.decides is not None:
+            return self.decides
+        return "tuned" if "tuned" in self.thresholds else "fixed"
 
     @property
     def unscaled_thresholds(self) -> dict[ThresholdMode, Thresholds]:
@@ -128,6 +137,8 @@ class ModelCard(BaseModel):
         for mode, thresholds in self.thresholds.items():
             if set(thresholds.values) != set(self.label_names):
                 raise ValueError(f"thresholds.{mode} must be for the labels in label_names")
+        if self.decides is not None and self.decides not in self.thresholds:
+            raise ValueError(f"decides: there are no thresholds.{self.decides}")
         if self.scaled is not None:
             scaling = self.scaled.scaling
             if not set(self.label_names) == set(scaling.slopes) == set(scaling.intercepts):
@@ -145,10 +156,26 @@ class LoadedModel:
 
 
 def save_model(
-    folder: Path, card: ModelCard, model: EmotionModel, standardizer: Standardizer | None
+    folder: Path,
+    card: ModelCard,
+    model: EmotionModel,
+    standardizer: Standardizer | None,
+    *,
+    half: bool = False,
 ) -> ModelCard:
-    """Write a model folder, replacing the model in it if there is one; return its card."""
+    """Write a model folder, replacing the model in it if there is one; return its card.
+
+    Args:
+        folder: to write.
+        card: of the model.
+        model: whose parameters are written.
+        standardizer: of its features.
+        half: store parameters as float16, in half the space. A loaded model computes in float32.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if half:
+        for name, parameter in model.named_parameters():
+            tensors[f"model.{name}"] = parameter.half()
     if standardizer is not None:
         for m in card.dims:
             mean = torch.from_numpy(standardizer.mean[m])
@@ -297,13 +324,15 @@ def _check_files(folder: Path) -> tuple[ModelCard, Path]:
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
     """Load a trained model from a run folder or a model folder, in evaluation mode.
 
+    The name of a model that comes with the package is as good as its folder.
+
     A training may replace the model meanwhile: then the new one is loaded.
 
     Raises:
         ModelError: there is none, a file is missing, truncated or altered, or its system or
             settings are unknown to this version.
     """
-    folder = find_model_folder(Path(path))
+    folder = find_model_folder(meant_by(path))
     card, file, tensors = read_settled(folder / CARD_FILE, partial(_read_files, folder))
 
     config = _settings_of(card, folder)
@@ -397,6 +426,10 @@ def _model_of(
         wanted = tuple(expected[name].shape)
         if sizes[name] != wanted:
             raise RuntimeError(f"{name} has the shape {sizes[name]}, not {wanted}")
+
+        # float16 saves space on disk alone
+        if state[name].dtype == torch.float16:
+            state[name] = state[name].to(expected[name].dtype)
 
     model.load_state_dict(state, assign=True)
     return model

@@ -34,6 +34,7 @@ def validate(
         "tuned": Thresholds.choose("tuned", labels, probabilities, names),
         "per_label": Thresholds.choose("per_label", labels, probabilities, names),
         "macro": Thresholds.choose("macro", labels, probabilities, names),
+        "share": Thresholds.choose("share", labels, probabilities, names),
     }
 
     # the scores are those of the thresholds by which epochs are compared

@@ -171,7 +171,7 @@ class Packets:
 
     def __init__(self, container: Any, streams: list[Any]) -> None:
         self._streams = streams
-        self._packets = container.demux(streams)
+        self._packets = container.demux(streams) if streams else iter(())  # of none is of all
         self.broken = False
 
     def __iter__(self) -> Iterator[Any]:

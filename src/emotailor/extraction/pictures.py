@@ -124,7 +124,9 @@ def is_turned(matrix: tuple[int, int, int, int]) -> bool:
     return abs(b) > abs(a)
 
 
-def turned(pixels: Pixels, matrix: tuple[int, int, int, int]) -> Pixels:
+def turned(
+    pixels: Pixels, matrix: tuple[int, int, int, int]
+) -> UInt8[np.ndarray, "rows columns 3"]:
     """Turn and mirror a picture as its display matrix says, by whole quarters."""
     a, b, c, d = matrix
     to_right, down = a, d

@@ -1,7 +1,7 @@
 """The sound of a medium, put at its times into a file that nobody else sees."""
 
 import tempfile
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int16
@@ -27,7 +27,7 @@ class Spool:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end of the with block
         self.end = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Spool":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -28,7 +28,7 @@ napoleon_attr_annotations = False  # shapes such as "*steps" are no markup
 ROOMS = {
     "data": "the data contract, the store, readers, synthetic data",
     "encoders": "from text to features",
-    "video": "from a video to features",
+    "extraction": "from videos to features",
     "nn": "blocks that several systems share",
     "models": "the contract of a model, and a folder per system",
     "evaluation": "metrics, thresholds, intervals, comparison",

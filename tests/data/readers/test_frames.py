@@ -72,6 +72,17 @@ def test_aligned_to_words(tmp_path: Path) -> None:
     assert second.sequences["audio"][:, 0].tolist() == [149.5, 249.5]
 
 
+def test_of_several_faces_the_one_seen_most(tmp_path: Path) -> None:
+    folder = extracted(tmp_path / "clips")
+    rows = OPENFACE.replace("\n2, 0,", "\n1, 1, 0.000, 0.98, 1, 8.00, 8.00\n2, 0,")
+    (folder / "visual/ann.csv").write_text(rows)
+    data = convert(folder, tmp_path / "out")
+    assert data["train"].sequence("visual", 0).tolist() == [[1.0, 0.5]]
+    assert "visual: 2 frames failed and are missing" in data.card.repairs
+    note = "visual: 1 rows left out, of faces beside the one that is seen most"
+    assert note in data.card.repairs
+
+
 def test_how_features_were_extracted(tmp_path: Path) -> None:
     reading = read_extractor_folder(extracted(tmp_path / "clips"), ConvertOptions())
     visual = reading.extraction["visual"]

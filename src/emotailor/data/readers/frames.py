@@ -5,7 +5,8 @@
     text/<video>.csv     columns word, start, end, and one per feature where there are any
     segments.csv         id, segment_id, start, end, one column per label, split
 
-A frame in which OpenFace found no face is missing.
+A frame in which OpenFace found no face is missing. Of several faces the one counts that is found in
+most frames of its video.
 """
 
 from collections import Counter
@@ -150,6 +151,7 @@ class _Videos:
         first: what the first file holds; all others hold the same columns.
         failed: how many frames of each video failed.
         timeless: how many rows of each video have no time that is possible.
+        beside: how many rows of each video are of other faces.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -167,6 +169,7 @@ class _Videos:
         self._last: tuple[str, Frames] | None = None
         self.failed: Counter[str] = Counter()
         self.timeless: Counter[str] = Counter()
+        self.beside: Counter[str] = Counter()
         self.first = self._frames(next(iter(self.paths)))
 
     def tell(self, account: Account) -> None:
@@ -189,6 +192,7 @@ class _Videos:
         self._last = (video, frames)
         self.failed[video] = frames.failed
         self.timeless[video] = frames.timeless
+        self.beside[video] = frames.beside
         return frames
 
     def track(self, video: str) -> Track | None:
@@ -227,6 +231,11 @@ def _after(sources: dict[Modality, _Videos], cutter: Cutter) -> list[str]:
         failed = source.failed.total()
         if failed:
             lines.append(f"{source.name}: {failed} frames failed and are missing")
+        beside = source.beside.total()
+        if beside:
+            lines.append(
+                f"{source.name}: {beside} rows left out, of faces beside the one that is seen most"
+            )
         timeless = source.timeless.total()
         if timeless:
             lines.append(

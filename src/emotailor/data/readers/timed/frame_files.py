@@ -1,6 +1,7 @@
 """One file of frames per video, as the extractors write them.
 
-    OpenFace    ``frame, face_id, timestamp, confidence, success, AU01_r, ...``
+    OpenFace    ``frame, face_id, timestamp, confidence, success, AU01_r, ...``, with or without
+                the blanks; of several faces the one that is seen in most frames
     openSMILE   ``name;frameTime;F0_sma;...``, with commas, or as ARFF
     openSMILE   for Python: ``file,start,end,F0_sma,...``
     COVAREP     numbers without a header, a row per 10 ms
@@ -55,6 +56,7 @@ class Frames:
         failed: how many rows the program could not fill.
         others: names of the columns that are neither features nor of any other use.
         timeless: how many other rows have no time that is possible.
+        beside: how many rows are of faces beside the one that is seen most often.
     """
 
     extractor: str
@@ -64,6 +66,7 @@ class Frames:
     failed: int
     others: tuple[str, ...] = ()
     timeless: int = 0
+    beside: int = 0
 
 
 def read_frames(path: Path) -> Frames:
@@ -112,27 +115,52 @@ def read_frames(path: Path) -> Frames:
     values = _numbers(path, rows, features)
 
     kept = np.ones(len(rows), bool)
+    ours = kept
     extractor = "table"
     if "frametime" in names or "file" in names:
         extractor = "openSMILE"
-    if {"confidence", "success"} <= set(names):
+    if "success" in names:
         extractor = "OpenFace"
-        sure = _numbers(path, rows, [names.index("success"), names.index("confidence")])
-        kept = (sure[:, 0] > 0) & (sure[:, 1] >= SURE)
+        kept = _sure(path, rows, names)
+        ours = _followed(path, rows, names, kept)
 
-    failed = len(kept) - int(kept.sum())
-    order = _in_time(intervals, kept)
-    timeless = len(kept) - failed - len(order)
+    beside = int((~ours).sum())
+    failed = int((ours & ~kept).sum())
+    order = _in_time(intervals, ours & kept)
+    timeless = len(rows) - beside - failed - len(order)
     if texts is not None:
         texts = [texts[row] for row in order.tolist()]
     track = _track(values[order], intervals[order])
-    return Frames(extractor, columns, track, texts, failed, tuple(others), timeless)
+    return Frames(extractor, columns, track, texts, failed, tuple(others), timeless, beside)
+
+
+def _sure(path: Path, rows: Sequence[Sequence[str]], names: Sequence[str]) -> Bool[np.ndarray, "n"]:
+    """Return in which rows OpenFace found the face."""
+    sure = _numbers(path, rows, [names.index("success")])[:, 0] > 0
+    if "confidence" in names:
+        sure &= _numbers(path, rows, [names.index("confidence")])[:, 0] >= SURE
+    return sure
+
+
+def _followed(
+    path: Path, rows: Sequence[Sequence[str]], names: Sequence[str], sure: Bool[np.ndarray, "n"]
+) -> Bool[np.ndarray, "n"]:
+    """Return which rows are of the face that is found most often; of several, the first."""
+    if "face_id" not in names:
+        return np.ones(len(rows), bool)
+
+    faces = _numbers(path, rows, [names.index("face_id")])[:, 0]
+    known, places = np.unique(faces, return_inverse=True)
+    often = np.bincount(places[sure], minlength=len(known))
+    return places == np.argmax(often)
 
 
 def _table(path: Path) -> tuple[list[str] | None, list[list[str]]]:
     """Return the header, where there is one, and the rows."""
     with unreadable(path, _EXPECTED):
         text = path.read_text(encoding="utf-8-sig")
+    # how programs of Windows write what is no number
+    text = text.replace("nan(ind)", "nan")
 
     header = None
     if path.suffix.lower() == ".arff":

@@ -161,6 +161,15 @@ def test_a_colon_or_a_strange_letter_in_the_name_is_no_address(talk: Path, tmp_p
         assert open_medium(path).picture == (64, 48)
 
 
+@pytest.mark.parametrize("name", ["talk.wav", "talk.txt", "talk.png", "talk"])
+def test_the_ending_of_a_name_makes_no_difference(talk: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(talk.read_bytes())
+    medium = open_medium(path)
+    assert medium.picture == (64, 48)
+    assert medium.sound
+
+
 # ---------------------------------------------------------------------- what is refused
 
 

@@ -14,6 +14,7 @@ from emotailor.extraction.base import Medium, Picture, Sound
 from emotailor.extraction.clock import Clock
 from emotailor.extraction.containers import Packets, opened, skip_others, tracks_of
 from emotailor.extraction.lanes import Lane, PictureLane, SoundLane
+from emotailor.extraction.needed import Needed
 from emotailor.extraction.pictures import Sampler
 from emotailor.extraction.spool import SoundTrack, Spool
 
@@ -36,8 +37,8 @@ class Decoded:
         duration: seconds from the first picture or sound to the end of the last.
         sound: None where there is none, or none was wanted.
         notes: what could not be decoded, and what was assumed, one sentence each.
-        counts: ``pictures`` of the file, ``samples`` that were handed out, ``damaged`` packets and
-            frames of both tracks.
+        counts: ``pictures`` that were decoded (fewer than the file has: some are not needed),
+            ``samples`` that were handed out, ``damaged`` packets and frames of both tracks.
     """
 
     duration: float
@@ -79,8 +80,10 @@ def decode(
         if tracks.video is not None and on_picture is not None:
             ratio = tracks.video.sample_aspect_ratio
             sampler = Sampler(pictures_per_second, most_pixels, ratio, on_picture)
-            pictures = PictureLane(tracks.video, clock, sampler, medium.duration)
-            _use_threads(tracks.video.codec_context)
+            context = tracks.video.codec_context
+            needed = Needed(context, clock, pictures_per_second)
+            pictures = PictureLane(tracks.video, clock, sampler, needed, medium.duration)
+            _use_threads(context)
 
         sounds = None
         if tracks.sound is not None and with_sound:

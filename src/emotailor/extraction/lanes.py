@@ -5,6 +5,7 @@ from typing import Any
 
 from emotailor.extraction.clock import Clock, Losses
 from emotailor.extraction.containers import decoded
+from emotailor.extraction.needed import Needed
 from emotailor.extraction.pictures import Sampler
 from emotailor.extraction.spool import SoundTrack
 
@@ -25,7 +26,7 @@ class Lane:
 
     Attributes:
         end: seconds at which the next frame is due; negative infinity before the first.
-        frames: as many as were decoded.
+        frames: as many as were decoded; pictures that no sample falls on need not be.
         damaged: packets and frames that were not.
         losses: from when to when that was.
     """
@@ -42,6 +43,13 @@ class Lane:
     def take(self, packet: Any) -> None:
         """Decode a packet, and hand on what comes out with it."""
         self.clock.mend(packet, self.name)
+        self._decode(packet)
+
+    def finish(self) -> None:
+        """End the track."""
+        self.losses.close(self.clock.latest)
+
+    def _decode(self, packet: Any) -> None:
         frames = decoded(packet)
         if frames is None:
             self._lose(packet)
@@ -52,10 +60,6 @@ class Lane:
                 self._lose(frame)
             else:
                 self._keep(frame)
-
-    def finish(self) -> None:
-        """End the track."""
-        self.losses.close(self.clock.latest)
 
     def _keep(self, frame: Any) -> None:
         self.frames += 1
@@ -82,14 +86,29 @@ class PictureLane(Lane):
         stream: PyAV's.
         clock: of the file.
         sampler: takes the frames.
+        needed: tells which pictures need not be decoded.
         duration: seconds of the file, as far as it says.
     """
 
-    def __init__(self, stream: Any, clock: Clock, sampler: Sampler, duration: float | None) -> None:
+    def __init__(
+        self,
+        stream: Any,
+        clock: Clock,
+        sampler: Sampler,
+        needed: Needed,
+        duration: float | None,
+    ) -> None:
         super().__init__("picture", stream, clock)
         self.sampler = sampler
+        self._needed = needed
         self.rate = float(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
         self._stated_end = duration or 0.0
+
+    def take(self, packet: Any) -> None:
+        """Decode the packets for which it is known by now whether they are needed."""
+        self.clock.mend(packet, self.name)
+        for known in self._needed.through(packet):
+            self._decode(known)
 
     def finish(self) -> None:
         """Hand out the last picture for as long as it is shown."""

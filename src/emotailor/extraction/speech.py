@@ -307,8 +307,8 @@ def _inside(
             continue
 
         # the first word after a pause seems to begin in it
-        first = max(regions[near, 0].min() - _NEAR, start)
-        last = min(regions[near, 1].max() + _NEAR, end)
+        first = max(regions[near, 0].min(), start)
+        last = min(regions[near, 1].max(), end)
         begin = float(np.clip(word.start, first, last))
         finish = float(np.clip(word.end, begin, last))
         yield replace(word, start=begin, end=finish)

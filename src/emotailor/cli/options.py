@@ -242,6 +242,7 @@ def training_settings(
     patience: int | None,
     *,
     kept_split: str | None = None,
+    start_from: Path | None = None,
 ) -> dict[str, int | float | str | None]:
     """Return the settings of the training that have options of their own; None is not given."""
     return {
@@ -250,6 +251,7 @@ def training_settings(
         "learning_rate": learning_rate,
         "patience": patience,
         "protocols": kept_split,
+        "start_from": None if start_from is None else str(start_from),
     }
 
 

@@ -74,6 +74,14 @@ def train(
     learning_rate: LearningRate = None,
     patience: Patience = None,
     modalities: Modalities = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Take the weights of a trained model where they fit: a run folder, a model "
+            "folder, or words, which ships. Its settings hold where nothing else is given.",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="The seed of the first run. By default 42.")
     ] = None,
@@ -103,7 +111,14 @@ def train(
         seed=seed,
         seeds=seeds,
         device=device,
-        training=training_settings(epochs, batch_size, learning_rate, patience, kept_split=kept),
+        training=training_settings(
+            epochs,
+            batch_size,
+            learning_rate,
+            patience,
+            kept_split=kept,
+            start_from=start_from,
+        ),
     )
     train_runs(runs, out, parts=losses)
 

@@ -246,6 +246,19 @@ class EmotionModel(nn.Module, ABC):
         """
         return None
 
+    def role_of(self, name: str) -> str:
+        """Return what a parameter is for: one of the same role in another model may replace it.
+
+        By default that is its name, where it says of which modality it is; else its name and the
+        modalities of the model, among which it does its work.
+
+        Args:
+            name: in the state dict.
+        """
+        if any(part in MODALITIES for part in name.split(".")):
+            return name
+        return f"{name} among {', '.join(self.modalities)}"
+
     def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Give tensors whose sizes come from the training data the shapes of stored ones.
 

@@ -68,6 +68,11 @@ class WrappedModel(EmotionModel):
         """The system's choice."""
         return self.model.sampling_weights(labels)
 
+    def role_of(self, name: str) -> str:
+        """The role that a parameter of the system has there; others do what their name says."""
+        inner = name.removeprefix("model.")
+        return name if inner == name else self.model.role_of(inner)
+
     def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Resize the system's tensors."""
         prefix = "model."

@@ -12,7 +12,7 @@ from emotailor.data.modality_names import parse_modalities
 from emotailor.models.system import Preset
 from emotailor.models.table import find_system, use_system
 from emotailor.training.run_config import RunConfig, check_keys
-from emotailor.training.stored_config import settings_in
+from emotailor.training.stored_config import kept_start, settings_in, start_in
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -102,13 +102,16 @@ def plan_runs(
     given = merge(written, fixed_settings(data, modalities, device, training))
     given["system"] = row.name
 
-    first = RunConfig.for_data(given, system=row.name, preset=preset)
+    # the seed is known before what the runs start from is looked for
+    fresh = {"training": {"start_from": None}}
+    first = RunConfig.for_data(given, fresh, system=row.name, preset=preset)
     start = first.training.seed if seed is None else seed
     planned = []
     for number in range(start, start + seeds):
         own = {"training": {"seed": number}}
-        config = RunConfig.for_data(given, own, system=row.name, preset=preset)
         folder = _run_folder(out, f"{data.resolve().name}-{row.folder}", number, seeds)
+        kept = kept_start(folder, start_in(given))
+        config = RunConfig.for_data(given, own, system=row.name, preset=preset, kept=kept)
         planned.append(PlannedRun(config, folder))
     return planned
 

@@ -46,6 +46,9 @@ class TrainingConfig(Config):
     margin: float = Field(0.05, ge=0, lt=1)
     # weight of a label where it holds; balanced: negatives over positives of the training split
     positive_weight: Literal["none", "balanced"] | dict[str, PositiveFloat] = "none"
+    # a trained model whose weights are taken where they fit, given by --start-from: a run folder, a
+    # model folder, or words, which ships; none: all are fresh
+    start_from: str | None = Field(None, min_length=1)
     seed: int = Field(42, ge=0, lt=2**32)  # seed of weights, dropout and data order
     # auto, cpu, gpu, cuda, cuda:1 or mps; auto: CUDA, else MPS, else the CPU; gpu: not the CPU
     device: Annotated[str, AfterValidator(canonical_device)] = "auto"

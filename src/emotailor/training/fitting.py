@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from emotailor.data.batching import Batch
-from emotailor.errors import ModelError
+from emotailor.errors import ConfigError, ModelError
 from emotailor.models.base import FittedModel
 from emotailor.training.checkpoint import Progress, damage_of, read_progress, save_progress
 from emotailor.training.every_epoch import keep_epoch
@@ -32,7 +32,7 @@ class Fitter:
 
     Raises:
         DataError: the data set cannot be used.
-        ConfigError: it lacks modalities that the system needs.
+        ConfigError: it lacks modalities that the system needs, or the fit is to start from a model.
     """
 
     def __init__(
@@ -46,6 +46,12 @@ class Fitter:
         self.folder = RunFolder(run)
         self.reporter = reporter or Reporter()
         self.on_epoch = on_epoch
+        if config.training.start_from is not None:
+            raise ConfigError(
+                f"training.start_from with {config.system}, which is fitted at once",
+                expected="a system that is trained by gradients",
+                fix="leave --start-from out",
+            )
         self.data = TrainingData(config, self.reporter)
 
     def train(self) -> TrainResult:

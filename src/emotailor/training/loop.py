@@ -45,6 +45,7 @@ from emotailor.training.recipe import in_words, updates_per_epoch
 from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import RunFolder, TrainResult, stop_requests
 from emotailor.training.setup import TrainingData, choose_device
+from emotailor.training.starting import keep_start, load_start
 from emotailor.training.step import PartLosses, TrainingStep, new_accelerator
 from emotailor.training.threads import Workers, worker_threads
 from emotailor.training.validation import describe_model, validate
@@ -84,7 +85,8 @@ class Trainer:
         self.folder = RunFolder(run)
         self.reporter = reporter or Reporter()
         self.on_epoch = on_epoch
-        self.data = TrainingData(config, self.reporter)
+        self.start = load_start(config.training, self.folder.path)
+        self.data = TrainingData(config, self.reporter, self.start)
 
     def train(self) -> TrainResult:
         """Train to the end, or resume where an earlier call was stopped.
@@ -106,6 +108,8 @@ class Trainer:
 
         with self.folder.held(), self.reporter:
             self.folder.claim(self.config, self.data.dataset.card.fingerprint)
+            if self.start is not None:
+                keep_start(self.start, self.folder.path)
             accelerator.wait_for_everyone()
             return self._train_or_return(device, accelerator)
 

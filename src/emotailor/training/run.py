@@ -14,6 +14,7 @@ from emotailor.training.loop import Trainer
 from emotailor.training.progress import OnEpoch, Reporter, ShowProgress, reporter_for
 from emotailor.training.run_config import RunConfig
 from emotailor.training.run_folder import TrainResult
+from emotailor.training.stored_config import kept_start, start_in
 
 
 def start(
@@ -81,5 +82,6 @@ def train(
 
     # what nobody says depends on the system, and on the size of the data
     name = None if row is None else row.name
-    settings = RunConfig.for_data(config, system=name, preset=preset)
+    kept = kept_start(Path(run), start_in(config))
+    settings = RunConfig.for_data(config, system=name, preset=preset, kept=kept)
     return start(settings, run, reporter, on_epoch).train()

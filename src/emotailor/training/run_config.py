@@ -1,11 +1,12 @@
 """Settings of a run: which data, which system, how it is trained."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from emotailor.config import Config, merge
+from emotailor.config import NONE, Config, merge
 from emotailor.data.card import DatasetCard
 from emotailor.data.sample import MODALITIES, Modality
 from emotailor.errors import ConfigError
@@ -14,6 +15,7 @@ from emotailor.models.adapters.config import AdapterConfig
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.system import Preset, System
 from emotailor.models.table import SYSTEMS, find_system, use_system
+from emotailor.shipped.find import meant_by
 from emotailor.training.config import TrainingConfig
 from emotailor.training.recipe import find_card, recipe, training_samples
 
@@ -92,6 +94,7 @@ class RunConfig(Config):
         preset: Preset = "paper",
         aligned: bool = True,
         samples: int | None = None,
+        kept: Path | None = None,
     ) -> "RunConfig":
         """Start from a preset and lay nested settings over it; later layers win.
 
@@ -103,6 +106,7 @@ class RunConfig(Config):
             aligned: whether the data are word-aligned; some recipes differ where they are not.
             samples: number of training samples, which the preset ``tuned`` goes by; None where it
                 is not known.
+            kept: copy of what the run starts from, to be read in the place of that.
 
         Raises:
             ConfigError: unknown system or key, a value out of range, or settings that are
@@ -124,7 +128,7 @@ class RunConfig(Config):
             "data": {"standardize": preset != "authors"},
         }
 
-        values = merge(base, given)
+        values = merge(base, _of_start(given, row, kept), given)
         return cls.parse(values)
 
     @classmethod
@@ -134,6 +138,7 @@ class RunConfig(Config):
         system: str | type[Any] | None = None,
         preset: Preset = "tuned",
         card: DatasetCard | None = None,
+        kept: Path | None = None,
     ) -> "RunConfig":
         """Build the settings of a run on a stored data set, by the recipe that suits its size.
 
@@ -142,6 +147,7 @@ class RunConfig(Config):
             system: as for ``build``.
             preset: as for ``build``.
             card: of the data set, where it has been read already.
+            kept: as for ``build``.
 
         Raises:
             ConfigError: as ``build``.
@@ -154,7 +160,7 @@ class RunConfig(Config):
         if card is None and isinstance(path, str):
             known = find_card(path)
         if known is None:
-            return cls.build(given, system=row.name, preset=preset)
+            return cls.build(given, system=row.name, preset=preset, kept=kept)
 
         split = str(of_data.get("train_split", "train"))
         return cls.build(
@@ -163,6 +169,7 @@ class RunConfig(Config):
             preset=preset,
             aligned=known.aligned,
             samples=training_samples(known, split),
+            kept=kept,
         )
 
 
@@ -184,6 +191,36 @@ def _system_of(layers: Sequence[Mapping[str, Any]], system: str | type[Any] | No
             fix="leave one of the two out",
         )
     return row
+
+
+def _of_start(given: Mapping[str, Any], row: System, kept: Path | None) -> dict[str, Any]:
+    """Return the settings of the model that a training starts from, whose weights fit no others.
+
+    Its text encoder has been trained along already, so it is from the first update on.
+
+    Args:
+        given: settings by the user.
+        row: the system that is to be trained.
+        kept: copy of that model in the run folder.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    start = _table(given, "training").get("start_from")
+    if not isinstance(start, str) or start in NONE:
+        return {}
+
+    # the card of a model is read where it is needed alone: it needs torch
+    from emotailor.training.model_folder import find_model_folder, read_model_card
+
+    folder = find_model_folder(kept or meant_by(start))
+    card = read_model_card(folder)
+    found: dict[str, Any] = {}
+    if card.system == row.name:
+        found["model"] = card.config
+    if card.adapters.rank:
+        found["adapters"] = {**card.adapters.to_json(), "start": 0.0}
+    return found
 
 
 def _as_tables(layer: Mapping[str, Any], row: System) -> dict[str, Any]:
@@ -224,6 +261,9 @@ def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = values.get(name)
     return found if isinstance(found, Mapping) else {}
 
+
+KEPT_START = "start"
+"""Folder in a run folder that keeps what the run started from."""
 
 SETTINGS_OF_ALL: Keys = {
     "training": tuple(TrainingConfig.model_fields),

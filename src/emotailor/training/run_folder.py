@@ -14,7 +14,7 @@ from emotailor.folders import FolderKind, held, is_held
 from emotailor.training.checkpoint import has_checkpoint
 from emotailor.training.every_epoch import FOLDER as EPOCHS
 from emotailor.training.history import METRICS_FILE, EpochRecord, history_frame
-from emotailor.training.run_config import RunConfig
+from emotailor.training.run_config import KEPT_START, RunConfig
 from emotailor.training.stored_config import (
     CONFIG_FILE,
     is_run_config,
@@ -32,7 +32,7 @@ FOLDER = FolderKind(
     marker=CONFIG_FILE,
     recognises=is_run_config,
     writes=(METRICS_FILE,),  # of a run that has trained nothing yet
-    below=("checkpoint", "model", EPOCHS, "figures"),
+    below=("checkpoint", "model", KEPT_START, EPOCHS, "figures"),
 )
 
 

@@ -12,16 +12,18 @@ from emotailor.data.dataset import Split
 from emotailor.data.sample import canonical_label
 from emotailor.data.store import open_dataset, read_statistics
 from emotailor.errors import ConfigError, DataError
-from emotailor.models.adapters.model import TextAdapted
+from emotailor.models.adapters.model import Adapters, TextAdapted
 from emotailor.models.base import EmotionModel, FittedModel, LabelStatistics
 from emotailor.models.factory import build_model, model_class
 from emotailor.models.table import find_system
+from emotailor.shapes import shapes_alone
 from emotailor.training.adapters import load_adapters, resolve_adapters
 from emotailor.training.alignment import longest_sequence, resolve_alignment, target_lengths
 from emotailor.training.devices import canonical_device
 from emotailor.training.losses import set_loss
 from emotailor.training.progress import Reporter
 from emotailor.training.run_config import RunConfig
+from emotailor.training.starting import Start, check_start, standardized_as, take_weights
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -114,6 +116,7 @@ class TrainingData:
     Args:
         config: of the run.
         reporter: is told of samples that cannot be used.
+        start: the trained model to start from, if any.
 
     Attributes:
         dataset: as stored.
@@ -132,10 +135,12 @@ class TrainingData:
     Raises:
         DataError: the data set cannot be used.
         ConfigError: it does not have the modalities the system needs.
+        ModelError: the model to start from was trained on features of another kind.
     """
 
-    def __init__(self, config: RunConfig, reporter: Reporter) -> None:
+    def __init__(self, config: RunConfig, reporter: Reporter, start: Start | None = None) -> None:
         self.config = config
+        self.start = start
         self.reporter = reporter
 
         settings = config.data
@@ -149,6 +154,8 @@ class TrainingData:
         system = find_system(config.system)
         self.dims = system.choose(self.dataset.dims, settings.modalities)
         self._check_modality_dropout()
+        if start is not None:
+            check_start(start, self.dims, self.dataset.card)
         self.positions = self._usable(self.train_split)
         self.alignment = resolve_alignment(
             config.alignment, system, self.dims, self.dataset, self.train_split
@@ -209,7 +216,8 @@ class TrainingData:
 
         card = self.dataset.card
         statistics = read_statistics(settings.path, card)
-        return Standardizer.from_statistics(statistics, list(self.dims), card.dtypes)
+        own = Standardizer.from_statistics(statistics, list(self.dims), card.dtypes)
+        return own if self.start is None else standardized_as(own, self.start)
 
     def _nonempty(self, name: str) -> Split:
         split = self.dataset[name]
@@ -282,6 +290,8 @@ class TrainingData:
     def build(self) -> EmotionModel:
         """Build a fresh model from the run's seed and show it the training labels.
 
+        Where the training starts from another model, it has the weights of that which fit.
+
         Raises:
             ModelError: the data do not fit the model.
             ConfigError: the loss of the settings does not fit the system or the labels.
@@ -303,7 +313,36 @@ class TrainingData:
         statistics = self.statistics()
         model.prepare(statistics)
         set_loss(model, config.training, statistics)
+        if self.start is not None:
+            self._start_from(self.start, model, adapters)
         return model
+
+    def _start_from(self, start: Start, model: EmotionModel, adapters: Adapters | None) -> None:
+        """Take the weights that fit, and say which.
+
+        Raises:
+            ConfigError: none does.
+        """
+        config = self.config
+        # which weights have a place for each label shows in a model with one label more
+        with shapes_alone():
+            larger = build_model(
+                config.system,
+                config.model,
+                self.dims,
+                len(self.label_names) + 1,
+                self.alignment,
+                adapters=adapters,
+            )
+        shapes = {name: parameter.shape for name, parameter in larger.named_parameters()}
+        taken = take_weights(
+            model,
+            start,
+            self.label_names,
+            shapes,
+            same_system=start.loaded.card.system == config.system,
+        )
+        self.reporter.message(taken.describe(start.name))
 
 
 def read_vectors(file: str | Path, names: tuple[str, ...]) -> Float32[np.ndarray, "labels width"]:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from emotailor.config import first_problem
 from emotailor.errors import ConfigError
 from emotailor.files import write_json
-from emotailor.training.run_config import RunConfig
+from emotailor.training.config import TrainingConfig
+from emotailor.training.run_config import KEPT_START, RunConfig
 from emotailor.verified import HASH_KEY, is_there, read_json
 
 CONFIG_FILE = "config.json"
@@ -81,6 +82,34 @@ def read_run_config(run: Path) -> StoredConfig:
         return StoredConfig.model_validate({**values, "config": config})
     except ValidationError as error:
         raise _unusable(file, f"is damaged ({first_problem(error)})") from error
+
+
+def kept_start(run: Path, start: str | None) -> Path | None:
+    """Return the copy that a run keeps of the model that it started from, if it has one.
+
+    Args:
+        run: run folder.
+        start: the model, as the user names it now; the copy of another one does not count.
+    """
+    copy = run / KEPT_START
+    if start is None or not is_there(copy / "model.json"):
+        return None
+    try:
+        stored = read_run_config(run)
+    except ConfigError:  # nobody knows what the copy is of
+        return None
+    return copy if stored.config.training.start_from == start else None
+
+
+def start_in(settings: Mapping[str, Any]) -> str | None:
+    """Return the model that settings start from, as they name it; None where they name none."""
+    training = settings.get("training")
+    if isinstance(training, TrainingConfig):
+        return training.start_from
+    if not isinstance(training, Mapping):
+        return None
+    start = training.get("start_from")
+    return start if isinstance(start, str) else None
 
 
 def is_run_config(values: object) -> bool:

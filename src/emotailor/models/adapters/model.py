@@ -58,6 +58,9 @@ class TextAdapted(WrappedModel):
         ModelError: the system takes no text, or text of another width.
     """
 
+    ROLE = "adapters."
+    """Begins the roles of the parameters of the encoder."""
+
     mean: Tensor
     scale: Tensor
     limit: Tensor

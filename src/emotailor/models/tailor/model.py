@@ -219,6 +219,19 @@ class Tailor(EncodedModel):
         """Alpha, beta and gamma of Eq. 17, for the losses there are."""
         return self.config.loss_weights
 
+    def role_of(self, name: str) -> str:
+        """What a parameter is for, with other modalities too; a fusion by the block it joins."""
+        head, _, rest = name.partition(".")
+        if head == "fusion":
+            number, _, inner = rest.partition(".")
+            joined = self.fusion_order[int(number) + 1]
+            return f"fusion with {joined}.{inner}"
+
+        # its outputs are the modalities of this model
+        if head == "discriminator":
+            return super().role_of(name)
+        return name
+
     def most_steps(self, modality: Modality) -> tuple[str, int]:
         """Return the setting that bounds the steps of a modality, and its value."""
         own = modality in self.config.modality_max_steps

@@ -77,6 +77,16 @@ def test_all_pictures_at_their_own_rate(tmp_path: Path) -> None:
     assert decoded.sound is None
 
 
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_avi_which_tells_only_an_order(tmp_path: Path, codec: str) -> None:
+    path = video(tmp_path / "a.avi", seconds=3, video_codec=codec)
+    seen, decoded = pictures_of(path)
+
+    assert [time for time, _ in seen] == [i / 10 for i in range(30)]
+    assert [number for _, number in seen] == pytest.approx(list(range(30)), abs=1)
+    assert decoded.duration == pytest.approx(3.0, abs=0.1)
+
+
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_the_picture_that_stands_at_each_time(tmp_path: Path, ending: str) -> None:
     path = video(tmp_path / f"a.{ending}", seconds=1.6, fps=25)

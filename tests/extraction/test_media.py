@@ -197,9 +197,12 @@ def test_no_bytes(tmp_path: Path) -> None:
     assert "empty" in refusal(path).found
 
 
-@pytest.mark.parametrize(("kind", "said"), [("png", "PNG"), ("mjpeg", "JPEG"), ("gif", "GIF")])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("png", "one picture (PNG)"), ("mjpeg", "one picture (JPEG)"), ("gif", "GIF image")],
+)
 def test_a_picture_with_the_name_of_a_video(tmp_path: Path, kind: str, said: str) -> None:
-    assert f"one picture ({said})" in refusal(image(tmp_path / "a.mp4", kind)).found
+    assert said in refusal(image(tmp_path / "a.mp4", kind)).found
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class Clock:
         start: what the file's clock shows at the beginning.
 
     Attributes:
-        latest: of all frames so far.
+        latest: time of all frames so far; whoever takes one sets it.
         without_stamps: tracks with frames that say no time.
         restarts: times at which stamps were not believed.
     """
@@ -77,11 +77,12 @@ class Clock:
         """
         if frame.pts is None:
             self.without_stamps.add(track)
-            time = max(due, 0.0)
-        else:
-            time = self.seconds(frame.pts, frame.time_base)
-        self.latest = max(self.latest, time)
-        return time
+            return max(due, 0.0)
+        return self.seconds(frame.pts, frame.time_base)
+
+    def believes(self, time: float) -> bool:
+        """Say whether a frame can belong to the packets so far: its own stamp may be damaged."""
+        return time <= self._furthest + _LONGEST_GAP
 
     def seconds(self, stamp: int, unit: Any) -> float:
         """Return the time that a stamp says."""

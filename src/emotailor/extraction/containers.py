@@ -171,6 +171,7 @@ class Packets:
 
     def __init__(self, container: Any, streams: list[Any]) -> None:
         self._streams = streams
+        self._has_order_only = has_order_only(container)
         self._packets = container.demux(streams) if streams else iter(())  # of none is of all
         self.broken = False
 
@@ -186,6 +187,8 @@ class Packets:
 
             if packet is None:
                 return
+            if self._has_order_only:
+                packet.pts = packet.dts
             yield packet
 
         # what a file that ends well would have sent
@@ -193,6 +196,14 @@ class Packets:
             packet = av.Packet()
             packet.stream = stream
             yield packet
+
+
+def has_order_only(container: Any) -> bool:
+    """Say whether a file tells only in which order its pictures are decoded, not when each is due.
+
+    What FFmpeg makes of that is wrong where pictures change places.
+    """
+    return container.format.name == "avi"
 
 
 def decoded(packet: Any) -> list[Any] | None:

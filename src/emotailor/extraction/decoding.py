@@ -80,10 +80,9 @@ def decode(
         if tracks.video is not None and on_picture is not None:
             ratio = tracks.video.sample_aspect_ratio
             sampler = Sampler(pictures_per_second, most_pixels, ratio, on_picture)
-            context = tracks.video.codec_context
-            needed = Needed(context, clock, pictures_per_second)
+            needed = Needed(tracks.video, clock, pictures_per_second)
             pictures = PictureLane(tracks.video, clock, sampler, needed, medium.duration)
-            _use_threads(context)
+            _use_threads(tracks.video.codec_context)
 
         sounds = None
         if tracks.sound is not None and with_sound:

@@ -1,10 +1,11 @@
 """What becomes of the packets of one track: decoded, timed, and handed to pictures or sound."""
 
 import math
+from heapq import heappop, heappush
 from typing import Any
 
 from emotailor.extraction.clock import Clock, Losses
-from emotailor.extraction.containers import decoded
+from emotailor.extraction.containers import decoded, has_order_only
 from emotailor.extraction.needed import Needed
 from emotailor.extraction.pictures import Sampler
 from emotailor.extraction.spool import SoundTrack
@@ -62,8 +63,13 @@ class Lane:
                 self._keep(frame)
 
     def _keep(self, frame: Any) -> None:
-        self.frames += 1
         time = self.clock.time_of(frame, self.name, self.end)
+        if not self.clock.believes(time):
+            self.damaged += 1
+            return
+
+        self.frames += 1
+        self.clock.latest = max(self.clock.latest, time)
         lost_since = self.losses.end(time)
         self._show(frame, time, lost_since)
 
@@ -101,6 +107,8 @@ class PictureLane(Lane):
         super().__init__("picture", stream, clock)
         self.sampler = sampler
         self._needed = needed
+        self._has_order_only = has_order_only(stream.container)
+        self._times: list[int] = []  # a heap of those that no picture has had yet
         self.rate = float(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
         self._stated_end = duration or 0.0
 
@@ -120,6 +128,24 @@ class PictureLane(Lane):
         latest_end = max(self._stated_end, self.sampler.time + _LONGEST_SHOWN)
         self.end = min(self.end, latest_end)
         self.sampler.show_until(self.end)
+
+    def _decode(self, packet: Any) -> None:
+        if self._has_order_only and packet.dts is not None:
+            heappush(self._times, packet.dts)
+        super()._decode(packet)
+
+    def _keep(self, frame: Any) -> None:
+        # pictures come out in the order in which they are shown
+        if self._has_order_only:
+            frame.pts = None
+        if self._times:
+            frame.pts = heappop(self._times)
+        super()._keep(frame)
+
+    def _lose(self, what: Any) -> None:
+        if self._times:
+            heappop(self._times)
+        super()._lose(what)
 
     def _show(self, frame: Any, time: float, lost_since: float | None) -> None:
         # a picture stands until the next one, but not where those that followed are lost

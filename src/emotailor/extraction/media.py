@@ -82,7 +82,7 @@ def stated_duration(container: Any, tracks: Tracks) -> float | None:
     streams = [stream for stream in (tracks.video, tracks.sound) if stream is not None]
     if all(stream.duration for stream in streams):
         return max(float(stream.duration * stream.time_base) for stream in streams)
-    if container.duration is None:
+    if not container.duration or container.duration < 0:  # as of a live recording
         return None
     return container.duration / 1_000_000
 
@@ -158,10 +158,16 @@ def _refuse_what_is_no_file(path: Path) -> None:
 
 def _refuse_image(path: Path) -> None:
     kind = _image_in(path)
+    if kind == "GIF":
+        raise DataError(
+            f"{path} is a GIF image, whatever its name says",
+            expected="a video or a sound",
+            fix="save it as MP4, if it moves",
+        )
     if kind is not None:
         raise DataError(
             f"{path} is one picture ({kind}), whatever its name says",
-            expected="a video, or a sound",
+            expected="a video or a sound",
             fix="take the video that the picture is from",
         )
 

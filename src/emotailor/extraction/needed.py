@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from emotailor.extraction.clock import Clock
+from emotailor.extraction.containers import has_order_only
 from emotailor.extraction.pictures import first_sample
 
 _AHEAD = 20
@@ -21,16 +22,17 @@ class Needed:
     in later packets, as they do not come in the order in which they are shown.
 
     Args:
-        context: of the decoder.
+        stream: PyAV's, of the pictures.
         clock: of the file.
         per_second: samples a second.
     """
 
-    def __init__(self, context: Any, clock: Clock, per_second: float) -> None:
-        self._context = context
+    def __init__(self, stream: Any, clock: Clock, per_second: float) -> None:
+        self._context = stream.codec_context
         self._clock = clock
         self._per_second = per_second
-        self._is_used = context.name in _SKIP
+        can_skip = self._context.name in _SKIP
+        self._is_used = can_skip and not has_order_only(stream.container)
         self._waiting: deque[tuple[Any, float | None]] = deque()
         self._passed: deque[float] = deque(maxlen=_AHEAD)
 

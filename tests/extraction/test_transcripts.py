@@ -318,3 +318,12 @@ def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
         read_transcript(tmp_path / "no.srt", 1.0)
     with pytest.raises(DataError, match="a folder"):
         read_transcript(tmp_path, 1.0)
+
+
+def test_codes_of_a_terminal_are_no_words(tmp_path: Path) -> None:
+    found = read(tmp_path, json.dumps([{"text": "\x1b[31mred\x07", "start": 1, "end": 2}]))
+    assert text_of(found) == "[31mred"
+    subtitle = "0:01.0 --> 0:02.0\n\x1bgo\x00on"
+    with pytest.raises(DataError, match="zero characters"):
+        read(tmp_path, subtitle)
+    assert text_of(read(tmp_path, subtitle.replace("\x00", "\x9b"))) == "go on"

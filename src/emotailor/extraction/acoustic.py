@@ -8,6 +8,8 @@ All of a row is of the sound around the middle of its step. The sound is read in
 what its first row needs of the block before: where a block ends changes nothing.
 """
 
+import math
+
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 from scipy.fft import dct, irfft, next_fast_len, rfft
@@ -86,20 +88,22 @@ def acoustic_features(sound: Sound, settings: SoundConfig) -> Timed:
         finite. The last step ends with the sound.
     """
     hop = settings.step * RATE
-    rows = int(np.ceil(len(sound.samples) / hop - 1e-9))
+    # rounding must not add a row
+    rows = math.ceil(len(sound.samples) / hop - 1e-9)
     values = np.zeros((rows, len(ACOUSTIC_NAMES)), np.float32)
 
     for first in range(0, rows, _BLOCK):
         last = min(first + _BLOCK, rows)
         # the flux of its first row needs the row before
         before = max(first - 1, 0)
-        middles = ((np.arange(before, last) + 0.5) * hop).astype(np.int64)
-        block = _block_features(sound, middles)
+        middles = (np.arange(before, last) + 0.5) * hop
+        block = _block_features(sound, middles.astype(np.int64))
         block[0, _column("flux")] *= first > 0
         values[first:last] = block[first - before :]
 
     _fill_changes(values)
-    return Timed(ACOUSTIC_NAMES, values, _intervals(rows, settings.step, sound.duration))
+    intervals = _intervals(rows, settings.step, sound.duration)
+    return Timed(ACOUSTIC_NAMES, values, intervals)
 
 
 def acoustic_extraction(settings: SoundConfig) -> Extraction:
@@ -163,8 +167,9 @@ def _around(
     sound: Sound, middles: Int64[np.ndarray, "rows"], width: int
 ) -> Float64[np.ndarray, "rows width"]:
     """Return the samples around each middle, from -1 to 1; zeros outside the sound."""
-    begin = int(middles[0]) - width // 2
-    end = int(middles[-1]) - width // 2 + width
+    half = width // 2
+    begin = int(middles[0]) - half
+    end = int(middles[-1]) - half + width
     stretch = np.zeros(end - begin)
 
     inside = sound.samples[max(begin, 0) : end]
@@ -202,7 +207,8 @@ def _pitch_columns(
     lags = _best_lags(normalised)
 
     refined, unlike = _refined(normalised, lags)
-    voiced = (unlike < _UNLIKE) & (energy > _FAINTEST)
+    heard = energy > _FAINTEST
+    voiced = heard & (unlike < _UNLIKE)
     pitch = np.clip(RATE / refined, _LOWEST, _HIGHEST)
     f0 = np.where(voiced, pitch, 0.0)
     semitones = np.where(voiced, 12 * np.log2(pitch / 55), 0.0)
@@ -211,7 +217,6 @@ def _pitch_columns(
     _, differing = _refined(difference, lags)
     rows = np.arange(len(lags))
     total = energies[rows, 0] + energies[rows, lags]
-    heard = energy > _FAINTEST
     repeated = 1 - differing / np.maximum(total, _FLOOR)
     periodicity = np.where(heard, np.clip(repeated, 0.0, 1.0), 0.0)
 
@@ -239,11 +244,13 @@ def _difference(
     later = rfft(around, points)
     products = irfft(stretch.conj() * later, points)[:, : _LAGS + 1]
 
-    ends = np.cumsum(around**2, axis=1)
-    ends = np.pad(ends, ((0, 0), (1, 0)))
-    energies = ends[:, _PITCH : _PITCH + _LAGS + 1] - ends[:, : _LAGS + 1]
+    # the power of the first samples, for every number of them
+    until = np.cumsum(around**2, axis=1)
+    until = np.pad(until, ((0, 0), (1, 0)))
+    energies = until[:, _PITCH : _PITCH + _LAGS + 1] - until[:, : _LAGS + 1]
 
-    difference = energies[:, :1] + energies - 2 * products
+    unshifted = energies[:, :1]
+    difference = unshifted + energies - 2 * products
     # rounding may leave less than nothing
     return np.maximum(difference, 0.0), energies
 
@@ -252,19 +259,25 @@ def _normalised(
     difference: Float64[np.ndarray, "rows lags"],
 ) -> Float64[np.ndarray, "rows lags"]:
     """Return the difference over its mean at all smaller lags; 1 at lag 0 and in silence."""
+    later = difference[:, 1:]
     lags = np.arange(1, difference.shape[1])
-    means = np.cumsum(difference[:, 1:], axis=1) / lags
+    means = np.cumsum(later, axis=1) / lags
+    heard = means > _FLOOR
+
     normalised = np.ones_like(difference)
-    np.divide(difference[:, 1:], means, out=normalised[:, 1:], where=means > _FLOOR)
+    np.divide(later, means, out=normalised[:, 1:], where=heard)
     return normalised
 
 
 def _best_lags(normalised: Float64[np.ndarray, "rows lags"]) -> Int64[np.ndarray, "rows"]:
     """Return the first minimum that is low enough, or else the lowest lag."""
+    left = normalised[:, _SHORTEST_LAG - 1 : -2]
     inner = normalised[:, _SHORTEST_LAG:-1]
-    is_minimum = inner <= normalised[:, _SHORTEST_LAG - 1 : -2]
-    is_minimum &= inner < normalised[:, _SHORTEST_LAG + 1 :]
+    right = normalised[:, _SHORTEST_LAG + 1 :]
+    is_minimum = (inner <= left) & (inner < right)
     low = is_minimum & (inner < _UNLIKE)
+
+    # argmax is the first one that is true
 
     first = low.argmax(axis=1)
     lowest = inner.argmin(axis=1)
@@ -282,11 +295,12 @@ def _refined(
     right = curve[rows, lags + 1]
 
     bend = left - 2 * middle + right
+    lean = (left - right) / 2
     is_minimum = (left >= middle) & (right >= middle) & (bend > _FLOOR)
     shift = np.zeros(len(lags))
-    np.divide((left - right) / 2, bend, out=shift, where=is_minimum)
+    np.divide(lean, bend, out=shift, where=is_minimum)
 
-    lowest = middle - (left - right) * shift / 4
+    lowest = middle - lean * shift / 2
     return lags + shift, np.maximum(lowest, 0.0)
 
 
@@ -312,13 +326,18 @@ def _mel_filters() -> Float64[np.ndarray, "bands points"]:
     A frequency f in Hz is at 2595 log10(1 + f / 700) mel.
     """
     highest = 2595 * np.log10(1 + RATE / 2 / 700)
-    corners = 700 * (10 ** (np.linspace(0, highest, BANDS + 2) / 2595) - 1)
+    mel = np.linspace(0, highest, BANDS + 2)
+    corners = 700 * (10 ** (mel / 2595) - 1)
     hertz = _frequencies() * 1000
 
-    left, middle, right = corners[:-2, None], corners[1:-1, None], corners[2:, None]
+    # each triangle begins and ends at the middles of its neighbours
+    left = corners[:-2, None]
+    middle = corners[1:-1, None]
+    right = corners[2:, None]
     rising = (hertz - left) / (middle - left)
     falling = (right - hertz) / (right - middle)
-    return np.maximum(np.minimum(rising, falling), 0.0)
+    triangles = np.minimum(rising, falling)
+    return np.maximum(triangles, 0.0)
 
 
 def _shape_columns(
@@ -378,13 +397,17 @@ def _balance(
     centred = frequencies - frequencies.mean()
     slope = levels @ centred / np.sum(centred**2)
 
-    lower = (frequencies >= 0.05) & (frequencies < 1)
-    upper = (frequencies >= 1) & (frequencies < 5)
-    ratio = power[:, lower].sum(axis=1) / power[:, upper].sum(axis=1)
+    def points(lowest: float, highest: float) -> slice:
+        return slice(*np.searchsorted(frequencies, (lowest, highest)))
 
-    below = levels[:, frequencies < 2].max(axis=1)
-    above = levels[:, (frequencies >= 2) & (frequencies < 5)].max(axis=1)
-    return {"slope": slope, "alpha": 10 * np.log10(ratio), "hammarberg": below - above}
+    # sums for one, maxima for the other
+    lower = power[:, points(0.05, 1.0)].sum(axis=1)
+    upper = power[:, points(1.0, 5.0)].sum(axis=1)
+    alpha = 10 * np.log10(lower / upper)
+
+    below = levels[:, points(0.0, 2.0)].max(axis=1)
+    above = levels[:, points(2.0, 5.0)].max(axis=1)
+    return {"slope": slope, "alpha": alpha, "hammarberg": below - above}
 
 
 # ---------------------------------------------------------------------- changes over time
@@ -396,12 +419,16 @@ def _fill_changes(values: Float32[np.ndarray, "rows dim"]) -> None:
         return
 
     for name, delta in _DELTAS.items():
-        values[:, _column(delta)] = _slope(values[:, _column(name)])
+        column = values[:, _column(name)]
+        values[:, _column(delta)] = _slope(column)
 
     semitones = values[:, _column("semitones")]
+    steps = np.diff(semitones)
+
+    # from nothing to a pitch is no rise
     voiced = values[:, _column("voiced")] > 0
     both = voiced[1:] & voiced[:-1]
-    values[1:, _column("f0_change")] = np.where(both, np.diff(semitones), 0)
+    values[1:, _column("f0_change")] = np.where(both, steps, 0)
 
 
 def _slope(column: Float32[np.ndarray, "rows"]) -> Float32[np.ndarray, "rows"]:
@@ -412,4 +439,6 @@ def _slope(column: Float32[np.ndarray, "rows"]) -> Float32[np.ndarray, "rows"]:
     padded = np.pad(column, 2, mode="edge")
     near = padded[3:-1] - padded[1:-3]
     far = padded[4:] - padded[:-4]
+
+    # least squares: 10 is 2 (1² + 2²)
     return (near + 2 * far) / 10

@@ -1,5 +1,6 @@
 """Texts with times, of which a transcript is made: subtitles, words, or anything in between."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from emotailor.extraction.base import Word
 from emotailor.extraction.timing import in_order, spread, with_room
 from emotailor.text import plural
 
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 _TOGETHER = 0.02  # seconds; cues that begin as near as that are of one moment
 _ROUNDED = 0.05  # seconds that a time may be wrong without anybody being told
 
@@ -43,13 +45,22 @@ def words_of_cues(cues: Sequence[Cue], duration: float) -> tuple[list[Word], lis
 
     words: list[Word] = []
     for cue in apart:
-        texts = words_of(cue.text)
+        texts = plain_words(cue.text)
         found = spread(texts, cue.start, cue.end)
         words += [replace(word, probability=cue.probability) for word in found]
         repairs[_ESTIMATED] += len(texts) > 1
 
     notes = [what.format(plural(count, "cue")) for what, count in repairs.items() if count]
     return with_room(in_order(words, duration)), notes
+
+
+def plain_words(text: str) -> list[str]:
+    """Return the words of a text, in which nothing moves the cursor of a terminal.
+
+    Args:
+        text: from a file.
+    """
+    return words_of(_CONTROLS.sub(" ", text))
 
 
 _BACKWARDS = "{} ended before beginning: left out"

@@ -34,10 +34,18 @@ def _bare(text: str) -> str:
 def _loop_at(texts: Sequence[str], i: int) -> tuple[int, int]:
     """Return the length of the passage that begins at a word, and how often it stands there."""
     for length in range(1, _LONGEST + 1):
-        passage = texts[i : i + length]
-        times = 1
-        while texts[i + times * length : i + (times + 1) * length] == passage:
-            times += 1
+        times = _repeats(texts, i, length)
         if times >= _TIMES and times * length >= _WORDS:
             return length, times
     return 1, 1
+
+
+def _repeats(texts: Sequence[str], i: int, length: int) -> int:
+    """Return how often a passage stands in a row."""
+    passage = texts[i : i + length]
+    times = 1
+    end = i + length
+    while texts[end : end + length] == passage:
+        times += 1
+        end += length
+    return times

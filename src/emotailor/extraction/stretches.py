@@ -4,6 +4,8 @@ An hour of sound given to Whisper whole takes gigabytes, and one stretch costs a
 however short it is. So regions of speech are joined, up to a length.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from jaxtyping import Float64
 
@@ -55,35 +57,41 @@ def _quietest(sound: Sound, start: float, end: float) -> float:
     """Return the middle of the quietest moment between two times."""
     width = round(_LOUDNESS * RATE)
     samples = sound.between(start, end)
-    frames = samples[: len(samples) // width * width].reshape(-1, width)
+    count = len(samples) // width
+    frames = samples[: count * width].reshape(count, width)
+
     power = np.mean(frames**2, axis=1)
-    return start + (int(power.argmin()) + 0.5) * _LOUDNESS
+    quietest = int(power.argmin())
+    return start + (quietest + 0.5) * _LOUDNESS
 
 
 def _last_of(parts: list[tuple[float, float]], first: int, most: float) -> int:
     """Return the last part of the stretch that begins with part ``first``."""
     begin = parts[first][0]
-    fitting = [i for i in range(first, len(parts)) if parts[i][1] - begin <= most]
-    if fitting[-1] == len(parts) - 1:
-        return fitting[-1]
+    last = first
+    while last + 1 < len(parts) and parts[last + 1][1] - begin <= most:
+        last += 1
+    if last + 1 == len(parts):
+        return last
 
-    late = [i for i in fitting if parts[i][1] - begin >= most / 2]
-    if not late:
-        return fitting[-1]
-    return max(late, key=lambda i: parts[i + 1][0] - parts[i][1])
+    def silence(i: int) -> float:
+        return parts[i + 1][0] - parts[i][1]
+
+    half = begin + most / 2
+    late = [i for i in range(first, last + 1) if parts[i][1] >= half]
+    return max(late or [last], key=silence)
 
 
 def _with_margins(
     stretches: list[tuple[float, float]], duration: float
 ) -> list[tuple[float, float]]:
     """Return stretches with some silence around them, but for what belongs to their neighbours."""
+    halves = [(before[1] + after[0]) / 2 for before, after in pairwise(stretches)]
+    bounds = [0.0, *halves, duration]
+
     found = []
     for i, (start, end) in enumerate(stretches):
-        before = 0.0
-        after = duration
-        if i > 0:
-            before = (stretches[i - 1][1] + start) / 2
-        if i + 1 < len(stretches):
-            after = (end + stretches[i + 1][0]) / 2
-        found.append((max(start - _MARGIN, before), min(end + _MARGIN, after)))
+        begin = max(start - _MARGIN, bounds[i])
+        finish = min(end + _MARGIN, bounds[i + 1])
+        found.append((begin, finish))
     return found

@@ -54,10 +54,9 @@ def read_cues(text: str) -> tuple[list[Cue], int]:
     cues: list[Cue] = []
     before = _Block(0.0, -1.0, [])
     for block in blocks:
-        rolls = abs(block.start - before.end) <= _ALIKE
-        shown = set(map(said, before.lines)) if rolls else set()
-        fresh = [line for line in block.lines if said(line) not in shown]
-        cues += _cues_of(" \n".join(fresh), block.start, block.end)
+        fresh = _fresh_lines(block, before)
+        text = " \n".join(fresh)
+        cues += _cues_of(text, block.start, block.end)
         before = block
     return cues, damaged
 
@@ -68,9 +67,25 @@ def said(text: str) -> str:
     Args:
         text: one or more lines.
     """
-    plain = html.unescape(_TAG.sub("", text))
-    lines = [_DASH.sub("", _LABEL.sub("", line)) for line in plain.splitlines()]
-    return " ".join(_UNSAID.sub(" ", " ".join(lines)).split())
+    plain = _TAG.sub("", text)
+    plain = html.unescape(plain)
+
+    lines = []
+    for line in plain.splitlines():
+        unnamed = _LABEL.sub("", line)
+        lines.append(_DASH.sub("", unnamed))
+
+    # a remark in brackets may go on in the next line
+    spoken = _UNSAID.sub(" ", " ".join(lines))
+    return " ".join(spoken.split())
+
+
+def _fresh_lines(block: _Block, before: _Block) -> list[str]:
+    """Return the lines that did not stand in the cue before, if that goes over into this one."""
+    if abs(block.start - before.end) > _ALIKE:
+        return block.lines
+    shown = set(map(said, before.lines))
+    return [line for line in block.lines if said(line) not in shown]
 
 
 def _blocks(text: str) -> tuple[list[_Block], int]:
@@ -104,7 +119,8 @@ def _cues_of(text: str, start: float, end: float) -> Iterator[Cue]:
     """Yield the parts of a cue that have times of their own, or else all of it."""
     # text, time, text, time, text
     parts = _INLINE.split(text)
-    times = [start, *map(seconds_of, parts[1::2]), end]
+    inner = map(seconds_of, parts[1::2])
+    times = [start, *inner, end]
     for i, part in enumerate(parts[::2]):
         words = said(part)
         if words:
@@ -117,7 +133,10 @@ def seconds_of(time: str) -> float:
     Args:
         time: hours, minutes and seconds, of which the hours may be left out.
     """
+    digits = time.lstrip("-").replace(",", ".")
     total = 0.0
-    for part in time.lstrip("-").replace(",", ".").split(":"):
+    for part in digits.split(":"):
         total = total * 60 + float(part)
-    return -total if time.startswith("-") else total
+
+    is_negative = time.startswith("-")
+    return -total if is_negative else total

@@ -57,30 +57,33 @@ def spread(texts: Sequence[str], start: float, end: float) -> list[Word]:
         end: seconds.
     """
     total = sum(map(len, texts))
-    words = []
+    seconds = end - start
     letters = 0
+    begin = start
+
+    words = []
     for text in texts:
-        first = start + (end - start) * letters / total
         letters += len(text)
-        last = start + (end - start) * letters / total
-        words.append(Word(text, first, last))
+        finish = start + seconds * letters / total
+        words.append(Word(text, begin, finish))
+        begin = finish
     return words
 
 
 def _share(words: list[Word], i: int) -> None:
     """Divide the time of a word and of the longer one that touches it, by their letters."""
-    touching = []
-    for first in (i - 1, i):
-        if first < 0 or first + 1 >= len(words):
-            continue
-        gap = words[first + 1].start - words[first].end
-        if gap <= _TOUCHING:
-            touching.append(first)
+    # each pair by its first word
+    pairs = [j for j in (i - 1, i) if 0 <= j < len(words) - 1]
+    touching = [j for j in pairs if words[j + 1].start - words[j].end <= _TOUCHING]
     if not touching:
         return
 
-    first = max(touching, key=lambda j: words[j + 1].end - words[j].start)
-    one, other = words[first], words[first + 1]
+    def seconds(j: int) -> float:
+        return words[j + 1].end - words[j].start
+
+    j = max(touching, key=seconds)
+    one = words[j]
+    other = words[j + 1]
     parts = spread([one.text, other.text], one.start, other.end)
-    words[first] = replace(one, end=parts[0].end)
-    words[first + 1] = replace(other, start=parts[1].start)
+    words[j] = replace(one, end=parts[0].end)
+    words[j + 1] = replace(other, start=parts[1].start)

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from emotailor.encoders.words import words_of
 from emotailor.errors import DataError
 from emotailor.extraction.base import Transcript, Word
-from emotailor.extraction.cues import words_of_cues
+from emotailor.extraction.cues import plain_words, words_of_cues
 from emotailor.extraction.subtitles import has_cues, read_cues, said
 from emotailor.extraction.timing import spread
 from emotailor.extraction.word_json import cues_of
@@ -168,7 +167,7 @@ def _of_text(
 ) -> tuple[list[Word], list[str]]:
     """Return the words of a text, spread over where somebody speaks."""
     lines = [said(line) for line in text.splitlines()]
-    texts = words_of(" ".join(lines))
+    texts = plain_words(" ".join(lines))
     if not texts:
         return [], []
 
@@ -183,15 +182,18 @@ def _of_text(
 def _spread_over(texts: list[str], regions: Float64[np.ndarray, "regions 2"]) -> list[Word]:
     """Return words, each whole in one region, in proportion to the length of both."""
     lengths = np.array([len(text) for text in texts], np.float64)
-    middles = (np.cumsum(lengths) - lengths / 2) / lengths.sum()
+    ends = np.cumsum(lengths)
+    middles = (ends - lengths / 2) / ends[-1]
 
     seconds = regions[:, 1] - regions[:, 0]
-    ends = np.cumsum(seconds) / seconds.sum()
-    places = np.minimum(np.searchsorted(ends, middles), len(regions) - 1)
+    borders = np.cumsum(seconds) / seconds.sum()
+    # rounding may leave the last border below 1
+    borders[-1] = 1.0
+    lasts = np.searchsorted(middles, borders).tolist()
 
     words: list[Word] = []
-    for place in np.unique(places).tolist():
-        here = [text for text, found in zip(texts, places, strict=True) if found == place]
-        start, end = regions[place].tolist()
-        words += spread(here, start, end)
+    first = 0
+    for last, (start, end) in zip(lasts, regions.tolist(), strict=True):
+        words += spread(texts[first:last], start, end)
+        first = last
     return words

@@ -1,6 +1,7 @@
 """Where one utterance ends and the next begins: at pauses, since punctuation also ends "Dr."."""
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 
@@ -61,7 +62,7 @@ def _pieces(duration: float, length: float) -> list[Utterance]:
     """Return pieces without words, all of one length and none longer than asked for."""
     if duration <= 0:
         return []
-    count = int(np.ceil(duration / length - 1e-9))
+    count = math.ceil(duration / length - 1e-9)
     edges = np.linspace(0.0, duration, count + 1).tolist()
     return [Utterance((), start, end) for start, end in itertools.pairwise(edges)]
 
@@ -80,9 +81,10 @@ def _silence(
     spoken = np.clip(regions[first:last], start, end)
 
     # from the end of each region to the start of the next
-    ends = np.concatenate([[start], spoken[:, 1]])
-    starts = np.concatenate([spoken[:, 0], [end]])
-    return max(float(np.max(starts - ends)), 0.0)
+    ends = [start, *spoken[:, 1].tolist()]
+    starts = [*spoken[:, 0].tolist(), end]
+    silences = [later - earlier for earlier, later in zip(ends, starts, strict=True)]
+    return max(*silences, 0.0)
 
 
 def _ends(word: Word, pause: float, settings: UtteranceConfig) -> bool:
@@ -127,12 +129,13 @@ def _cut_between(words: Sequence[Word], pauses: Sequence[float], first: int, las
 
     Of equal pauses, the one behind a sentence is taken, and then the one next to the middle.
     """
-    edge = int(np.ceil(_EDGE * (last - first)))
+    edge = math.ceil(_EDGE * (last - first))
     middle = (first + last) / 2
 
     def rank(cut: int) -> tuple[float, bool, float]:
-        ended = _is_end(words[cut - 1].text)
-        return pauses[cut - 1], ended, -abs(cut - middle)
+        last = cut - 1
+        is_end = _is_end(words[last].text)
+        return pauses[last], is_end, -abs(cut - middle)
 
     possible = range(first + edge, last - edge + 1)
     return max(possible, key=rank)

@@ -15,11 +15,10 @@ from jaxtyping import Float32, Float64
 from emotailor.encoders.packages import folder_of, need
 from emotailor.errors import ConfigError
 from emotailor.extraction.base import RATE, Sound
+from emotailor.extraction.containers import INSTALL
 
 WINDOW = 512
 """Samples that one probability is of: 32 milliseconds."""
-
-VIDEO_EXTRA = 'pip install "emotailor[video]"'
 
 _CONTEXT = 64  # samples before a window that the network reads again
 _BLOCK = 1024  # windows at once
@@ -129,9 +128,9 @@ def _session() -> Any:
     Raises:
         ConfigError: a package is missing, or does not bring the network.
     """
-    what = "to find speech"
-    onnxruntime = need("onnxruntime", what, VIDEO_EXTRA)
-    package = folder_of("faster_whisper", "faster-whisper", what, VIDEO_EXTRA)
+    what = "finding speech"
+    onnxruntime = need("onnxruntime", what, INSTALL)
+    package = folder_of("faster_whisper", "faster-whisper", what, INSTALL)
     file = _network_in(package)
 
     options = onnxruntime.SessionOptions()
@@ -151,5 +150,5 @@ def _network_in(package: Path) -> Path:
     raise ConfigError(
         f"faster-whisper in {package} does not hold {file.name}",
         expected="faster-whisper 1.2, with the network that finds speech",
-        fix=f"install it again: {VIDEO_EXTRA}",
+        fix=f"install it again: {INSTALL}",
     )

@@ -33,14 +33,22 @@ def cues_of(values: Any) -> tuple[list[Cue], int] | None:
 
 def _entries(values: Any) -> list[Any] | None:
     """Return words, or segments that have no words; None where there is no list of them."""
-    parts = values
-    if isinstance(values, Mapping):
-        if isinstance(values.get("events"), list):
-            return list(_entries_of_events(values["events"]))
-        lists = [values[key] for key in ("segments", "words") if isinstance(values.get(key), list)]
-        filled = [found for found in lists if found]
-        parts = next(iter(filled or lists), None)
-    return list(_entries_of(parts)) if isinstance(parts, list) else None
+    if isinstance(values, list):
+        return list(_entries_of(values))
+    if not isinstance(values, Mapping):
+        return None
+
+    events = values.get("events")
+    if isinstance(events, list):
+        return list(_entries_of_events(events))
+
+    found = [values.get(key) for key in ("segments", "words")]
+    lists = [parts for parts in found if isinstance(parts, list)]
+    if not lists:
+        return None
+    # segments without words may stand beside a list of words
+    fullest = max(lists, key=len)
+    return list(_entries_of(fullest))
 
 
 def _entries_of(parts: Sequence[Any]) -> Iterator[Any]:
@@ -60,18 +68,27 @@ def _entries_of_events(events: Iterable[Any]) -> Iterator[Any]:
         if not isinstance(event, Mapping) or not isinstance(event.get("segs"), list):
             continue
 
+        pieces = [piece for piece in event["segs"] if _is_said(piece)]
         begin = _number(event.get("tStartMs"))
-        length = _number(event.get("dDurationMs")) or 0.0
-        pieces = [piece for piece in event["segs"] if isinstance(piece, Mapping)]
-        pieces = [piece for piece in pieces if str(piece.get("utf8", "")).strip()]
-        if begin is None or not pieces:
+        if begin is None:
             yield from pieces
             continue
 
-        starts = [begin + (_number(piece.get("tOffsetMs")) or 0.0) for piece in pieces]
-        ends = [*starts[1:], begin + length]
-        for piece, start, end in zip(pieces, starts, ends, strict=True):
-            yield {"text": piece["utf8"], "start": start / 1000, "end": max(start, end) / 1000}
+        # each piece lasts until the next
+        length = _number(event.get("dDurationMs")) or 0.0
+        offsets = [_number(piece.get("tOffsetMs")) or 0.0 for piece in pieces]
+        later = [*offsets[1:], length]
+        for piece, start, end in zip(pieces, offsets, later, strict=False):
+            last = max(start, end)
+            yield {**piece, "start": (begin + start) / 1000, "end": (begin + last) / 1000}
+
+
+def _is_said(piece: Any) -> bool:
+    """Whether a piece of an event is more than the end of a line."""
+    if not isinstance(piece, Mapping):
+        return False
+    text = piece.get("utf8")
+    return isinstance(text, str) and bool(text.strip())
 
 
 def _cue(entry: Any) -> Cue | None:

@@ -138,6 +138,36 @@ def test_two_faces_change_places_in_the_list(model: FaceModel, portrait: Pixels)
     assert seen.notes[0].startswith("2 faces at a time; the larger one was followed")
 
 
+def test_small_faces_of_a_wide_picture(model: FaceModel, portrait: Pixels) -> None:
+    # a face of a tenth of the width, which is too small for the picture as a whole
+    from PIL import Image
+
+    (large,) = watch(model, [Picture(0.0, portrait)]).values
+    half = np.asarray(Image.fromarray(portrait[:160, 110:290]).resize((90, 80)))
+    places = {"left": [20], "middle": [95], "right": [220], "both": [20, 220]}
+    for name, lefts in places.items():
+        wide = np.full((180, 320, 3), 90, np.uint8)
+        for left in lefts:
+            wide[60:140, left : left + 90] = half
+        face = watch(model, [Picture(0.0, wide)])
+        assert len(face.values) == 1, name
+        assert face.notes[0].startswith("2 faces" if name == "both" else "one face"), name
+
+        # in pixels: where it was in the portrait, half as large
+        small = face.values[0]
+        x = (large[55] * 320 - 110) / 2 + lefts[0]
+        y = large[56] * 240 / 2 + 60
+        assert name == "both" or small[55] * 320 == pytest.approx(x, abs=3)
+        assert small[56] * 180 == pytest.approx(y, abs=3)
+        assert small[57] * 180 == pytest.approx(large[57] * 240 / 2, abs=4)
+        np.testing.assert_allclose(small[52:55], large[52:55], atol=9)
+
+    # higher than wide
+    high = np.full((320, 180, 3), 90, np.uint8)
+    high[220:300, 40:130] = half
+    assert watch(model, [Picture(0.0, high)]).column("y")[0] > 0.7
+
+
 def test_no_face_is_no_row(model: FaceModel) -> None:
     grey = np.full((48, 64, 3), 120, np.uint8)
     for count in (0, 3):
@@ -146,7 +176,7 @@ def test_no_face_is_no_row(model: FaceModel) -> None:
         assert face.notes == (f"no face was seen in {count} pictures",)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (2000, 5)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (1, 4000), (2000, 5)])
 def test_pictures_of_odd_sizes(model: FaceModel, shape: tuple[int, int]) -> None:
     picture = Picture(0.0, np.zeros((*shape, 3), np.uint8))
     assert len(watch(model, [picture]).values) == 0
@@ -165,7 +195,7 @@ def test_what_the_features_depend_on(model: FaceModel) -> None:
     assert told.extractor == "MediaPipe FaceLandmarker blendshapes"
     assert told.version.startswith("0.10.") and told.sha256 == SHA256
     assert told.settings["columns"] == list(COLUMNS)
-    assert told.settings["per_second"] == 10.0 and told.settings["mode"] == "image"
+    assert told.settings["per_second"] == 10.0 and told.settings["most_faces"] == 4
     slower = face_extraction(model, PictureConfig(per_second=5.0))
     assert not told.makes_the_same_as(slower)
     other = FaceModel(model.path, b"", "0" * 64)

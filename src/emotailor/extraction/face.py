@@ -5,10 +5,15 @@ MediaPipe's FaceLandmarker looks at each picture by itself (running mode ``IMAGE
 whenever there are fewer faces than it may find. For one face it smooths over time, so that a value
 would depend on where the video began. :mod:`emotailor.extraction.face_tracks` says which face is
 followed.
+
+A face lower than an eighth of the picture's longer side is too small for it. So where no face is
+found, the squares that make up the picture are looked at, too.
 """
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -93,6 +98,14 @@ _JAW = BLENDSHAPES.index("jawOpen")
 _LEAST = 1e-6
 """Share of the picture that a face has at least, so that sizes can be compared."""
 
+_OVERLAP = 0.22
+"""Share of a square that the next one has, too: a face too small for 16 to 9 fits into it."""
+
+_OBLONG = 1.2
+"""Ratio of the sides of a picture from which on its squares show more than the whole."""
+
+_MOST_SQUARES = 4
+
 _FIX = "use the official model: `emotailor data face-model` says where it is expected"
 
 
@@ -122,7 +135,11 @@ class FaceFollower:
         # two of its logs come when it is made, and one may come with the first picture
         with without_native_logs():
             self._landmarker = self._open()
-            self._detect(np.zeros((64, 64, 3), np.uint8))
+            try:
+                self._detect(np.zeros((64, 64, 3), np.uint8))
+            except BaseException:
+                self._close()
+                raise
         return self
 
     def __exit__(
@@ -131,11 +148,7 @@ class FaceFollower:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        landmarker = self._landmarker
-        self._landmarker = None
-        # else it is closed when Python ends, and prints a TypeError
-        if landmarker is not None:
-            landmarker.close()
+        self._close()
 
     def look(self, picture: Picture) -> None:
         """Find the faces of the next picture.
@@ -146,9 +159,9 @@ class FaceFollower:
         Raises:
             ModelError: the model is another one than a face landmarker with blendshapes.
         """
-        found = self._detect(picture.pixels)
+        faces = self._search(picture.pixels)
         self._times.append(picture.time)
-        self._tracks.add(picture.time, _faces(found))
+        self._tracks.add(picture.time, faces)
 
     def result(self) -> Timed:
         """Return the features of the face that was followed, one row per picture that shows it.
@@ -186,6 +199,28 @@ class FaceFollower:
                 fix=_FIX,
             ) from error
 
+    def _close(self) -> None:
+        landmarker = self._landmarker
+        self._landmarker = None
+        # else it is closed when Python ends, and prints a TypeError
+        if landmarker is not None:
+            landmarker.close()
+
+    def _search(self, pixels: UInt8[np.ndarray, "height width 3"]) -> list[SeenFace]:
+        """Return the faces in a picture, or else those in its squares."""
+        whole = _faces(self._detect(pixels), _WHOLE)
+        if whole:
+            return whole
+
+        height, width, _ = pixels.shape
+        found: list[tuple[float, SeenFace]] = []
+        for left, top, side in _squares(width, height):
+            part = _Part(left / width, top / height, side / width, side / height)
+            square = pixels[top : top + side, left : left + side]
+            faces = _faces(self._detect(square), part)
+            found += [(part.off_centre(face), face) for face in faces]
+        return _without_twins(found)
+
     def _detect(self, pixels: UInt8[np.ndarray, "height width 3"]) -> Any:
         mediapipe = self._mediapipe
         image = mediapipe.Image(
@@ -201,7 +236,7 @@ def face_extraction(model: FaceModel, config: PictureConfig) -> Extraction:
         model: the face landmarker.
         config: how pictures are looked at.
     """
-    settings = {"columns": list(COLUMNS), "mode": "image", **config.model_dump()}
+    settings = {"columns": list(COLUMNS), "search": "picture, then squares", **config.model_dump()}
     return Extraction(
         extractor="MediaPipe FaceLandmarker blendshapes",
         version=version_of("mediapipe"),
@@ -230,34 +265,93 @@ def head_angles(matrix: Float[np.ndarray, "4 4"]) -> tuple[float, float, float]:
     return float(angles[0]), float(angles[1]), float(angles[2])
 
 
-def _faces(found: Any) -> list[SeenFace]:
-    """Return the faces of one picture as the landmarker found them."""
-    parts = zip(
+@dataclass(frozen=True)
+class _Part:
+    """A part of a picture, as shares of the picture."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    def off_centre(self, face: SeenFace) -> float:
+        """How far from the middle of the part a face is, in widths and heights of the part."""
+        x, y = face.centre
+        across = abs(x - self.left - self.width / 2) / self.width
+        down = abs(y - self.top - self.height / 2) / self.height
+        return max(across, down)
+
+
+_WHOLE = _Part(0.0, 0.0, 1.0, 1.0)
+
+
+def _squares(width: int, height: int) -> Iterator[tuple[int, int, int]]:
+    """Yield left, top and side of the squares of an oblong picture."""
+    side, long = sorted((width, height))
+    if long < _OBLONG * side:
+        return
+    count = math.ceil((long / side - _OVERLAP) / (1 - _OVERLAP))
+    if count > _MOST_SQUARES:  # a stripe
+        return
+
+    for i in range(count):
+        offset = round(i * (long - side) / (count - 1))
+        left, top = (offset, 0) if width > height else (0, offset)
+        yield left, top, side
+
+
+def _without_twins(found: Sequence[tuple[float, SeenFace]]) -> list[SeenFace]:
+    """Return each face once, as the square sees it in whose middle it is.
+
+    Args:
+        found: each face with its distance from the middle of its square.
+    """
+    kept: list[SeenFace] = []
+    for _, face in sorted(found, key=lambda pair: pair[0]):
+        if not any(_is_twin(face, other) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _is_twin(face: SeenFace, other: SeenFace) -> bool:
+    across = abs(face.centre[0] - other.centre[0]) / face.width
+    down = abs(face.centre[1] - other.centre[1]) / face.height
+    return max(across, down) < 0.5
+
+
+def _faces(found: Any, part: _Part) -> list[SeenFace]:
+    """Return the faces of a part of a picture as the landmarker found them."""
+    all_of_them = zip(
         found.face_landmarks,
         found.face_blendshapes,
         found.facial_transformation_matrixes,
         strict=True,
     )
-    return [_face(landmarks, shapes, np.array(matrix)) for landmarks, shapes, matrix in parts]
+    faces = []
+    for landmarks, shapes, matrix in all_of_them:
+        faces.append(_face(landmarks, shapes, np.array(matrix), part))
+    return faces
 
 
 def _face(
-    landmarks: Sequence[Any], shapes: Sequence[Any], matrix: Float[np.ndarray, "4 4"]
+    landmarks: Sequence[Any],
+    shapes: Sequence[Any],
+    matrix: Float[np.ndarray, "4 4"],
+    part: _Part,
 ) -> SeenFace:
     _check_names(tuple(shape.category_name for shape in shapes))
-    values: Float32[np.ndarray, "58"] = np.zeros(len(COLUMNS), np.float32)
-    values[: len(BLENDSHAPES)] = [shape.score for shape in shapes]
 
-    across = [point.x for point in landmarks]
-    down = [point.y for point in landmarks]
+    across = [part.left + part.width * point.x for point in landmarks]
+    down = [part.top + part.height * point.y for point in landmarks]
     left, top = min(across), min(down)
-    width = max(max(across) - left, _LEAST)
-    height = max(max(down) - top, _LEAST)
-    place = (left + width / 2, top + height / 2, height)
-    values[len(BLENDSHAPES) :] = (*head_angles(matrix), *place)
+    right = max(*across, left + _LEAST)
+    bottom = max(*down, top + _LEAST)
 
-    box = (left, top, left + width, top + height)
-    return SeenFace(box, float(values[_JAW]), values)
+    scores = [shape.score for shape in shapes]
+    centre = ((left + right) / 2, (top + bottom) / 2)
+    row = (*scores, *head_angles(matrix), *centre, bottom - top)
+    values: Float32[np.ndarray, "58"] = np.array(row, np.float32)
+    return SeenFace((left, top, right, bottom), scores[_JAW], values)
 
 
 @functools.cache

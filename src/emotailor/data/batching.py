@@ -27,6 +27,8 @@ class Batch:
         ids: id of each sample.
         words: of each sample, the word of each step of its text, or None where nobody knows. Steps
             of padding have none.
+        shared: modalities whose rows are all the same, as in explanations: a model may compute what
+            depends on these alone once.
     """
 
     values: Mapping[Modality, Float[Tensor, "batch _ _"]]
@@ -34,6 +36,7 @@ class Batch:
     labels: Float[Tensor, "batch labels"] | None
     ids: Sequence[str]
     words: Sequence[Sequence[str] | None] | None = None
+    shared: frozenset[Modality] = frozenset()
 
     def __len__(self) -> int:
         return len(self.ids)

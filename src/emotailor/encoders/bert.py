@@ -91,6 +91,7 @@ class Bert(nn.Module):
         pieces: Int64[Tensor, "texts steps"],
         real: Bool[Tensor, "texts steps"],
         count: int | None = None,
+        place: Int64[Tensor, "texts steps"] | None = None,
     ) -> Float[Tensor, "texts steps width"]:
         """Return the output of a layer.
 
@@ -99,9 +100,11 @@ class Bert(nn.Module):
             real: False at padding, whose output means nothing.
             count: how many of the layers are computed, the first ones; by default all, and with 0
                 what the first of them is given.
+            place: where each piece stands in its text; by default one after the other from 0.
         """
         steps = pieces.shape[1]
-        x = self.pieces(pieces) + self.places.weight[:steps] + self.segments.weight[0]
+        places = self.places.weight[:steps] if place is None else self.places(place)
+        x = self.pieces(pieces) + places + self.segments.weight[0]
         x = self.norm(x)
 
         # without padding a layer has less to do

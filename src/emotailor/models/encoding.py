@@ -1,6 +1,6 @@
 """What TAILOR, CARAT and LDDU start with: a Transformer encoder for each modality."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from emotailor.models.lddu.config import LDDUConfig
 from emotailor.models.tailor.config import TailorConfig
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.encoder import SequenceEncoder, TransformerShape
+from emotailor.nn.plain import is_plain
 from emotailor.nn.sequence import cleared
 
 Masks = dict[Modality, Bool[Tensor, "batch _"]]
@@ -122,6 +123,29 @@ class EncodedModel(EmotionModel):
             values = self.input_norms[modality](values)
         return self.input_dropout(values)
 
+    def encode_one(
+        self,
+        modality: Modality,
+        values: Float[Tensor, "batch steps dim"],
+        mask: Bool[Tensor, "batch steps"],
+        shared: Collection[Modality],
+    ) -> Float[Tensor, "batch steps size"]:
+        """Return the encoded steps of a modality, of one row for all where all are the same.
+
+        Args:
+            modality: one of the model's.
+            values: its raw features.
+            mask: its real steps.
+            shared: the modalities whose rows are all the same.
+        """
+        count = len(values)
+        # what is dropped out differs from row to row
+        if modality in shared and not self.training and not is_plain():
+            values = values[:1]
+            mask = mask[:1]
+        encoded: Tensor = self.encoders[modality](self.enter(modality, values), mask)
+        return encoded.expand(count, -1, -1).contiguous()
+
     def encode(self, batch: Batch, *, clear: bool = True) -> tuple[Masks, Streams]:
         """Return the masks and the encoded steps of each modality, as CARAT and LDDU need them.
 
@@ -145,8 +169,7 @@ class EncodedModel(EmotionModel):
                 x = F.pad(x, (0, 0, 0, more))
                 mask = mask.new_ones(x.shape[:2])
 
-            entered = self.enter(m, x)
-            encoded[m] = self.encoders[m](entered, mask)
+            encoded[m] = self.encode_one(m, x, mask, batch.shared)
             masks[m] = mask
         return masks, encoded
 

@@ -272,6 +272,17 @@ class Stream:
             blocks=tuple(blocks),
         )
 
+    def row(self, number: int) -> "Stream":
+        """One row of it, as a batch of one."""
+        one = slice(number, number + 1)
+        return replace(self, values=self.values[one], mask=self.mask[one])
+
+    def repeated(self, count: int) -> "Stream":
+        """A stream of one row as one of many; one of many stays as it is."""
+        values = self.values.expand(count, -1, -1)
+        mask = self.mask.expand(count, -1)
+        return replace(self, values=values, mask=mask)
+
 
 class CrossModalEncoder(nn.Module):
     """CME(A, B): Transformer over A and B end to end, with positions and tokens (Fig. 3).

@@ -10,6 +10,7 @@ What changes inside:
 - dropout is ``torch.nn.functional.dropout``;
 - attention is projections, scores, softmax, weighted sum, with the gradients of autograd;
 - recurrent layers read one row after the other, its real steps alone;
+- adapters of a text encoder add to its products, in evaluation too, instead of to its weights;
 - losses form their products and matrices of pairs as their equations do;
 - nothing is left out because only a part of it is needed.
 

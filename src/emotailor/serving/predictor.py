@@ -5,7 +5,7 @@ label is how much the label's logit drops when the model cannot see it. Every sy
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -46,35 +46,24 @@ ALIGN = (
 )
 
 
-@dataclass(frozen=True)
-class _Hidden:
-    """Steps of one modality that the model is not to see."""
-
-    modality: Modality
-    first: int
-    end: int
-
-
-def _hide(lengths: Mapping[Modality, int], window: Mapping[Modality, int]) -> list[_Hidden]:
-    """Return what is hidden in turn: each whole modality, then a window around each step.
+def _hide(length: int, window: int | None) -> list[slice]:
+    """Return what is hidden of a modality in turn: all of it, then a window around each step.
 
     Args:
-        lengths: modality -> number of steps, for the modalities that the sample has.
-        window: modality -> number of steps hidden at once, for those whose steps are hidden.
+        length: number of its steps.
+        window: number of steps hidden at once; None where single steps are not looked at.
     """
-    whole = [_Hidden(m, 0, length) for m, length in lengths.items()]
+    hidden = [slice(0, length)]
+    if window is None:
+        return hidden
 
-    moments = []
-    for m, width in window.items():
-        length = lengths[m]
-        for center in range(length):
-            # the two ends of a sequence cut the window
-            start = center - width // 2
-            first = max(start, 0)
-            end = min(start + width, length)
-            moments.append(_Hidden(m, first, end))
-
-    return whole + moments
+    for center in range(length):
+        # the two ends of a sequence cut the window
+        start = center - window // 2
+        first = max(start, 0)
+        end = min(start + window, length)
+        hidden.append(slice(first, end))
+    return hidden
 
 
 class Predictor:
@@ -431,16 +420,18 @@ class Predictor:
 
         # how much each logit drops when something is hidden
         seen, attention = self._full(batch)  # (L,), block -> (L, steps)
-        hidden = _hide(lengths, window)
-        unseen = self._logits_without(batch, hidden)  # (hidden, L)
-        drops = seen - unseen
-        if self.scaling is not None:
-            drops = drops * self.scaling.slope_array(self.label_names)
+        whole: dict[Modality, np.ndarray] = {}  # (L,)
+        moments: dict[Modality, np.ndarray] = {}  # (steps, L)
+        for m, length in lengths.items():
+            hidden = _hide(length, window.get(m))
+            drops = seen - self._logits_without(batch, m, hidden)  # (hidden, L)
+            if self.scaling is not None:
+                drops = drops * self.scaling.slope_array(self.label_names)
 
-        # in the order of `hidden`: a row per modality, then a row per step of each modality
-        count = len(lengths)
-        whole = dict(zip(lengths, drops[:count], strict=True))  # modality -> (L,)
-        moments = _by_modality(drops[count:], looked_into)  # modality -> (steps, L)
+            # the first row is without all of the modality
+            whole[m] = drops[0]
+            if m in window:
+                moments[m] = drops[1:]
 
         # attention to a modality ends with its steps; other blocks are kept whole
         for m, length in steps.items():
@@ -486,13 +477,13 @@ class Predictor:
         return _as_numpy(logits), attention
 
     def _logits_without(
-        self, batch: Batch, hidden: Sequence[_Hidden]
+        self, batch: Batch, modality: Modality, hidden: Sequence[slice]
     ) -> Float64[np.ndarray, "hidden labels"]:
-        """Return the logits of the sample with each of ``hidden`` unseen."""
+        """Return the logits of the sample with each of some stretches of a modality unseen."""
         parts = []
         for start in range(0, len(hidden), MAX_VARIANTS):
             end = start + MAX_VARIANTS
-            variants = _variants(batch, hidden[start:end])
+            variants = _variants(batch, modality, hidden[start:end])
             output = self.model(variants)
             logits = _as_numpy(output.logits)  # (variants, L)
             parts.append(logits)
@@ -728,21 +719,11 @@ def _as_numpy(x: Float[Tensor, "*shape"]) -> Float64[np.ndarray, "*shape"]:
     return array
 
 
-def _by_modality(
-    rows: Float64[np.ndarray, "all_steps labels"], lengths: Mapping[Modality, int]
-) -> dict[Modality, Float64[np.ndarray, "_ labels"]]:
-    """Divide rows among modalities: first all steps of the first one, then those of the next."""
-    parts = {}
-    start = 0
-    for m, length in lengths.items():
-        end = start + length
-        parts[m] = rows[start:end]
-        start = end
-    return parts
+def _variants(batch: Batch, modality: Modality, hidden: Sequence[slice]) -> Batch:
+    """Return copies of the one sample of ``batch``, each without a stretch of a modality.
 
-
-def _variants(batch: Batch, hidden: Sequence[_Hidden]) -> Batch:
-    """Return copies of the one sample of ``batch``, each without one of ``hidden``."""
+    The others are the same in all copies, so that models need not compute them for each.
+    """
     count = len(hidden)
     values = {}
     masks = {}
@@ -750,14 +731,14 @@ def _variants(batch: Batch, hidden: Sequence[_Hidden]) -> Batch:
         values[m] = x.repeat(count, 1, 1)  # (count, T, d)
         masks[m] = batch.masks[m].repeat(count, 1)  # (count, T)
 
-    for row, span in enumerate(hidden):
-        steps = slice(span.first, span.end)
-        values[span.modality][row, steps] = 0
-        masks[span.modality][row, steps] = False
+    for row, steps in enumerate(hidden):
+        values[modality][row, steps] = 0
+        masks[modality][row, steps] = False
 
     ids = [batch.ids[0]] * count
     words = None if batch.words is None else [batch.words[0]] * count
-    return Batch(values, masks, None, ids, words)
+    shared = frozenset(values) - {modality}
+    return Batch(values, masks, None, ids, words, shared)
 
 
 def _has_steps(sample: Sample, modality: Modality) -> bool:

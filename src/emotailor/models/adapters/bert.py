@@ -15,6 +15,7 @@ from emotailor.encoders.bert import Bert
 from emotailor.models.adapters.config import AdapterConfig
 from emotailor.nn.attention import attend_itself, attendable
 from emotailor.nn.dropout import Dropout
+from emotailor.nn.plain import is_plain
 
 
 class LowRank(nn.Module):
@@ -37,6 +38,10 @@ class LowRank(nn.Module):
         """Return the addition."""
         narrow = F.linear(x, self.down)  # (..., r)
         return F.linear(narrow, self.scale * self.up)
+
+    def merged(self, weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
+        """Return the weight of the linear map with the addition in it: W + scale * U D."""
+        return torch.addmm(weight, self.up, self.down, alpha=self.scale)
 
 
 class AdaptedLayer(nn.Module):
@@ -75,6 +80,10 @@ class AdaptedLayer(nn.Module):
             x: its input.
             real: the steps that may be attended to.
         """
+        # what enters an adapter is dropped out in training alone
+        if not self.training and not is_plain():
+            return self._merged(layer, x, real)
+
         attended = self._attend(layer.self_attn, x, real)
         x = layer.norm1(x + self.leaving(attended))
 
@@ -95,10 +104,42 @@ class AdaptedLayer(nn.Module):
         qkv = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
         qkv = qkv + torch.cat(added, -1)  # (texts, steps, 3 d)
 
-        shown = None if bool(real.all()) else attendable(real)
         rate = self.attention_rate if self.training else 0.0
-        mixed, _ = attend_itself(qkv, shown, heads=attention.num_heads, rate=rate)
+        mixed, _ = attend_itself(qkv, _shown(real), heads=attention.num_heads, rate=rate)
         return attention.out_proj(mixed) + self.mixed(self.entering(mixed))
+
+    def _merged(
+        self,
+        layer: nn.TransformerEncoderLayer,
+        x: Float[Tensor, "texts steps width"],
+        real: Bool[Tensor, "texts steps"],
+    ) -> Float[Tensor, "texts steps width"]:
+        """Return the output of the layer by weights with the adapters in them.
+
+        One product in place of three and a sum, each of which would be as large as the output: in
+        half the time, and for a single sentence in no more.
+        """
+        attention = layer.self_attn
+        parts = attention.in_proj_weight.chunk(3)
+        adapters = (self.query, self.key, self.value)
+        weights = [adapter.merged(part) for adapter, part in zip(adapters, parts, strict=True)]
+        qkv = F.linear(x, torch.cat(weights), attention.in_proj_bias)  # (texts, steps, 3 d)
+
+        mixed, _ = attend_itself(qkv, _shown(real), heads=attention.num_heads, rate=0.0)
+        out = attention.out_proj
+        attended = F.linear(mixed, self.mixed.merged(out.weight), out.bias)
+        x = layer.norm1(x + attended)
+
+        inner = self.inner.merged(layer.linear1.weight)
+        active = F.gelu(F.linear(x, inner, layer.linear1.bias))
+        outer = self.outer.merged(layer.linear2.weight)
+        found: Tensor = layer.norm2(x + F.linear(active, outer, layer.linear2.bias))
+        return found
+
+
+def _shown(real: Bool[Tensor, "texts steps"]) -> Bool[Tensor, "texts steps"] | None:
+    """Return which steps may be attended to; None where all may."""
+    return None if bool(real.all()) else attendable(real)
 
 
 class AdaptedBert(nn.Module):
@@ -120,7 +161,11 @@ class AdaptedBert(nn.Module):
             self.layers.append(AdaptedLayer(width, inner, config))
 
     def forward(
-        self, bert: Bert, pieces: Int64[Tensor, "texts steps"], real: Bool[Tensor, "texts steps"]
+        self,
+        bert: Bert,
+        pieces: Int64[Tensor, "texts steps"],
+        real: Bool[Tensor, "texts steps"],
+        place: Int64[Tensor, "texts steps"] | None = None,
     ) -> Float[Tensor, "texts steps width"]:
         """Return the output of the last layer.
 
@@ -128,10 +173,11 @@ class AdaptedBert(nn.Module):
             bert: the encoder.
             pieces: numbers of pieces, with those that begin and end a text.
             real: the steps that may be attended to.
+            place: where each piece stands in its text; by default one after the other.
         """
         first = len(bert.layers) - len(self.layers)
         with torch.no_grad():  # nothing below the first adapted layer is trained
-            x = bert(pieces, real, first)
+            x = bert(pieces, real, first, place)
         if not first:
             x = self.leaving(x)
 

@@ -30,6 +30,7 @@ from emotailor.models.adapters.config import AdapterConfig
 from emotailor.models.adapters.reading import read
 from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.models.wrapped import WrappedModel
+from emotailor.nn.plain import is_plain
 from emotailor.nn.sequence import span
 
 
@@ -117,9 +118,12 @@ class TextAdapted(WrappedModel):
         if not self.adapting:
             return batch
         mask = batch.masks["text"]
+        if "text" in batch.shared and not is_plain():
+            mask = mask[:1]  # all rows are the same
+
         texts = _words_of(batch, mask)
-        values = {**batch.values, "text": self._vectors(texts, mask)}
-        return replace(batch, values=values)
+        vectors = self._vectors(texts, mask).expand(len(batch), -1, -1)
+        return replace(batch, values={**batch.values, "text": vectors})
 
     def _vectors(
         self, texts: Sequence[Sequence[str]], mask: Bool[Tensor, "batch words"]
@@ -130,7 +134,7 @@ class TextAdapted(WrappedModel):
         reading = reading.to(mask.device)
 
         network = self.encoder.network_like(self.mean)
-        hidden = self.adapters(network, reading.pieces, reading.real)
+        hidden = self.adapters(network, reading.pieces, reading.real, reading.place)
 
         # the mean over the pieces of each word
         counted = reading.step >= 0

@@ -1,4 +1,8 @@
-"""Words as an encoder reads them: windows of pieces, and the word that each piece is of."""
+"""Words as an encoder reads them: windows of pieces, and the word that each piece is of.
+
+The pieces of a word that may not be seen are left out, and the others keep their places: nothing
+attends to them, as if they were masked, and they cost nothing.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,18 +21,25 @@ class Reading:
 
     Attributes:
         pieces: (W, S), numbers of pieces; 0 where it is padded.
-        real: (W, S), whether a piece is there and may be seen.
+        place: (W, S), where in its window each piece is.
+        real: (W, S), whether a piece is there.
         step: (W, S), for each piece that counts the number of its step, where the steps of all
             texts are counted one text after the other; -1 elsewhere.
     """
 
     pieces: Int64[Tensor, "windows steps"]
+    place: Int64[Tensor, "windows steps"]
     real: Bool[Tensor, "windows steps"]
     step: Int64[Tensor, "windows steps"]
 
     def to(self, device: torch.device) -> "Reading":
         """Return the same on a device."""
-        return Reading(self.pieces.to(device), self.real.to(device), self.step.to(device))
+        return Reading(
+            self.pieces.to(device),
+            self.place.to(device),
+            self.real.to(device),
+            self.step.to(device),
+        )
 
 
 def read(
@@ -50,27 +61,37 @@ def read(
     for number, pieces in enumerate(pieces_of):
         windows += windows_of(number, pieces, most)
 
-    longest = max(len(window.numbers) for window in windows)
+    steps_of = [_seen_steps(window, pieces_of[window.text], seen) for window in windows]
+    longest = max(len(steps) for steps in steps_of)
     shape = (len(windows), longest)
     numbers = np.zeros(shape, np.int64)
+    place = np.zeros(shape, np.int64)
     real = np.zeros(shape, np.bool_)
     step = np.full(shape, -1, np.int64)
     words = seen.shape[1]
-    for row, window in enumerate(windows):
-        length = len(window.numbers)
-        word = _words_in(window, pieces_of[window.text])
-        numbers[row, :length] = window.numbers
+    for row, (window, steps) in enumerate(zip(windows, steps_of, strict=True)):
+        length = len(steps)
+        numbers[row, :length] = window.numbers[steps]
+        place[row, :length] = steps
+        real[row, :length] = True
 
-        # marks, and pieces of no word, are always seen
-        is_word = word >= 0
-        real[row, :length] = ~is_word | seen[window.text, word]
-
-        counts = is_word & real[row, :length]
-        counts[: window.kept.start] = False
-        counts[window.kept.stop :] = False
+        # a word has the mean of the pieces that this window is there for
+        word = _words_in(window, pieces_of[window.text])[steps]
+        inside = (steps >= window.kept.start) & (steps < window.kept.stop)
+        counts = inside & (word >= 0)
         step[row, :length][counts] = window.text * words + word[counts]
 
-    return Reading(torch.from_numpy(numbers), torch.from_numpy(real), torch.from_numpy(step))
+    arrays = (numbers, place, real, step)
+    return Reading(*[torch.from_numpy(array) for array in arrays])
+
+
+def _seen_steps(
+    window: Window, pieces: Pieces, seen: Bool[np.ndarray, "texts words"]
+) -> Int64[np.ndarray, "seen_steps"]:
+    """Return the steps of a window that may be seen: marks, and pieces of no word, always are."""
+    word = _words_in(window, pieces)
+    is_word = word >= 0
+    return np.flatnonzero(~is_word | seen[window.text, word])
 
 
 def _words_in(window: Window, pieces: Pieces) -> Int64[np.ndarray, "steps"]:

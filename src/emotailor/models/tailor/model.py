@@ -39,7 +39,7 @@ CTC first. ``common="concatenate"`` is ours: C is the three end to end, and the 
 its attention what belongs together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 
 import torch
@@ -61,6 +61,7 @@ from emotailor.nn.encoder import (
     Stream,
     TransformerShape,
 )
+from emotailor.nn.plain import is_plain
 from emotailor.nn.sequence import cleared, first_real, masked_mean
 
 Representations = dict[Modality, Float[Tensor, "batch steps size"]]
@@ -259,12 +260,12 @@ class Tailor(EncodedModel):
         values, masks = self._prepare(batch)
         encoded: Representations = {}
         for m in self.modalities:
-            encoded[m] = self.encoders[m](values[m], masks[m])
+            encoded[m] = self.encode_one(m, values[m], masks[m], batch.shared)
 
         private, common = self._refine(encoded)
         # what there is of each modality: its private part, its common part, or all of it
         parts = private or common or encoded
-        memory = self._fuse(parts, common, masks)
+        memory = self._fuse(parts, common, masks, batch.shared)
 
         decoded: Decoded | None = None
         if self.identical:
@@ -350,7 +351,7 @@ class Tailor(EncodedModel):
     def _prepare(
         self, batch: Batch
     ) -> tuple[dict[Modality, Float[Tensor, "batch steps _"]], Masks]:
-        """Return normalised features and their masks, padded as the settings say."""
+        """Return raw features and their masks, padded as the settings say."""
         config = self.config
         self.check_batch(batch)
 
@@ -370,12 +371,21 @@ class Tailor(EncodedModel):
             if config.attend_to_padding:
                 mask = torch.ones_like(mask)
 
-            values[m] = self.enter(m, x)
+            values[m] = x
             masks[m] = mask
         return values, masks
 
-    def _fuse(self, parts: Representations, common: Representations, masks: Masks) -> Stream:
-        """Hierarchical cross-modal encoder, Eq. 8: M = CME(CME(CME(P^v, P^a), P^t), C)."""
+    def _fuse(
+        self,
+        parts: Representations,
+        common: Representations,
+        masks: Masks,
+        shared: Collection[Modality],
+    ) -> Stream:
+        """Hierarchical cross-modal encoder, Eq. 8: M = CME(CME(CME(P^v, P^a), P^t), C).
+
+        As long as only modalities were fused whose rows are all the same, one row stands for all.
+        """
         streams: dict[Block, Stream] = {}
         for m, x in parts.items():
             slots = self._slots(m)
@@ -385,15 +395,23 @@ class Tailor(EncodedModel):
 
         first, *others = self.fusion_order
         fused = streams[first]
+        count = len(fused.values)
+        alike = not self.training and not is_plain() and first in shared
         for name, encoder in zip(others, self.fusion, strict=True):
             added = streams[name]
+            alike = alike and name in shared
+            if alike:
+                fused = fused.row(0)
+                added = added.row(0)
+            else:
+                fused = fused.repeated(count)
             # DIVERGENCE (concatenation): the program puts audio before visual, and text before both
             if self.config.concatenation == "program" and name != "common":
                 fused = encoder(added, fused)
             else:
                 fused = encoder(fused, added)
 
-        return fused
+        return fused.repeated(count)
 
     def _join_common(self, common: Representations, masks: Masks) -> Stream:
         """C of Eq. 8: the sum of C^v, C^a and C^t."""

@@ -11,8 +11,10 @@ import pytest
 
 from emotailor.errors import ConfigError, ModelError
 from emotailor.extraction.base import RATE, Sound, Transcript
-from emotailor.extraction.config import SpeechConfig
+from emotailor.extraction.config import SpeechConfig, UtteranceConfig
 from emotailor.extraction.speech import Recogniser, find_model
+from emotailor.extraction.utterances import cut_utterances
+from emotailor.extraction.voice import speech_regions
 from emotailor.files import sha256_of
 from tests.extraction.sounds import clip_sound, need_video, part_of
 
@@ -52,6 +54,17 @@ def test_times_of_real_speech(sound: Sound, heard: Transcript) -> None:
     assert by_text["My"].start == pytest.approx(1.45, abs=0.15)
     assert by_text["University."].end == pytest.approx(8.65, abs=0.3)
     assert all(word.probability is not None for word in heard.words)
+
+
+def test_utterances_of_real_speech(sound: Sound, heard: Transcript) -> None:
+    found = cut_utterances(heard.words, sound.duration, UtteranceConfig(), speech_regions(sound))
+    # as CMU-MOSEI cuts it, which counts the silence between two to one of them
+    first, second = found[:2]
+    assert first.text.startswith("My name is Dr.")
+    assert first.text.endswith("University.")
+    assert (first.start, first.end) == pytest.approx((1.45, 8.65), abs=0.2)
+    assert second.text.startswith("I also hold")
+    assert (second.start, second.end) == pytest.approx((9.45, 11.95), abs=0.2)
 
 
 def test_the_same_again_whatever_the_threads(sound: Sound, heard: Transcript) -> None:

@@ -20,7 +20,7 @@ from emotailor.extraction.base import Sound, Transcript, Word
 from emotailor.extraction.config import SpeechConfig
 from emotailor.extraction.containers import INSTALL
 from emotailor.extraction.loops import without_loops
-from emotailor.extraction.stretches import stretches_of
+from emotailor.extraction.stretches import Stretch, stretches_of
 from emotailor.extraction.timing import in_order, with_room
 from emotailor.extraction.voice import speech_regions
 from emotailor.verified import hash_of
@@ -96,12 +96,13 @@ class Recogniser:
         self._check_language(model)
         stretches = stretches_of(sound, regions, self.settings.longest)
         language, notes = self._language(model, sound, stretches)
+
         words: list[Word] = []
-        for start, end in stretches:
-            found = _recognised(model, sound, start, end, language)
-            words += _inside(found, regions, start, end)
+        for stretch in stretches:
+            found = _recognised(model, sound, stretch, language)
+            words += _spoken(found, regions, stretch)
             if on_progress is not None:
-                on_progress(end)
+                on_progress(stretch.end)
 
         ordered = with_room(in_order(words, sound.duration))
         notes += _doubts(ordered, model.model.is_multilingual)
@@ -163,7 +164,7 @@ class Recogniser:
         )
 
     def _language(
-        self, model: Any, sound: Sound, stretches: list[tuple[float, float]]
+        self, model: Any, sound: Sound, stretches: list[Stretch]
     ) -> tuple[str, list[str]]:
         """Return the language, and how it was found where nobody named it."""
         if self.settings.language is not None:
@@ -171,8 +172,8 @@ class Recogniser:
         if not model.model.is_multilingual:
             return "en", []
 
-        start, end = max(stretches, key=lambda stretch: stretch[1] - stretch[0])
-        samples = sound.between(start, end)
+        longest = max(stretches, key=lambda stretch: stretch.seconds)
+        samples = sound.between(longest.start, longest.end)
         language, probability, _ = model.detect_language(samples)
         note = f"the language was taken for {language!r}, with a probability of {probability:.2f}"
         return language, [note]
@@ -245,10 +246,11 @@ def _checked(folder: Path) -> Path:
 # ---------------------------------------------------------------------- recognising
 
 
-def _recognised(model: Any, sound: Sound, start: float, end: float, language: str) -> list[Word]:
+def _recognised(model: Any, sound: Sound, stretch: Stretch, language: str) -> list[Word]:
     """Return what the model writes down of a stretch, without its loops."""
+    samples = sound.between(stretch.start, stretch.end)
     segments, _ = model.transcribe(
-        sound.between(start, end),
+        samples,
         language=language,
         beam_size=BEAM,
         temperature=0.0,
@@ -256,9 +258,10 @@ def _recognised(model: Any, sound: Sound, start: float, end: float, language: st
         word_timestamps=True,
         vad_filter=False,
     )
-    pieces = _pieces(segments, end - start)
-    words = _joined(pieces, spaces=language not in _WITHOUT_SPACES)
-    shifted = [_shifted(word, start) for word in words]
+    has_spaces = language not in _WITHOUT_SPACES
+    pieces = _pieces(segments, stretch.seconds)
+    words = _joined(pieces, spaces=has_spaces)
+    shifted = [_shifted(word, stretch.start) for word in words]
     return without_loops(shifted)
 
 
@@ -293,16 +296,17 @@ def _is_word(text: str) -> bool:
 
 
 def _glued(first: Word, second: Word) -> Word:
-    surer = (first.probability or 0.0, second.probability or 0.0)
-    return Word(first.text + second.text, first.start, second.end, min(surer))
+    text = first.text + second.text
+    least = min(first.probability or 0.0, second.probability or 0.0)
+    return Word(text, first.start, second.end, least)
 
 
 def _shifted(word: Word, seconds: float) -> Word:
     return replace(word, start=word.start + seconds, end=word.end + seconds)
 
 
-def _inside(
-    words: Iterable[Word], regions: Float64[np.ndarray, "regions 2"], start: float, end: float
+def _spoken(
+    words: Iterable[Word], regions: Float64[np.ndarray, "regions 2"], stretch: Stretch
 ) -> Iterator[Word]:
     """Yield the words that lie where somebody speaks, and nothing beyond that.
 
@@ -317,8 +321,8 @@ def _inside(
 
         # the first word after a pause seems to begin in it
         beside = regions[near]
-        first = max(beside[0, 0], start)
-        last = min(beside[-1, 1], end)
+        first = max(beside[0, 0], stretch.start)
+        last = min(beside[-1, 1], stretch.end)
         begin, finish = np.clip((word.start, word.end), first, last).tolist()
         yield replace(word, start=begin, end=finish)
 

@@ -5,6 +5,7 @@ however short it is. So regions of speech are joined, up to a length.
 """
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -15,10 +16,27 @@ _MARGIN = 0.4  # seconds around what is spoken; with half of it, last words are 
 _LOUDNESS = 0.05  # seconds over which the loudness is looked at
 
 
+class Stretch(NamedTuple):
+    """A part of a sound.
+
+    Attributes:
+        start: seconds.
+        end: seconds.
+    """
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.end - self.start
+
+
 def stretches_of(
     sound: Sound, regions: Float64[np.ndarray, "regions 2"], longest: float
-) -> list[tuple[float, float]]:
-    """Return start and end of each stretch, in seconds.
+) -> list[Stretch]:
+    """Return the stretches that are recognised one by one, in order.
 
     A stretch ends at the longest silence in the second half of what is possible, or, where somebody
     speaks on, at the quietest moment there.
@@ -29,28 +47,30 @@ def stretches_of(
         longest: seconds of a stretch.
     """
     most = longest - 2 * _MARGIN
-    parts: list[tuple[float, float]] = []
+    parts: list[Stretch] = []
     for start, end in regions.tolist():
-        parts += _short_parts(sound, start, end, most)
+        parts += _short_parts(sound, Stretch(start, end), most)
 
-    joined: list[tuple[float, float]] = []
+    joined: list[Stretch] = []
     first = 0
     while first < len(parts):
         last = _last_of(parts, first, most)
-        joined.append((parts[first][0], parts[last][1]))
+        whole = Stretch(parts[first].start, parts[last].end)
+        joined.append(whole)
         first = last + 1
     return _with_margins(joined, sound.duration)
 
 
-def _short_parts(sound: Sound, start: float, end: float, most: float) -> list[tuple[float, float]]:
+def _short_parts(sound: Sound, region: Stretch, most: float) -> list[Stretch]:
     """Return a region in parts that are short enough, cut at quiet moments."""
     parts = []
-    while end - start > most:
-        cut = _quietest(sound, start + most / 2, start + most)
-        parts.append((start, cut))
-        start = cut
-    parts.append((start, end))
-    return parts
+    rest = region
+    while rest.seconds > most:
+        half = rest.start + most / 2
+        cut = _quietest(sound, half, rest.start + most)
+        parts.append(Stretch(rest.start, cut))
+        rest = Stretch(cut, rest.end)
+    return [*parts, rest]
 
 
 def _quietest(sound: Sound, start: float, end: float) -> float:
@@ -65,33 +85,34 @@ def _quietest(sound: Sound, start: float, end: float) -> float:
     return start + (quietest + 0.5) * _LOUDNESS
 
 
-def _last_of(parts: list[tuple[float, float]], first: int, most: float) -> int:
+def _last_of(parts: list[Stretch], first: int, most: float) -> int:
     """Return the last part of the stretch that begins with part ``first``."""
-    begin = parts[first][0]
+    begin = parts[first].start
+    latest = begin + most
     last = first
-    while last + 1 < len(parts) and parts[last + 1][1] - begin <= most:
+    while last + 1 < len(parts) and parts[last + 1].end <= latest:
         last += 1
     if last + 1 == len(parts):
         return last
 
     def silence(i: int) -> float:
-        return parts[i + 1][0] - parts[i][1]
+        following = parts[i + 1]
+        return following.start - parts[i].end
 
     half = begin + most / 2
-    late = [i for i in range(first, last + 1) if parts[i][1] >= half]
+    late = [i for i in range(first, last + 1) if parts[i].end >= half]
     return max(late or [last], key=silence)
 
 
-def _with_margins(
-    stretches: list[tuple[float, float]], duration: float
-) -> list[tuple[float, float]]:
+def _with_margins(stretches: list[Stretch], duration: float) -> list[Stretch]:
     """Return stretches with some silence around them, but for what belongs to their neighbours."""
-    halves = [(before[1] + after[0]) / 2 for before, after in pairwise(stretches)]
-    bounds = [0.0, *halves, duration]
+    halves = [(one.end + other.start) / 2 for one, other in pairwise(stretches)]
+    earliest = [0.0, *halves]
+    latest = [*halves, duration]
 
     found = []
-    for i, (start, end) in enumerate(stretches):
-        begin = max(start - _MARGIN, bounds[i])
-        finish = min(end + _MARGIN, bounds[i + 1])
-        found.append((begin, finish))
+    for stretch, before, after in zip(stretches, earliest, latest, strict=False):
+        start = max(stretch.start - _MARGIN, before)
+        end = min(stretch.end + _MARGIN, after)
+        found.append(Stretch(start, end))
     return found

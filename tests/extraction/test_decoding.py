@@ -334,6 +334,15 @@ def test_the_track_that_was_chosen_is_heard(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sound_of(path), tone(1))
 
 
+def test_sound_that_is_shorter_than_the_pictures_is_not_cut_off(tmp_path: Path) -> None:
+    medium = open_medium(video(tmp_path / "a.mp4", seconds=4, sound=tone(1)))
+
+    decoded = decode(medium)
+    assert decoded.duration == pytest.approx(1, abs=0.1)
+    assert decoded.notes == ()
+    assert decode(medium, on_picture=lambda _: None).duration == pytest.approx(4)
+
+
 def test_what_is_not_wanted_is_not_decoded(tmp_path: Path) -> None:
     medium = open_medium(talking(tmp_path / "a.mp4"))
 
@@ -369,6 +378,20 @@ def test_raw_sound(tmp_path: Path) -> None:
     samples = sound_of(path)
     ((first, last),) = loud_parts(samples, level=2_000)
     assert last - first == pytest.approx(1.024 * RATE, abs=1_100)
+
+
+def test_a_recording_that_begins_between_key_pictures(tmp_path: Path) -> None:
+    whole = video(tmp_path / "a.ts", seconds=10, video_options={"g": "50", "bf": "0"})
+    content = whole.read_bytes()
+    cut = round(0.2 * len(content) / 188) * 188
+    path = tmp_path / "b.ts"
+    path.write_bytes(content[:564] + content[cut:])  # with the tables at its beginning
+    seen, decoded = pictures_of(path)
+
+    # the clock begins with the first picture that can be shown
+    assert seen[0] == (0.0, 50 % 43)
+    assert seen[-1] == (4.9, 99 % 43)
+    assert decoded.duration == pytest.approx(5.0, abs=0.05)
 
 
 def test_recordings_that_were_put_together(tmp_path: Path) -> None:

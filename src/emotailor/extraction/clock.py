@@ -15,7 +15,7 @@ _LONGEST_GAP = 600.0
 class _Hand:
     """Where one track is, in seconds since the beginning."""
 
-    due: float = 0.0  # of its next packet
+    due: float = -math.inf  # of its next packet; none came so far
     shift: float = 0.0  # added to its stamps
 
 
@@ -58,9 +58,10 @@ class Clock:
         went_back = time < hand.due - _LONGEST_BACK
         jumped = time > max(self._furthest, hand.due) + _LONGEST_GAP
         if went_back or jumped:
-            hand.shift += hand.due - time
-            time = hand.due
-            self.restarts.append(time)
+            due = max(hand.due, 0.0)
+            hand.shift += due - time
+            time = due
+            self.restarts.append(due)
 
         hand.due = time + float((packet.duration or 0) * packet.time_base)
         self._furthest = max(self._furthest, time)

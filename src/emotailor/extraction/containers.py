@@ -50,6 +50,7 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         container = av.open(address, options=_OPTIONS, metadata_errors="replace")
     except av.error.FFmpegError as error:
+        _raise_unless_of_file(error)
         raise DataError(
             f"{path} is no video or sound that can be read ({error.strerror})",
             expected="a video or a sound, such as an MP4, Matroska, AVI, WAV or MP3 file",
@@ -110,6 +111,7 @@ def skip_others(container: Any, used: Collection[Any]) -> None:
 
 
 def _decodable(streams: Any, what: str, notes: list[str]) -> list[Any]:
+    # PyAV gives no context to a track whose codec FFmpeg was built without, or does not know
     known = [stream for stream in streams if stream.codec_context is not None]
     if len(known) < len(streams):
         notes.append(f"a track of {what} is written in a way that no decoder here can read")
@@ -172,7 +174,9 @@ class Packets:
     def __init__(self, container: Any, streams: list[Any]) -> None:
         self._streams = streams
         self._has_order_only = has_order_only(container)
-        self._packets = container.demux(streams) if streams else iter(())  # of none is of all
+        self._packets = iter(())
+        if streams:  # without any, PyAV reads all
+            self._packets = container.demux(streams)
         self.broken = False
 
     def __iter__(self) -> Iterator[Any]:

@@ -173,9 +173,11 @@ def _notes(medium: Medium, lanes: Sequence[Lane], clock: Clock, is_whole: bool) 
 
     end = _duration(medium, lanes)
     stated = medium.duration
+    tracks_of_file = [medium.picture is not None, medium.sound]
+    is_all = len(lanes) == sum(tracks_of_file)  # else what is left out may last longer
     if not is_whole:
         notes.append(f"the file cannot be read further than {end:.2f} s: it is damaged there")
-    elif stated is not None and end < stated - _CUT_OFF:
+    elif is_all and stated is not None and end < stated - _CUT_OFF:
         says = f"the file says that it lasts {stated:.2f} s"
         notes.append(f"{says}, and ends after {end:.2f} s: it is cut off or damaged")
     return notes

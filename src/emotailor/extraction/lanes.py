@@ -68,10 +68,12 @@ class Lane:
             self.damaged += 1
             return
 
+        lost_since = self.losses.end(time)
+        if not self._show(frame, time, lost_since):
+            self._lose(frame)
+            return
         self.frames += 1
         self.clock.latest = max(self.clock.latest, time)
-        lost_since = self.losses.end(time)
-        self._show(frame, time, lost_since)
 
     def _lose(self, what: Any) -> None:
         """Note that a packet or a frame is of no use."""
@@ -81,7 +83,8 @@ class Lane:
             since = self.clock.seconds(what.pts, what.time_base)
         self.losses.begin(max(since, 0.0))
 
-    def _show(self, frame: Any, time: float, lost_since: float | None) -> None:
+    def _show(self, frame: Any, time: float, lost_since: float | None) -> bool:
+        """Hand a frame on, and say whether that was possible."""
         raise NotImplementedError
 
 
@@ -143,22 +146,23 @@ class PictureLane(Lane):
         super()._keep(frame)
 
     def _lose(self, what: Any) -> None:
-        if self._times:
+        if self._times:  # its time goes with it
             heappop(self._times)
         super()._lose(what)
 
-    def _show(self, frame: Any, time: float, lost_since: float | None) -> None:
+    def _show(self, frame: Any, time: float, lost_since: float | None) -> bool:
         # a picture stands until the next one, but not where those that followed are lost
         if lost_since is not None:
             self.sampler.show_until(max(lost_since, self.end))
         if time <= self.sampler.time:  # a decoder held it too long
-            return
+            return True
 
         self.sampler.take(frame, time)
         lasts = 1 / self.rate
         if frame.duration and frame.time_base:
             lasts = float(frame.duration * frame.time_base)
         self.end = time + lasts
+        return True
 
 
 class SoundLane(Lane):
@@ -179,8 +183,7 @@ class SoundLane(Lane):
         super().finish()
         self.track.rest()
 
-    def _show(self, frame: Any, time: float, lost_since: float | None) -> None:
-        if not self.track.take(frame, time):
-            self.frames -= 1
-            self._lose(frame)
+    def _show(self, frame: Any, time: float, lost_since: float | None) -> bool:
+        is_heard = self.track.take(frame, time)
         self.end = self.track.end
+        return is_heard

@@ -22,6 +22,10 @@ _PACKETS_AT_THE_BEGINNING = 500
 _NO_CLOCK = ("aac", "h264", "hevc", "m4v", "mp3", "h263", "vvc", "obu", "loas", "ac3", "eac3")
 """Formats without an index, whose length FFmpeg guesses from their size."""
 
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_MOST_BOXES = 100_000
+"""Of an MP4: a recording of a day has fewer, and a damaged file might have one every 8 bytes."""
+
 _IMAGES = ((b"BM", "BMP"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"))
 _STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
 _PLAYLISTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"<?xml", b"<mpd", b"<smil", b"v=0")
@@ -79,6 +83,7 @@ def stated_duration(container: Any, tracks: Tracks) -> float | None:
     if container.format.name in _NO_CLOCK:
         return None
 
+    # that of the whole file would count a track of subtitles, too
     streams = [stream for stream in (tracks.video, tracks.sound) if stream is not None]
     if all(stream.duration for stream in streams):
         return max(float(stream.duration * stream.time_base) for stream in streams)
@@ -108,6 +113,7 @@ def _beginning_of(container: Any, tracks: Tracks) -> _Beginning:
         what = waited_for.get(packet.stream)
         if what is None:
             continue
+        # pictures before the first key picture cannot be decoded
         frames = decoded(packet) or []
         if frames:
             first[what] = frames[0]
@@ -246,22 +252,26 @@ def _is_cut_off(path: Path) -> bool:
         is_known = 0 < stated < 0xFFFF_FFFF  # unknown while it was written to a pipe
         return is_known and stated + 8 > length
 
-    boxes = list(_boxes(path))
-    return _is_mp4(boxes) and boxes[-1].end > length
+    boxes = _boxes(path)
+    return bool(boxes) and boxes[-1].end > length
 
 
 def _lacks_index(path: Path) -> bool:
     """Say whether a file is an MP4 without the part that says where its frames are."""
-    boxes = list(_boxes(path))
-    return _is_mp4(boxes) and all(box.kind != b"moov" for box in boxes)
+    boxes = _boxes(path)
+    return bool(boxes) and all(box.kind != b"moov" for box in boxes)
 
 
-def _is_mp4(boxes: list[_Box]) -> bool:
-    return bool(boxes) and boxes[0].kind == b"ftyp"
+def _boxes(path: Path) -> list[_Box]:
+    """Return the outermost boxes of an MP4, as far as they begin in the file; of others, none."""
+    boxes = islice(_walk(path), _MOST_BOXES)
+    first = next(boxes, None)
+    if first is None or first.kind not in _FIRST_BOXES:
+        return []
+    return [first, *boxes]
 
 
-def _boxes(path: Path) -> Iterator[_Box]:
-    """Yield the outermost boxes of an MP4, as far as they begin in the file."""
+def _walk(path: Path) -> Iterator[_Box]:
     at = 0
     length = path.stat().st_size
     with path.open("rb") as file:

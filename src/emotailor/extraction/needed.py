@@ -48,6 +48,7 @@ class Needed:
             time = self._clock.seconds(packet.pts, packet.time_base)
         self._waiting.append((packet, time))
 
+        # with the end in sight, nothing is left to wait for
         most = 0 if is_last else _AHEAD
         while len(self._waiting) > most:
             yield self._next()

@@ -119,6 +119,7 @@ def matrix_of(frame: Any) -> tuple[int, int, int, int]:
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1
+    # three rows of three numbers of 16.16 bits; the last of each row and the last row do not turn
     a, b, _, c, d, *_ = np.frombuffer(bytes(data), dtype=np.int32).tolist()
     return a, b, c, d
 
@@ -133,6 +134,7 @@ def turned(
     pixels: Pixels, matrix: tuple[int, int, int, int]
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """Turn and mirror a picture as its display matrix says, by whole quarters."""
+    # signs of the two steps that are left once the axes are in their places
     a, b, c, d = matrix
     to_right, down = a, d
     if is_turned(matrix):

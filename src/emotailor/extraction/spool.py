@@ -10,7 +10,9 @@ from emotailor.extraction.base import RATE, Sound
 from emotailor.extraction.containers import load_av
 
 _TOLERANCE = 0.02
-"""Seconds by which a time stamp may be off before it is believed: containers round them."""
+"""Seconds by which a time stamp may be off before it is believed: containers round them. It is less
+than a lost block of AAC or MP3 lasts, so that such a loss is silence.
+"""
 
 _AUDIBLE = 0.1
 """Seconds of a gap that is worth a word."""
@@ -94,7 +96,8 @@ class SoundTrack:
         if self._resampler is None or kind != self._kind or not follows:
             self._begin(kind, time)
 
-        frame.pts = None  # times are counted here
+        # what goes by the stamps is done here; the resampler would do it in its own way
+        frame.pts = None
         try:
             resampled = self._resampler.resample(frame)
         except load_av().error.FFmpegError:
@@ -130,6 +133,7 @@ class SoundTrack:
             self._put(samples)
 
     def _put(self, samples: Int16[np.ndarray, "n"]) -> None:
+        # a codec may have to begin before the first sound that is meant to be heard
         before_start = max(-self._at, 0)
         kept = samples[before_start:]
         self._spool.write(max(self._at, 0), kept)

@@ -293,7 +293,34 @@ def test_plain_text_without_regions_fills_the_medium(tmp_path: Path) -> None:
         assert "whole medium" in found.notes[0]
 
 
+def test_plain_text_in_a_medium_without_length(tmp_path: Path) -> None:
+    assert timed(read(tmp_path, "ab cd", 0.0)) == [("ab", 0.0, 0.0), ("cd", 0.0, 0.0)]
+
+
 # ---------------------------------------------------------------------- files
+
+
+def test_damage_ends_in_words_in_order_or_in_one_message(tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    starts = [SRT, json.dumps({"segments": [{"words": WORDS}, *WORDS]}), "some plain text"]
+    parts = [b"-", b"9999999999", b":", b"-->", b"null", b"[", b"{", b"\n", b"1e400", b"NaN", b"<"]
+    read_well = 0
+    for _ in range(400):
+        content = str(rng.choice(starts)).encode()
+        for _ in range(3):
+            at = int(rng.integers(len(content)))
+            until = at + int(rng.integers(9))
+            content = content[:at] + bytes(rng.choice(parts)) + content[until:]
+        try:
+            found = read(tmp_path, content)
+        except DataError:
+            continue
+
+        read_well += 1
+        times = np.array([(word.start, word.end) for word in found.words]).reshape(-1)
+        assert (np.diff(times) >= 0).all(), content
+        assert all(0 <= time <= 10 for time in times), content
+    assert 100 < read_well < 400
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from emotailor.text import plural
 
 MAX_BYTES = 64 * 2**20
 
+_MOMENT = 1e-9  # seconds; a medium may have no length
+
 _FORMATS = (
     "SRT, WebVTT, plain text, or JSON as whisper, whisperx, faster-whisper or YouTube write it"
 )
@@ -182,11 +184,12 @@ def _of_text(
 def _spread_over(texts: list[str], regions: Float64[np.ndarray, "regions 2"]) -> list[Word]:
     """Return words, each whole in one region, in proportion to the length of both."""
     lengths = np.array([len(text) for text in texts], np.float64)
-    ends = np.cumsum(lengths)
-    middles = (ends - lengths / 2) / ends[-1]
+    letters = np.cumsum(lengths)
+    middles = (letters - lengths / 2) / letters[-1]
 
     seconds = regions[:, 1] - regions[:, 0]
-    borders = np.cumsum(seconds) / seconds.sum()
+    ends = np.cumsum(seconds)
+    borders = ends / max(ends[-1], _MOMENT)
     # rounding may leave the last border below 1
     borders[-1] = 1.0
     lasts = np.searchsorted(middles, borders).tolist()

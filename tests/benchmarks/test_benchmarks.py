@@ -16,6 +16,7 @@ from benchmarks import (
     data,
     data_worker,
     encoding,
+    explaining,
     inference,
     memory,
     scaling,
@@ -438,6 +439,21 @@ def test_contrast(
     assert row["gradient_apart"] < 1e-5
     assert row["loss_apart"] < 1e-5
     assert "in full" in capsys.readouterr().out
+
+
+def test_explaining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TailorConfig(
+        hidden_size=16, feedforward_size=24, heads=2, visual_layers=1, initial_std=0.1
+    )
+    monkeypatch.setattr(explaining, "TailorConfig", lambda **_: config)
+    file = tmp_path / "explaining.json"
+    result = explaining.main(["--utterances", "2", "--json", str(file)])
+    row = result["models"]["TAILOR, paper"]
+    assert set(row["ratios"]) == {"ours", "for a timeline"}
+    assert [len(row["seconds"][way]) for way in explaining.WAYS] == [2, 2, 2]
+    assert row["apart"] < 1e-5
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    assert stored["models"] == result["models"]
 
 
 def test_encoding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

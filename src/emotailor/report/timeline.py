@@ -19,6 +19,7 @@ from emotailor.report.page import (
     element,
     joined,
 )
+from emotailor.report.source import sentence
 from emotailor.runs.timelines import summary_of
 from emotailor.serving.curves import Curve
 from emotailor.serving.prediction import Failure, Prediction
@@ -477,7 +478,7 @@ def timeline_page(timeline: Timeline, video: str = "") -> Page:
         summary.append(Player(video, timeline.picture, name))
     summary.append(Verdict(_verdict(timeline)))
     if timeline.notes:
-        summary.append(Items(timeline.notes))
+        summary.append(Items([sentence(note) for note in timeline.notes]))
 
     style = STYLE_FILE.read_text(encoding="utf-8") + transcript.style()
     return Page(

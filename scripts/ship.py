@@ -37,7 +37,8 @@ from emotailor.evaluation.linear import DIGITS
 from emotailor.evaluation.metrics import decide, evaluate
 from emotailor.evaluation.scaling import Scaling, ScalingMethod, cross_scaled
 from emotailor.evaluation.thresholds import ThresholdMode, Thresholds
-from emotailor.runs.texts import text_source
+from emotailor.evaluation.words import SENTENCE, UNION
+from emotailor.runs.texts import predict_texts
 from emotailor.runs.train import plan_runs, train_runs
 from emotailor.serving.predictor import Predictor
 from emotailor.shipped.card import (
@@ -69,7 +70,13 @@ MODES: tuple[ThresholdMode, ...] = ("fixed", "tuned", "per_label", "macro", "sha
 METHODS: tuple[ScalingMethod, ...] = ("temperature", "platt")
 WRONG = 0.15  # share of words that are wrong where words are damaged
 MOST_WORDS = 60  # of a text
-SENTENCES = "logistic regression on sentence vectors"
+LINEAR = {
+    "logistic regression on sentence vectors": SENTENCE,
+    "the same on sentence vectors and TF-IDF": UNION,
+}
+"""What the model must not be worse than -> its name among the baselines."""
+
+Trials = Mapping[ThresholdMode, ThresholdTrial]
 
 EKMAN = {
     "anger": "angry",
@@ -193,7 +200,8 @@ def with_errors(
     found = []
     for word in words:
         kind = draw.random() / (WRONG / 3)
-        other = str(others[draw.integers(len(others))])
+        place = int(draw.integers(len(others)))
+        other = others[place]
         if kind < 1:
             continue  # dropped
         if kind < 2:
@@ -268,7 +276,9 @@ def of_texts(predictor: Predictor, texts: Sequence[str], name: str, work: Path) 
     cut = [" ".join(words_of(text)[:MOST_WORDS]) for text in texts]
 
     def compute() -> np.ndarray:
-        return predictor.predict_proba(text_source(cut, predictor).items)
+        found = predict_texts(predictor, cut)
+        rows = [list(one.probabilities.values()) for one in found]
+        return np.array(rows, np.float32)
 
     return kept(work, name, _key(predictor), compute)
 
@@ -285,10 +295,10 @@ def _key(predictor: Predictor) -> str:
 
 def tried_thresholds(
     valid: Judged, names: Sequence[str]
-) -> tuple[dict[ThresholdMode, Thresholds], dict[str, ThresholdTrial]]:
+) -> tuple[dict[ThresholdMode, Thresholds], Trials]:
     """Choose every kind of thresholds on validation data, and say what each does there."""
     chosen = {}
-    trials = {}
+    trials: dict[ThresholdMode, ThresholdTrial] = {}
     for mode in MODES:
         chosen[mode] = Thresholds.choose(mode, valid.labels, valid.probabilities, names)
         cuts = chosen[mode].array(names)
@@ -303,7 +313,7 @@ def tried_thresholds(
     return chosen, trials
 
 
-def default_mode(trials: Mapping[str, ThresholdTrial], held: Mapping[str, float]) -> str:
+def default_mode(trials: Trials, held: Mapping[str, float]) -> ThresholdMode:
     """Return the kind with the highest micro-F1 that names each label about as often as it holds.
 
     About: at most a quarter more often, and at least half as often.
@@ -482,10 +492,12 @@ def make(args: argparse.Namespace) -> ShippedCard:
     linear = sentence_data(args.table, work)
     if linear.with_labels()["test"].ids != dataset.with_labels()["test"].ids:
         raise SystemExit("the sentence vectors are of other samples")
+    kinds: tuple[ThresholdMode, ...] = ("tuned", mode)
     compared = []
-    for kind in ("tuned", mode):
-        result = baselines(linear, "test", kind, label_names=names, folder=work)["sentence vector"]
-        compared.append(beside(SENTENCES, result, scaled, moved[kind], names))
+    for kind in kinds:
+        found_there = baselines(linear, "test", kind, label_names=names, folder=work)
+        for title, name in LINEAR.items():
+            compared.append(beside(title, found_there[name], scaled, moved[kind], names))
 
     weights = card.weights
     assert weights is not None
@@ -495,7 +507,7 @@ def make(args: argparse.Namespace) -> ShippedCard:
         reads=READS,
         system=card.system,
         recipe=RECIPE,
-        command="python " + shlex.join(["scripts/ship.py", *sys.argv[1:]]),
+        command=command_of(sys.argv[1:]),
         seed=SEED,
         data={"name": dataset.card.name, "fingerprint": dataset.card.fingerprint},
         samples={split: len(part) for split, part in dataset.splits.items()},
@@ -521,11 +533,17 @@ def make(args: argparse.Namespace) -> ShippedCard:
     )
 
 
+def command_of(arguments: Sequence[str]) -> str:
+    """Return the command that was given; of paths their last names."""
+    names = [Path(argument).name for argument in arguments]
+    return shlex.join(["python", "scripts/ship.py", *names])
+
+
 def scaled_card(
     card: ModelCard,
     chosen: dict[ThresholdMode, Thresholds],
     scaling: Scaling,
-    mode: str,
+    mode: ThresholdMode,
     dataset: EmotionDataset,
 ) -> ModelCard:
     """Return the card of the model with its scaling, and thresholds for scaled probabilities."""

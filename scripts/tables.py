@@ -1,11 +1,12 @@
-"""Settings tables of the documentation, written from the configuration classes.
+"""Tables of the documentation, written from configuration classes and the shipped model's card.
 
     python scripts/tables.py            # rewrite what stands between the markers
     python scripts/tables.py --check    # change nothing; exit code 1 where a page is out of date
 
 A page holds the markers ``<!-- table: NAME -->`` and ``<!-- /table -->``. NAME is ``training``,
 ``data``, ``alignment``, ``synthetic`` or a system; ``NAME without OTHER`` leaves out what is in the
-table of OTHER. A row has the name of the field, its default, the values in the authors' program and
+table of OTHER; ``words_…`` is a table of numbers of the model that ships. A row of the others has
+the name of the field, its default, the values in the authors' program and
 in the preset ``tuned`` where they differ, the values a word may have, and the comment beside the
 field. So the comment in the code is the one place where a setting is explained. ``acoustic`` is the
 table of the features of sound.
@@ -14,17 +15,20 @@ table of the features of sound.
 import argparse
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from emotailor.commands.models import field_comments
 from emotailor.config import Config
 from emotailor.data.synthetic import SyntheticConfig
+from emotailor.evaluation.comparison import Interval, PairedDifference
+from emotailor.evaluation.display import title_of
 from emotailor.extraction.acoustic import ACOUSTIC_FEATURES
 from emotailor.models.adapters.config import AdapterConfig
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.table import SYSTEMS, find_system
+from emotailor.shipped.card import COMPARED, ShippedCard, read_card
 from emotailor.training.config import TrainingConfig
 from emotailor.training.run_config import DataConfig
 
@@ -94,6 +98,7 @@ def meaning_of(config: type[Config], field: str) -> str:
 
 
 Values = dict[str, Any]
+Rows = list[list[str]]
 
 
 def presets_of(config: type[Config]) -> tuple[Values, Values, Values]:
@@ -154,6 +159,104 @@ def feature_table(features: dict[str, str]) -> str:
     return "".join(lines)
 
 
+# ---------------------------------------------------------------------- the model that ships
+
+
+def decimal(value: float) -> str:
+    """Return a number from -1 to 1 as papers write it: .551."""
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def ends(interval: Interval) -> str:
+    """Return a number and its interval."""
+    return f"{decimal(interval.value)} [{decimal(interval.low)}, {decimal(interval.high)}]"
+
+
+def difference(found: PairedDifference) -> str:
+    """Return a difference, its interval and p."""
+    low, high = (f"{end:+.3f}".replace("0.", ".", 1) for end in (found.low, found.high))
+    value = f"{found.value:+.3f}".replace("0.", ".", 1)
+    return f"{value} [{low}, {high}], p {decimal(found.p_value)}"
+
+
+def words_labels(card: ShippedCard) -> Rows:
+    """Scores of each label."""
+    rows = [["label", "holds for", "named for", "precision", "recall", "AP", "AUC"]]
+    for name, label in card.labels.items():
+        plain = (label.held, label.named, label.precision, label.recall)
+        ranked = (label.average_precision, label.roc_auc)
+        rows.append([name, *map(decimal, plain), *map(ends, ranked)])
+    return rows
+
+
+def words_thresholds(card: ShippedCard) -> Rows:
+    """What each kind of thresholds does on validation data."""
+    names = sorted(card.labels, key=lambda name: -card.labels[name].held)
+    rows = [["thresholds", "micro-F1", "macro-F1", "wrong decisions", *names]]
+    for mode, trial in card.thresholds_tried.items():
+        scores = (trial.micro_f1, trial.macro_f1, trial.hamming_loss)
+        named = [trial.named[name] for name in names]
+        rows.append([f"`{mode}`", *map(decimal, scores), *map(decimal, named)])
+    return rows
+
+
+def words_beside(card: ShippedCard) -> Rows:
+    """Other systems on the same samples."""
+    rows = [["system", "thresholds of both", "metric", "its", "`words` minus its"]]
+    for other in card.beside:
+        for metric in COMPARED:
+            of_other = decimal(other.scores[metric])
+            gained = difference(other.differences[metric])
+            rows.append([other.name, f"`{other.thresholds}`", title_of(metric), of_other, gained])
+    return rows
+
+
+def words_damaged(card: ShippedCard) -> Rows:
+    """What wrong words do."""
+    rows = [["words", "metric", "then", "difference"]]
+    for damaged in card.damaged:
+        for metric in COMPARED:
+            changed = difference(damaged.differences[metric])
+            rows.append([damaged.name, title_of(metric), ends(damaged.scores[metric]), changed])
+    return rows
+
+
+def words_elsewhere(card: ShippedCard) -> Rows:
+    """Texts of other sources."""
+    names = list(card.labels)
+    rows = [["texts", "number", "mAP", "mAP of label frequencies", "mean AUC"]]
+    for other in card.other_texts:
+        precision = ends(other.scores["mean_average_precision"])
+        area = ends(other.scores["mean_roc_auc"])
+        title = f"{other.name}: {other.kind}"
+        chance = decimal(other.frequencies)
+        rows.append([title, f"{other.samples:,}", precision, chance, area])
+    for row, other in zip(rows[1:], card.other_texts, strict=True):
+        row += [ends(other.roc_auc[name]) for name in names]
+    rows[0] += [f"AUC {name}" for name in names]
+    return rows
+
+
+NUMBERS: dict[str, Callable[[ShippedCard], Rows]] = {
+    "words_labels": words_labels,
+    "words_thresholds": words_thresholds,
+    "words_beside": words_beside,
+    "words_damaged": words_damaged,
+    "words_elsewhere": words_elsewhere,
+}
+"""Tables of the model that ships, by name."""
+
+
+def numbers(name: str) -> str:
+    """Return a table of the model that ships as Markdown."""
+    header, *rows = NUMBERS[name](read_card())
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+# ---------------------------------------------------------------------- pages
+
+
 def rewrite(text: str) -> str:
     """Return the text of a page with every table as the code has it."""
 
@@ -161,6 +264,8 @@ def rewrite(text: str) -> str:
         start = found["name"] + (f" without {found['without']}" if found["without"] else "")
         if found["name"] in FEATURES:
             body = feature_table(FEATURES[found["name"]])
+        elif found["name"] in NUMBERS:
+            body = numbers(found["name"])
         else:
             body = table(found["name"], found["without"])
         return f"<!-- table: {start} -->\n\n{body}\n<!-- /table -->"

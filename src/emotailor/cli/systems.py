@@ -30,7 +30,11 @@ def list_systems() -> None:
     """List the systems: name, paper, modalities, how they are trained. The default."""
     from emotailor.commands.models import list_models
 
-    say(list_models(), "more of one: emotailor models show NAME")
+    say(
+        list_models(),
+        "more of one: emotailor models show NAME",
+        "the model that ships: emotailor models show words",
+    )
 
 
 @group.command("show")
@@ -38,7 +42,8 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="The name of a system, such as mult, or a system of your own.",
+            help="The name of a system, such as mult, or a system of your own; or words, the "
+            "model that ships.",
             autocompletion=completion.systems,
         ),
     ],
@@ -47,7 +52,19 @@ def show(
         typer.Option("--data", "-d", help="Show the sizes for this data set, not for CMU-MOSEI."),
     ] = None,
 ) -> None:
-    """Show paper, inputs, size, losses, training recipe and all settings of a system."""
+    """Show paper, inputs, size, losses, training recipe and all settings of a system.
+
+    Of the model that ships: what it was made of, how it does, and what it must not be used for.
+    """
+    from emotailor.shipped.find import NAMES
+
+    if name in NAMES:
+        from emotailor.commands.shipped import render_shipped
+        from emotailor.shipped.card import read_card
+
+        say(render_shipped(read_card(name)))
+        return
+
     from emotailor.commands.models import describe, render_card
     from emotailor.models.table import use_system
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emotailor.data.cutting import MaxSteps
 from emotailor.data.extraction import Extraction, check_extraction
 from emotailor.data.sample import TRANSCRIPT, UNSPLIT, Sample
 from emotailor.encoders.base import TextEncoder
@@ -26,24 +27,27 @@ def predict_texts(
     explain: bool = False,
     thresholds: ThresholdMode | None = None,
     device: str = "auto",
+    max_steps: MaxSteps | None = None,
 ) -> Predictions:
     """Name the emotions of texts.
 
     Args:
-        model: a run folder, a model folder, or a predictor that is loaded already.
+        model: a run folder, a model folder, ``words``, which ships, or a predictor that is loaded
+            already.
         texts: what is said, one text a sample.
         encoder: as for :func:`emotailor.encode_texts`; by default the one whose features the model
             was trained on, where that has a name.
         explain: whether to measure the evidence for each emotion.
         thresholds: the thresholds for decisions; by default those tuned on validation data.
         device: the device to compute on.
+        max_steps: read no more than the first words of a text, this many.
 
     Returns:
         A prediction for each text, in their order.
 
     Raises:
         ModelError: there is no model, it takes no text, or was trained on features of another
-            encoder.
+            encoder; or a text has more words than it can take.
         ConfigError: nobody says which encoder it was, or a package is not installed.
         DataError: a text has no words.
     """
@@ -52,7 +56,7 @@ def predict_texts(
         predictor = Predictor.load(predictor, device=device, thresholds=thresholds)
     source = text_source(texts, predictor, encoder)
     found = Predictions()
-    for outcome in predictor.stream(source.items, explain=explain):
+    for outcome in predictor.stream(source.items, explain=explain, max_steps=max_steps):
         if isinstance(outcome, Failure):
             raise outcome.error
         found.append(outcome)

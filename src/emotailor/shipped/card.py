@@ -185,7 +185,7 @@ class ShippedCard(_Part):
     weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     weights_bytes: int
     thresholds: ThresholdMode
-    thresholds_tried: dict[str, ThresholdTrial]
+    thresholds_tried: dict[ThresholdMode, ThresholdTrial]
     scores: dict[str, Interval]
     labels: dict[str, LabelScores]
     calibration: CalibrationNote

@@ -1,5 +1,6 @@
 """Pictures at their times, sound at its samples, and what becomes of damaged files."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -7,8 +8,10 @@ import sys
 import tempfile
 import wave
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ import pytest
 pytest.importorskip("av")
 
 from emotailor.errors import DataError
-from emotailor.extraction import needed
+from emotailor.extraction import containers, decoding, needed
 from emotailor.extraction.base import RATE, Picture, Sound
 from emotailor.extraction.decoding import Decoded, decode
 from emotailor.extraction.media import open_medium
@@ -472,6 +475,42 @@ def test_where_pictures_are_damaged_there_are_none(
     assert 5 <= len(lost) <= 30
     first = float(note.split("from ")[1].split()[0])
     assert first == pytest.approx(min(map(float, lost)), abs=0.1)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "avi"])
+def test_a_file_that_cannot_be_read_further(
+    tmp_path: Path, long: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    import av
+
+    class Torn:
+        """A container that can be read up to a packet, as a scratched disc."""
+
+        def __init__(self, container: Any) -> None:
+            self._container = container
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._container, name)
+
+        def demux(self, streams: list[Any]) -> Iterator[Any]:
+            yield from itertools.islice(self._container.demux(streams), 120)
+            raise av.error.OSError(5, "Input/output error")
+
+    @contextmanager
+    def torn(path: Path) -> Iterator[Torn]:
+        with containers.opened(path) as container:
+            yield Torn(container)
+
+    medium = open_medium(long(ending))
+    monkeypatch.setattr(decoding, "opened", torn)
+    times: list[float] = []
+    decoded = decode(medium, on_picture=lambda picture: times.append(picture.time))
+
+    # 120 packets of both tracks; what the decoder held comes out, too
+    assert decoded.counts["pictures"] == len(times)
+    assert 4 < decoded.duration < 6
+    assert times[-1] == pytest.approx(decoded.duration, abs=0.2)
+    assert any("cannot be read further" in note for note in decoded.notes)
 
 
 def test_all_is_damaged(tmp_path: Path) -> None:

@@ -50,7 +50,6 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         container = av.open(address, options=_OPTIONS, metadata_errors="replace")
     except av.error.FFmpegError as error:
-        _raise_unless_of_file(error)
         raise DataError(
             f"{path} is no video or sound that can be read ({error.strerror})",
             expected="a video or a sound, such as an MP4, Matroska, AVI, WAV or MP3 file",
@@ -119,6 +118,7 @@ def _decodable(streams: Any, what: str, notes: list[str]) -> list[Any]:
 
 
 def _is(stream: Any, dispositions: tuple[str, ...]) -> bool:
+    # asked for by its name, an attribute of a flag is there whether it is set or not
     is_set = {flag.name for flag in stream.disposition}
     return not is_set.isdisjoint(dispositions)
 
@@ -130,6 +130,7 @@ def _worth_of_video(stream: Any) -> tuple[int, int]:
 
 
 def _worth_of_sound(stream: Any) -> tuple[int, int]:
+    # a description of the pictures may be marked as the default
     for_everybody = not _is(stream, _SPECIAL_SOUND)
     return int(for_everybody), int(_is(stream, ("default",)))
 
@@ -184,8 +185,7 @@ class Packets:
         while True:
             try:
                 packet = next(self._packets, None)
-            except av.error.FFmpegError as error:
-                _raise_unless_of_file(error)
+            except av.error.FFmpegError:
                 self.broken = True
                 break
 
@@ -199,6 +199,7 @@ class Packets:
         for stream in self._streams:
             packet = av.Packet()
             packet.stream = stream
+            packet.time_base = stream.time_base  # frames take theirs from it
             yield packet
 
 
@@ -215,12 +216,5 @@ def decoded(packet: Any) -> list[Any] | None:
     av = load_av()
     try:
         return packet.decode()
-    except av.error.FFmpegError as error:
-        _raise_unless_of_file(error)
+    except av.error.FFmpegError:  # of memory, too: a damaged header may ask for any amount
         return None
-
-
-def _raise_unless_of_file(error: Exception) -> None:
-    """Raise what says nothing about the file: the memory of the machine is at its end."""
-    if isinstance(error, MemoryError):
-        raise error

@@ -108,6 +108,7 @@ def _use_threads(context: Any) -> None:
         cores = len(os.sched_getaffinity(0))
     context.thread_count = min(cores, _MOST_THREADS)
 
+    # threads that share a picture are slower than those that have one each
     is_large = context.width * context.height > _LARGE
     context.thread_type = "SLICE" if is_large else "AUTO"
 

@@ -64,6 +64,7 @@ class Lane:
 
     def _keep(self, frame: Any) -> None:
         time = self.clock.time_of(frame, self.name, self.end)
+        # the packet may have been right: a decoder takes this stamp from elsewhere
         if not self.clock.believes(time):
             self.damaged += 1
             return
@@ -78,6 +79,7 @@ class Lane:
     def _lose(self, what: Any) -> None:
         """Note that a packet or a frame is of no use."""
         self.damaged += 1
+        # without a stamp, it is what was due
         since = self.end
         if what.pts is not None:
             since = self.clock.seconds(what.pts, what.time_base)

@@ -15,7 +15,8 @@ ORDER = ["foundation", "data", "encoders", "data.readers", "extraction", "nn", "
          "evaluation", "shipped", "training", "serving", "runs", "comparison", "figures",
          "report", "paper", "testing", "commands", "cli"]  # fmt: skip
 FOUNDATION = {"errors", "inputs", "verified", "locks", "files", "folders", "config", "loading",
-              "text", "frames", "meant", "wanted", "fitted", "watch", "shapes"}  # fmt: skip
+              "text", "frames", "meant", "wanted", "fitted", "watch", "shapes",
+              "cores"}  # fmt: skip
 
 
 def room(parts: tuple[str, ...]) -> str:

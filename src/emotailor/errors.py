@@ -3,7 +3,7 @@
 Every message has the same three parts: what was found, what was expected, what to do.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from emotailor.text import indented
 
@@ -31,6 +31,18 @@ class EmotailorError(Exception):
         if fix:
             parts.append(f"  to fix it: {indented(fix)}")
         super().__init__("\n".join(parts))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how another process makes it again: pickle would lose what it is made of."""
+        return _restored, (type(self), vars(self), self.args)
+
+
+def _restored(
+    kind: type[EmotailorError], values: dict[str, Any], args: tuple[Any, ...]
+) -> EmotailorError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(values)
+    return error
 
 
 class ConfigError(EmotailorError):

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 PATIENCE = 3.0  # seconds without a sign of life
 BETWEEN_LINES = 30.0  # seconds, where nothing can be drawn over
-LINES_AFTER = 32  # samples, or a multiple
+LINES_AFTER = 32  # samples, or a multiple: they come in batches
 
 
 class Watch:
@@ -19,9 +19,10 @@ class Watch:
 
     Args:
         console: where to show it.
-        total: number of samples; None where nobody knows.
+        total: how many there are; None where nobody knows.
         doing: what is done with them, such as ``predicting``.
         done: what was done with those that are counted, such as ``predicted``.
+        what: what is counted, such as ``video``.
         clock: seconds that pass.
     """
 
@@ -32,14 +33,17 @@ class Watch:
         *,
         doing: str = "predicting",
         done: str = "predicted",
+        what: str = "sample",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
         self._total = total
         self._doing = doing
         self._did = done
+        self._what = what
+        self._lines_after = LINES_AFTER if what == "sample" else 1
         self._clock = clock
-        self._done = 0
+        self._done = 0.0
         self._next = clock() + PATIENCE
         self._bar: Progress | None = None
 
@@ -57,16 +61,20 @@ class Watch:
             self._bar.stop()
 
     def advance(self) -> None:
-        """Count one more sample."""
-        self._done += 1
+        """Count one more."""
+        self.reach(self._done + 1)
+
+    def reach(self, done: float) -> None:
+        """Show how many are done; one that is under way may count in part."""
+        self._done = done
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done)
+            self._bar.update(self._task, completed=done)
             return
 
         # samples come in batches: in a log the first of a batch would say too little
         now = self._clock()
         is_line = not self._console.is_terminal
-        if now < self._next or (is_line and self._done % LINES_AFTER):
+        if now < self._next or (is_line and done % self._lines_after):
             return
         self._next = now + BETWEEN_LINES
         if not is_line:
@@ -74,7 +82,7 @@ class Watch:
             return
 
         of_total = "" if self._total is None else f" of {self._total:,}"
-        line = f"{self._did} {self._done:,}{of_total} samples"
+        line = f"{self._did} {done:,.0f}{of_total} {self._what}s"
         self._console.print(line, highlight=False, soft_wrap=True)
 
     def _start_bar(self) -> None:
@@ -82,7 +90,7 @@ class Watch:
             TextColumn(self._doing),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            TextColumn("samples, left"),
+            TextColumn(f"{self._what}s, left"),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,

@@ -113,7 +113,7 @@ def test_runs_share_the_gpus(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     have_gpus(monkeypatch, 2)
-    monkeypatch.setattr("emotailor.comparison.processes.usable_cores", lambda: 8)
+    monkeypatch.setattr("emotailor.cores.usable_cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
@@ -369,7 +369,7 @@ def test_trainings_that_go_on_alone_are_waited_for(
 def test_cores_are_shared(
     data: Path, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emotailor.comparison.processes.usable_cores", lambda: 10)
+    monkeypatch.setattr("emotailor.cores.usable_cores", lambda: 10)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for jobs, expected in ((None, (4, 2)), (1, (1, 10)), (3, (3, 3)), (99, (99, 1))):
         found = plan(data, tmp_path, settings, jobs=jobs, device="cpu")

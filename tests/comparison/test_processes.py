@@ -15,9 +15,9 @@ from emotailor.comparison.processes import (
     Job,
     failure_message,
     run_jobs,
-    usable_cores,
     usable_gpus,
 )
+from emotailor.cores import usable_cores
 from tests.helpers import have_gpus
 
 

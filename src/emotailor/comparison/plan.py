@@ -399,7 +399,8 @@ def _share(systems: Sequence[PlannedSystem], jobs: int | None) -> _Share:
     It depends on the plan alone, not on what is done already: on a CPU the number of threads may
     change the last bits of a result.
     """
-    from emotailor.comparison.processes import usable_cores, usable_gpus
+    from emotailor.comparison.processes import usable_gpus
+    from emotailor.cores import usable_cores
     from emotailor.training.setup import choose_device
 
     runs = [run for system in systems for run in system.runs]

@@ -70,13 +70,6 @@ class Ended:
     message: str = ""
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def usable_gpus() -> tuple[str, ...]:
     """Return the GPUs that this process may use, each as ``CUDA_VISIBLE_DEVICES`` names it."""
     import torch

@@ -116,6 +116,7 @@ class SampleEncoder:
         known = encoded.known
         vectors = encoded.vectors.astype(np.float16)
         missing = dict(sample.missing)
+        times = dict(sample.times)
 
         # the only step of a whole text is no word
         words: list[str] | None = None
@@ -129,9 +130,11 @@ class SampleEncoder:
             vectors = vectors[known]
             if words is not None:
                 words = list(compress(words, known))
+                if "text" in times:
+                    times["text"] = times["text"][known]
 
         sequences = {**sample.sequences, "text": vectors}
-        return replace(sample, sequences=sequences, missing=missing, words=words)
+        return replace(sample, sequences=sequences, missing=missing, words=words, times=times)
 
     def _count(self, encoded: Encoded) -> None:
         self._counts["words"] += len(encoded.words)

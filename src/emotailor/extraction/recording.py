@@ -1,0 +1,165 @@
+"""One video, from its file to what the rest of emotailor needs: a :class:`Recording`."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from emotailor.data.extraction import Extraction
+from emotailor.data.sample import Modality
+from emotailor.extraction.acoustic import acoustic_extraction, acoustic_features
+from emotailor.extraction.base import Medium, Recording, Sound, Timed, Word
+from emotailor.extraction.config import ExtractionConfig
+from emotailor.extraction.decoding import Decoded, decode
+from emotailor.extraction.face import FaceFollower, face_extraction
+from emotailor.extraction.face_model import FaceModel, find_face_model
+from emotailor.extraction.media import open_medium
+from emotailor.extraction.speech import Recogniser
+from emotailor.extraction.transcripts import read_transcript
+from emotailor.extraction.utterances import cut_utterances
+from emotailor.extraction.voice import speech_regions
+from emotailor.files import sha256_of
+
+
+class Extractor:
+    """Extracts one video after the other; models are loaded at their first use, and once.
+
+    Args:
+        config: what is extracted, and how.
+        face_model: file of the face landmarker; by default where :func:`find_face_model` looks.
+
+    Raises:
+        ConfigError: a library or a model is not there.
+    """
+
+    def __init__(self, config: ExtractionConfig, face_model: Path | None = None) -> None:
+        self.config = config
+        self._face_model: FaceModel | None = None
+        if config.visual == "face":
+            self._face_model = find_face_model(face_model)
+        self._recogniser: Recogniser | None = None
+
+    @property
+    def extractions(self) -> dict[Modality, Extraction]:
+        """How picture and sound become features."""
+        found: dict[Modality, Extraction] = {}
+        if self._face_model is not None:
+            found["visual"] = face_extraction(self._face_model, self.config.picture)
+        if self.config.audio == "acoustic":
+            found["audio"] = acoustic_extraction(self.config.sound)
+        return found
+
+    @property
+    def recogniser(self) -> Recogniser:
+        """What finds words in sound."""
+        if self._recogniser is None:
+            self._recogniser = Recogniser(self.config.speech)
+        return self._recogniser
+
+    def settings(self, transcript: Path | None = None) -> dict[str, Any]:
+        """Return everything that changes what is extracted of a video.
+
+        Args:
+            transcript: file with what is said in it; None where that is recognised.
+        """
+        told: dict[str, Any] = {"config": self.config.to_json()}
+        for m, extraction in self.extractions.items():
+            told[m] = extraction.fingerprint
+        if transcript is None:
+            told["words"] = self.recogniser.extraction.fingerprint
+        else:
+            told["words"] = sha256_of(transcript)
+        return told
+
+    def extract(
+        self, path: Path, transcript: Path | None = None, tell: Tell = lambda _: None
+    ) -> Recording:
+        """Return what can be extracted of a video or a sound.
+
+        Args:
+            path: the file.
+            transcript: a file with what is said in it, instead of a recogniser.
+            tell: takes how much is done, from 0 to 1.
+
+        Raises:
+            DataError: nothing of the file can be decoded, or the transcript is damaged.
+        """
+        clock = _Clock()
+        medium = open_medium(path)
+        decoded, face = self._decode(medium, clock)
+        notes = [*medium.notes, *decoded.notes]
+
+        voice = None
+        words: list[Word] = []
+        regions = None
+        sound = decoded.sound
+        if sound is not None:
+            with clock.measuring("voice"):
+                regions = speech_regions(sound)
+            if self.config.audio == "acoustic":
+                with clock.measuring("sound"):
+                    voice = acoustic_features(sound, self.config.sound)
+
+        if transcript is not None:
+            words = read_transcript(transcript, decoded.duration, regions)
+        elif sound is not None:
+            with clock.measuring("words"):
+                recognised = self.recogniser.recognise(sound, regions)
+            words = recognised.words
+            notes += recognised.notes
+
+        utterances = cut_utterances(words, decoded.duration, self.config.utterance, regions)
+        notes += _lacking(medium, sound, face, words)
+        return Recording(
+            medium, decoded.duration, tuple(utterances), face, voice, tuple(notes), clock.seconds
+        )
+
+    def _decode(self, medium: Medium, clock: "_Clock") -> tuple[Decoded, Timed | None]:
+        """Go through the pictures and the sound of a file once."""
+        picture = self.config.picture
+        if self._face_model is None or medium.picture is None:
+            with clock.measuring("decoding"):
+                return decode(medium), None
+
+        with (
+            clock.measuring("decoding and face"),
+            FaceFollower(picture, self._face_model) as follower,
+        ):
+            decoded = decode(
+                medium,
+                pictures_per_second=picture.per_second,
+                most_pixels=picture.most_pixels,
+                on_picture=follower.see,
+            )
+            return decoded, follower.result()
+
+
+class _Clock:
+    """Adds up the processor seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measuring(self, stage: str) -> Iterator[None]:
+        start = time.process_time()
+        yield
+        spent = time.process_time() - start
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + spent, 3)
+
+
+def _lacking(
+    medium: Medium, sound: Sound | None, face: Timed | None, words: list[Word]
+) -> list[str]:
+    """Say what there is nothing of."""
+    notes = []
+    if medium.picture is None:
+        notes.append("there are no pictures: no face was looked for")
+    elif face is not None and not len(face.values):
+        notes.append("no face was seen")
+    if sound is None:
+        notes.append("there is no sound")
+    if not words:
+        notes.append("nobody says anything")
+    return notes

@@ -1,10 +1,11 @@
 """The settings of extraction; all of them are part of the features' fingerprint."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from pydantic import Field
 
-from emotailor.config import Config
+from emotailor.config import Config, merge, parse_overrides
 
 
 class PictureConfig(Config):
@@ -50,3 +51,42 @@ class ExtractionConfig(Config):
     aligned: bool = True  # one step a word in every modality; else native rates
     visual: Literal["face", "none"] = "face"  # what is extracted from pictures
     audio: Literal["acoustic", "none"] = "acoustic"  # what is extracted from sound
+
+
+def chosen_config(
+    settings: Sequence[str] = (),
+    *,
+    encoder: str | None = None,
+    aligned: bool | None = None,
+    visual: str | None = None,
+    audio: str | None = None,
+    speech_model: str | None = None,
+    language: str | None = None,
+) -> ExtractionConfig:
+    """Return the settings that a command line chooses; None stands for what is not given.
+
+    Args:
+        settings: any settings as ``KEY=VALUE``; the options win over them.
+        encoder: of the words.
+        aligned: one step a word, or native rates.
+        visual: what is extracted from pictures.
+        audio: what is extracted from sound.
+        speech_model: name or folder of the recogniser.
+        language: that is spoken.
+
+    Raises:
+        ConfigError: there is no such setting, or its value is out of range.
+    """
+    given: dict[str, Any] = {
+        "encoder": encoder,
+        "aligned": aligned,
+        "visual": visual,
+        "audio": audio,
+    }
+    of_speech = {"model": speech_model, "language": language}
+    options = {key: value for key, value in given.items() if value is not None}
+    speech = {key: value for key, value in of_speech.items() if value is not None}
+    if speech:
+        options["speech"] = speech
+    values = merge(parse_overrides(settings), options)
+    return ExtractionConfig.parse(values, "the extraction")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from rich.console import Console
@@ -21,7 +20,7 @@ from emotailor.extraction.base import Recording
 from emotailor.extraction.config import ExtractionConfig
 from emotailor.extraction.find import Found, find_videos
 from emotailor.extraction.reading import read_labels, reading_of
-from emotailor.extraction.recording import Extractor
+from emotailor.extraction.recording import Extractor, Task, extract_task, extractor_of
 from emotailor.extraction.stored import RecordingStore, recording_key, store_beside
 from emotailor.extraction.transcripts import transcript_of
 from emotailor.extraction.workers import Tell, Workers
@@ -46,22 +45,11 @@ class Extracted:
 
 
 @dataclass(frozen=True)
-class Task:
-    """A video to extract.
+class _ToKeep:
+    """A video to extract, and the folder to keep its recording in."""
 
-    Attributes:
-        video: the video.
-        config: what is extracted, and how.
-        store: folder to keep the recording in.
-        transcript: file with what is said; None where that is recognised.
-        face_model: file of the face landmarker; None for the usual place.
-    """
-
-    video: Found
-    config: ExtractionConfig
+    task: Task
     store: Path
-    transcript: Path | None = None
-    face_model: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -152,16 +140,11 @@ def extract(
         videos = [video for video in videos if video.name in known.segments]
 
     store = RecordingStore(store_beside(output))
-    tasks = [
-        Task(
-            video,
-            config,
-            store.folder,
-            told.get(video.name),
-            None if face_model is None else Path(face_model),
-        )
-        for video in videos
-    ]
+    place = None if face_model is None else Path(face_model)
+    tasks = []
+    for video in videos:
+        task = Task(video, config, told.get(video.name), place)
+        tasks.append(_ToKeep(task, store.folder))
     kept, failures = _extract_all(tasks, processes or usable_cores(), console)
     if not kept:
         raise _none_at_all(failures)
@@ -236,7 +219,7 @@ def _transcripts(place: Path, videos: Sequence[Found]) -> dict[str, Path]:
 
 
 def _extract_all(
-    tasks: Sequence[Task], processes: int, console: Console | None
+    tasks: Sequence[_ToKeep], processes: int, console: Console | None
 ) -> tuple[dict[str, Kept], dict[str, EmotailorError]]:
     """Extract videos, and return where each is and why others are not."""
     kept: dict[str, Kept] = {}
@@ -248,7 +231,7 @@ def _extract_all(
         Workers(keep_recording, tasks, processes=at_once, on_share=watch.reach) as workers,
     ):
         for done in workers.ended():
-            name = done.task.video.name
+            name = done.task.task.video.name
             if done.error is not None:
                 failures[name] = done.error
             elif done.result is not None:
@@ -256,29 +239,22 @@ def _extract_all(
     return kept, failures
 
 
-def keep_recording(task: Task, tell: Tell) -> Kept:
+def keep_recording(given: _ToKeep, tell: Tell) -> Kept:
     """Extract a video into its store, unless it is there.
 
     Raises:
         EmotailorError: it cannot be extracted.
     """
-    extractor = _extractor(task.config, task.face_model)
-    store = RecordingStore(task.store)
-    # a pipe would never end
+    task = given.task
+    store = RecordingStore(given.store)
     require_file(task.video.path, "a video or a sound")
     content = sha256_of(task.video.path)
-    key = recording_key(content, extractor.settings(task.transcript))
+    key = recording_key(content, extractor_of(task).settings(task.transcript))
     if store.has(key):
         return Kept(key, reused=True)
 
-    store.put(key, extractor.extract(task.video.path, task.transcript, tell))
+    store.put(key, extract_task(task, tell))
     return Kept(key, reused=False)
-
-
-@lru_cache(maxsize=1)
-def _extractor(config: ExtractionConfig, face_model: Path | None) -> Extractor:
-    """Return what extracts the videos of this process, one after the other."""
-    return Extractor(config, face_model)
 
 
 def _none_at_all(failures: Mapping[str, EmotailorError]) -> EmotailorError:

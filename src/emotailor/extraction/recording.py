@@ -3,23 +3,70 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from emotailor.data.extraction import Extraction
+from emotailor.data.readers._common import require_file
 from emotailor.data.sample import Modality
-from emotailor.extraction.acoustic import acoustic_extraction, acoustic_features
+from emotailor.extraction.acoustic import (
+    ACOUSTIC_NAMES,
+    acoustic_extraction,
+    acoustic_features,
+)
 from emotailor.extraction.base import Medium, Recording, Sound, Timed, Word
 from emotailor.extraction.config import ExtractionConfig
 from emotailor.extraction.decoding import Decoded, decode
-from emotailor.extraction.face import FaceFollower, face_extraction
+from emotailor.extraction.face import FACE_NAMES, FaceFollower, face_extraction
 from emotailor.extraction.face_model import FaceModel, find_face_model
+from emotailor.extraction.find import Found
 from emotailor.extraction.media import open_medium
 from emotailor.extraction.speech import Recogniser
 from emotailor.extraction.transcripts import read_transcript
 from emotailor.extraction.utterances import cut_utterances
 from emotailor.extraction.voice import speech_regions
+from emotailor.extraction.workers import Tell
 from emotailor.files import sha256_of
+
+
+@dataclass(frozen=True)
+class Task:
+    """A video to extract, as another process is told of it.
+
+    Attributes:
+        video: the video.
+        config: what is extracted, and how.
+        transcript: file with what is said; None where that is recognised.
+        face_model: file of the face landmarker; None for the usual place.
+    """
+
+    video: Found
+    config: ExtractionConfig
+    transcript: Path | None = None
+    face_model: Path | None = None
+
+
+def extract_task(task: Task, tell: Tell) -> Recording:
+    """Extract a video, in a process for that.
+
+    Raises:
+        EmotailorError: it cannot be extracted.
+    """
+    # a pipe would never end
+    require_file(task.video.path, "a video or a sound")
+    return extractor_of(task).extract(task.video.path, task.transcript, tell)
+
+
+def extractor_of(task: Task) -> "Extractor":
+    """Return what extracts the videos of this process, one after the other."""
+    return _extractor(task.config, task.face_model)
+
+
+@lru_cache(maxsize=1)
+def _extractor(config: ExtractionConfig, face_model: Path | None) -> "Extractor":
+    return Extractor(config, face_model)
 
 
 class Extractor:
@@ -56,6 +103,16 @@ class Extractor:
         if self._recogniser is None:
             self._recogniser = Recogniser(self.config.speech)
         return self._recogniser
+
+    @property
+    def dims(self) -> dict[Modality, int]:
+        """Width of what is extracted, but for text."""
+        found: dict[Modality, int] = {}
+        if self._face_model is not None:
+            found["visual"] = len(FACE_NAMES)
+        if self.config.audio == "acoustic":
+            found["audio"] = len(ACOUSTIC_NAMES)
+        return found
 
     def settings(self, transcript: Path | None = None) -> dict[str, Any]:
         """Return everything that changes what is extracted of a video.

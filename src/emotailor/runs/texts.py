@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from emotailor.data.cutting import MaxSteps
-from emotailor.data.extraction import Extraction, check_extraction
 from emotailor.data.sample import TRANSCRIPT, UNSPLIT, Sample
 from emotailor.encoders.base import TextEncoder
 from emotailor.encoders.encode import check_texts
 from emotailor.encoders.samples import SampleEncoder
-from emotailor.encoders.table import ENCODERS, load_encoder, name_of
-from emotailor.errors import ConfigError, DataError, ModelError
+from emotailor.errors import DataError
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.runs.sources import Source
+from emotailor.serving.encoder import encoder_of
 from emotailor.serving.prediction import Failure, Predictions
 from emotailor.serving.predictor import Predictor
 
@@ -79,7 +78,7 @@ def text_source(
         DataError: there is something else than text.
     """
     check_texts(texts)
-    chosen = _encoder_of(predictor, encoder)
+    chosen = encoder_of(predictor, encoder)
     samples = []
     for number, text in enumerate(texts, 1):
         name = "text" if len(texts) == 1 else f"text{number}"
@@ -108,46 +107,3 @@ def _notes(predictor: Predictor) -> list[str]:
     if not others:
         return []
     return [f"the model takes {' and '.join(others)}, too, which these samples lack"]
-
-
-def _encoder_of(predictor: Predictor, encoder: str | Path | TextEncoder | None) -> TextEncoder:
-    """Return the encoder that made the features of text that a model was trained on."""
-    if "text" not in predictor.dims:
-        raise ModelError(
-            f"the model takes {' and '.join(predictor.modalities)}, and no text",
-            expected="a model that was trained on features of text",
-        )
-
-    known = predictor.card.extraction.get("text")
-    pooling = "words" if known is None else str(known.settings.get("pooling", "words"))
-    if encoder is None:
-        # a model that trained its encoder along knows where that is
-        encoder = predictor.card.adapters.encoder or _name_of(known)
-    found = load_encoder(encoder, pooling=pooling)
-
-    check_extraction({"text": found.extraction}, predictor.card.extraction, ["text"], "these texts")
-    if found.dim != predictor.dims["text"]:
-        raise ModelError(
-            f"{found.extraction.extractor} makes {found.dim} features",
-            expected=f"the {predictor.dims['text']} that the model was trained on",
-            fix="name the encoder of its training data with --encoder",
-        )
-    return found
-
-
-def _name_of(known: Extraction | None) -> str:
-    """Return the name of the encoder that made features; it must have one."""
-    if known is None:
-        raise ConfigError(
-            "the model does not say what made its features of text",
-            expected="the encoder of its training data",
-            fix=f"name it with --encoder: {', '.join(ENCODERS)}, a folder or a file",
-        )
-    name = name_of(known)
-    if name is not None:
-        return name
-    raise ConfigError(
-        f"the model was trained on features of {known.describe()}",
-        expected="to be told where that is",
-        fix="name its folder or file with --encoder",
-    )

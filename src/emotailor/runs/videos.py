@@ -1,0 +1,131 @@
+"""Predicting videos: features are extracted in other processes while the model is loaded here."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from emotailor.cores import usable_cores
+from emotailor.data.cutting import MaxSteps
+from emotailor.encoders.base import TextEncoder
+from emotailor.errors import ModelError
+from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.extraction.config import ExtractionConfig
+from emotailor.extraction.face_model import find_face_model
+from emotailor.extraction.find import Found
+from emotailor.extraction.recording import Extractor, Task, extract_task
+from emotailor.extraction.workers import Workers
+from emotailor.serving.prediction import Failure
+from emotailor.serving.predictor import Predictor
+from emotailor.serving.timeline import Timeline
+from emotailor.serving.video import VideoPredictor
+from emotailor.watch import Watch
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """Videos to predict.
+
+    Attributes:
+        model: run folder or model folder; None for the model that ships.
+        videos: the videos.
+        config: what is extracted of them, and how; whether word by word is what the model needs.
+        transcripts: name of a video -> file with what is said in it; others are recognised.
+        face_model: file of the face landmarker; None for the usual place.
+        encoder: makes features of words; None for that of the model's training data.
+        thresholds: which decide; None for those tuned on validation data.
+        explain: whether to measure evidence.
+        max_steps: what to cut long utterances to.
+        processes: how many videos at a time; None for one each core.
+        device: device to compute on.
+    """
+
+    model: Path | None
+    videos: Sequence[Found]
+    config: ExtractionConfig = field(default_factory=ExtractionConfig)
+    transcripts: Mapping[str, Path] = field(default_factory=dict)
+    face_model: Path | None = None
+    encoder: str | Path | TextEncoder | None = None
+    thresholds: ThresholdMode | None = None
+    explain: bool = True
+    max_steps: MaxSteps | None = None
+    processes: int | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class VideoOutcome:
+    """What came of a video: its timeline, or why there is none.
+
+    Attributes:
+        video: the video.
+        timeline: None where it failed.
+        failure: None where it did not.
+    """
+
+    video: Found
+    timeline: Timeline | None
+    failure: Failure | None = None
+
+
+def predict_videos(job: VideoJob, console: Console | None = None) -> Iterator[VideoOutcome]:
+    """Yield the timeline of each video, in the order in which they are ready.
+
+    Args:
+        job: what to do.
+        console: where to show how far it is; None for nowhere.
+
+    Raises:
+        ModelError: there is no model, or it takes other features than those of videos.
+        ConfigError: a library or a model is not there.
+    """
+    config, told = _without_face_model(job)
+    extractor = Extractor(config, job.face_model)
+    tasks = []
+    for video in job.videos:
+        transcript = job.transcripts.get(video.name)
+        if transcript is None:
+            extractor.recogniser.check()
+        tasks.append(Task(video, config, transcript, job.face_model))
+
+    place = console or Console(quiet=True)
+    at_once = min(job.processes or usable_cores(), len(tasks))
+    with (
+        Watch(
+            place, len(tasks), doing="looking and listening", done="predicted", what="video"
+        ) as watch,
+        Workers(extract_task, tasks, processes=at_once, on_share=watch.reach) as workers,
+    ):
+        # torch and the model are loaded while the first videos are decoded
+        workers.begin()
+        predictor = Predictor.load(job.model, device=job.device, thresholds=job.thresholds)
+        predicting = VideoPredictor(predictor, extractor.extractions, job.encoder)
+
+        for done in workers.ended():
+            video = done.task.video
+            if done.result is None:
+                assert done.error is not None
+                yield VideoOutcome(video, None, Failure(video.name, done.error, str(video.path)))
+                continue
+            recording = replace(done.result, notes=(*done.result.notes, *told))
+            timeline = predicting.timeline(
+                video.name, recording, explain=job.explain, max_steps=job.max_steps
+            )
+            yield VideoOutcome(video, timeline)
+
+
+def _without_face_model(job: VideoJob) -> tuple[ExtractionConfig, list[str]]:
+    """Return settings that do without faces where their model is not there, and what to say of it.
+
+    Whether the model needs faces shows later, and is refused then.
+    """
+    config = job.config
+    if config.visual == "none" or job.face_model is not None:
+        return config, []
+    try:
+        find_face_model()
+    except ModelError as error:
+        note = f"no face was looked for: {error.found}; {error.fix}"
+        return config.replace(visual="none"), [note]
+    return config, []

@@ -1,0 +1,122 @@
+"""From what was extracted of a video to its timeline."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from emotailor.data.cutting import MaxSteps
+from emotailor.data.extraction import Extraction, check_extraction
+from emotailor.data.sample import Modality, Sample
+from emotailor.encoders.base import TextEncoder
+from emotailor.encoders.samples import SampleEncoder
+from emotailor.errors import DataError, ModelError
+from emotailor.extraction.base import Recording
+from emotailor.extraction.samples import samples_of, stretches_of
+from emotailor.serving.encoder import encoder_of
+from emotailor.serving.prediction import Failure
+from emotailor.serving.predictor import Predictor
+from emotailor.serving.timeline import Timeline, timeline_of
+
+_ONLY = "all"
+
+
+class VideoPredictor:
+    """A model and the encoder of its words, for one recording after the other.
+
+    Args:
+        predictor: the model.
+        extractions: modality -> how picture and sound become features.
+        encoder: makes features of words; None for that of the model's training data.
+
+    Raises:
+        ModelError: the model was trained on other features than those of a video.
+        ConfigError: nobody says which encoder it was, or a package is not installed.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        extractions: Mapping[Modality, Extraction],
+        encoder: str | Path | TextEncoder | None = None,
+    ) -> None:
+        _check_features(predictor, extractions)
+        self.predictor = predictor
+        self._encoding: SampleEncoder | None = None
+        if "text" in predictor.dims:
+            chosen = encoder_of(predictor, encoder)
+            self._encoding = SampleEncoder(chosen, aligned=predictor.card.aligned)
+
+    def timeline(
+        self,
+        name: str,
+        recording: Recording,
+        *,
+        explain: bool = True,
+        max_steps: MaxSteps | None = None,
+    ) -> Timeline:
+        """Return the utterances of a recording with their emotions.
+
+        Args:
+            name: of the video; the ids of its utterances begin with it.
+            recording: what was extracted.
+            explain: whether to measure evidence.
+            max_steps: as for :meth:`Predictor.predict`.
+
+        Raises:
+            ConfigError: ``max_steps`` makes no sense.
+        """
+        samples = self._samples(name, recording)
+        return timeline_of(self.predictor, recording, samples, explain=explain, max_steps=max_steps)
+
+    def _samples(self, name: str, recording: Recording) -> Iterator[Sample | Failure]:
+        """Yield a sample for each utterance, or why there is nothing to predict."""
+        aligned = self.predictor.card.aligned
+        stretches = stretches_of(name, recording)
+        samples: Iterable[Sample] = samples_of(recording, stretches, aligned=aligned)
+        if self._encoding is not None:
+            items = ((_ONLY, sample) for sample in samples)
+            samples = (sample for _, sample in self._encoding.samples(items))
+
+        for sample in samples:
+            yield self._unless_empty(sample)
+
+    def _unless_empty(self, sample: Sample) -> Sample | Failure:
+        if any(_has_steps(sample, m) for m in self.predictor.modalities):
+            return sample
+        takes = " or ".join(self.predictor.modalities)
+        what = "nothing is said" if not sample.words else "there is nothing of it"
+        error = DataError(what, expected=f"a step of {takes}, which the model takes")
+        return Failure(sample.id, error)
+
+
+def _has_steps(sample: Sample, modality: Modality) -> bool:
+    """Whether a sample has a step of a modality that is not missing."""
+    steps = len(sample.sequences.get(modality, ()))
+    return steps > int(np.count_nonzero(sample.missing.get(modality, ())))
+
+
+def _check_features(predictor: Predictor, extractions: Mapping[Modality, Extraction]) -> None:
+    """Refuse a model that was trained on features that no video gives.
+
+    Raises:
+        ModelError: it is one.
+    """
+    known = predictor.card.extraction
+    check_extraction(extractions, known, predictor.modalities, "this video")
+    for m in predictor.modalities:
+        # of words the encoder says it
+        if m == "text" or (m in known and m in extractions):
+            continue
+        if m in known:
+            raise ModelError(
+                f"the model takes {m}, which is not extracted here",
+                expected=known[m].describe(),
+                fix="leave out --no-face and --no-voice",
+            )
+        raise ModelError(
+            f"the model does not say how its features of {m} were extracted",
+            expected="a model that was trained on features of `emotailor extract`",
+            fix="train one: emotailor extract videos/ --labels labels.csv --out data/mine, then "
+            "emotailor train --data data/mine; or name no model, for the one that reads words",
+        )

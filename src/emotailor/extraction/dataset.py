@@ -128,7 +128,7 @@ def extract(
     extractor = Extractor(config, None if face_model is None else Path(face_model))
     told = {} if transcripts is None else _transcripts(Path(transcripts), videos)
     if len(told) < len(videos):
-        extractor.recogniser.extraction  # noqa: B018 - a model that is not there is refused here
+        extractor.recogniser  # noqa: B018 - one that is not there is refused here
     if labels is not None:
         options = ConvertOptions(
             labels=Path(labels),

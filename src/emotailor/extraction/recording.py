@@ -8,6 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
+
 from emotailor.data.extraction import Extraction
 from emotailor.data.readers._common import require_file
 from emotailor.data.sample import Modality
@@ -16,10 +19,10 @@ from emotailor.extraction.acoustic import (
     acoustic_extraction,
     acoustic_features,
 )
-from emotailor.extraction.base import Medium, Recording, Sound, Timed, Word
+from emotailor.extraction.base import Medium, Recording, Sound, Timed, Transcript
 from emotailor.extraction.config import ExtractionConfig
 from emotailor.extraction.decoding import Decoded, decode
-from emotailor.extraction.face import FACE_NAMES, FaceFollower, face_extraction
+from emotailor.extraction.face import COLUMNS, FaceFollower, face_extraction
 from emotailor.extraction.face_model import FaceModel, find_face_model
 from emotailor.extraction.find import Found
 from emotailor.extraction.media import open_medium
@@ -29,6 +32,9 @@ from emotailor.extraction.utterances import cut_utterances
 from emotailor.extraction.voice import speech_regions
 from emotailor.extraction.workers import Tell
 from emotailor.files import sha256_of
+
+_LOOKED = 0.6  # share of the work that decoding and looking for faces is
+_HEARD = 0.65  # the same, with the features of the sound
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class Extractor:
         """Width of what is extracted, but for text."""
         found: dict[Modality, int] = {}
         if self._face_model is not None:
-            found["visual"] = len(FACE_NAMES)
+            found["visual"] = len(COLUMNS)
         if self.config.audio == "acoustic":
             found["audio"] = len(ACOUSTIC_NAMES)
         return found
@@ -124,7 +130,7 @@ class Extractor:
         for m, extraction in self.extractions.items():
             told[m] = extraction.fingerprint
         if transcript is None:
-            told["words"] = self.recogniser.extraction.fingerprint
+            told["words"] = self.recogniser.extraction().fingerprint
         else:
             told["words"] = sha256_of(transcript)
         return told
@@ -144,40 +150,58 @@ class Extractor:
         """
         clock = _Clock()
         medium = open_medium(path)
-        decoded, face = self._decode(medium, clock)
-        notes = [*medium.notes, *decoded.notes]
-
-        voice = None
-        words: list[Word] = []
-        regions = None
+        decoded, face = self._decode(medium, clock, tell)
+        tell(_LOOKED)
         sound = decoded.sound
+
+        regions = None
         if sound is not None:
             with clock.measuring("voice"):
                 regions = speech_regions(sound)
-            if self.config.audio == "acoustic":
-                with clock.measuring("sound"):
-                    voice = acoustic_features(sound, self.config.sound)
+        voice = None
+        if sound is not None and self.config.audio == "acoustic":
+            with clock.measuring("sound"):
+                voice = acoustic_features(sound, self.config.sound)
+        tell(_HEARD)
 
-        if transcript is not None:
-            words = read_transcript(transcript, decoded.duration, regions)
-        elif sound is not None:
-            with clock.measuring("words"):
-                recognised = self.recogniser.recognise(sound, regions)
-            words = recognised.words
-            notes += recognised.notes
-
-        utterances = cut_utterances(words, decoded.duration, self.config.utterance, regions)
-        notes += _lacking(medium, sound, face, words)
+        with clock.measuring("words"):
+            said = self._words(sound, regions, transcript, decoded.duration, tell)
+        utterances = cut_utterances(said.words, decoded.duration, self.config.utterance, regions)
+        notes = [*medium.notes, *decoded.notes, *said.notes]
+        notes += _lacking(medium, sound, face, said)
         return Recording(
             medium, decoded.duration, tuple(utterances), face, voice, tuple(notes), clock.seconds
         )
 
-    def _decode(self, medium: Medium, clock: "_Clock") -> tuple[Decoded, Timed | None]:
+    def _words(
+        self,
+        sound: Sound | None,
+        regions: Float64[np.ndarray, "regions 2"] | None,
+        transcript: Path | None,
+        duration: float,
+        tell: Tell,
+    ) -> Transcript:
+        """Return what is said, as somebody wrote it down, or as it is recognised."""
+        if transcript is not None:
+            return read_transcript(transcript, duration, regions)
+        if sound is None:
+            return Transcript(())
+
+        def on_progress(seconds: float) -> None:
+            tell(_HEARD + (1 - _HEARD) * seconds / max(duration, seconds))
+
+        return self.recogniser.transcribe(sound, regions, on_progress)
+
+    def _decode(self, medium: Medium, clock: "_Clock", tell: Tell) -> tuple[Decoded, Timed | None]:
         """Go through the pictures and the sound of a file once."""
+
+        def progress(seconds: float) -> None:
+            tell(_LOOKED * seconds / max(medium.duration or seconds, seconds))
+
         picture = self.config.picture
         if self._face_model is None or medium.picture is None:
             with clock.measuring("decoding"):
-                return decode(medium), None
+                return decode(medium, progress=progress), None
 
         with (
             clock.measuring("decoding and face"),
@@ -187,7 +211,8 @@ class Extractor:
                 medium,
                 pictures_per_second=picture.per_second,
                 most_pixels=picture.most_pixels,
-                on_picture=follower.see,
+                on_picture=follower.look,
+                progress=progress,
             )
             return decoded, follower.result()
 
@@ -207,7 +232,7 @@ class _Clock:
 
 
 def _lacking(
-    medium: Medium, sound: Sound | None, face: Timed | None, words: list[Word]
+    medium: Medium, sound: Sound | None, face: Timed | None, said: Transcript
 ) -> list[str]:
     """Say what there is nothing of."""
     notes = []
@@ -217,6 +242,6 @@ def _lacking(
         notes.append("no face was seen")
     if sound is None:
         notes.append("there is no sound")
-    if not words:
+    if not said.words:
         notes.append("nobody says anything")
     return notes

@@ -139,8 +139,11 @@ def packed(recording: Recording) -> tuple[dict[str, np.ndarray], str]:
 def unpacked(arrays: Mapping[str, np.ndarray], told: str) -> Recording:
     """Return the recording that :func:`packed` took apart."""
     content = json.loads(told)
-    medium = content["medium"]
-    picture = medium["picture"]
+    medium = dict(content["medium"])
+    medium["path"] = Path(medium["path"])
+    medium["notes"] = tuple(medium["notes"])
+    if medium["picture"] is not None:
+        medium["picture"] = tuple(medium["picture"])
     tracks = {}
     for name, track in content["tracks"].items():
         tracks[name] = Timed(
@@ -151,13 +154,7 @@ def unpacked(arrays: Mapping[str, np.ndarray], told: str) -> Recording:
         )
 
     return Recording(
-        Medium(
-            path=Path(medium["path"]),
-            duration=medium["duration"],
-            picture=None if picture is None else (picture[0], picture[1]),
-            sound=medium["sound"],
-            notes=tuple(medium["notes"]),
-        ),
+        Medium(**medium),
         content["duration"],
         tuple(_utterance(told) for told in content["utterances"]),
         tracks.get("face"),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from emotailor.cli import completion
-from emotailor.cli.console import err, out, say
+from emotailor.cli.console import out, say
 from emotailor.cli.options import (
     BatchSize,
     ChosenThresholds,
@@ -18,7 +18,6 @@ from emotailor.cli.options import (
     LearningRate,
     Metrics,
     Modalities,
-    ModelPath,
     OtherData,
     Overwrite,
     OwnDevice,
@@ -31,14 +30,12 @@ from emotailor.cli.options import (
     training_settings,
     use_own,
 )
-from emotailor.cli.usage import USAGE_ERROR
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(train)
     app.command()(evaluate)
-    app.command()(predict)
     app.command()(calibrate)
     app.command("import-checkpoint")(import_checkpoint)
 
@@ -228,117 +225,6 @@ def evaluate(
     command += [] if data is None else ["--data", str(data)]
     command += [] if model is None else ["--model", model]
     say(f"next: {shlex.join(command)}")
-
-
-def predict(
-    run: ModelPath,
-    sources: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Stored data sets, files that `emotailor data convert` reads, .npz files with "
-            "visual, audio, text arrays, folders of these, or a CSV with a column path.",
-        ),
-    ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEXT",
-            help="Instead of sources: what is said, for a model trained on text that emotailor "
-            "encoded. May be repeated.",
-        ),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=completion.encoders,
-            help="With --text: the folder or file of the encoder that made the training data. By "
-            "default the model says it.",
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="The split of a data set, or all. By default test, or all where there is none."
-        ),
-    ] = None,
-    sample_id: Annotated[
-        list[str] | None, typer.Option("--id", help="Only this sample. May be repeated.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first samples, this many.")
-    ] = None,
-    explain: Annotated[
-        bool | None,
-        typer.Option(
-            "--explain/--no-explain",
-            help="Show the evidence for each emotion. By default for up to 20 samples.",
-        ),
-    ] = None,
-    thresholds: ChosenThresholds = None,
-    max_steps: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="Cut longer sequences to their first N steps; text=50,audio=400 for each modality "
-            "of unaligned data.",
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line.")
-    ] = False,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print a CSV with a row per sample.")
-    ] = False,
-    out_path: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Write to this file instead, .csv or .jsonl."),
-    ] = None,
-    overwrite: Overwrite = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first sample that cannot be predicted.")
-    ] = False,
-    device: Device = "auto",
-    model: OwnSystem = None,
-) -> None:
-    """Name the emotions of samples, and show which modality and steps are evidence for each.
-
-    Up to 20 samples get a table each, more a line each. Where single samples cannot be predicted,
-    the others are, and the exit code is 1. Where none can, it is that of the first reason.
-    """
-    from emotailor.runs.job import Job, run_job
-
-    if not sources and not text:
-        raise USAGE_ERROR("emotailor predict needs SOURCE, or --text with what is said")
-    # a line of one form would be a damaged line of the other
-    if as_json and as_csv:
-        raise typer.BadParameter("--json and --csv: choose one")
-    form: Literal["json", "csv"] | None = None
-    if as_json or as_csv:
-        form = "json" if as_json else "csv"
-
-    use_own(model)
-    job = Job(
-        run,
-        sources or [],
-        texts=text or [],
-        encoder=encoder,
-        split=split,
-        ids=sample_id or [],
-        limit=limit,
-        explain=explain,
-        thresholds=thresholds.value if thresholds else None,
-        max_steps=max_steps,
-        form=form,
-        out=out_path,
-        overwrite=overwrite,
-        strict=strict,
-        device=device,
-    )
-    tally = run_job(job, out, err)
-    if tally.failed:
-        raise typer.Exit(1)
 
 
 def calibrate(

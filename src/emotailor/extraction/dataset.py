@@ -15,17 +15,15 @@ from emotailor.data.readers._common import require_file
 from emotailor.data.readers.account import Account
 from emotailor.data.readers.convert import convert
 from emotailor.encoders.table import load_encoder
-from emotailor.errors import DataError, EmotailorError
+from emotailor.errors import EmotailorError
 from emotailor.extraction.base import Recording
 from emotailor.extraction.config import ExtractionConfig
-from emotailor.extraction.find import Found, find_videos
+from emotailor.extraction.find import Found, find_videos, transcripts_in
 from emotailor.extraction.reading import read_labels, reading_of
 from emotailor.extraction.recording import Extractor, Task, extract_task, extractor_of
 from emotailor.extraction.stored import RecordingStore, recording_key, store_beside
-from emotailor.extraction.transcripts import transcript_of
-from emotailor.extraction.workers import Tell, Workers
+from emotailor.extraction.workers import Tell, Workers, none_at_all
 from emotailor.files import sha256_of
-from emotailor.text import plural
 from emotailor.watch import Watch
 
 
@@ -126,7 +124,7 @@ def extract(
     videos = find_videos(source)
     encoder = load_encoder(config.encoder)
     extractor = Extractor(config, None if face_model is None else Path(face_model))
-    told = {} if transcripts is None else _transcripts(Path(transcripts), videos)
+    told = {} if transcripts is None else transcripts_in(Path(transcripts), videos)
     if len(told) < len(videos):
         extractor.recogniser  # noqa: B018 - one that is not there is refused here
     if labels is not None:
@@ -147,7 +145,7 @@ def extract(
         tasks.append(_ToKeep(task, store.folder))
     kept, failures = _extract_all(tasks, processes or usable_cores(), console)
     if not kept:
-        raise _none_at_all(failures)
+        raise none_at_all(failures)
 
     def recording_of(video: Found) -> Recording | None:
         found = kept.get(video.name)
@@ -189,35 +187,6 @@ def extract(
     return Extracted(dataset, failures, reused)
 
 
-def _transcripts(place: Path, videos: Sequence[Found]) -> dict[str, Path]:
-    """Return the transcript of each video that has one.
-
-    Raises:
-        DataError: there is no such file or folder, or it has none of any video.
-    """
-    if place.is_file() and len(videos) == 1:
-        return {videos[0].name: place}
-    if not place.is_dir():
-        raise DataError(
-            f"{place} is no folder",
-            expected="a folder with a transcript for each video, such as clip.srt for clip.mp4",
-            fix="check the path",
-        )
-
-    found = {}
-    for video in videos:
-        transcript = transcript_of(place, video.name)
-        if transcript is not None:
-            found[video.name] = transcript
-    if not found:
-        raise DataError(
-            f"{place} has a transcript of none of the {plural(len(videos), 'video')}",
-            expected=f"a file such as {videos[0].name}.srt, .vtt, .json or .txt",
-            fix="check the path",
-        )
-    return found
-
-
 def _extract_all(
     tasks: Sequence[_ToKeep], processes: int, console: Console | None
 ) -> tuple[dict[str, Kept], dict[str, EmotailorError]]:
@@ -255,16 +224,3 @@ def keep_recording(given: _ToKeep, tell: Tell) -> Kept:
 
     store.put(key, extract_task(task, tell))
     return Kept(key, reused=False)
-
-
-def _none_at_all(failures: Mapping[str, EmotailorError]) -> EmotailorError:
-    """Return the error where no video could be extracted."""
-    name, first = next(iter(failures.items()))
-    if len(failures) == 1:
-        return first
-    others = plural(len(failures) - 1, "more video")
-    return DataError(
-        f"{name}: {first.found} (and {others} that cannot be extracted)",
-        expected=first.expected,
-        fix=first.fix,
-    )

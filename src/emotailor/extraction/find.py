@@ -1,14 +1,19 @@
 """Which videos are meant by a path, and what each is called."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from emotailor.data.readers.media import media_of
 from emotailor.errors import DataError
 from emotailor.inputs import not_a_file
+from emotailor.text import plural
 
 KINDS = ("a video", "a sound", "a video or a sound")
 """What of :func:`emotailor.data.readers.media.media_of` can be extracted."""
+
+TRANSCRIPTS = (".srt", ".vtt", ".json", ".txt")
+"""Endings of files with what is said in a video."""
 
 
 @dataclass(frozen=True)
@@ -63,3 +68,39 @@ def find_videos(source: Path) -> list[Found]:
             fix="check the path",
         )
     return [Found(name, path) for name, path in videos.items()]
+
+
+def transcripts_in(place: Path, videos: Sequence[Found]) -> dict[str, Path]:
+    """Return the transcript of each video that has one.
+
+    Raises:
+        DataError: there is no such file or folder, or it has none of any video.
+    """
+    if place.is_file() and len(videos) == 1:
+        return {videos[0].name: place}
+    if not place.is_dir():
+        raise DataError(
+            f"{place} is no folder",
+            expected="a folder with a transcript for each video, such as clip.srt for clip.mp4",
+            fix="check the path",
+        )
+
+    found = {}
+    for video in videos:
+        beside = [place / f"{video.name}{ending}" for ending in TRANSCRIPTS]
+        there = [file for file in beside if file.is_file()]
+        if len(there) > 1:
+            raise DataError(
+                f"{place} has {' and '.join(file.name for file in there)}",
+                expected="one transcript for a video",
+                fix="move the others away",
+            )
+        if there:
+            found[video.name] = there[0]
+    if not found:
+        raise DataError(
+            f"{place} has a transcript of none of the {plural(len(videos), 'video')}",
+            expected=f"a file such as {videos[0].name}.srt, .vtt, .json or .txt",
+            fix="check the path",
+        )
+    return found

@@ -9,12 +9,13 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Generic, TypeVar
 
 from emotailor.errors import DataError, EmotailorError
+from emotailor.text import plural
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -173,6 +174,19 @@ class Workers(Generic[TaskT, ResultT]):
                 self._on_share(self._done + sum(under_way))
                 if done is not None:
                     yield done
+
+
+def none_at_all(failures: Mapping[str, EmotailorError]) -> EmotailorError:
+    """Return the error where no video could be predicted or extracted."""
+    name, first = next(iter(failures.items()))
+    if len(failures) == 1:
+        return first
+    others = plural(len(failures) - 1, "more video")
+    return DataError(
+        f"{name}: {first.found} (and {others} that cannot be read)",
+        expected=first.expected,
+        fix=first.fix,
+    )
 
 
 def _serve(pipe: Connection, carry_out: CarryOut[TaskT, ResultT]) -> None:

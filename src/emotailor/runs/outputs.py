@@ -172,17 +172,7 @@ class OutFile:
                 expected=f"a name that ends in {' or '.join(SUFFIXES)}",
                 fix="name the file so; the ending says what is written",
             )
-        check_place(path, ConfigError)
-        if path.is_dir():
-            raise ConfigError(f"{path} is a folder", expected="a file", fix="choose another --out")
-
-        if path.exists():
-            read_too = any(source.exists() and source.samefile(path) for source in sources)
-            fix = "choose another --out, or pass --overwrite to replace it"
-            if read_too:
-                fix = "choose another --out: this one is read"
-            if read_too or not overwrite:
-                raise ConfigError(f"{path} already exists", expected="a path that is free", fix=fix)
+        check_out_file(path, sources, overwrite=overwrite)
         return cls(path, form)
 
     @contextmanager
@@ -201,6 +191,30 @@ class OutFile:
                 file.write(f"{line_of(outcome)}\n")
 
             yield emit
+
+
+def check_out_file(path: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
+    """Refuse a path that no file must be written to.
+
+    Args:
+        path: where the file is to be.
+        sources: what is read; none of it may be written over.
+        overwrite: replace a file that is there.
+
+    Raises:
+        ConfigError: something is in its place, or the place cannot be written to.
+    """
+    check_place(path, ConfigError)
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder", expected="a file", fix="choose another --out")
+
+    if path.exists():
+        read_too = any(source.exists() and source.samefile(path) for source in sources)
+        fix = "choose another --out, or pass --overwrite to replace it"
+        if read_too:
+            fix = "choose another --out: this one is read"
+        if read_too or not overwrite:
+            raise ConfigError(f"{path} already exists", expected="a path that is free", fix=fix)
 
 
 def line_writer(form: FormName, label_names: Sequence[str]) -> Callable[[Outcome], str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,12 +15,15 @@ from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.extraction.config import ExtractionConfig
 from emotailor.extraction.face_model import find_face_model
 from emotailor.extraction.find import Found
-from emotailor.extraction.recording import Extractor, Task, extract_task
+from emotailor.extraction.recording import Extractor, Task, extract_task, extractor_of
 from emotailor.extraction.workers import Workers
+from emotailor.files import sha256_of
 from emotailor.serving.prediction import Failure
 from emotailor.serving.predictor import Predictor
 from emotailor.serving.timeline import Timeline
 from emotailor.serving.video import VideoPredictor
+from emotailor.shipped.find import meant_by
+from emotailor.training.model_folder import CARD_FILE, find_model_folder
 from emotailor.watch import Watch
 
 
@@ -52,6 +56,30 @@ class VideoJob:
     max_steps: MaxSteps | None = None
     processes: int | None = None
     device: str = "auto"
+
+    def of(self, videos: Sequence[Found]) -> "VideoJob":
+        """Return the same job for other videos."""
+        return replace(self, videos=videos)
+
+    def told(self, video: Found) -> dict[str, Any]:
+        """Return everything that the prediction of a video depends on, beside the video.
+
+        Raises:
+            ModelError: there is no model.
+            ConfigError: a library or a model is not there.
+        """
+        config, _ = _without_face_model(self)
+        transcript = self.transcripts.get(video.name)
+        extractor = extractor_of(Task(video, config, transcript, self.face_model))
+        card = find_model_folder(meant_by(self.model)) / CARD_FILE
+        return {
+            "extraction": extractor.settings(transcript),
+            "model": sha256_of(card),
+            "encoder": None if self.encoder is None else str(self.encoder),
+            "thresholds": self.thresholds,
+            "explain": self.explain,
+            "max_steps": str(self.max_steps),
+        }
 
 
 @dataclass(frozen=True)

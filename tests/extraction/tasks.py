@@ -17,6 +17,8 @@ def square_or_fail(number: int, tell: Tell) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     if number == -3:
         raise TooLongError("three", most=2, expected="two", fix="cut it")
+    if number == -4:
+        raise KeyError("a mistake of ours")
     tell(0.25)
     tell(0.75)
     return number * number

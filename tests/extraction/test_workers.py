@@ -58,6 +58,11 @@ def test_a_process_that_dies_loses_its_task_alone() -> None:
     assert "SIGKILL" in str(done[-2].error)
 
 
+def test_a_mistake_of_ours_is_not_blamed_on_the_task() -> None:
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        ended([-4], 1)
+
+
 def alive(process: int) -> bool:
     try:
         os.kill(process, 0)

@@ -205,7 +205,7 @@ class Extractor:
 
         with (
             clock.measuring("decoding and face"),
-            FaceFollower(picture, self._face_model) as follower,
+            FaceFollower(self._face_model, picture) as follower,
         ):
             decoded = decode(
                 medium,

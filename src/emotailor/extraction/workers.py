@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _PATIENCE = 5.0  # seconds that a process has to end by itself
 _SHARE = "share"
 _FAILED = "failed"
 _ENDED = "ended"
+_BROKEN = "broken"
 """What a process tells."""
 
 
@@ -83,6 +85,9 @@ class _Worker(Generic[TaskT, ResultT]):
             self.share = told
             return None
         self.task = None
+        if what == _BROKEN:
+            # a mistake of ours is none of the video
+            raise RuntimeError(f"a process that extracts failed:\n{told}")
         if what == _FAILED:
             return Done(task, None, told)
         return Done(task, told)
@@ -210,6 +215,8 @@ def _serve(pipe: Connection, carry_out: CarryOut[TaskT, ResultT]) -> None:
         except MemoryError:
             error = DataError("it needs more memory than there is", fix="use fewer --processes")
             pipe.send((_FAILED, error))
+        except Exception:
+            pipe.send((_BROKEN, traceback.format_exc()))
         else:
             pipe.send((_ENDED, result))
 

@@ -25,6 +25,13 @@ from emotailor.data.synthetic import SyntheticConfig
 from emotailor.evaluation.comparison import Interval, PairedDifference
 from emotailor.evaluation.display import title_of
 from emotailor.extraction.acoustic import ACOUSTIC_FEATURES
+from emotailor.extraction.config import (
+    ExtractionConfig,
+    PictureConfig,
+    SoundConfig,
+    SpeechConfig,
+    UtteranceConfig,
+)
 from emotailor.models.adapters.config import AdapterConfig
 from emotailor.models.alignment.config import AlignmentConfig
 from emotailor.models.table import SYSTEMS, find_system
@@ -40,6 +47,11 @@ SHARED: dict[str, type[Config]] = {
     "alignment": AlignmentConfig,
     "adapters": AdapterConfig,
     "synthetic": SyntheticConfig,
+    "extraction": ExtractionConfig,
+    "picture": PictureConfig,
+    "sound": SoundConfig,
+    "speech": SpeechConfig,
+    "utterance": UtteranceConfig,
 }
 """Tables that are of no single system, by name."""
 

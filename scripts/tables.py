@@ -58,6 +58,9 @@ SHARED: dict[str, type[Config]] = {
 FEATURES = {"acoustic": ACOUSTIC_FEATURES}
 """Tables of features by name: what a column is called -> what it is."""
 
+PREFIXED = ("training", "data", "picture", "sound", "speech", "utterance")
+"""Those whose settings are written with the name of the table in front."""
+
 BLOCK = re.compile(
     r"^<!-- table: (?P<name>\w+)(?: without (?P<without>\w+))? -->\n(?P<body>.*?)^<!-- /table -->$",
     re.MULTILINE | re.DOTALL,
@@ -129,7 +132,8 @@ def rows_of(name: str, without: str | None) -> Iterator[tuple[str, str, str, str
     left_out = set(config_of(without).model_fields) if without else set()
     defaults, authors, tuned = presets_of(config)
     for field in config.model_fields:
-        if field in left_out:
+        # a table in a table has a page or a place of its own
+        if field in left_out or isinstance(defaults.get(field), Config):
             continue
         if field not in defaults:
             yield f"`{field}`", "—", "", "", meaning_of(config, field)
@@ -143,7 +147,7 @@ def rows_of(name: str, without: str | None) -> Iterator[tuple[str, str, str, str
 def table(name: str, without: str | None = None) -> str:
     """Return a table as Markdown; the column of a preset is there where one value differs."""
     rows = list(rows_of(name, without))
-    first = "setting" if name not in ("training", "data") else f"`{name}.`"
+    first = f"`{name}.`" if name in PREFIXED else "setting"
     header = [first, "default", "`authors()`", "`tuned()`", "meaning"]
     lines = [header, ["---"] * len(header), *map(list, rows)]
 

@@ -23,6 +23,8 @@ __all__ = [
     "EmotionModel",
     "Encoded",
     "Explanation",
+    "Extracted",
+    "ExtractionConfig",
     "Failure",
     "FittedModel",
     "InterruptedRunError",
@@ -58,6 +60,7 @@ __all__ = [
     "convert",
     "encode_texts",
     "evaluate",
+    "extract",
     "import_checkpoint",
     "load_dataset",
     "load_encoder",
@@ -96,6 +99,8 @@ if TYPE_CHECKING:
     )
     from emotailor.evaluation.comparison import Interval
     from emotailor.evaluation.metrics import Metrics
+    from emotailor.extraction.config import ExtractionConfig
+    from emotailor.extraction.dataset import Extracted, extract
     from emotailor.figures.make import make_figures
     from emotailor.models.base import (
         EmotionModel,
@@ -137,6 +142,8 @@ _HOMES = {
     "EmotionModel": "emotailor.models.base",
     "Encoded": "emotailor.encoders.base",
     "Explanation": "emotailor.serving.prediction",
+    "Extracted": "emotailor.extraction.dataset",
+    "ExtractionConfig": "emotailor.extraction.config",
     "Failure": "emotailor.serving.prediction",
     "FittedModel": "emotailor.models.base",
     "InterruptedRunError": "emotailor.errors",
@@ -172,6 +179,7 @@ _HOMES = {
     "convert": "emotailor.data.readers.convert",
     "encode_texts": "emotailor.encoders.encode",
     "evaluate": "emotailor.runs.evaluate:evaluate_run",
+    "extract": "emotailor.extraction.dataset",
     "import_checkpoint": "emotailor.training.import_checkpoint",
     "load_dataset": "emotailor.data.store:open_dataset",
     "load_encoder": "emotailor.encoders.table",

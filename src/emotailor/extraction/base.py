@@ -4,7 +4,8 @@ All times are seconds of the medium's own clock, counted from its first picture 
 is first.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,7 @@ class Recording:
     voice: Timed | None
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def noting(self, notes: Sequence[str]) -> "Recording":
+        """Return the same recording with more notes."""
+        return replace(self, notes=(*self.notes, *notes))

@@ -47,7 +47,7 @@ class ExtractionConfig(Config):
     sound: SoundConfig = SoundConfig()
     speech: SpeechConfig = SpeechConfig()
     utterance: UtteranceConfig = UtteranceConfig()
-    encoder: str = "minilm"  # of the words: a name of `emotailor data encoders`, or a folder
+    encoder: str = "minilm"  # of the words: minilm, glove, or the folder of a model
     aligned: bool = True  # one step a word in every modality; else native rates
     visual: Literal["face", "none"] = "face"  # what is extracted from pictures
     audio: Literal["acoustic", "none"] = "acoustic"  # what is extracted from sound

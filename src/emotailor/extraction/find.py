@@ -35,18 +35,26 @@ def is_medium(path: Path) -> bool:
     return media_of(path) in KINDS
 
 
-def find_videos(source: Path) -> list[Found]:
+def find_videos(source: Path, *, folders: bool = True) -> list[Found]:
     """Return the video at a path, or those in a folder and the folders below, by name.
 
     Hidden files and folders are left out. Whether a file is intact shows when it is opened.
 
+    Args:
+        source: a file or a folder.
+        folders: whether it may be a folder.
+
     Raises:
         DataError: there is nothing there, or no video in the folder.
     """
-    if not source.is_dir():
+    if not source.is_dir() or not folders:
         found = not_a_file(source)
         if found is not None:
-            raise DataError(found, expected="a video, or a folder of videos", fix="check the path")
+            raise DataError(
+                found,
+                expected="a video" + (", or a folder of videos" if folders else ""),
+                fix="check the path",
+            )
         return [Found(source.stem, source)]
 
     videos: dict[str, Path] = {}

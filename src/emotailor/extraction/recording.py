@@ -14,6 +14,7 @@ from jaxtyping import Float64
 from emotailor.data.extraction import Extraction
 from emotailor.data.readers._common import require_file
 from emotailor.data.sample import Modality
+from emotailor.errors import ModelError
 from emotailor.extraction.acoustic import (
     ACOUSTIC_NAMES,
     acoustic_extraction,
@@ -92,6 +93,32 @@ class Extractor:
         if config.visual == "face":
             self._face_model = find_face_model(face_model)
         self._recogniser: Recogniser | None = None
+
+    @classmethod
+    def with_what_is_there(
+        cls, config: ExtractionConfig, face_model: Path | None = None
+    ) -> tuple["Extractor", list[str]]:
+        """Return an extractor that does without faces where their model is not there.
+
+        Whether a model for emotions needs faces shows elsewhere, and is refused there.
+
+        Args:
+            config: what is extracted, and how.
+            face_model: as for the class; one that is named has to be there.
+
+        Returns:
+            The extractor, and what to note of its recordings.
+
+        Raises:
+            ConfigError: a library is not there.
+        """
+        if config.visual == "face" and face_model is None:
+            try:
+                find_face_model()
+            except ModelError as error:
+                note = f"no face was looked for: {error.found}; {error.fix}"
+                return cls(config.replace(visual="none")), [note]
+        return cls(config, face_model), []
 
     @property
     def extractions(self) -> dict[Modality, Extraction]:

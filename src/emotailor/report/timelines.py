@@ -54,19 +54,37 @@ def write_timeline(
         if form != "json" and form not in forms:
             continue
         file = folder / f"{name}.{form}"
-        texts[file] = _text(timeline, form, file.parent, video=video)
+        texts[file] = timeline_text(timeline, form, file.parent, video=video)
     write_together(texts)
     return list(texts)
 
 
-def _text(timeline: Timeline, form: TimelineForm, folder: Path, *, video: bool) -> str:
+def timeline_text(
+    timeline: Timeline,
+    form: TimelineForm,
+    folder: Path,
+    *,
+    video: bool = True,
+    header: bool = True,
+) -> str:
+    """Return what a file of a timeline holds.
+
+    Args:
+        timeline: what was predicted.
+        form: of the file.
+        folder: that the file is in, from which a page links to the video.
+        video: whether a page shows the video, by a link to where it lies now.
+        header: whether rows begin with the names of their columns.
+    """
     if form == "html":
         address = address_from(folder, Path(timeline.source)) if video else ""
         return timeline_page(timeline, address).to_html()
     if form == "srt":
         return _written(srt_of(timeline))
     if form == "csv":
-        rows = [timeline_header(timeline.label_names), *timeline_cells(timeline)]
+        rows = list(timeline_cells(timeline))
+        if header:
+            rows.insert(0, timeline_header(timeline.label_names))
         return _written("".join(f"{csv_line(row)}\n" for row in rows))
     return f"{timeline_line(timeline)}\n"
 

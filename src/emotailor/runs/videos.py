@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,10 @@ from rich.console import Console
 from emotailor.cores import usable_cores
 from emotailor.data.cutting import MaxSteps
 from emotailor.encoders.base import TextEncoder
-from emotailor.errors import ModelError
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.extraction.config import ExtractionConfig
-from emotailor.extraction.face_model import find_face_model
 from emotailor.extraction.find import Found
-from emotailor.extraction.recording import Extractor, Task, extract_task, extractor_of
+from emotailor.extraction.recording import Extractor, Task, extract_task
 from emotailor.extraction.workers import Workers
 from emotailor.files import sha256_of
 from emotailor.serving.prediction import Failure
@@ -61,6 +60,11 @@ class VideoJob:
         """Return the same job for other videos."""
         return replace(self, videos=videos)
 
+    @cached_property
+    def extractor(self) -> tuple[Extractor, list[str]]:
+        """What extracts, and what to note of its recordings."""
+        return Extractor.with_what_is_there(self.config, self.face_model)
+
     def told(self, video: Found) -> dict[str, Any]:
         """Return everything that the prediction of a video depends on, beside the video.
 
@@ -68,9 +72,8 @@ class VideoJob:
             ModelError: there is no model.
             ConfigError: a library or a model is not there.
         """
-        config, _ = _without_face_model(self)
         transcript = self.transcripts.get(video.name)
-        extractor = extractor_of(Task(video, config, transcript, self.face_model))
+        extractor = self.extractor[0]
         card = find_model_folder(meant_by(self.model)) / CARD_FILE
         return {
             "extraction": extractor.settings(transcript),
@@ -108,8 +111,8 @@ def predict_videos(job: VideoJob, console: Console | None = None) -> Iterator[Vi
         ModelError: there is no model, or it takes other features than those of videos.
         ConfigError: a library or a model is not there.
     """
-    config, told = _without_face_model(job)
-    extractor = Extractor(config, job.face_model)
+    extractor, notes = job.extractor
+    config = extractor.config
     tasks = []
     for video in job.videos:
         transcript = job.transcripts.get(video.name)
@@ -136,24 +139,10 @@ def predict_videos(job: VideoJob, console: Console | None = None) -> Iterator[Vi
                 assert done.error is not None
                 yield VideoOutcome(video, None, Failure(video.name, done.error, str(video.path)))
                 continue
-            recording = replace(done.result, notes=(*done.result.notes, *told))
             timeline = predicting.timeline(
-                video.name, recording, explain=job.explain, max_steps=job.max_steps
+                video.name,
+                done.result.noting(notes),
+                explain=job.explain,
+                max_steps=job.max_steps,
             )
             yield VideoOutcome(video, timeline)
-
-
-def _without_face_model(job: VideoJob) -> tuple[ExtractionConfig, list[str]]:
-    """Return settings that do without faces where their model is not there, and what to say of it.
-
-    Whether the model needs faces shows later, and is refused then.
-    """
-    config = job.config
-    if config.visual == "none" or job.face_model is not None:
-        return config, []
-    try:
-        find_face_model()
-    except ModelError as error:
-        note = f"no face was looked for: {error.found}; {error.fix}"
-        return config.replace(visual="none"), [note]
-    return config, []

@@ -6,11 +6,11 @@ from emotailor.data.extraction import Extraction, check_extraction
 from emotailor.encoders.base import TextEncoder
 from emotailor.encoders.table import ENCODERS, load_encoder, name_of
 from emotailor.errors import ConfigError, ModelError
-from emotailor.serving.predictor import Predictor
+from emotailor.serving.samples import SamplePredictor
 
 
 def encoder_of(
-    predictor: Predictor, encoder: str | Path | TextEncoder | None = None
+    predictor: SamplePredictor, encoder: str | Path | TextEncoder | None = None
 ) -> TextEncoder:
     """Return the encoder that made the features of text that a model was trained on.
 

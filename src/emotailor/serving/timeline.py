@@ -21,7 +21,7 @@ from emotailor.serving.curves import (
     share_of_voice,
 )
 from emotailor.serving.prediction import MIN_EVIDENCE, Failure, Prediction
-from emotailor.serving.predictor import Predictor
+from emotailor.serving.samples import SamplePredictor
 
 FORMAT = "emotailor-timeline"
 SCHEMA_VERSION = 1
@@ -329,7 +329,7 @@ def clock(seconds: float) -> str:
 
 
 def timeline_of(
-    predictor: Predictor,
+    predictor: SamplePredictor,
     recording: Recording,
     samples: Iterable[Sample | Failure],
     *,
@@ -347,7 +347,7 @@ def timeline_of(
         samples: one for each utterance, in order, with the features that the model takes; or why
             there is none.
         explain: whether to measure evidence.
-        max_steps: as for :meth:`Predictor.predict`.
+        max_steps: as for :meth:`SamplePredictor.predict`.
 
     Raises:
         DataError: there are not as many samples as utterances.
@@ -387,7 +387,7 @@ def timeline_of(
     )
 
 
-def _unseen_as_failure(predictor: Predictor, item: Sample | Failure) -> Sample | Failure:
+def _unseen_as_failure(predictor: SamplePredictor, item: Sample | Failure) -> Sample | Failure:
     """Return a sample, or that there is nothing in it that the model takes."""
     if isinstance(item, Failure) or predictor.can_see(item):
         return item
@@ -410,7 +410,7 @@ def _moment(recording: Recording, utterance: Utterance, outcome: Prediction | Fa
     )
 
 
-def _name_of(predictor: Predictor) -> str:
+def _name_of(predictor: SamplePredictor) -> str:
     """Return which model it is, in words."""
     card = predictor.card
     data = card.data.get("name")
@@ -424,13 +424,15 @@ def _has(given: Sequence[Sample | Failure], modality: Modality) -> int:
     return sum(len(sample.sequences.get(modality, ())) > 0 for sample in samples)
 
 
-def _evidence(predictor: Predictor, given: Sequence[Sample | Failure]) -> tuple[Modality, ...]:
+def _evidence(
+    predictor: SamplePredictor, given: Sequence[Sample | Failure]
+) -> tuple[Modality, ...]:
     """Return the modalities of the model that any sample has."""
     return tuple(m for m in predictor.modalities if _has(given, m))
 
 
 def _notes(
-    predictor: Predictor, recording: Recording, given: Sequence[Sample | Failure]
+    predictor: SamplePredictor, recording: Recording, given: Sequence[Sample | Failure]
 ) -> tuple[str, ...]:
     """Return what was done without: in the recording, and by the model."""
     notes = list(recording.notes)

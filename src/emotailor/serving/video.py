@@ -3,19 +3,16 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from emotailor.data.cutting import MaxSteps
 from emotailor.data.extraction import Extraction, check_extraction
 from emotailor.data.sample import Modality, Sample
 from emotailor.encoders.base import TextEncoder
 from emotailor.encoders.samples import SampleEncoder
-from emotailor.errors import DataError, ModelError
+from emotailor.errors import ModelError
 from emotailor.extraction.base import Recording
 from emotailor.extraction.samples import samples_of, stretches_of
 from emotailor.serving.encoder import encoder_of
-from emotailor.serving.prediction import Failure
-from emotailor.serving.predictor import Predictor
+from emotailor.serving.samples import SamplePredictor
 from emotailor.serving.timeline import Timeline, timeline_of
 
 _ONLY = "all"
@@ -36,7 +33,7 @@ class VideoPredictor:
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: SamplePredictor,
         extractions: Mapping[Modality, Extraction],
         encoder: str | Path | TextEncoder | None = None,
     ) -> None:
@@ -61,7 +58,7 @@ class VideoPredictor:
             name: of the video; the ids of its utterances begin with it.
             recording: what was extracted.
             explain: whether to measure evidence.
-            max_steps: as for :meth:`Predictor.predict`.
+            max_steps: as for :meth:`SamplePredictor.predict`.
 
         Raises:
             ConfigError: ``max_steps`` makes no sense.
@@ -69,8 +66,8 @@ class VideoPredictor:
         samples = self._samples(name, recording)
         return timeline_of(self.predictor, recording, samples, explain=explain, max_steps=max_steps)
 
-    def _samples(self, name: str, recording: Recording) -> Iterator[Sample | Failure]:
-        """Yield a sample for each utterance, or why there is nothing to predict."""
+    def _samples(self, name: str, recording: Recording) -> Iterator[Sample]:
+        """Yield a sample for each utterance; there may be nothing in it that the model takes."""
         aligned = self.predictor.card.aligned
         stretches = stretches_of(name, recording)
         samples: Iterable[Sample] = samples_of(recording, stretches, aligned=aligned)
@@ -78,25 +75,10 @@ class VideoPredictor:
             items = ((_ONLY, sample) for sample in samples)
             samples = (sample for _, sample in self._encoding.samples(items))
 
-        for sample in samples:
-            yield self._unless_empty(sample)
-
-    def _unless_empty(self, sample: Sample) -> Sample | Failure:
-        if any(_has_steps(sample, m) for m in self.predictor.modalities):
-            return sample
-        takes = " or ".join(self.predictor.modalities)
-        what = "nothing is said" if not sample.words else "there is nothing of it"
-        error = DataError(what, expected=f"a step of {takes}, which the model takes")
-        return Failure(sample.id, error)
+        yield from samples
 
 
-def _has_steps(sample: Sample, modality: Modality) -> bool:
-    """Whether a sample has a step of a modality that is not missing."""
-    steps = len(sample.sequences.get(modality, ()))
-    return steps > int(np.count_nonzero(sample.missing.get(modality, ())))
-
-
-def _check_features(predictor: Predictor, extractions: Mapping[Modality, Extraction]) -> None:
+def _check_features(predictor: SamplePredictor, extractions: Mapping[Modality, Extraction]) -> None:
     """Refuse a model that was trained on features that no video gives.
 
     Raises:

@@ -76,6 +76,9 @@ class Watch:
         is_line = not self._console.is_terminal
         if now < self._next or (is_line and done % self._lines_after):
             return
+        # what follows the last one says it
+        if done == self._total:
+            return
         self._next = now + BETWEEN_LINES
         if not is_line:
             self._start_bar()
@@ -95,5 +98,6 @@ class Watch:
             console=self._console,
             transient=True,
         )
-        self._task = self._bar.add_task(self._doing, total=self._total, completed=self._done)
+        self._task = self._bar.add_task(self._doing, total=self._total)
+        self._bar.update(self._task, completed=self._done)
         self._bar.start()

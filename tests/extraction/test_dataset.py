@@ -85,7 +85,7 @@ def test_a_broken_video_is_named_and_the_rest_resumed(folder: Path, tmp_path: Pa
     result = extract(place, out, transcripts=place, config=CONFIG, processes=1)
     assert set(result.failures) == {"third"}
     assert isinstance(result.failures["third"], DataError)
-    assert [sample.id for sample in result.dataset["all"]][0] == "first[0]"
+    assert next(iter(result.dataset["all"])).id == "first[0]"
     assert result.reused == 0
 
     # mended, only the third is extracted; the others were kept for it

@@ -21,7 +21,7 @@ from emotailor.errors import ConfigError, DataError, ModelError, TooLongError
 from emotailor.runs.job import carry_out, failure_lines
 from emotailor.runs.outputs import OutFile, csv_cells, json_line, render_predictions, text_line
 from emotailor.runs.sources import open_sources
-from emotailor.serving import predictor as module
+from emotailor.serving import samples as module
 from emotailor.serving.prediction import Explanation, Failure, Prediction, compare
 from emotailor.serving.predictor import Predictor
 from emotailor.training.model_folder import LoadedModel

@@ -22,6 +22,7 @@ from emotailor.cli.videos import (
 )
 
 if TYPE_CHECKING:
+    from emotailor.evaluation.thresholds import ThresholdMode
     from emotailor.runs.videos import VideoJob
 
 Form = Literal["json", "csv", "srt", "html"]
@@ -138,8 +139,9 @@ def predict(
     emotailor predict videos/ --out results: the files of each video. After a stop the same command
     goes on.
 
-    Of other samples, up to 20 get a table each, more a line each. Where single samples cannot be predicted,
-    the others are, and the exit code is 1. Where none can, it is that of the first reason.
+    Of other samples, up to 20 get a table each, more a line each. Where single samples cannot be
+    predicted, the others are, and the exit code is 1. Where none can, it is that of the first
+    reason.
     """
     from emotailor.commands.videos import are_videos, named_model, videos_at
     from emotailor.data.cutting import parse_max_steps
@@ -154,7 +156,7 @@ def predict(
     form = _chosen_form(as_json=as_json, as_csv=as_csv, as_srt=as_srt, as_html=as_html)
 
     use_own(model)
-    deciding = thresholds.value if thresholds else None
+    deciding: ThresholdMode | None = thresholds.value if thresholds else None
     if are_videos(rest):
         of_samples = {"--split": split, "--id": sample_id, "--limit": limit, "--text": text}
         _refuse_given(of_samples, "videos")
@@ -256,7 +258,7 @@ def _predict_videos(
         count = len(result.predicted)
         before = f", {len(result.reused)} by an earlier call" if result.reused else ""
         say(f"{count} predicted{before}, {len(failures)} failed")
-        say(f"stored: {out_path}", f"next: open {out_path / 'index.html'}")
+        say(f"stored: {out_path}, with all of them in {out_path / 'index.html'}")
 
     for video, error in failures.items():
         err.print(f"warning: not predicted: {video}: {error}", markup=False, soft_wrap=True)

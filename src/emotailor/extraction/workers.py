@@ -213,8 +213,8 @@ def _serve(pipe: Connection, carry_out: CarryOut[TaskT, ResultT]) -> None:
         except EmotailorError as error:
             pipe.send((_FAILED, error))
         except MemoryError:
-            error = DataError("it needs more memory than there is", fix="use fewer --processes")
-            pipe.send((_FAILED, error))
+            lack = DataError("it needs more memory than there is", fix="use fewer --processes")
+            pipe.send((_FAILED, lack))
         except Exception:
             pipe.send((_BROKEN, traceback.format_exc()))
         else:

@@ -48,7 +48,7 @@ class Job:
     """What is to be predicted, and where to.
 
     Attributes:
-        model: run folder or model folder.
+        model: run folder or model folder; None for the model that ships.
         sources: data sets, files and folders; none where there are texts.
         texts: what is said, to predict instead of sources.
         encoder: makes features of texts; None for that of the model's training data.
@@ -65,7 +65,7 @@ class Job:
         device: device to compute on.
     """
 
-    model: Path
+    model: Path | None
     sources: Sequence[Path]
     split: str | None = None
     ids: Sequence[str] = ()

@@ -111,6 +111,8 @@ def predict_videos(job: VideoJob, console: Console | None = None) -> Iterator[Vi
         ModelError: there is no model, or it takes other features than those of videos.
         ConfigError: a library or a model is not there.
     """
+    if not job.videos:
+        return
     extractor, notes = job.extractor
     config = extractor.config
     tasks = []

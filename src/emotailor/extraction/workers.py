@@ -136,7 +136,7 @@ class Workers(Generic[TaskT, ResultT]):
         self._waiting = deque(tasks)
         self._processes = processes
         self._on_share = on_share
-        self._done = 0
+        self._done = 0.0
         self._workers: list[_Worker[TaskT, ResultT]] = []
 
     def __enter__(self) -> "Workers[TaskT, ResultT]":
@@ -174,7 +174,7 @@ class Workers(Generic[TaskT, ResultT]):
                 if not worker.lives:
                     self._workers.remove(worker)
                     worker.stop()
-                self._done += done is not None
+                self._done += 0.0 if done is None else 1.0
                 under_way = [one.share for one in self._workers if one.task is not None]
                 self._on_share(self._done + sum(under_way))
                 if done is not None:

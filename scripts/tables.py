@@ -4,9 +4,9 @@
     python scripts/tables.py --check    # change nothing; exit code 1 where a page is out of date
 
 A page holds the markers ``<!-- table: NAME -->`` and ``<!-- /table -->``. NAME is ``training``,
-``data``, ``alignment``, ``synthetic`` or a system; ``NAME without OTHER`` leaves out what is in the
-table of OTHER; ``words_…`` is a table of numbers of the model that ships. A row of the others has
-the name of the field, its default, the values in the authors' program and
+``data``, ``alignment``, ``synthetic``, a part of the extraction or a system; ``NAME without OTHER``
+leaves out what is in the table of OTHER; ``words_…`` is a table of numbers of the model that ships.
+A row of the others has the name of the field, its default, the values in the authors' program and
 in the preset ``tuned`` where they differ, the values a word may have, and the comment beside the
 field. So the comment in the code is the one place where a setting is explained. ``acoustic`` is the
 table of the features of sound.

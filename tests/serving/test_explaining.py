@@ -12,7 +12,7 @@ from emotailor.data.sample import Modality, Sample
 from emotailor.models.adapters.bert import AdaptedLayer
 from emotailor.models.adapters.config import AdapterConfig
 from emotailor.nn.plain import plain_paths
-from emotailor.serving.predictor import _hide, _variants
+from emotailor.serving.samples import _hide, _variants
 from tests.helpers import DIMS, random_samples
 from tests.serving.test_predictor import model_of, summing
 from tests.systems import tiny_model

@@ -13,6 +13,7 @@ validation data.
 
 import argparse
 import csv
+import hashlib
 import json
 import shlex
 import shutil
@@ -70,6 +71,7 @@ MODES: tuple[ThresholdMode, ...] = ("fixed", "tuned", "per_label", "macro", "sha
 METHODS: tuple[ScalingMethod, ...] = ("temperature", "platt")
 WRONG = 0.15  # share of words that are wrong where words are damaged
 MOST_WORDS = 60  # of a text
+MORE_OFTEN = 1.25  # how many times as often as it holds a label may be named by default
 LINEAR = {
     "logistic regression on sentence vectors": SENTENCE,
     "the same on sentence vectors and TF-IDF": UNION,
@@ -77,6 +79,7 @@ LINEAR = {
 """What the model must not be worse than -> its name among the baselines."""
 
 Trials = Mapping[ThresholdMode, ThresholdTrial]
+Texts = tuple[list[str], np.ndarray]  # n texts and their labels (n, L)
 
 EKMAN = {
     "anger": "angry",
@@ -120,6 +123,42 @@ class Judged:
     videos: np.ndarray
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The model, and what validation data decided.
+
+    Attributes:
+        predictor: without scaling.
+        card: with scaling, and thresholds for scaled probabilities.
+        scaling: of its probabilities.
+        trials: what each kind of thresholds does on validation data.
+        errors: calibration error of each way of scaling, on validation data.
+        work: folder of what is made.
+    """
+
+    predictor: Predictor
+    card: ModelCard
+    scaling: Scaling
+    trials: Trials
+    errors: dict[str, float]
+    work: Path
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels, in the order of the outputs."""
+        return self.card.label_names
+
+    def cuts(self, mode: ThresholdMode | None = None) -> np.ndarray:
+        """Return thresholds for scaled probabilities, (L,); by default those that decide."""
+        kind = mode or self.card.default_thresholds
+        return self.card.thresholds[kind].array(self.names)
+
+    def says(self, texts: Sequence[str], name: str) -> np.ndarray:
+        """Return the scaled probabilities of texts, (n, L)."""
+        found = of_texts(self.predictor, texts, name, self.work)
+        return self.scaling.apply(found, self.names)
+
+
 # ---------------------------------------------------------------------- data and training
 
 
@@ -153,19 +192,23 @@ def sentence_data(table: Path, work: Path) -> EmotionDataset:
     return open_dataset(out)
 
 
-def recipe() -> dict[str, dict[str, Any]]:
-    """Return TAILOR's settings of the recipe, by table, with the seed."""
+def recipe() -> list[tuple[str, str, Any]]:
+    """Return table, name and value of each setting of the recipe, and the seed."""
     text = Path(RECIPE).read_text(encoding="utf-8")
-    settings: dict[str, dict[str, Any]] = tomllib.loads(text)["tailor"]
-    settings["training"]["seed"] = SEED
-    return settings
+    tables = tomllib.loads(text)["tailor"]
+
+    found = [("training", "seed", SEED)]
+    for room, values in tables.items():
+        for name, value in values.items():
+            found.append((room, name, value))
+    return found
 
 
 def trained(data: Path, work: Path) -> Path:
     """Train the recipe, or go on where that was stopped; return the run folder."""
     settings = []
-    for room, values in recipe().items():
-        settings += [f"{room}.{key}={json.dumps(value)}" for key, value in values.items()]
+    for room, name, value in recipe():
+        settings.append(f"{room}.{name}={json.dumps(value)}")
     runs = plan_runs(data=data, out=work / "run", system="tailor", settings=settings)
     train_runs(runs, Console())
     return runs[0].folder
@@ -175,11 +218,11 @@ def check_run(run: Path, dataset: EmotionDataset) -> None:
     """Refuse a run that is not this recipe, with this seed, on these data."""
     stored = read_run_config(run)
     config = stored.config.to_json()
-    for room, values in recipe().items():
-        for key, value in values.items():
-            found = config[room][key]
-            if found != value:
-                raise SystemExit(f"{run} has {room}.{key} = {found}, the recipe has {value}")
+    for room, name, wanted in recipe():
+        found = config[room][name]
+        if found != wanted:
+            raise SystemExit(f"{run} has {room}.{name} = {found}, the recipe has {wanted}")
+
     if stored.fingerprint != dataset.card.fingerprint:
         raise SystemExit(f"{run} was trained on other data than {dataset.card.name}")
 
@@ -214,19 +257,21 @@ def with_errors(
     return found or list(words)
 
 
-def goemotions(folder: Path) -> tuple[list[str], np.ndarray]:
+def goemotions(folder: Path) -> Texts:
     """Return the texts of GoEmotions' test split, and which of the six emotions they have."""
-    numbered = (folder / "ekman_labels.txt").read_text(encoding="utf-8").split()
+    names = (folder / "ekman_labels.txt").read_text(encoding="utf-8").split()
     texts = []
     emotions = []
     with (folder / "ekman_test.tsv").open(encoding="utf-8", newline="") as file:
-        for text, labels, _ in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        for text, numbers, _ in rows:
             texts.append(text)
-            emotions.append({numbered[int(number)] for number in labels.split(",")})
+            own = {names[int(number)] for number in numbers.split(",")}
+            emotions.append(own)
     return texts, _as_labels(emotions)
 
 
-def meld(file: Path) -> tuple[list[str], np.ndarray]:
+def meld(file: Path) -> Texts:
     """Return the utterances of MELD's test split, and which of the six emotions they have."""
     texts = []
     emotions = []
@@ -252,39 +297,51 @@ def kept(work: Path, name: str, key: str, compute: Callable[[], np.ndarray]) -> 
     Args:
         work: folder of what is kept.
         name: of the array.
-        key: what it depends on, such as the hash of the weights.
+        key: everything that it depends on.
         compute: computes it.
     """
-    file = work / f"{name}-{key[:12]}.npy"
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    file = work / f"{name}-{digest[:12]}.npy"
     if not file.exists():
-        np.save(file, compute())
+        computed = compute()
+        np.save(file, computed)
     found: np.ndarray = np.load(file)
     return found
 
 
 def of_split(predictor: Predictor, dataset: EmotionDataset, split: str, work: Path) -> Judged:
     """Predict a split of the model's data."""
-    part = dataset.with_labels()[split]
+    labelled = dataset.with_labels()
+    part = labelled[split]
+
+    # the model has an order of its own
     order = [dataset.label_names.index(name) for name in predictor.label_names]
-    probabilities = kept(work, split, _key(predictor), lambda: predictor.predict_proba(part))
-    videos = np.array(dataset.with_labels().videos(split))
-    return Judged(part.labels[:, order], probabilities, videos)
+    labels = part.labels[:, order]
+
+    key = f"{_weights(predictor)} {dataset.card.fingerprint}"
+    probabilities = kept(work, split, key, lambda: predictor.predict_proba(part))
+    videos = np.array(labelled.videos(split))
+    return Judged(labels, probabilities, videos)
 
 
 def of_texts(predictor: Predictor, texts: Sequence[str], name: str, work: Path) -> np.ndarray:
     """Predict texts, (n, L); of a long one its first words, as in the data of the training."""
-    cut = [" ".join(words_of(text)[:MOST_WORDS]) for text in texts]
+    cut = []
+    for text in texts:
+        words = words_of(text)[:MOST_WORDS]
+        cut.append(" ".join(words))
 
     def compute() -> np.ndarray:
         found = predict_texts(predictor, cut)
         rows = [list(one.probabilities.values()) for one in found]
         return np.array(rows, np.float32)
 
-    return kept(work, name, _key(predictor), compute)
+    key = "\n".join([_weights(predictor), *cut])
+    return kept(work, name, key, compute)
 
 
-def _key(predictor: Predictor) -> str:
-    """Return what predictions depend on: the weights. They are kept without scaling."""
+def _weights(predictor: Predictor) -> str:
+    """Return the hash of the weights; predictions are kept as they are without scaling."""
     assert predictor.card.weights is not None
     assert predictor.scaling is None
     return predictor.card.weights.sha256
@@ -322,23 +379,54 @@ def default_mode(trials: Trials, held: Mapping[str, float]) -> ThresholdMode:
         trials: of each kind, on validation data.
         held: label -> share of the validation samples that have it.
     """
-    fair = {}
+    fair: dict[ThresholdMode, float] = {}
     for mode, trial in trials.items():
-        often = [trial.named[name] / held[name] for name in held]
-        if max(often) <= 1.25 and min(often) >= 1 / MOST_NAMED:
+        often = [trial.named[name] / share for name, share in held.items()]
+        too_often = max(often) > MORE_OFTEN
+        too_rarely = min(often) < 1 / MOST_NAMED
+        if not too_often and not too_rarely:
             fair[mode] = trial.micro_f1
     return max(fair, key=lambda mode: fair[mode])
 
 
 def best_scaling(valid: Judged, names: Sequence[str]) -> tuple[Scaling, dict[str, float]]:
     """Choose how probabilities are scaled, by the calibration error on videos not fitted on."""
-    truth, said = valid.labels, valid.probabilities
-    errors = {"none": calibration(truth, said, names).expected_calibration_error}
+    truth = valid.labels
+    said = valid.probabilities
+    errors = {"none": error_of(truth, said, names)}
     for method in METHODS:
         scaled = cross_scaled(method, truth, said, names, groups=valid.videos)
-        errors[method] = calibration(truth, scaled, names).expected_calibration_error
+        errors[method] = error_of(truth, scaled, names)
+
     best = min(METHODS, key=lambda method: errors[method])
     return Scaling.fit(best, truth, said, names), errors
+
+
+def error_of(labels: np.ndarray, said: np.ndarray, names: Sequence[str]) -> float:
+    """Return the expected calibration error."""
+    return calibration(labels, said, names).expected_calibration_error
+
+
+def chosen_model(run: Path, dataset: EmotionDataset, work: Path) -> Chosen:
+    """Write the model folder, with everything that validation data decide."""
+    loaded = load_model(run)
+    card = loaded.card.model_copy(update={"scaled": None, "device": None})
+    folder = work / WORDS
+
+    # rounded first: everything is chosen and measured on what ships
+    card = save_model(folder, card, loaded.model, loaded.standardizer, half=True)
+    predictor = Predictor.load(folder)
+    names = predictor.label_names
+
+    valid = of_split(predictor, dataset, "valid", work)
+    thresholds, trials = tried_thresholds(valid, names)
+    shares = valid.labels.mean(0).tolist()
+    mode = default_mode(trials, dict(zip(names, shares, strict=True)))
+    scaling, errors = best_scaling(valid, names)
+
+    card = scaled_card(card, thresholds, scaling, mode, dataset)
+    save_card(folder, card)
+    return Chosen(predictor, card, scaling, trials, errors, work)
 
 
 # ---------------------------------------------------------------------- what is measured
@@ -434,15 +522,52 @@ def other_text(
 def wrong_words(dataset: EmotionDataset) -> list[str]:
     """Return the texts of the test split with wrong words, drawn from those of the training."""
     train = dataset["train"]
-    said = [word for index in range(len(train)) for word in words_of(train.text(index))]
-    draw = np.random.default_rng(SEED)
+    said: list[str] = []
+    for index in range(len(train)):
+        said += words_of(train.text(index))
 
+    draw = np.random.default_rng(SEED)
     test = dataset.with_labels()["test"]
     texts = []
     for index in range(len(test)):
         words = words_of(test.text(index))
-        texts.append(" ".join(with_errors(words, draw, said)))
+        wrong = with_errors(words, draw, said)
+        texts.append(" ".join(wrong))
     return texts
+
+
+def beside_linear(
+    chosen: Chosen, test: Judged, dataset: EmotionDataset, linear: EmotionDataset
+) -> list[Beside]:
+    """Compare the model with the linear models, by two kinds of thresholds.
+
+    Args:
+        chosen: the model.
+        test: what it says of the test split.
+        dataset: its data.
+        linear: the same samples with one vector for each text.
+    """
+    if linear.with_labels()["test"].ids != dataset.with_labels()["test"].ids:
+        raise SystemExit("the sentence vectors are of other samples")
+
+    found = []
+    kinds: tuple[ThresholdMode, ...] = ("tuned", chosen.card.default_thresholds)
+    for kind in kinds:
+        cuts = chosen.card.thresholds[kind]
+        there = baselines(linear, "test", kind, label_names=chosen.names, folder=chosen.work)
+        for title, name in LINEAR.items():
+            found.append(beside(title, there[name], test, cuts, chosen.names))
+    return found
+
+
+def elsewhere(chosen: Chosen, sources: Mapping[tuple[str, str], Texts]) -> list[OtherText]:
+    """Judge the model on other sources, which have a name and a kind of texts."""
+    found = []
+    for (name, kind), (texts, labels) in sources.items():
+        key = name.partition(",")[0].lower()
+        said = chosen.says(texts, key)
+        found.append(other_text(name, kind, labels, said, chosen.names))
+    return found
 
 
 # ---------------------------------------------------------------------- the whole
@@ -457,77 +582,48 @@ def make(args: argparse.Namespace) -> ShippedCard:
     run = args.run or trained(data, work)
     check_run(run, dataset)
 
-    # rounded first: everything is chosen and measured on what ships
-    loaded = load_model(run)
-    card = loaded.card.model_copy(update={"scaled": None, "device": None})
-    folder = work / WORDS
-    card = save_model(folder, card, loaded.model, loaded.standardizer, half=True)
-    predictor = Predictor.load(folder)
-    names = predictor.label_names
-
-    valid = of_split(predictor, dataset, "valid", work)
-    chosen, trials = tried_thresholds(valid, names)
-    held = dict(zip(names, valid.labels.mean(0).tolist(), strict=True))
-    mode = default_mode(trials, held)
-    scaling, errors = best_scaling(valid, names)
-    save_card(folder, scaled_card(card, chosen, scaling, mode, dataset))
-
-    test = of_split(predictor, dataset, "test", work)
-    said = scaling.apply(test.probabilities, names)
-    scaled = Judged(test.labels, said, test.videos)
-    moved = {kind: scaling.of_thresholds(old) for kind, old in chosen.items()}
-    cuts = moved[mode].array(names)
-    tuned = moved["tuned"].array(names)
-
-    wrong = scaling.apply(of_texts(predictor, wrong_words(dataset), "wrong", work), names)
-    others = []
-    for name, kind, (texts, labels) in (
-        ("GoEmotions, test", "comments on Reddit", goemotions(args.goemotions)),
-        ("MELD, test", "lines of a television series", meld(args.meld)),
-    ):
-        key = name.split(",", maxsplit=1)[0].lower()
-        found = scaling.apply(of_texts(predictor, texts, key, work), names)
-        others.append(other_text(name, kind, labels, found, names))
+    chosen = chosen_model(run, dataset, work)
+    raw = of_split(chosen.predictor, dataset, "test", work)
+    said = chosen.scaling.apply(raw.probabilities, chosen.names)
+    test = Judged(raw.labels, said, raw.videos)
 
     linear = sentence_data(args.table, work)
-    if linear.with_labels()["test"].ids != dataset.with_labels()["test"].ids:
-        raise SystemExit("the sentence vectors are of other samples")
-    kinds: tuple[ThresholdMode, ...] = ("tuned", mode)
-    compared = []
-    for kind in kinds:
-        found_there = baselines(linear, "test", kind, label_names=names, folder=work)
-        for title, name in LINEAR.items():
-            compared.append(beside(title, found_there[name], scaled, moved[kind], names))
+    compared = beside_linear(chosen, test, dataset, linear)
+    wrong = chosen.says(wrong_words(dataset), "wrong")
+    lost = damaged("15 % of the words wrong", wrong, test, chosen.cuts("tuned"))
+    sources = {
+        ("GoEmotions, test", "comments on Reddit"): goemotions(args.goemotions),
+        ("MELD, test", "lines of a television series"): meld(args.meld),
+    }
 
-    weights = card.weights
+    noted = CalibrationNote(
+        method=chosen.scaling.method,
+        tried=chosen.errors,
+        test_before=error_of(raw.labels, raw.probabilities, chosen.names),
+        test_after=error_of(test.labels, said, chosen.names),
+    )
+    weights = chosen.card.weights
     assert weights is not None
-    ends = bootstrap(scaled.labels, said, cuts, groups=scaled.videos)
+    file = work / WORDS / weights.file
     return ShippedCard(
         name=WORDS,
         reads=READS,
-        system=card.system,
+        system=chosen.card.system,
         recipe=RECIPE,
         command=command_of(sys.argv[1:]),
         seed=SEED,
         data={"name": dataset.card.name, "fingerprint": dataset.card.fingerprint},
         samples={split: len(part) for split, part in dataset.splits.items()},
         weights_sha256=weights.sha256,
-        weights_bytes=(folder / weights.file).stat().st_size,
-        thresholds=mode,
-        thresholds_tried=trials,
-        scores=ends,
-        labels=label_scores(scaled, names, cuts),
-        calibration=CalibrationNote(
-            method=scaling.method,
-            tried=errors,
-            test_before=calibration(
-                test.labels, test.probabilities, names
-            ).expected_calibration_error,
-            test_after=calibration(test.labels, said, names).expected_calibration_error,
-        ),
+        weights_bytes=file.stat().st_size,
+        thresholds=chosen.card.default_thresholds,
+        thresholds_tried=dict(chosen.trials),
+        scores=bootstrap(test.labels, said, chosen.cuts(), groups=test.videos),
+        labels=label_scores(test, chosen.names, chosen.cuts()),
+        calibration=noted,
         beside=compared,
-        damaged=[damaged("15 % of the words wrong", wrong, scaled, tuned)],
-        other_texts=others,
+        damaged=[lost],
+        other_texts=elsewhere(chosen, sources),
         not_for=NOT_FOR,
         licences=LICENCES,
     )

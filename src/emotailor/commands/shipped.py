@@ -27,13 +27,17 @@ def _head(card: ShippedCard) -> list[Text]:
     """Return what the model is, of what it was made and how it does, a line each."""
     title = find_system(card.system).title
     size = f"{card.weights_bytes / 1e6:.1f} MB"
-    counts = ", ".join(f"{split} {count:,}" for split, count in card.samples.items())
+    counts = [f"{split} {count:,}" for split, count in card.samples.items()]
+    samples = ", ".join(counts)
     scores = [f"{title_of(name)} {_ends(card.scores[name])}" for name in COMPARED]
+    scored = "; ".join(scores)
+
+    name = card.data["name"]
     return [
         Text(f"{card.name}: {title}, settings of {card.recipe}, seed {card.seed}, {size}"),
         Text(f"reads: {card.reads}"),
-        Text(f"trained on: {card.data['name']} ({counts} samples)"),
-        Text(f"test, thresholds {card.thresholds}: {'; '.join(scores)}"),
+        Text(f"trained on: {name} ({samples} samples)"),
+        Text(f"test, thresholds {card.thresholds}: {scored}"),
     ]
 
 
@@ -54,14 +58,14 @@ def _cells(label: LabelScores) -> list[str]:
 def _lines(card: ShippedCard) -> list[Text]:
     """Return what it was compared with, and where else it was tried, a line each."""
     noted = card.calibration
-    lines = [
-        f"probabilities: {noted.method} scaling; expected calibration error on test "
-        f"{number(noted.test_before)} -> {number(noted.test_after)}"
-    ]
+    errors = f"{number(noted.test_before)} -> {number(noted.test_after)}"
+    lines = [f"probabilities: {noted.method} scaling; expected calibration error on test {errors}"]
+
     for other in card.beside:
         differences = [f"{title_of(name)} {other.differences[name]}" for name in COMPARED]
         lines.append(f"against {other.name} (thresholds {other.thresholds}):")
         lines += [f"  {difference}" for difference in differences]
+
     lines += [_damaged(damaged) for damaged in card.damaged]
     lines += [_elsewhere(other) for other in card.other_texts]
     return [Text(line) for line in lines]

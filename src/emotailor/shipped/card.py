@@ -213,9 +213,9 @@ class ShippedCard(_Part):
         found = []
         for other in self.beside:
             for metric in COMPARED:
-                difference = other.differences[metric]
-                if difference.value < 0:
-                    found.append(f"{metric} is {-difference.value:.3f} below {other.name}")
+                gained = other.differences[metric].value
+                if gained < 0:
+                    found.append(f"{metric} is {-gained:.3f} below {other.name}")
         return found
 
     def _weak_labels(self) -> list[str]:
@@ -224,8 +224,11 @@ class ShippedCard(_Part):
             if label.roc_auc.low <= CHANCE:
                 found.append(f"the AUC of {name} is {label.roc_auc}: it may be chance")
 
+            # a label that is never named is named too rarely
             often = label.named / label.held
-            if not 1 / MOST_NAMED <= often <= MOST_NAMED or label.named >= ALWAYS:
+            too_often = often > MOST_NAMED or label.named >= ALWAYS
+            too_rarely = often < 1 / MOST_NAMED
+            if too_often or too_rarely:
                 found.append(
                     f"{name} is named for {label.named:.0%} and holds for {label.held:.0%}"
                 )
@@ -235,9 +238,9 @@ class ShippedCard(_Part):
         found = []
         for damaged in self.damaged:
             for metric in ("micro_f1", "mean_average_precision"):
-                difference = damaged.differences[metric]
-                if difference.value < -MOST_LOST:
-                    found.append(f"{damaged.name}: {metric} loses {-difference.value:.3f}")
+                lost = -damaged.differences[metric].value
+                if lost > MOST_LOST:
+                    found.append(f"{damaged.name}: {metric} loses {lost:.3f}")
         return found
 
     def _no_better_elsewhere(self) -> list[str]:
@@ -268,6 +271,7 @@ def read_card(name: str = WORDS) -> ShippedCard:
         ModelError: its file is missing or was altered.
     """
     file = shipped_folder(name) / CARD_FILE
+    # it has had a hash from the first version on
     values = read_json(file, error=ModelError, hashed_since=1, fix=FIX)
     try:
         return ShippedCard.model_validate(values)

@@ -34,6 +34,7 @@ FAINT = 0.05  # change of log-odds that has the full colour where none is larger
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 """Seconds that may lie between the numbers of the axis of time."""
 MOST_TICKS = 6
+MANY = 120  # bars from which those of emotions that do not hold are shades, not outlines
 
 
 # ---------------------------------------------------------------------- charts over time
@@ -78,10 +79,12 @@ class Tracks:
     Attributes:
         tracks: the charts.
         duration: seconds of the video.
+        many: whether there are so many bars that outlines would run into each other.
     """
 
     tracks: Sequence[Track]
     duration: float
+    many: bool = False
 
     def markup(self, level: int) -> Markup:
         """Return its HTML."""
@@ -94,7 +97,7 @@ class Tracks:
             nothing,
             axis,
             nothing,
-            class_="tracks",
+            class_="tracks many" if self.many else "tracks",
             data_duration=f"{self.duration:.3f}",
         )
 
@@ -121,7 +124,8 @@ def emotion_tracks(timeline: Timeline) -> Tracks:
     top = min(np.ceil(10 * most + 0.2) / 10, 1.0)  # of all charts, so that they can be compared
 
     tracks = [_emotion_track(timeline, label, float(top)) for label in timeline.label_names]
-    return Tracks(tracks, timeline.duration)
+    many = len(timeline.moments) > MANY
+    return Tracks(tracks, timeline.duration, many)
 
 
 def _emotion_track(timeline: Timeline, label: str, top: float) -> Track:

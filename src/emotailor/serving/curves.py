@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from emotailor.data.readers.timed.align import windows
 from emotailor.extraction.base import Recording, Timed
 
 MOST_POINTS = 600
@@ -116,7 +117,7 @@ def column_of(track: Timed, shown: Shown) -> Float64[np.ndarray, "n"] | None:
 def mean_between(recording: Recording, name: str, start: float, end: float) -> float | None:
     """Return the mean of what a curve is made of between two times; None where there is nothing."""
     shown = next(shown for shown in SHOWN if shown.name == name)
-    track = _track(recording, shown.part)
+    track = _near(_track(recording, shown.part), start, end)
     values = None if track is None else column_of(track, shown)
     if track is None or values is None:
         return None
@@ -130,7 +131,7 @@ def mean_between(recording: Recording, name: str, start: float, end: float) -> f
 
 def share_of_face(recording: Recording, start: float, end: float) -> float | None:
     """Return in how much of a stretch the face is seen; None where nobody looked for one."""
-    face = recording.face
+    face = _near(recording.face, start, end)
     if face is None:
         return None
     return _share(face, np.ones(len(face.values), np.bool_), start, end)
@@ -138,7 +139,7 @@ def share_of_face(recording: Recording, start: float, end: float) -> float | Non
 
 def share_of_voice(recording: Recording, start: float, end: float) -> float | None:
     """Return in how much of a stretch the sound has a pitch; None where there is no sound."""
-    voice = recording.voice
+    voice = _near(recording.voice, start, end)
     if voice is None or VOICED not in voice.names:
         return None
     return _share(voice, voice.column(VOICED) > 0.5, start, end)
@@ -154,6 +155,16 @@ def _share(track: Timed, counted: Bool[np.ndarray, "n"], start: float, end: floa
 
 def _track(recording: Recording, part: Part) -> Timed | None:
     return recording.face if part == "face" else recording.voice
+
+
+def _near(track: Timed | None, start: float, end: float) -> Timed | None:
+    """Return the rows that may share time with a stretch: a few of an hour's."""
+    if track is None:
+        return None
+    span = np.array([[start, end]], np.float64)
+    (first,), (last,) = windows("the video", track.intervals, span)
+    near = slice(int(first), int(last))
+    return Timed(track.names, track.values[near], track.intervals[near])
 
 
 def _shared(track: Timed, start: float, end: float) -> Float64[np.ndarray, "n"]:

@@ -213,7 +213,7 @@ def test_a_file_that_is_no_model(model: FaceModel, content: bytes | None) -> Non
 
 def test_without_the_package(model: FaceModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(ConfigError, match=r"pip install 'emotailor\[video\]'"):
+    with pytest.raises(ConfigError, match=r"pip install .emotailor\[video\]."):
         FaceFollower(model, PictureConfig())
 
 

@@ -25,11 +25,10 @@ from emotailor.encoders.packages import need, version_of
 from emotailor.errors import ModelError
 from emotailor.extraction.base import Picture, Timed
 from emotailor.extraction.config import PictureConfig
+from emotailor.extraction.containers import INSTALL
 from emotailor.extraction.face_model import FaceModel
 from emotailor.extraction.face_tracks import FaceTracks, SeenFace
 from emotailor.extraction.noise import without_native_logs
-
-EXTRA = "pip install 'emotailor[video]'"
 
 BLENDSHAPES = (
     "_neutral",
@@ -126,7 +125,7 @@ class FaceFollower:
     def __init__(self, model: FaceModel, config: PictureConfig) -> None:
         self._model = model
         self._config = config
-        self._mediapipe = need("mediapipe", "the face in a video", EXTRA)
+        self._mediapipe = need("mediapipe", "the face in a video", INSTALL)
         self._landmarker: Any = None
         self._tracks = FaceTracks()
         self._times: list[float] = []

@@ -185,19 +185,22 @@ class FaceTracks:
         """Return the faces that count, by the rule above."""
         ordered, by_mouth = _in_order(_lasting(self._tracks))
 
-        taken = np.zeros(len(self._times), bool)
-        seen = np.zeros(len(self._times), np.int64)
+        times = np.array(self._times, np.float64)
+        taken = np.zeros(len(times), bool)
+        seen = np.zeros(len(times), np.int64)
         chosen: dict[int, SeenFace] = {}
         used = 0
         for track in ordered:
-            free = self._free(track, taken)
+            first, last = track.pictures[0], track.pictures[-1]
+            span = slice(first, last + 1)
+            free = self._free(taken[span], times[span])
             both = zip(track.pictures, track.faces, strict=True)
-            own = {picture: face for picture, face in both if free[picture]}
+            own = {picture: face for picture, face in both if free[picture - first]}
 
             chosen.update(own)
             used += bool(own)
             seen[track.pictures] += 1
-            taken[track.pictures[0] : track.pictures[-1] + 1] = True
+            taken[span] = True
 
         pictures = tuple(sorted(chosen))
         faces = tuple(chosen[picture] for picture in pictures)
@@ -220,20 +223,23 @@ class FaceTracks:
                 continued[place] = self._open[row]
         return continued
 
-    def _free(self, track: _Track, taken: Bool[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
+    def _free(
+        self, taken: Bool[np.ndarray, "span"], times: Float64[np.ndarray, "span"]
+    ) -> Bool[np.ndarray, "span"]:
         """Return in which pictures a track may be followed that others came before.
 
         A track that others cover in part counts where they are gone for longer than the gap.
+
+        Args:
+            taken: in which pictures of its span others are followed.
+            times: of these pictures.
         """
-        first, last = track.pictures[0], track.pictures[-1]
-        free = np.zeros(len(taken), bool)
-        free[first : last + 1] = ~taken[first : last + 1]
-        if free[first : last + 1].all():
+        free = ~taken
+        if free.all():
             return free
 
         # where stretches of free pictures begin and end
         edges = np.flatnonzero(np.diff(free, prepend=False, append=False))
-        times = np.array(self._times)
         for begin, end in edges.reshape(-1, 2).tolist():
             if times[end - 1] - times[begin] < self._longest_gap:
                 free[begin:end] = False

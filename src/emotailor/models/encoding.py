@@ -134,17 +134,17 @@ class EncodedModel(EmotionModel):
 
         Args:
             modality: one of the model's.
-            values: its raw features.
+            values: its features as :meth:`enter` leaves them.
             mask: its real steps.
             shared: the modalities whose rows are all the same.
         """
-        count = len(values)
         # what is dropped out differs from row to row
-        if modality in shared and not self.training and not is_plain():
-            values = values[:1]
-            mask = mask[:1]
-        encoded: Tensor = self.encoders[modality](self.enter(modality, values), mask)
-        return encoded.expand(count, -1, -1).contiguous()
+        alike = modality in shared and not self.training and not is_plain()
+        rows = slice(0, 1) if alike else slice(None)
+        encoded: Tensor = self.encoders[modality](values[rows], mask[rows])
+        if not alike:
+            return encoded
+        return encoded.expand(len(values), -1, -1).contiguous()
 
     def encode(self, batch: Batch, *, clear: bool = True) -> tuple[Masks, Streams]:
         """Return the masks and the encoded steps of each modality, as CARAT and LDDU need them.
@@ -169,7 +169,8 @@ class EncodedModel(EmotionModel):
                 x = F.pad(x, (0, 0, 0, more))
                 mask = mask.new_ones(x.shape[:2])
 
-            encoded[m] = self.encode_one(m, x, mask, batch.shared)
+            entered = self.enter(m, x)
+            encoded[m] = self.encode_one(m, entered, mask, batch.shared)
             masks[m] = mask
         return masks, encoded
 

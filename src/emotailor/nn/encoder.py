@@ -279,6 +279,8 @@ class Stream:
 
     def repeated(self, count: int) -> "Stream":
         """A stream of one row as one of many; one of many stays as it is."""
+        if len(self.values) == count:
+            return self
         values = self.values.expand(count, -1, -1)
         mask = self.mask.expand(count, -1)
         return replace(self, values=values, mask=mask)

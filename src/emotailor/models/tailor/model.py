@@ -351,7 +351,7 @@ class Tailor(EncodedModel):
     def _prepare(
         self, batch: Batch
     ) -> tuple[dict[Modality, Float[Tensor, "batch steps _"]], Masks]:
-        """Return raw features and their masks, padded as the settings say."""
+        """Return normalised features and their masks, padded as the settings say."""
         config = self.config
         self.check_batch(batch)
 
@@ -371,7 +371,7 @@ class Tailor(EncodedModel):
             if config.attend_to_padding:
                 mask = torch.ones_like(mask)
 
-            values[m] = x
+            values[m] = self.enter(m, x)
             masks[m] = mask
         return values, masks
 

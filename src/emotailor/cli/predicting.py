@@ -37,7 +37,7 @@ def predict(
     run: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RUN]",
+            metavar="RUN",
             help="A run folder or a model folder. Left out, the model that ships reads the words "
             "of videos or of --text.",
             show_default=False,

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from emotailor.data.readers.media import media_of
 from emotailor.errors import ConfigError, DataError, EmotailorError
 from emotailor.extraction.find import Found, find_videos, is_medium
 from emotailor.extraction.stored import recording_key
@@ -71,7 +72,7 @@ def holds_videos(path: Path) -> bool:
     """Whether a path is a video or a sound, or a folder with some and nothing that is ours."""
     if not path.is_dir():
         return is_medium(path)
-    if any((path / name).exists() for name in ("dataset.json", "config.json", "model.json")):
+    if _is_ours(path):
         return False
     try:
         return bool(find_videos(path))
@@ -88,12 +89,22 @@ def named_model(
         first: what stands first.
         rest: what stands behind it.
         has_text: whether texts are given to predict.
+
+    Raises:
+        DataError: there is one path alone, and it is neither.
     """
     if first is None:
         return None, []
     # who begins with a video leaves the model out
     if not has_text and holds_videos(first):
         return None, [first, *rest]
+    if not has_text and not rest and first.exists() and not _is_ours(first):
+        what = "a folder without videos" if first.is_dir() else media_of(first) or "no video"
+        raise DataError(
+            f"{first} is {what}",
+            expected="a video, a folder of videos, or a model and behind it what to predict",
+            fix="`emotailor predict --help` lists what there is",
+        )
     return first, list(rest)
 
 
@@ -118,6 +129,11 @@ def videos_at(paths: Sequence[Path]) -> list[Found]:
                 name = f"{video.name} ({number})"
             found[name] = Found(name, video.path)
     return list(found.values())
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a folder is a data set, a run or a model."""
+    return any((path / name).exists() for name in ("dataset.json", "config.json", "model.json"))
 
 
 def predict_to_folder(
@@ -195,7 +211,9 @@ class _Kept:
     @staticmethod
     def content(videos: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the file of a folder holds."""
-        return {"format": FORMAT, "schema_version": 1, "videos": dict(videos)}
+        # whichever is ready first, the file is the same in the end
+        by_name = dict(sorted(videos.items()))
+        return {"format": FORMAT, "schema_version": 1, "videos": by_name}
 
     def add(self, name: str, key: str, forms: Collection[TimelineForm]) -> None:
         """Note that the files of a video are there."""

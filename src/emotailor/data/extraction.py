@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from emotailor.errors import ModelError
 
+MOST_SHOWN = 8
+"""Values of a setting that are told; of more, how many there are."""
+
 
 class Extraction(BaseModel):
     """How the features of one modality were extracted.
@@ -53,10 +56,18 @@ class Extraction(BaseModel):
         if self.version:
             parts.append(self.version)
         if self.settings:
-            parts.append(json.dumps(self.settings, sort_keys=True, ensure_ascii=False))
+            shown = {name: _shown(value) for name, value in self.settings.items()}
+            parts.append(json.dumps(shown, sort_keys=True, ensure_ascii=False))
         if self.sha256 is not None:
             parts.append(f"weights {self.sha256[:12]}")
         return " ".join(parts)
+
+
+def _shown(value: Any) -> Any:
+    """Return a setting as it is told: of a long list how long it is."""
+    if isinstance(value, list) and len(value) > MOST_SHOWN:
+        return f"{len(value)} values"
+    return value
 
 
 def check_extraction(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from emotailor.cores import usable_cores
+from emotailor.cores import shared_cores
 from emotailor.data.card import FOLDER as DATASET_FOLDER
 from emotailor.data.cutting import MaxSteps
 from emotailor.data.dataset import EmotionDataset
@@ -139,11 +139,12 @@ def extract(
 
     store = RecordingStore(store_beside(output))
     place = None if face_model is None else Path(face_model)
+    at_once, threads = shared_cores(len(videos), processes)
     tasks = []
     for video in videos:
-        task = Task(video, config, told.get(video.name), place)
+        task = Task(video, config, told.get(video.name), place, threads)
         tasks.append(_ToKeep(task, store.folder))
-    kept, failures = _extract_all(tasks, processes or usable_cores(), console)
+    kept, failures = _extract_all(tasks, at_once, console)
     if not kept:
         raise none_at_all(failures)
 
@@ -194,10 +195,9 @@ def _extract_all(
     kept: dict[str, Kept] = {}
     failures: dict[str, EmotailorError] = {}
     place = console or Console(quiet=True)
-    at_once = min(processes, len(tasks))
     with (
         Watch(place, len(tasks), doing="extracting", done="extracted", what="video") as watch,
-        Workers(keep_recording, tasks, processes=at_once, on_share=watch.reach) as workers,
+        Workers(keep_recording, tasks, processes=processes, on_share=watch.reach) as workers,
     ):
         for done in workers.ended():
             name = done.task.task.video.name

@@ -47,12 +47,14 @@ class Task:
         config: what is extracted, and how.
         transcript: file with what is said; None where that is recognised.
         face_model: file of the face landmarker; None for the usual place.
+        threads: of the processor for this video; None for as many as there are.
     """
 
     video: Found
     config: ExtractionConfig
     transcript: Path | None = None
     face_model: Path | None = None
+    threads: int | None = None
 
 
 def extract_task(task: Task, tell: Tell) -> Recording:
@@ -68,12 +70,14 @@ def extract_task(task: Task, tell: Tell) -> Recording:
 
 def extractor_of(task: Task) -> "Extractor":
     """Return what extracts the videos of this process, one after the other."""
-    return _extractor(task.config, task.face_model)
+    return _extractor(task.config, task.face_model, task.threads)
 
 
 @lru_cache(maxsize=1)
-def _extractor(config: ExtractionConfig, face_model: Path | None) -> "Extractor":
-    return Extractor(config, face_model)
+def _extractor(
+    config: ExtractionConfig, face_model: Path | None, threads: int | None
+) -> "Extractor":
+    return Extractor(config, face_model, threads=threads)
 
 
 class Extractor:
@@ -82,13 +86,21 @@ class Extractor:
     Args:
         config: what is extracted, and how.
         face_model: file of the face landmarker; by default where :func:`find_face_model` looks.
+        threads: of the processor; by default as many as there are.
 
     Raises:
         ConfigError: a library or a model is not there.
     """
 
-    def __init__(self, config: ExtractionConfig, face_model: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: ExtractionConfig,
+        face_model: Path | None = None,
+        *,
+        threads: int | None = None,
+    ) -> None:
         self.config = config
+        self._threads = threads
         self._face_model: FaceModel | None = None
         if config.visual == "face":
             self._face_model = find_face_model(face_model)
@@ -134,7 +146,7 @@ class Extractor:
     def recogniser(self) -> Recogniser:
         """What finds words in sound."""
         if self._recogniser is None:
-            self._recogniser = Recogniser(self.config.speech)
+            self._recogniser = Recogniser(self.config.speech, threads=self._threads)
         return self._recogniser
 
     @property
@@ -195,7 +207,7 @@ class Extractor:
             said = self._words(sound, regions, transcript, decoded.duration, tell)
         utterances = cut_utterances(said.words, decoded.duration, self.config.utterance, regions)
         notes = [*medium.notes, *decoded.notes, *said.notes]
-        notes += _lacking(medium, sound, face, said)
+        notes += _lacking(medium, sound, said)
         return Recording(
             medium, decoded.duration, tuple(utterances), face, voice, tuple(notes), clock.seconds
         )
@@ -258,15 +270,11 @@ class _Clock:
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + spent, 3)
 
 
-def _lacking(
-    medium: Medium, sound: Sound | None, face: Timed | None, said: Transcript
-) -> list[str]:
-    """Say what there is nothing of."""
+def _lacking(medium: Medium, sound: Sound | None, said: Transcript) -> list[str]:
+    """Say what there is nothing of; of the face its own notes do."""
     notes = []
     if medium.picture is None:
         notes.append("there are no pictures: no face was looked for")
-    elif face is not None and not len(face.values):
-        notes.append("no face was seen")
     if sound is None:
         notes.append("there is no sound")
     if not said.words:

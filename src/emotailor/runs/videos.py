@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from emotailor.cores import usable_cores
+from emotailor.cores import shared_cores
 from emotailor.data.cutting import MaxSteps
 from emotailor.encoders.base import TextEncoder
 from emotailor.evaluation.thresholds import ThresholdMode
@@ -115,15 +115,15 @@ def predict_videos(job: VideoJob, console: Console | None = None) -> Iterator[Vi
         return
     extractor, notes = job.extractor
     config = extractor.config
+    at_once, threads = shared_cores(len(job.videos), job.processes)
     tasks = []
     for video in job.videos:
         transcript = job.transcripts.get(video.name)
         if transcript is None:
             extractor.recogniser  # noqa: B018 - one that is not there is refused here
-        tasks.append(Task(video, config, transcript, job.face_model))
+        tasks.append(Task(video, config, transcript, job.face_model, threads))
 
     place = console or Console(quiet=True)
-    at_once = min(job.processes or usable_cores(), len(tasks))
     with (
         Watch(
             place, len(tasks), doing="looking and listening", done="predicted", what="video"

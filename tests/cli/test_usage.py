@@ -194,7 +194,7 @@ def test_the_common_settings_are_options_of_comparisons(home: Path, command: str
         (["train", "--data", "x", "--weight-decay", "1"], ["--set training.weight_decay=VALUE"]),
         (["train", "--data", "x", "--xyz", "1"], ["emotailor train has no option --xyz"]),
         (["train"], ["emotailor train needs --data"]),
-        (["predict", "x"], ["emotailor predict needs SOURCE"]),
+        (["predict", "x"], ["emotailor predict needs a video, SOURCE"]),
         (["train", "--data", "x", "--seed=1,2,3"], ["--seed 1,2,3", "--seeds 3 makes 3 runs"]),
         (["train", "--data", "x", "--epochs", "two"], ["--epochs two", "a whole number"]),
         (["train", "--data", "x", "--lr", "fast"], ["--learning-rate fast", "a number"]),
@@ -221,7 +221,7 @@ def test_a_path_without_its_option_is_told_which(home: Path) -> None:
 
 def test_kinds_of_values_have_no_names_of_python(home: Path) -> None:
     page = run_cli("predict", "--help").out
-    assert "Usage: emotailor predict [OPTIONS] RUN [SOURCE]...\n" in page
+    assert "Usage: emotailor predict [OPTIONS] [RUN] [SOURCE]...\n" in page
     assert "SOURCE path" in page
     assert "--id text" in page
     for command in (["train"], ["predict"], ["benchmark"], ["data", "convert"]):

@@ -167,6 +167,15 @@ def test_what_stands_first_is_a_model_or_a_video(folder: Path, tmp_path: Path) -
     assert not are_videos([])
 
 
+def test_what_is_neither_a_model_nor_a_video_is_named(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(DataError, match="is a picture"):
+        named_model(picture, [], has_text=False)
+    with pytest.raises(DataError, match="a folder without videos"):
+        named_model(tmp_path, [], has_text=False)
+
+
 def test_two_videos_of_one_name_are_told_apart(folder: Path) -> None:
     clip = folder / "first.mp4"
     names = [video.name for video in videos_at([clip, folder])]

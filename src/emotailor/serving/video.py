@@ -97,8 +97,9 @@ def _check_features(predictor: SamplePredictor, extractions: Mapping[Modality, E
                 fix="leave out --no-face and --no-voice",
             )
         raise ModelError(
-            f"the model does not say how its features of {m} were extracted",
+            f"the model takes {m} of width {predictor.dims[m]}, and does not say how it was extracted",
             expected="a model that was trained on features of `emotailor extract`",
-            fix="train one: emotailor extract videos/ --labels labels.csv --out data/mine, then "
-            "emotailor train --data data/mine; or name no model, for the one that reads words",
+            fix="name no model, for the one that reads words; or train one on labelled videos: "
+            "emotailor extract videos/ --labels labels.csv --out data/mine. Features that other "
+            "programs made of the video can be predicted after `emotailor data convert`",
         )

@@ -600,7 +600,7 @@ def test_a_sequence_too_long_is_cut_as_the_message_says(home: Path, tmp_path: Pa
 def test_a_video_is_no_damaged_file(home: Path, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(99))
     done = run_cli("predict", home / "run", tmp_path / "clip.mp4")
-    done.failed(5, "visual", "width 11", "emotailor extract", "emotailor data convert")
+    done.failed(5, "visual of width 5", "emotailor extract", "emotailor data convert")
 
 
 def _sample(**arrays: np.ndarray) -> Callable[[Path], Any]:

@@ -97,7 +97,7 @@ def _check_features(predictor: SamplePredictor, extractions: Mapping[Modality, E
                 fix="leave out --no-face and --no-voice",
             )
         raise ModelError(
-            f"the model takes {m} of width {predictor.dims[m]}, and does not say how it was extracted",
+            f"the model takes {m} of width {predictor.dims[m]}, and does not say how that was made",
             expected="a model that was trained on features of `emotailor extract`",
             fix="name no model, for the one that reads words; or train one on labelled videos: "
             "emotailor extract videos/ --labels labels.csv --out data/mine. Features that other "

@@ -11,23 +11,25 @@ from rich.text import Text
 
 from emotailor.cli import completion
 from emotailor.cli.console import err, out, say
-from emotailor.cli.options import DataPath, NewDataPath, Overwrite, of_modalities, several
+from emotailor.cli.options import (
+    DataName,
+    DataPath,
+    LabelNames,
+    LabelRule,
+    LabelThreshold,
+    Longer,
+    LongerSamples,
+    MostSteps,
+    NewDataPath,
+    Overwrite,
+    Rule,
+    Split,
+    SplitSeed,
+    of_modalities,
+    several,
+)
 from emotailor.cli.pages import App
 from emotailor.text import indented, visible
-
-
-class Longer(StrEnum):
-    """What becomes of a sample that is too long."""
-
-    first_steps = "cut"
-    parts = "split"
-
-
-class Rule(StrEnum):
-    """Whether the label threshold itself counts."""
-
-    above = ">"
-    at_least = ">="
 
 
 class PoolingChoice(StrEnum):
@@ -80,21 +82,13 @@ def convert(
             "path/file.py:function. By default the content of the file decides.",
         ),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="The name of the data set. By default the source's name.")
-    ] = None,
+    name: DataName = None,
     labels: Annotated[
         Path | None, typer.Option(help="A file with the emotion labels. They are joined by id.")
     ] = None,
-    label_names: Annotated[
-        str | None, typer.Option(help="The names of the label columns, separated by commas.")
-    ] = None,
-    label_threshold: Annotated[
-        float, typer.Option(help="A label holds where its value is above this number.")
-    ] = 0.0,
-    label_rule: Annotated[
-        Rule, typer.Option(help="With >= a label also holds where its value equals the threshold.")
-    ] = Rule.above,
+    label_names: LabelNames = None,
+    label_threshold: LabelThreshold = 0.0,
+    label_rule: LabelRule = Rule.above,
     folds: Annotated[
         Path | None, typer.Option(help="A file that says which video is in which split.")
     ] = None,
@@ -105,17 +99,8 @@ def convert(
             help="Without --folds: split the videos 70/10/20 % by a hash of their ids.",
         ),
     ] = False,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SHARES",
-            help="For a source without splits: shares of train, valid and test, such as 70/10/20. "
-            "All samples of a video are in one split.",
-        ),
-    ] = None,
-    split_seed: Annotated[
-        int, typer.Option(help="With --split: another number divides in another way.")
-    ] = 0,
+    split: Split = None,
+    split_seed: SplitSeed = 0,
     unlabelled: Annotated[
         bool,
         typer.Option(
@@ -164,21 +149,8 @@ def convert(
             "default all that the column has.",
         ),
     ] = None,
-    max_steps: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="The most steps of a sample: 60, or text=50,audio=400 for modalities with steps "
-            "of their own.",
-        ),
-    ] = None,
-    longer: Annotated[
-        Longer,
-        typer.Option(
-            help="With --max-steps: cut longer samples to their first steps, or split them into "
-            "parts of about equal length."
-        ),
-    ] = Longer.first_steps,
+    max_steps: MostSteps = None,
+    longer: LongerSamples = Longer.first_steps,
     train_share: Annotated[
         float,
         typer.Option(

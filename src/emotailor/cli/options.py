@@ -32,6 +32,20 @@ class ThresholdChoice(StrEnum):
     share = "share"
 
 
+class Longer(StrEnum):
+    """What becomes of a sample that is too long."""
+
+    first_steps = "cut"
+    parts = "split"
+
+
+class Rule(StrEnum):
+    """Whether the label threshold itself counts."""
+
+    above = ">"
+    at_least = ">="
+
+
 DEVICES = "One of auto, cpu, gpu, cuda, cuda:1 and mps."
 
 # ---------------------------------------------------------------------- data
@@ -45,6 +59,44 @@ DataPath = Annotated[
 ]
 NewDataPath = Annotated[
     Path, typer.Option("--out", "-o", help="The folder of the data set to create.")
+]
+LabelNames = Annotated[
+    str | None, typer.Option(help="The names of the label columns, separated by commas.")
+]
+LabelThreshold = Annotated[
+    float, typer.Option(help="A label holds where its value is above this number.")
+]
+LabelRule = Annotated[
+    Rule, typer.Option(help="With >= a label also holds where its value equals the threshold.")
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHARES",
+        help="For a source without splits: shares of train, valid and test, such as 70/10/20. "
+        "All samples of a video are in one split.",
+    ),
+]
+SplitSeed = Annotated[
+    int, typer.Option(help="With --split: another number divides in another way.")
+]
+DataName = Annotated[
+    str | None, typer.Option(help="The name of the data set. By default the source's name.")
+]
+MostSteps = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N",
+        help="The most steps of a sample: 60, or text=50,audio=400 for modalities with steps "
+        "of their own.",
+    ),
+]
+LongerSamples = Annotated[
+    Longer,
+    typer.Option(
+        help="With --max-steps: cut longer samples to their first steps, or split them into "
+        "parts of about equal length."
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at the output path.")]
 Data = Annotated[

@@ -8,8 +8,21 @@ import typer
 
 from emotailor.cli import completion
 from emotailor.cli.console import err, say
-from emotailor.cli.data import Longer, Rule
-from emotailor.cli.options import NewDataPath, Overwrite, several
+from emotailor.cli.options import (
+    DataName,
+    LabelNames,
+    LabelRule,
+    LabelThreshold,
+    Longer,
+    LongerSamples,
+    MostSteps,
+    NewDataPath,
+    Overwrite,
+    Rule,
+    Split,
+    SplitSeed,
+    several,
+)
 
 FaceModelFile = Annotated[
     Path | None,
@@ -75,29 +88,12 @@ def extract(
             "row is about a part of it, a column for each label, perhaps split."
         ),
     ] = None,
-    label_names: Annotated[
-        str | None, typer.Option(help="The names of the label columns, separated by commas.")
-    ] = None,
-    label_threshold: Annotated[
-        float, typer.Option(help="A label holds where its value is above this number.")
-    ] = 0.0,
-    label_rule: Annotated[
-        Rule, typer.Option(help="With >= a label also holds where its value equals the threshold.")
-    ] = Rule.above,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SHARES",
-            help="Where the table has no column split: shares of train, valid and test, such as "
-            "70/10/20. All samples of a video are in one split.",
-        ),
-    ] = None,
-    split_seed: Annotated[
-        int, typer.Option(help="With --split: another number divides in another way.")
-    ] = 0,
-    name: Annotated[
-        str | None, typer.Option(help="The name of the data set. By default the source's name.")
-    ] = None,
+    label_names: LabelNames = None,
+    label_threshold: LabelThreshold = 0.0,
+    label_rule: LabelRule = Rule.above,
+    split: Split = None,
+    split_seed: SplitSeed = 0,
+    name: DataName = None,
     transcripts: Transcripts = None,
     encoder: Annotated[
         str | None,
@@ -120,20 +116,8 @@ def extract(
     speech_model: SpeechModel = None,
     language: Language = None,
     settings: Extracting = None,
-    max_steps: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="The most steps of a sample: 60, or text=50,audio=400 for native sequences.",
-        ),
-    ] = None,
-    longer: Annotated[
-        Longer,
-        typer.Option(
-            help="With --max-steps: cut longer samples to their first steps, or split them into "
-            "parts of about equal length."
-        ),
-    ] = Longer.first_steps,
+    max_steps: MostSteps = None,
+    longer: LongerSamples = Longer.first_steps,
     processes: Processes = None,
     overwrite: Overwrite = False,
 ) -> None:

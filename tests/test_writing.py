@@ -328,6 +328,11 @@ PERMITTED = {
     ("encoders/samples.py", "save_file"),
     ("figures/store.py", "write_bytes"),
     ("runs/outputs.py", "open"),
+    ("extraction/stored.py", "save_file"),
+    ("extraction/face_model.py", "write_bytes"),
+    ("commands/videos.py", "open"),
+    ("report/timelines.py", "open"),
+    ("report/timelines.py", "write_text"),
     ("figures/drawing.py", "savefig"),
     # nothing of it stays
     ("report/figures.py", "TemporaryDirectory"),

@@ -280,3 +280,14 @@ def test_progress_is_told_after_every_stretch(tmp_path: Path) -> None:
     seen: list[float] = []
     recogniser.transcribe(sound, regions, seen.append)
     assert seen == pytest.approx([6.4, 14.4, 29.4])
+
+
+def test_other_libraries_keep_their_number_of_threads() -> None:
+    """CTranslate2 sets it for whoever shares its OpenMP, and PyTorch's last bits depend on it."""
+    import torch
+
+    before = torch.get_num_threads()
+    Recogniser(SpeechConfig(), threads=before + 1).transcribe(
+        Sound(np.zeros(RATE, np.int16)), np.array([[0.0, 1.0]])
+    )
+    assert torch.get_num_threads() == before

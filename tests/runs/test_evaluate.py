@@ -90,7 +90,7 @@ def test_the_metrics_are_those_of_the_stored_predictions(data: Path, run: Path) 
     assert again == result.metrics
     stored = json.loads((run / "evaluation-test.json").read_text())
     assert stored["metrics"]["tuned"]["micro_f1"] == result.metrics.micro_f1
-    assert set(stored["metrics"]) == {"fixed", "tuned", "per_label", "macro"}
+    assert set(stored["metrics"]) == {"fixed", "tuned", "per_label", "macro", "share"}
     low, high = (stored["intervals"]["micro_f1"][k] for k in ("low", "high"))
     assert low <= result.metrics.micro_f1 <= high
     assert stored["data"]["fingerprint"] == open_dataset(data).card.fingerprint

@@ -19,7 +19,7 @@ from emotailor.errors import ConfigError, DataError, ModelError
 from emotailor.evaluation.thresholds import Thresholds
 from emotailor.models.base import EmotionModel, ModelOutput
 from emotailor.runs.evaluate import evaluate_run
-from emotailor.serving import predictor as module
+from emotailor.serving import samples as module
 from emotailor.serving.prediction import Explanation, Prediction, Predictions
 from emotailor.serving.predictor import Predictor
 from emotailor.training.model_folder import LoadedModel, ModelCard

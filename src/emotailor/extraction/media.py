@@ -154,7 +154,7 @@ def _refuse_what_is_no_file(path: Path) -> None:
     fix = "check the path"
     if media_of(path) == "an address in the web":
         why = f"{path} is an address in the web"
-        fix = "download it first: emotailor opens no connection"
+        fix = "download it first: no connection is opened here"
     elif path.is_dir():
         fix = "name a file in it"
     elif path.exists():

@@ -21,6 +21,7 @@ from emotailor.extraction.config import SpeechConfig
 from emotailor.extraction.containers import INSTALL
 from emotailor.extraction.loops import without_loops
 from emotailor.extraction.stretches import Stretch, stretches_of
+from emotailor.extraction.threads import threads_left_alone
 from emotailor.extraction.timing import in_order, with_room
 from emotailor.extraction.voice import speech_regions
 from emotailor.verified import hash_of
@@ -92,17 +93,17 @@ class Recogniser:
         if not len(regions):
             return Transcript((), self.settings.language)
 
-        model = self._model()
-        self._check_language(model)
         stretches = stretches_of(sound, regions, self.settings.longest)
-        language, notes = self._language(model, sound, stretches)
-
         words: list[Word] = []
-        for stretch in stretches:
-            found = _recognised(model, sound, stretch, language)
-            words += _spoken(found, regions, stretch)
-            if on_progress is not None:
-                on_progress(stretch.end)
+        with threads_left_alone():
+            model = self._model()
+            self._check_language(model)
+            language, notes = self._language(model, sound, stretches)
+            for stretch in stretches:
+                found = _recognised(model, sound, stretch, language)
+                words += _spoken(found, regions, stretch)
+                if on_progress is not None:
+                    on_progress(stretch.end)
 
         ordered = with_room(in_order(words, sound.duration))
         notes += _doubts(ordered, model.model.is_multilingual)
@@ -238,7 +239,7 @@ def _checked(folder: Path) -> Path:
             raise ModelError(
                 f"{folder} has no {file}",
                 expected=f"the folder of a speech model, with {', '.join(_FILES)}",
-                fix="convert it with ct2-transformers-converter --copy_files tokenizer.json",
+                fix="convert it with ct2-transformers-converter, and let it copy tokenizer.json, too",
             )
     return folder
 

@@ -239,7 +239,7 @@ def _checked(folder: Path) -> Path:
             raise ModelError(
                 f"{folder} has no {file}",
                 expected=f"the folder of a speech model, with {', '.join(_FILES)}",
-                fix="convert it with ct2-transformers-converter, and let it copy tokenizer.json, too",
+                fix="let ct2-transformers-converter copy tokenizer.json, too",
             )
     return folder
 

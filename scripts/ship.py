@@ -164,32 +164,19 @@ class Chosen:
 
 def words_data(table: Path, work: Path) -> Path:
     """Convert the CSV, each word as a vector, unless that has been done; return the data set."""
-    out = work / "mosei-text"
-    if not out.exists():
-        convert(
-            table,
-            out,
-            text_column="text",
-            encoder="minilm",
-            label_names=LABELS,
-            max_steps=MOST_WORDS,
-        )
-    return out
+    return _converted(table, work / "mosei-text", max_steps=MOST_WORDS)
 
 
 def sentence_data(table: Path, work: Path) -> EmotionDataset:
     """Convert the CSV, each text as one vector, unless that has been done."""
-    out = work / "sentences"
+    return open_dataset(_converted(table, work / "sentences", pooling="sentence"))
+
+
+def _converted(table: Path, out: Path, **more: Any) -> Path:
+    """Convert the CSV unless that has been done; return the data set."""
     if not out.exists():
-        convert(
-            table,
-            out,
-            text_column="text",
-            encoder="minilm",
-            pooling="sentence",
-            label_names=LABELS,
-        )
-    return open_dataset(out)
+        convert(table, out, text_column="text", encoder="minilm", label_names=LABELS, **more)
+    return out
 
 
 def recipe() -> list[tuple[str, str, Any]]:

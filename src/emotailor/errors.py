@@ -82,3 +82,14 @@ class InterruptedRunError(EmotailorError):
     """A signal stopped the training; a checkpoint was saved (exit code 130)."""
 
     exit_code: ClassVar[int] = 130
+
+
+def first_of_several(first: EmotailorError, found: str) -> EmotailorError:
+    """Return one error for several, with the exit code and the advice of the first.
+
+    Args:
+        first: the error of the first.
+        found: what is wrong with it, and how many more there are.
+    """
+    kind = ModelError if isinstance(first, ModelError) else DataError
+    return kind(found, expected=first.expected, fix=first.fix)

@@ -1,6 +1,6 @@
 """Predictions on videos as files: one file, or a folder for many that can be gone on with."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from emotailor.report.timelines import (
 from emotailor.runs.outputs import check_out_file
 from emotailor.runs.timelines import render_timeline
 from emotailor.runs.videos import VideoJob, predict_videos
+from emotailor.serving.timeline import Timeline
 from emotailor.text import visible
 from emotailor.verified import read_json
 
@@ -172,15 +173,10 @@ def predict_to_folder(
 
     predicted = []
     failures: dict[str, EmotailorError] = {}
-    for outcome in predict_videos(job.of(waiting), console):
-        name = outcome.video.name
-        if outcome.timeline is None:
-            assert outcome.failure is not None
-            failures[name] = outcome.failure.error
-            continue
-        write_timeline(outcome.timeline, folder, name, forms)
-        kept.add(name, keys[name], forms)
-        predicted.append(name)
+    for video, timeline in _timelines(job.of(waiting), console, failures):
+        write_timeline(timeline, folder, video.name, forms)
+        kept.add(video.name, keys[video.name], forms)
+        predicted.append(video.name)
 
     if failures and not predicted and not reused:
         raise none_at_all(failures)
@@ -262,15 +258,11 @@ def print_videos(
 
     printed = 0
     failures: dict[str, EmotailorError] = {}
-    for outcome in predict_videos(job, errors):
-        if outcome.timeline is None:
-            assert outcome.failure is not None
-            failures[outcome.video.name] = outcome.failure.error
-            continue
+    for _, timeline in _timelines(job, errors, failures):
         if form is None:
-            console.print(render_timeline(outcome.timeline))
+            console.print(render_timeline(timeline))
         else:
-            emit(timeline_text(outcome.timeline, form, Path(), header=not printed))
+            emit(timeline_text(timeline, form, Path(), header=not printed))
         printed += 1
     if not printed:
         raise none_at_all(failures)
@@ -302,17 +294,23 @@ def write_videos(
         temporary.open("w", encoding="utf-8", newline="") as opened,
     ):
         written = 0
-        for outcome in predict_videos(job, console):
-            if outcome.timeline is None:
-                assert outcome.failure is not None
-                failures[outcome.video.name] = outcome.failure.error
-                continue
-            text = timeline_text(outcome.timeline, form, file.parent, header=not written)
-            opened.write(text)
+        for _, timeline in _timelines(job, console, failures):
+            opened.write(timeline_text(timeline, form, file.parent, header=not written))
             written += 1
         if not written:
             raise none_at_all(failures)
     return failures
+
+
+def _timelines(
+    job: VideoJob, console: Console | None, failures: dict[str, EmotailorError]
+) -> Iterator[tuple[Found, Timeline]]:
+    """Yield timelines as they are ready; why other videos have none goes to ``failures``."""
+    for done in predict_videos(job, console):
+        if done.error is not None:
+            failures[done.task.name] = done.error
+        elif done.result is not None:
+            yield done.task, done.result
 
 
 def _check_one(job: VideoJob, form: TimelineForm | None) -> None:

@@ -15,7 +15,7 @@ Thresholds are chosen on validation data and then applied to test data. Chosen o
 reported on, they make every metric look better than it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -297,18 +297,11 @@ def tune_macro(
     Raises:
         DataError: there are no samples, or the arrays do not fit.
     """
-    truth = check_labels(labels)
-    scores = check_probabilities(probabilities, truth.shape)
-    single = tune_threshold(truth, scores)
-    chosen = np.full(truth.shape[1], single)  # (L,)
 
-    positives = truth.sum(0)
-    for j in np.flatnonzero(positives).tolist():
-        cuts = _cuts(truth[:, j], scores[:, j])
-        f1 = cuts.f1(int(positives[j]))
-        best = _nearest(cuts.thresholds, f1 == f1.max(), single)
-        chosen[j] = cuts.thresholds[best]
-    return chosen
+    def quality(cuts: _Cuts, positives: int) -> Float64[np.ndarray, "cuts"] | None:
+        return cuts.f1(positives) if positives else None
+
+    return _by_label(labels, probabilities, quality)
 
 
 def tune_share(
@@ -327,6 +320,29 @@ def tune_share(
     Raises:
         DataError: there are no samples, or the arrays do not fit.
     """
+
+    def quality(cuts: _Cuts, positives: int) -> Float64[np.ndarray, "cuts"]:
+        return -np.abs(cuts.predicted - positives).astype(np.float64)
+
+    return _by_label(labels, probabilities, quality)
+
+
+def _by_label(
+    labels: Shaped[np.ndarray, "..."],
+    probabilities: Shaped[np.ndarray, "..."],
+    quality: Callable[[_Cuts, int], Float64[np.ndarray, "cuts"] | None],
+) -> Float64[np.ndarray, "labels"]:
+    """Return for each label the threshold of highest quality, of equals the nearest to one for all.
+
+    Args:
+        labels: labels of the validation split, (n, L), 0 or 1.
+        probabilities: probabilities of the same samples, (n, L), from 0 to 1.
+        quality: of each threshold of a label with so many positives; None where any is as good as
+            another, and the one for all labels stays.
+
+    Raises:
+        DataError: there are no samples, or the arrays do not fit.
+    """
     truth = check_labels(labels)
     scores = check_probabilities(probabilities, truth.shape)
     single = tune_threshold(truth, scores)
@@ -334,7 +350,8 @@ def tune_share(
 
     for j, positives in enumerate(truth.sum(0).tolist()):
         cuts = _cuts(truth[:, j], scores[:, j])
-        excess = np.abs(cuts.predicted - positives)
-        best = _nearest(cuts.thresholds, excess == excess.min(), single)
-        chosen[j] = cuts.thresholds[best]
+        found = quality(cuts, positives)
+        if found is not None:
+            best = _nearest(cuts.thresholds, found == found.max(), single)
+            chosen[j] = cuts.thresholds[best]
     return chosen

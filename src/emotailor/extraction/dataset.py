@@ -126,7 +126,7 @@ def extract(
     extractor = Extractor(config, None if face_model is None else Path(face_model))
     told = {} if transcripts is None else transcripts_in(Path(transcripts), videos)
     if len(told) < len(videos):
-        extractor.recogniser  # noqa: B018 - one that is not there is refused here
+        extractor.check_recogniser()
     if labels is not None:
         options = ConvertOptions(
             labels=Path(labels),

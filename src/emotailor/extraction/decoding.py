@@ -4,11 +4,11 @@ Memory does not grow with the length: pictures are handed out one by one, and so
 temporary file without a name.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emotailor.cores import usable_cores
 from emotailor.errors import DataError
 from emotailor.extraction.base import Medium, Picture, Sound
 from emotailor.extraction.clock import Clock
@@ -103,10 +103,7 @@ def decode(
 
 def _use_threads(context: Any) -> None:
     """Let a decoder use several threads, but not so that their pictures take much memory."""
-    cores = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    context.thread_count = min(cores, _MOST_THREADS)
+    context.thread_count = min(usable_cores(), _MOST_THREADS)
 
     # threads that share a picture are slower than those that have one each
     is_large = context.width * context.height > _LARGE

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emotailor.data.extraction import Extraction
-from emotailor.data.readers._common import ConvertOptions, Reading, read_csv
+from emotailor.data.readers._common import ConvertOptions, Reading
 from emotailor.data.readers.account import Account
 from emotailor.data.readers.csd import read_folds
 from emotailor.data.readers.joining.labels import (
-    EXPECTED_LABELS,
     LabelTable,
     Segment,
     read_label_table,
@@ -87,16 +86,9 @@ def read_labels(
             account.leave(path.name, "videos without a row", video.name)
 
     splits = None
-    if _has_splits(path):
+    if any(column.strip().lower() == _SPLIT for column in table.held):
         splits = read_folds(path, account)
     return Labels(table, segments, splits)
-
-
-def _has_splits(path: Path) -> bool:
-    if path.suffix.lower() != ".csv":
-        return False
-    columns = read_csv(path, EXPECTED_LABELS).columns
-    return _SPLIT in {column.strip().lower() for column in columns}
 
 
 def _names_of(videos: Sequence[Found]) -> dict[str, str]:

@@ -124,13 +124,13 @@ class Extractor:
         Raises:
             ConfigError: a library is not there.
         """
-        if config.visual == "face" and face_model is None:
-            try:
-                find_face_model()
-            except ModelError as error:
-                note = f"no face was looked for: {error.found}; {error.fix}"
-                return cls(config.replace(visual="none")), [note]
-        return cls(config, face_model), []
+        try:
+            return cls(config, face_model), []
+        except ModelError as error:
+            if face_model is not None:
+                raise
+            note = f"no face was looked for: {error.found}; {error.fix}"
+            return cls(config.replace(visual="none")), [note]
 
     @property
     def extractions(self) -> dict[Modality, Extraction]:
@@ -148,6 +148,14 @@ class Extractor:
         if self._recogniser is None:
             self._recogniser = Recogniser(self.config.speech, threads=self._threads)
         return self._recogniser
+
+    def check_recogniser(self) -> None:
+        """Refuse a recogniser that is not there.
+
+        Raises:
+            ConfigError: it is not installed, or there is no such model here.
+        """
+        _ = self.recogniser
 
     @property
     def dims(self) -> dict[Modality, int]:

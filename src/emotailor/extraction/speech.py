@@ -4,7 +4,6 @@ Everything is chosen so that the same sound gives the same words again: no sampl
 what was said before, on the processor. Nothing is ever downloaded.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from emotailor.cores import usable_cores
 from emotailor.data.extraction import Extraction
 from emotailor.encoders.packages import folder_of, need, version_of
 from emotailor.errors import ConfigError, ModelError
@@ -67,7 +67,7 @@ class Recogniser:
     def __init__(self, settings: SpeechConfig, *, threads: int | None = None) -> None:
         self.settings = settings
         self.folder = find_model(settings.model)
-        self._threads = threads or min(os.cpu_count() or 1, _MOST_THREADS)
+        self._threads = threads or min(usable_cores(), _MOST_THREADS)
         self._loaded: Any = None
 
     def transcribe(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Generic, TypeVar
 
-from emotailor.errors import DataError, EmotailorError
+from emotailor.errors import DataError, EmotailorError, first_of_several
 from emotailor.text import plural
 
 TaskT = TypeVar("TaskT")
@@ -187,11 +187,7 @@ def none_at_all(failures: Mapping[str, EmotailorError]) -> EmotailorError:
     if len(failures) == 1:
         return first
     others = plural(len(failures) - 1, "more video")
-    return DataError(
-        f"{name}: {first.found} (and {others} that cannot be read)",
-        expected=first.expected,
-        fix=first.fix,
-    )
+    return first_of_several(first, f"{name}: {first.found} (and {others} that cannot be read)")
 
 
 def _serve(pipe: Connection, carry_out: CarryOut[TaskT, ResultT]) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from emotailor.data.cutting import parse_max_steps
-from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError
+from emotailor.errors import ConfigError, DataError, EmotailorError, first_of_several
 from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.runs.outputs import (
     Emit,
@@ -310,10 +310,8 @@ class Tally:
         if not others:
             return first
 
-        # with the exit code of the first
-        kind = ModelError if isinstance(first, ModelError) else DataError
         found = f"{first.found} (and {others:,} more samples cannot be predicted)"
-        return kind(found, expected=first.expected, fix=first.fix)
+        return first_of_several(first, found)
 
 
 def carry_out(

@@ -15,9 +15,8 @@ from emotailor.evaluation.thresholds import ThresholdMode
 from emotailor.extraction.config import ExtractionConfig
 from emotailor.extraction.find import Found
 from emotailor.extraction.recording import Extractor, Task, extract_task
-from emotailor.extraction.workers import Workers
+from emotailor.extraction.workers import Done, Workers
 from emotailor.files import sha256_of
-from emotailor.serving.prediction import Failure
 from emotailor.serving.predictor import Predictor
 from emotailor.serving.timeline import Timeline
 from emotailor.serving.video import VideoPredictor
@@ -85,23 +84,10 @@ class VideoJob:
         }
 
 
-@dataclass(frozen=True)
-class VideoOutcome:
-    """What came of a video: its timeline, or why there is none.
-
-    Attributes:
-        video: the video.
-        timeline: None where it failed.
-        failure: None where it did not.
-    """
-
-    video: Found
-    timeline: Timeline | None
-    failure: Failure | None = None
-
-
-def predict_videos(job: VideoJob, console: Console | None = None) -> Iterator[VideoOutcome]:
-    """Yield the timeline of each video, in the order in which they are ready.
+def predict_videos(
+    job: VideoJob, console: Console | None = None
+) -> Iterator[Done[Found, Timeline]]:
+    """Yield the timeline of each video or why there is none, in the order in which they are ready.
 
     Args:
         job: what to do.
@@ -120,7 +106,7 @@ def predict_videos(job: VideoJob, console: Console | None = None) -> Iterator[Vi
     for video in job.videos:
         transcript = job.transcripts.get(video.name)
         if transcript is None:
-            extractor.recogniser  # noqa: B018 - one that is not there is refused here
+            extractor.check_recogniser()
         tasks.append(Task(video, config, transcript, job.face_model, threads))
 
     place = console or Console(quiet=True)
@@ -137,14 +123,12 @@ def predict_videos(job: VideoJob, console: Console | None = None) -> Iterator[Vi
 
         for done in workers.ended():
             video = done.task.video
-            if done.result is None:
-                assert done.error is not None
-                yield VideoOutcome(video, None, Failure(video.name, done.error, str(video.path)))
-                continue
-            timeline = predicting.timeline(
-                video.name,
-                done.result.noting(notes),
-                explain=job.explain,
-                max_steps=job.max_steps,
-            )
-            yield VideoOutcome(video, timeline)
+            timeline = None
+            if done.result is not None:
+                timeline = predicting.timeline(
+                    video.name,
+                    done.result.noting(notes),
+                    explain=job.explain,
+                    max_steps=job.max_steps,
+                )
+            yield Done(video, timeline, done.error)

@@ -1,11 +1,11 @@
 """From what was extracted of a video to its timeline."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from emotailor.data.cutting import MaxSteps
 from emotailor.data.extraction import Extraction, check_extraction
-from emotailor.data.sample import Modality, Sample
+from emotailor.data.sample import UNSPLIT, Modality, Sample
 from emotailor.encoders.base import TextEncoder
 from emotailor.encoders.samples import SampleEncoder
 from emotailor.errors import ModelError
@@ -14,8 +14,6 @@ from emotailor.extraction.samples import samples_of, stretches_of
 from emotailor.serving.encoder import encoder_of
 from emotailor.serving.samples import SamplePredictor
 from emotailor.serving.timeline import Timeline, timeline_of
-
-_ONLY = "all"
 
 
 class VideoPredictor:
@@ -66,16 +64,15 @@ class VideoPredictor:
         samples = self._samples(name, recording)
         return timeline_of(self.predictor, recording, samples, explain=explain, max_steps=max_steps)
 
-    def _samples(self, name: str, recording: Recording) -> Iterator[Sample]:
-        """Yield a sample for each utterance; there may be nothing in it that the model takes."""
+    def _samples(self, name: str, recording: Recording) -> Iterable[Sample]:
+        """Return a sample for each utterance; there may be nothing in it that the model takes."""
         aligned = self.predictor.card.aligned
         stretches = stretches_of(name, recording)
-        samples: Iterable[Sample] = samples_of(recording, stretches, aligned=aligned)
-        if self._encoding is not None:
-            items = ((_ONLY, sample) for sample in samples)
-            samples = (sample for _, sample in self._encoding.samples(items))
-
-        yield from samples
+        samples = samples_of(recording, stretches, aligned=aligned)
+        if self._encoding is None:
+            return samples
+        items = ((UNSPLIT, sample) for sample in samples)
+        return (sample for _, sample in self._encoding.samples(items))
 
 
 def _check_features(predictor: SamplePredictor, extractions: Mapping[Modality, Extraction]) -> None:

@@ -28,6 +28,7 @@ import numpy as np
 from rich.console import Console
 
 from emotailor.data.dataset import EmotionDataset
+from emotailor.data.mishearing import WRONG, heard_words, mishear
 from emotailor.data.readers.convert import convert
 from emotailor.data.store import open_dataset
 from emotailor.encoders.words import words_of
@@ -69,7 +70,6 @@ SEED = 42
 LABELS = ("happy", "sad", "anger", "surprise", "disgust", "fear")  # as the CSV calls them
 MODES: tuple[ThresholdMode, ...] = ("fixed", "tuned", "per_label", "macro", "share")
 METHODS: tuple[ScalingMethod, ...] = ("temperature", "platt")
-WRONG = 0.15  # share of words that are wrong where words are damaged
 MOST_WORDS = 60  # of a text
 MORE_OFTEN = 1.25  # how many times as often as it holds a label may be named by default
 LINEAR = {
@@ -214,34 +214,7 @@ def check_run(run: Path, dataset: EmotionDataset) -> None:
         raise SystemExit(f"{run} was trained on other data than {dataset.card.name}")
 
 
-# ---------------------------------------------------------------------- words and other sources
-
-
-def with_errors(
-    words: Sequence[str], draw: np.random.Generator, others: Sequence[str]
-) -> list[str]:
-    """Return words as a bad recogniser hears them: a third dropped, replaced, put in too many.
-
-    Args:
-        words: of one text.
-        draw: random numbers.
-        others: words to replace by and to put in, each as often as it is said.
-    """
-    found = []
-    for word in words:
-        kind = draw.random() / (WRONG / 3)
-        place = int(draw.integers(len(others)))
-        other = others[place]
-        if kind < 1:
-            continue  # dropped
-        if kind < 2:
-            found.append(other)
-            continue
-        found.append(word)
-        if kind < 3:
-            found.append(other)
-    # an empty text would have nothing to predict
-    return found or list(words)
+# ---------------------------------------------------------------------- other sources
 
 
 def goemotions(folder: Path) -> Texts:
@@ -518,8 +491,8 @@ def wrong_words(dataset: EmotionDataset) -> list[str]:
     texts = []
     for index in range(len(test)):
         words = words_of(test.text(index))
-        wrong = with_errors(words, draw, said)
-        texts.append(" ".join(wrong))
+        heard = mishear(words, draw, said)
+        texts.append(" ".join(heard_words(heard)))
     return texts
 
 
@@ -577,7 +550,7 @@ def make(args: argparse.Namespace) -> ShippedCard:
     linear = sentence_data(args.table, work)
     compared = beside_linear(chosen, test, dataset, linear)
     wrong = chosen.says(wrong_words(dataset), "wrong")
-    lost = damaged("15 % of the words wrong", wrong, test, chosen.cuts("tuned"))
+    lost = damaged(f"{100 * WRONG:g} % of the words wrong", wrong, test, chosen.cuts("tuned"))
     sources = {
         ("GoEmotions, test", "comments on Reddit"): goemotions(args.goemotions),
         ("MELD, test", "lines of a television series"): meld(args.meld),

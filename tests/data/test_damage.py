@@ -1,9 +1,11 @@
 """Damaged samples: by hand, and never more than was asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from emotailor.data.damage import HOLES, LATE, Damage, damaged, deviations_of
+from emotailor.data.damage import HOLES, LATE, Damage, damaged, deviations_of, draw_for
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.data.sample import MODALITIES, Modality, Sample
 from tests.helpers import DIMS, LABELS, holed_samples, random_samples
@@ -55,6 +57,41 @@ def test_late() -> None:
     # a sample that is shorter than the delay has nothing of it left
     (short,) = damaged(split_of([spoken(2)]), Damage("late", ("audio",)), aligned=True)
     assert short.missing["audio"].all()
+
+
+def test_text_that_comes_late_takes_its_words_along() -> None:
+    (found,) = damaged(split_of([spoken(5)]), Damage("late", ("text",)), aligned=True)
+    assert found.words is not None
+    assert list(found.words)[3:] == ["word0", "word1"]
+    assert found.missing["text"].tolist() == [True, True, True, False, False]
+    (found,) = damaged(split_of([spoken(5)]), Damage("late", ("audio",)), aligned=True)
+    assert found.words == spoken(5).words
+
+
+def test_one_step_stays_at_least() -> None:
+    # of two steps one is missing already: it does not count as one that stays
+    samples = []
+    for number in range(300):
+        lacking: dict[Modality, np.ndarray] = {"text": np.array([True, False])}
+        samples.append(replace(spoken(2), id=f"v[{number}]", missing=lacking))
+    found = damaged(split_of(samples), Damage("holes", ("text",)), aligned=True)
+    assert [sample.missing["text"].tolist() for sample in found] == [[True, False]] * 300
+    assert all(sample.labels is not None and not sample.labels.any() for sample in found)
+
+    twos = [replace(spoken(2), id=f"v[{number}]") for number in range(300)]
+    gone = damaged(split_of(twos, aligned=False), Damage("holes", ("audio",)), aligned=False)
+    left = gone.lengths("audio")
+    assert set(left.tolist()) == {1, 2}
+    # both stay with .7 * .7
+    assert (left == 2).mean() == pytest.approx(0.49, abs=0.08)
+
+
+def test_which_steps_are_lost_by_hand() -> None:
+    sample = spoken(6)
+    (found,) = damaged(split_of([sample]), Damage("holes", ("audio",)), aligned=True)
+    drawn = draw_for(sample, "holes ('audio',)", 0).random(6)
+    assert found.missing["audio"].tolist() == (drawn < 0.3).tolist()
+    assert 0 < found.missing["audio"].sum() < 6
 
 
 def test_holes() -> None:

@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 
 import emotailor
-from emotailor.data.damage import Damage, damaged
+from emotailor.data.damage import Damage, damaged, draw_for
+from emotailor.data.mishearing import heard_words, mishear
 from emotailor.data.store import open_dataset, write_dataset
 from emotailor.errors import ConfigError
 from emotailor.evaluation.metrics import evaluate
+from emotailor.runs import robustness
 from emotailor.serving.predictor import Predictor
+from tests.encoders.tiny import Lengths
 from tests.helpers import DIMS, LABELS, random_samples
-from tests.runs.runs import run_cli, train_tiny
+from tests.models.adapters.runs import make_home, settings
+from tests.runs.runs import one_thread, run_cli, train_tiny
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,7 @@ def test_every_damage_of_every_modality(run: Path) -> None:
         (kind, (m,)) for m in ("visual", "audio", "text") for kind in ("noise", "late", "holes")
     }
     assert all(row.difference is None for row in found.robustness)
+    assert [note for note in found.notes if note.startswith("no words misheard: ")]
     scores = {row.mean_average_precision for row in found.robustness}
     assert len(scores) > 5
 
@@ -133,3 +138,41 @@ def test_a_sample_of_which_nothing_is_left_is_scored_without_evidence(
         dataset["test"].labels, probabilities, LABELS, Predictor.load(run, device="cpu").thresholds
     )
     assert found.robustness[1].micro_f1 == wanted.micro_f1
+
+
+def test_misheard_words_are_read_anew(tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home")
+    with one_thread():
+        emotailor.train(settings(home), home / "run")
+        found = emotailor.evaluate(home / "run", corrupt=True, resamples=0, store=False)
+    assert [row.kind for row in found.robustness] == [None, "holes", "misheard"]
+
+    # the same as texts that somebody writes
+    part = open_dataset(home / "data")["test"]
+    others = " ".join(part.text(i) for i in range(len(part))).split()
+    texts = []
+    for sample in part:
+        assert sample.words is not None
+        heard = mishear(sample.words, draw_for(sample, "misheard", 0), others)
+        texts.append(" ".join(heard_words(heard)))
+    assert texts != [part.text(i) for i in range(len(part))]
+
+    predictor = Predictor.load(home / "run", device="cpu")
+    said = emotailor.predict_texts(predictor, texts)
+    probabilities = np.array([list(one.probabilities.values()) for one in said])
+    wanted = evaluate(part.labels, probabilities, predictor.label_names, predictor.thresholds)
+    row = found.robustness[2]
+    assert row.micro_f1 == wanted.micro_f1
+    assert row.mean_roc_auc == wanted.overall()["mean_roc_auc"]
+
+
+def test_words_that_nobody_knows_cannot_be_misheard(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(robustness, "encoder_of", lambda _: Lengths())
+    found = emotailor.evaluate(run, corrupt=True, resamples=0, store=False)
+    assert "misheard" not in [row.kind for row in found.robustness]
+    count = len(found.ids)
+    assert (
+        f"no words misheard: the words of {count} of {count} samples are not known" in found.notes
+    )

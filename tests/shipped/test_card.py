@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emotailor.data.mishearing import heard_words, mishear
+from emotailor.encoders.words import words_of
 from emotailor.errors import ModelError
 from emotailor.evaluation.comparison import Interval
 from emotailor.evaluation.thresholds import ThresholdMode
@@ -20,7 +22,7 @@ from emotailor.shipped.card import (
 )
 from emotailor.shipped.find import shipped_folder
 from emotailor.training.model_folder import read_model_card
-from scripts.ship import WRONG, default_mode, meld, with_errors
+from scripts.ship import default_mode, meld
 from tests.runs.runs import run_cli
 
 
@@ -125,16 +127,10 @@ def test_the_command_shows_it(card: ShippedCard) -> None:
 # ---------------------------------------------------------------------- what makes it
 
 
-def test_fifteen_of_a_hundred_words_are_wrong() -> None:
-    words = [f"w{number}" for number in range(30_000)]
-    found = with_errors(words, np.random.default_rng(5), ["other"])
-    kept = [word for word in found if word != "other"]
-    # a third of the errors is a word less, a third another one, a third one too many
-    assert kept == sorted(kept, key=lambda word: int(word[1:]))
-    assert len(words) - len(kept) == pytest.approx(WRONG * 2 / 3 * len(words), rel=0.05)
-    assert len(found) - len(kept) == pytest.approx(WRONG * 2 / 3 * len(words), rel=0.05)
-    assert with_errors(words, np.random.default_rng(5), ["other"]) == found
-    assert with_errors([], np.random.default_rng(5), ["other"]) == []
+def test_words_are_misheard_as_on_the_day_of_the_card() -> None:
+    words = words_of("We had a good time there and nobody was angry with us at all")
+    heard = mishear(words, np.random.default_rng(42), ["x", "y", "z"], 0.5)
+    assert " ".join(heard_words(heard)) == "We had a good time and y nobody was angry z x at all"
 
 
 def test_the_kind_of_thresholds_follows_one_rule(card: ShippedCard) -> None:

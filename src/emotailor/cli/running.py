@@ -166,7 +166,8 @@ def evaluate(
         bool,
         typer.Option(
             "--corrupt",
-            help="Show how it does with noise, delays and missing steps in each modality, too.",
+            help="Show how it does with noise, delays and missing steps in each modality, and with "
+            "misheard words, too.",
         ),
     ] = False,
     resamples: Annotated[
@@ -185,6 +186,7 @@ def evaluate(
         render_evaluations,
         store_summary,
     )
+    from emotailor.shipped.find import is_shipped
 
     use_own(model)
     folders = [folder for path in run for folder in find_runs(path)]
@@ -220,7 +222,9 @@ def evaluate(
     if len(run) == 1 and len(results) > 1:
         say(store_summary(results, run[0]))
 
-    # a page is about one run
+    # a page is about one run, and is stored in it
+    if is_shipped(folders[0]):
+        return
     command = ["emotailor", "report", str(folders[0]), "--split", split]
     command += [] if data is None else ["--data", str(data)]
     command += [] if model is None else ["--model", model]

@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float
 from emotailor.data.card import FloatType
 from emotailor.data.checker import SampleChecker
 from emotailor.data.dataset import Shard, Split
+from emotailor.data.mishearing import WRONG
 from emotailor.data.moments import Moments
 from emotailor.data.sample import Modality, Sample
 
-Kind = Literal["without", "noise", "late", "holes"]
+Kind = Literal["without", "noise", "late", "holes", "misheard"]
 
 NOISE = 1.0
 """Standard deviation of the noise, in standard deviations of each feature over the split."""
@@ -39,7 +40,8 @@ class Damage:
     Attributes:
         kind: ``without``: the modalities are not there. ``noise``: each value has Gaussian noise of
             one standard deviation of its feature. ``late``: each step comes three steps later, and
-            the last ones are lost. ``holes``: 30 % of the steps are missing.
+            the last ones are lost. ``holes``: 30 % of the steps are missing. ``misheard``: 15 % of
+            the words are wrong; :func:`emotailor.encoders.mishearing.misheard` does this one.
         modalities: whose.
     """
 
@@ -56,7 +58,9 @@ class Damage:
                 return f"{names}: noise of {NOISE:g} sd"
             case "late":
                 return f"{names}: {LATE} steps late"
-            case _:
+            case "misheard":
+                return f"{names}: {WRONG:.0%} misheard"
+            case "holes":
                 what = "words" if self.modalities == ("text",) else "steps"
                 return f"{names}: {HOLES:.0%} of {what} gone"
 
@@ -66,9 +70,9 @@ def damaged(split: Split, damage: Damage, *, aligned: bool, seed: int = 0) -> Sp
 
     Args:
         split: the samples.
-        damage: what happens to each.
+        damage: what happens to each; anything but ``misheard``.
         aligned: whether step i of every modality is the same moment. Then a step that is lost stays
-            as a missing one; else it is gone.
+            as a missing one; else it is gone. A modality keeps one step at least.
         seed: of what is drawn.
     """
     deviations: dict[Modality, np.ndarray] = {}
@@ -77,17 +81,33 @@ def damaged(split: Split, damage: Damage, *, aligned: bool, seed: int = 0) -> Sp
 
     samples = []
     for sample in split:
-        rng = _rng(sample, damage, seed)
+        rng = draw_for(sample, f"{damage.kind} {damage.modalities}", seed)
         changed = sample
         for m in damage.modalities:
             if m in sample.sequences:
                 changed = _changed(changed, m, damage.kind, rng, deviations, aligned=aligned)
         samples.append(changed)
 
+    return packed(split, samples, aligned=aligned)
+
+
+def packed(split: Split, samples: Sequence[Sample], *, aligned: bool) -> Split:
+    """Return a split with the ids and labels of another one, and with these samples.
+
+    Args:
+        split: the other one.
+        samples: one for each of its samples, in their order.
+        aligned: whether step i of every modality is the same moment.
+    """
     dims = {m: _width(split, m) for m in split.modalities}
     wide: dict[Modality, FloatType] = dict.fromkeys(dims, "float32")
     checker = SampleChecker("samples", (), dims, aligned, wide)
     return Split(split.name, split.ids, split.labels, [Shard.pack(samples, checker)], split.known)
+
+
+def draw_for(sample: Sample, what: str, seed: int) -> np.random.Generator:
+    """Return random numbers of their own for each sample and each thing that happens to it."""
+    return np.random.default_rng([seed, zlib.crc32(sample.id.encode()), zlib.crc32(what.encode())])
 
 
 def deviations_of(split: Split, m: Modality) -> Float[np.ndarray, "dim"]:
@@ -101,12 +121,6 @@ def deviations_of(split: Split, m: Modality) -> Float[np.ndarray, "dim"]:
 
 def _width(split: Split, m: Modality) -> int:
     return int(split.shards[0].sequences[m].values.shape[1])
-
-
-def _rng(sample: Sample, damage: Damage, seed: int) -> np.random.Generator:
-    """Return random numbers of their own for each sample and damage."""
-    what = f"{damage.kind} {damage.modalities}"
-    return np.random.default_rng([seed, zlib.crc32(sample.id.encode()), zlib.crc32(what.encode())])
 
 
 def _changed(
@@ -128,8 +142,7 @@ def _changed(
         case "late":
             return _late(sample, m)
         case _:
-            lost = rng.random(len(sample.sequences[m])) < HOLES
-            return _holed(sample, m, lost, aligned=aligned)
+            return _holed(sample, m, _lost(sample, m, rng), aligned=aligned)
 
 
 def _with_values(sample: Sample, m: Modality, x: Float[np.ndarray, "steps dim"]) -> Sample:
@@ -163,7 +176,24 @@ def _late(sample: Sample, m: Modality) -> Sample:
     before = sample.missing.get(m, np.zeros(steps, np.bool_))
     missing = np.ones(steps, np.bool_)
     missing[first:] = before[: steps - first]
-    return replace(_with_values(sample, m, moved), missing={**sample.missing, m: missing})
+    words = sample.words
+    if m == "text" and words is not None:
+        # an encoder that is trained along reads them; those of the first steps are hidden
+        words = [*words[:first], *words[: steps - first]]
+    changed = _with_values(sample, m, moved)
+    return replace(changed, missing={**sample.missing, m: missing}, words=words)
+
+
+def _lost(sample: Sample, m: Modality, rng: np.random.Generator) -> Bool[np.ndarray, "steps"]:
+    """Draw which steps are lost: of those that are there one stays at least."""
+    draws = rng.random(len(sample.sequences[m]))
+    lost = draws < HOLES
+    real = ~sample.missing.get(m, np.zeros(len(draws), np.bool_))
+    if real.any() and lost[real].all():
+        # the one that came nearest to staying
+        last = np.argmax(np.where(real, draws, -1.0))
+        lost[last] = False
+    return lost
 
 
 def _holed(

@@ -61,6 +61,7 @@ from emotailor.runs.stored import (
     write_summary,
 )
 from emotailor.serving.predictor import Predictor
+from emotailor.shipped.find import is_shipped, meant_by
 from emotailor.training.checkpoint import read_progress
 from emotailor.training.model_folder import ModelCard, find_model_folder
 
@@ -185,13 +186,15 @@ class RunEvaluation:
 
 
 def find_runs(path: Path) -> list[Path]:
-    """Return the runs at ``path``: itself, or the runs in it, one per seed.
+    """Return the runs at ``path``: itself, or the runs in it, one per seed; or a shipped model.
 
     Warns of runs in it that have no model yet.
 
     Raises:
         ModelError: there is none.
     """
+    if is_shipped(path):
+        return [path]
     found = [file.parent.parent for file in path.glob("*/model/model.json")]
     inside = sorted(found, key=lambda run: (len(run.name), run))  # seed9 before seed10
 
@@ -244,7 +247,7 @@ def evaluate_run(
     """Evaluate a trained model on every sample of a split.
 
     Args:
-        run: run folder or model folder.
+        run: run folder or model folder, or ``words``, which ships.
         data: stored data set; by default the one the run was trained on.
         split: name of the split.
         thresholds: ``fixed``, ``tuned``, ``per_label`` or ``macro``; all were chosen on
@@ -252,14 +255,15 @@ def evaluate_run(
         resamples: number of bootstrap resamples; 0 for no intervals.
         device: device for the model.
         store: write ``evaluation-<split>.json`` and ``predictions-<split>.csv`` into ``run``; where
-            that is forbidden, a note says so.
+            that is forbidden, a note says so. Beside a model that ships nothing is written.
         metrics: metrics of others: references such as ``my_module:my_metric``, names of installed
             ones, or functions; see :mod:`emotailor.evaluation.custom`.
         protocols: say what the rules of other programs would have reported, too; where the
             predictions of every epoch were not kept, a note says so.
         without: evaluate on samples without these modalities too: each entry is one of them, some
             (``"visual,audio"``), or ``"each"`` for every one by itself.
-        corrupt: evaluate on samples with noise, delays and missing steps in each modality too.
+        corrupt: evaluate on samples with noise, delays and missing steps in each modality too, and
+            with misheard words where they can be encoded.
 
     Raises:
         ModelError: there is no model, or the data do not fit it.
@@ -268,7 +272,9 @@ def evaluate_run(
             nothing can be taken away that is asked for.
     """
     extra = resolve_metrics(metrics, taken=OVERALL)
-    run = Path(run)
+    named = Path(run)
+    store = store and not is_shipped(named)
+    run = meant_by(named)
     predictor = Predictor.load(run, device=device, thresholds=thresholds)
     path = trained_on(run) if data is None else Path(data)
     stored = open_dataset(path)
@@ -350,21 +356,21 @@ def evaluate_run(
         if why_not:
             notes.append(f"no other rules: {why_not}")
 
-    robustness: list[Robust] = []
-    if damages:
-        robustness = robustness_of(
-            predictor,
-            part,
-            labels,
-            probabilities,
-            damages,
-            groups=np.array(dataset.videos(split)),
-            resamples=resamples,
-            aligned=dataset.aligned,
-        )
+    robustness, lacking = robustness_of(
+        predictor,
+        part,
+        labels,
+        probabilities,
+        damages,
+        corrupt=corrupt,
+        groups=np.array(dataset.videos(split)),
+        resamples=resamples,
+        aligned=dataset.aligned,
+    )
+    notes += lacking
 
     result = RunEvaluation(
-        run=run,
+        run=named,
         split=split,
         data={"name": card.name, "fingerprint": card.fingerprint},
         mode=predictor.mode,

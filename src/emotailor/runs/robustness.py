@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -10,11 +11,14 @@ from emotailor.data.damage import Damage, Kind, damaged
 from emotailor.data.dataset import Split
 from emotailor.data.modality_names import parse_modalities
 from emotailor.data.sample import MODALITIES, Modality
-from emotailor.errors import ConfigError
+from emotailor.encoders.base import TextEncoder
+from emotailor.encoders.mishearing import misheard
+from emotailor.errors import ConfigError, ModelError
 from emotailor.evaluation.comparison import paired_bootstrap
 from emotailor.evaluation.metrics import evaluate
 from emotailor.evaluation.robustness import WHOLE, Robust
 from emotailor.models.adapters.model import TextAdapted
+from emotailor.serving.encoder import encoder_of
 from emotailor.serving.predictor import Predictor
 
 EACH = "each"
@@ -91,10 +95,11 @@ def robustness_of(
     probabilities: Float[np.ndarray, "n labels"],
     damages: Sequence[Damage],
     *,
+    corrupt: bool,
     groups: np.ndarray,
     resamples: int,
     aligned: bool,
-) -> list[Robust]:
+) -> tuple[list[Robust], list[str]]:
     """Return how a model does on samples as they are, and after each damage.
 
     Args:
@@ -102,15 +107,31 @@ def robustness_of(
         part: the samples.
         labels: (n, L), as the model orders them.
         probabilities: (n, L), of the samples as they are.
-        damages: what happens to them.
+        damages: what happens to them; where it is nothing, nothing is returned.
+        corrupt: whether their words are misheard, too.
         groups: (n,), the video of each.
         resamples: number of bootstrap resamples; 0 for no intervals.
         aligned: whether the data are word-aligned.
+
+    Returns:
+        A row for each, and notes: why words are not misheard where they should be.
     """
+    if not damages:
+        return [], []
+
+    changed = [(damage, partial(damaged, part, damage, aligned=aligned)) for damage in damages]
+    notes = []
+    if corrupt and "text" in predictor.modalities:
+        hearing, why_not = _hearing_of(predictor, part)
+        if hearing is None:
+            notes.append(f"no words misheard: {why_not}")
+        else:
+            wrong = partial(misheard, part, hearing, aligned=aligned)
+            changed.append((Damage("misheard", ("text",)), wrong))
+
     found = [_judged(predictor, labels, probabilities, None)]
-    for damage in damages:
-        changed = damaged(part, damage, aligned=aligned)
-        after = predictor.predict_proba(changed)
+    for damage, samples in changed:
+        after = predictor.predict_proba(samples())
         row = _judged(predictor, labels, after, damage)
         if resamples:
             tested = paired_bootstrap(
@@ -125,7 +146,23 @@ def robustness_of(
             )
             row = row.model_copy(update={"difference": tested.get("micro_f1")})
         found.append(row)
-    return found
+    return found, notes
+
+
+def _hearing_of(predictor: Predictor, part: Split) -> tuple[TextEncoder | None, str | None]:
+    """Return what encodes misheard words; where that cannot be, None and why."""
+    try:
+        encoder = encoder_of(predictor)
+    except (ConfigError, ModelError) as error:
+        return None, error.found
+
+    # a vector of a whole text needs no word for each step
+    said_in = part.words if encoder.pooling == "words" else part.text
+    spoken = np.flatnonzero(part.present("text")).tolist()
+    unknown = [i for i in spoken if not said_in(i)]
+    if unknown:
+        return None, f"the words of {len(unknown)} of {len(spoken)} samples are not known"
+    return encoder, None
 
 
 def _judged(

@@ -9,6 +9,9 @@ from jaxtyping import install_import_hook
 # what a test finds must not depend on the cores, and beside other workers more would be slower
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# some tests import onnxruntime themselves, which sends usage data unless told not to
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 install_import_hook("emotailor", "beartype.beartype")
 
 

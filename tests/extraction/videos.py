@@ -248,6 +248,22 @@ def image(path: Path, kind: str = "png") -> Path:
     return path
 
 
+def beginning_of(source: Path, target: Path, seconds: float) -> Path:
+    """The first seconds of a video or a sound, copied without being encoded again."""
+    import av
+
+    with av.open(str(source)) as given, av.open(str(target), "w") as written:
+        copies = {}
+        for stream in given.streams:
+            copies[stream.index] = written.add_stream_from_template(stream)
+        for packet in given.demux():
+            if packet.dts is None or float(packet.dts * packet.time_base) >= seconds:
+                continue
+            packet.stream = copies[packet.stream.index]
+            written.mux(packet)
+    return target
+
+
 # ---------------------------------------------------------------------- damage
 
 

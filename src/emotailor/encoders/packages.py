@@ -1,6 +1,7 @@
 """Packages that encoders need and an installation may lack: one message, with the command."""
 
 import importlib
+import os
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,9 +11,16 @@ from emotailor.errors import ConfigError, ModelError
 from emotailor.files import sha256_of
 from emotailor.verified import verify_file
 
+_KEPT_QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
+"""Variables for packages that send usage data to their makers unless told not to.
+
+onnxruntime 1.32 looks its maker's address up as soon as it is imported, by whichever package, and
+leaves an identifier in the user's cache.
+"""
+
 
 def need(module: str, for_what: str, command: str) -> Any:
-    """Import a module that may not be installed.
+    """Import a module that may not be installed, and let it open no connection by itself.
 
     Args:
         module: its name.
@@ -22,6 +30,8 @@ def need(module: str, for_what: str, command: str) -> Any:
     Raises:
         ConfigError: it is not installed, or fails when it is imported.
     """
+    for name, value in _KEPT_QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         return importlib.import_module(module)
     except ImportError as error:

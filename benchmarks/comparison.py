@@ -137,8 +137,10 @@ def measure(
             rows.append({"program": entry.name, "lengths": kind, **worker.ready})
             rows[-1]["memory_built"] = worker.memory()["now"]
         for number in range(warmup):
+            # from the longest on: with enough of them every shape has come before it is measured
+            chosen = batches[-1 - number % len(batches)]
             for worker in workers:
-                worker.run(command, batches[-1], seed=number)
+                worker.run(command, chosen, seed=number)
         answers: list[list[dict[str, Any]]] = [[] for _ in entries]
         for number, chosen in enumerate(batches, start=warmup):
             for found, worker in zip(answers, workers, strict=True):

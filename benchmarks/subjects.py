@@ -1,14 +1,17 @@
 """What is measured: one of our systems, with the calls our training loop makes."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
 from benchmarks.specification import Specification
 from emotailor.data.batching import Batch
 from emotailor.models.base import EmotionModel, FittedModel, LabelStatistics
 from emotailor.models.factory import build_model, model_class
+from emotailor.training.feeding import STEPS_ROUNDED, rounded_steps
 from emotailor.training.optimizer import learning_rate
 from emotailor.training.recipe import recipe
 from emotailor.training.step import TrainingStep
@@ -80,8 +83,19 @@ class OurSystem:
         lengths = torch.stack([mask.sum(1) for mask in batch.masks.values()]).amax(0)
         found = self.step.rows_of_parts(lengths.numpy())
         if len(found) == 1:
+            batch = self._as_on_device(batch, int(lengths.max()))
             return [batch.to(self.device)]
         return [part_of(batch, torch.from_numpy(rows), lengths) for rows in found]
+
+    def _as_on_device(self, batch: Batch, longest: int) -> Batch:
+        """Return a batch with the padding that it has in a training on a GPU."""
+        if self.device.type == "cpu":
+            return batch
+        limit = getattr(self.config, "max_steps", STEPS_ROUNDED * longest)
+        more = rounded_steps(longest, limit) - longest
+        values = {m: F.pad(x, (0, 0, 0, more)) for m, x in batch.values.items()}
+        masks = {m: F.pad(mask, (0, more)) for m, mask in batch.masks.items()}
+        return replace(batch, values=values, masks=masks)
 
     def shapes(self, parts: list[Batch]) -> list[tuple[int, int]]:
         """Return rows and padded steps of what is computed at once."""

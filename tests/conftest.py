@@ -1,6 +1,7 @@
 """Shape checks at run time for every test, and where the shared real data lies."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "small"
     small_dataset(path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def threads_stay() -> Iterator[None]:
+    """Fail where a test leaves torch another number of threads.
+
+    The next tests of the process would get other last bits than the programs they start.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert after == before, f"torch computes with {after} threads after the test, {before} before"
 
 
 FAST = ("nn", "evaluation", "models/test_base.py", "models/test_table.py", "test_architecture.py")

@@ -25,7 +25,7 @@ from emotailor.models.table import SYSTEMS, find_system
 from emotailor.models.tailor.config import TailorConfig
 from emotailor.training.run_config import RunConfig
 from scripts import tables as settings_tables
-from tests.runs.runs import run_cli
+from tests.runs.runs import one_thread, run_cli
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "emotailor"
@@ -123,19 +123,13 @@ def test_a_whole_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != WHOLE], ids=named)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # more only get in each other's way in models this small
     namespace: dict[str, Any] = {"__name__": "documentation"}
-    try:
+    with one_thread():
         for block in blocks(page):
             if block.language == "python" and block.skip is None:
                 code = "\n" * (block.line - 1) + block.text  # so that a traceback names the line
                 exec(compile(code, str(page), "exec"), namespace)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def test_few_blocks_are_skipped() -> None:

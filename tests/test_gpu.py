@@ -1,16 +1,20 @@
 """What a GPU computes is what the CPU computes; skipped where there is none."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import emotailor
 from emotailor.data.batching import Batch
 from emotailor.models.base import EmotionModel, FittedModel
+from emotailor.models.factory import model_class
 from emotailor.models.table import SYSTEMS
+from emotailor.training.replay import Replay
 from tests.helpers import random_samples, small_dataset
 from tests.parity.systems import double_precision
 from tests.systems import TINY, batch_of, tiny_model, usable_dims
@@ -36,6 +40,23 @@ def step(model: EmotionModel, batch: Batch) -> tuple[torch.Tensor, dict[str, tor
         if parameter.grad is not None
     }
     return output.logits.detach().cpu(), gradients
+
+
+def without_chance(model: EmotionModel) -> EmotionModel:
+    """The model without dropout, in place."""
+    for module in model.modules():
+        for rate in ("rate", "dropout", "p"):
+            if isinstance(getattr(module, rate, None), float):
+                setattr(module, rate, 0.0)
+    return model
+
+
+def with_steps(batch: Batch, steps: int) -> Batch:
+    """The batch, padded to a number of steps."""
+    more = {m: steps - x.shape[1] for m, x in batch.values.items()}
+    values = {m: F.pad(x, (0, 0, 0, more[m])) for m, x in batch.values.items()}
+    masks = {m: F.pad(x, (0, more[m])) for m, x in batch.masks.items()}
+    return replace(batch, values=values, masks=masks)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -88,6 +109,73 @@ def test_it_trains_and_predicts(name: str, tmp_path: Path) -> None:
     }
     difference = abs(found["cpu"].probabilities - found["cuda"].probabilities)
     assert difference.max() < 1e-3
+
+
+REPLAYED = [name for name in SYSTEMS if model_class(name).replayable]
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+def test_replayed_gradients_are_those_of_their_own_batch(name: str) -> None:
+    """Of two shapes in turns; the model's buffers and the random numbers are left alone."""
+    batches = []
+    for number in range(8):
+        samples = random_samples(13, seed=number, longest=5 + 4 * (number % 2))
+        batch = batch_of(samples, usable_dims(name)).to("cuda")
+        steps = 5 + 4 * (number % 2)
+        batches.append(with_steps(batch, steps))
+
+    model = without_chance(tiny_model(name)).to("cuda").train()
+
+    def objective(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        output = model(batch)
+        total = model.total_loss(output)
+        return total, {"total": total.detach()}
+
+    replay = Replay(model, objective)
+    for number, batch in enumerate(batches):
+        buffers = [buffer.clone() for buffer in model.buffers()]
+        random_state = torch.cuda.get_rng_state()
+        losses = replay.set_gradients(batch)
+        found = [p.grad for p in replay.parameters]
+        lost = float(losses["total"])
+        found = [None if g is None else g.clone() for g in found]
+        after = [buffer.clone() for buffer in model.buffers()]
+        model.zero_grad()
+        assert len(replay.recordings) == max(0, min(number - 1, 2)), number
+
+        # the same by itself, from the same state
+        for buffer, before in zip(model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+        torch.cuda.set_rng_state(random_state)
+        loss, _ = objective(batch)
+        expected = torch.autograd.grad(loss, replay.parameters, allow_unused=True)
+        assert lost == pytest.approx(float(loss.detach()), rel=1e-5)
+        for mine, alone in zip(found, expected, strict=True):
+            assert (mine is None) == (alone is None)
+            if mine is not None and alone is not None:
+                torch.testing.assert_close(mine, alone, atol=1e-5, rtol=1e-3)
+        for mine, alone in zip(after, model.buffers(), strict=True):
+            torch.testing.assert_close(mine, alone)
+
+
+def test_a_training_that_replays_is_the_one_that_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without dropout, twelve epochs: replays, a smaller last batch, clipping and all."""
+    data = tmp_path / "data"
+    small_dataset(data)
+    still = {**TINY["tailor"], "dropout": 0.0, "input_dropout": 0.0, "refinement_dropout": 0.0}
+    settings = {
+        "data": {"path": str(data)},
+        "model": still,
+        "training": {"epochs": 12, "batch_size": 5, "device": "cuda", "precision": "fp32"},
+    }
+    replayed = emotailor.train(settings, tmp_path / "replayed", model="tailor")
+    monkeypatch.setattr(model_class("tailor"), "replayable", False)
+    other = emotailor.train(settings, tmp_path / "other", model="tailor")
+    for mine, alone in zip(replayed.history, other.history, strict=True):
+        assert mine.train == pytest.approx(dict(alone.train), rel=1e-3)
+        assert mine.valid["loss"] == pytest.approx(alone.valid["loss"], rel=1e-3)
 
 
 def test_a_text_encoder_that_is_trained_along(tmp_path: Path) -> None:

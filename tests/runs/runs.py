@@ -7,7 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,16 +38,21 @@ def tiny_config(data: Path, **training: Any) -> RunConfig:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Tiny models lose much time where more threads than free cores wait for each other."""
+def threads(count: int) -> Iterator[None]:
+    """Let torch compute with some number of threads for a while."""
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Tiny models lose much time where more threads than free cores wait for each other."""
+    return threads(1)
 
 
 def check_two_processes(

@@ -11,7 +11,7 @@ import torch
 from emotailor.data.batching import Batch
 from emotailor.data.sample import Modality, Sample
 from emotailor.data.store import write_dataset
-from emotailor.training.feeding import Feeder, ResidentSamples
+from emotailor.training.feeding import Feeder, ResidentSamples, rounded_steps
 from emotailor.training.progress import Reporter
 from emotailor.training.run_config import RunConfig
 from emotailor.training.setup import TrainingData
@@ -47,12 +47,32 @@ def assert_equal(a: Batch, b: Batch) -> None:
         assert torch.equal(a.values[m], b.values[m]), m
 
 
+def less_padded(batch: Batch, steps: int) -> Batch:
+    """The batch without its steps behind the first ``steps``, which must all be padding."""
+    for m in DIMS:
+        assert not batch.masks[m][:, steps:].any(), m
+        assert not batch.values[m][:, steps:].any(), m
+    values = {m: x[:, :steps] for m, x in batch.values.items()}
+    masks = {m: mask[:, :steps] for m, mask in batch.masks.items()}
+    return replace(batch, values=values, masks=masks)
+
+
+def test_batches_on_a_device_have_few_shapes() -> None:
+    asked = [0, 1, 8, 9, 16, 17, 57, 60]
+    assert [rounded_steps(longest, 60) for longest in asked] == [1, 8, 8, 16, 16, 24, 60, 60]
+
+
 @pytest.mark.parametrize("standardize", [True, False])
 def test_resident_samples_give_the_same_batches(tmp_path: Path, standardize: bool) -> None:
     data = training_data(tmp_path / "data", standardize=standardize)
     resident = ResidentSamples(data, CPU)
+    longest = max(int(lengths.max()) for lengths in resident.lengths.values())
     for chosen in (np.array([3]), np.array([0, 22, 7, 7]), np.arange(23)):
-        assert_equal(resident.batch(chosen), data.batch(chosen))
+        expected = data.batch(chosen)
+        steps = expected.masks["text"].shape[1]
+        batch = resident.batch(chosen)
+        assert batch.masks["text"].shape[1] == rounded_steps(steps, longest)
+        assert_equal(less_padded(batch, steps), expected)
     stored = sum(table.numel() - table.shape[1] for table in resident.tables.values())
     assert ResidentSamples.size(data) == 4 * stored
 

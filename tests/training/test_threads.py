@@ -12,6 +12,7 @@ from emotailor.nn.dropout import draw_seed, own_randomness
 from emotailor.training.inference import predict_probabilities
 from emotailor.training.threads import Workers, backward_in_threads, worker_threads
 from tests.helpers import DIMS, LABELS, random_samples
+from tests.runs.runs import threads
 from tests.systems import batch_of, tiny_model
 
 CPU = torch.device("cpu")
@@ -19,10 +20,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with threads(2):
+        yield
 
 
 def test_workers_keep_the_order_and_leave_torch_as_it_was(two_threads: None) -> None:
@@ -90,8 +89,10 @@ def test_prediction_does_not_depend_on_the_threads(two_threads: None) -> None:
     threaded = predict_probabilities(
         model, split, DIMS, aligned=True, standardizer=None, batch_size=3
     )
-    torch.set_num_threads(1)
-    alone = predict_probabilities(model, split, DIMS, aligned=True, standardizer=None, batch_size=3)
+    with threads(1):
+        alone = predict_probabilities(
+            model, split, DIMS, aligned=True, standardizer=None, batch_size=3
+        )
     np.testing.assert_allclose(threaded, alone, atol=1e-6)
     one = model(batch_of([split.sample(5)], DIMS)).logits.sigmoid()
     np.testing.assert_allclose(threaded[5], one[0].detach(), atol=1e-5)

@@ -54,6 +54,16 @@ class Batch:
         """Return the same batch in memory from which copies to a GPU need not wait."""
         return self._mapped(lambda tensor: tensor.pin_memory())
 
+    def copied(self) -> "Batch":
+        """Return a batch with the same contents in memory of its own."""
+        return self._mapped(lambda tensor: tensor.clone())
+
+    @property
+    def device(self) -> torch.device:
+        """Where its values are."""
+        first = next(iter(self.values.values()))
+        return first.device
+
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """Return a batch of what ``change`` makes of every tensor."""
         values = {m: change(array) for m, array in self.values.items()}

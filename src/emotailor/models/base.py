@@ -123,6 +123,10 @@ class EmotionModel(nn.Module, ABC):
     parts_in_threads: bool = False
     """Whether threads may compute parts of a batch: only ``nn.dropout`` draws random numbers."""
 
+    replayable: bool = False
+    """Whether every batch of one shape takes the same operations on a GPU, none of which waits for
+    the host, so that they may be recorded once and replayed."""
+
     takes_label_loss: bool = False
     """Whether the loss ``classification`` is ``label_loss``, which settings may replace."""
 

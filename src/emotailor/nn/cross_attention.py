@@ -40,22 +40,25 @@ class CrossShape:
     zero_frames: bool = False  # steps whose first channel is exactly 0 get no position
 
 
-def sinusoids(steps: int, size: int) -> Float[Tensor, "steps size"]:
+def sinusoids(
+    steps: int, size: int, device: torch.device | None = None
+) -> Float[Tensor, "steps size"]:
     """Return the embedding of positions 1, 2, ..., ``steps``.
 
     The first half of the channels are sin(t w_k), the second half cos(t w_k), with
     w_k = 10000^(-k / (h - 1)) and h = floor(size / 2); an odd width ends with a channel of zeros.
+    It is computed on ``device``, by default on the CPU.
     """
     half = size // 2  # h
 
     # w_k, from 1 down to 1 / 10000
     last = max(half - 1, 1)
     slope = -math.log(10000) / last
-    k = torch.arange(half)
+    k = torch.arange(half, device=device)
     exponents = k * slope
     rates = torch.exp(exponents)  # (h,)
 
-    positions = torch.arange(1, steps + 1)
+    positions = torch.arange(1, steps + 1, device=device)
     angles = positions[:, None] * rates  # (T, h)
     sines = angles.sin()
     cosines = angles.cos()
@@ -74,8 +77,8 @@ def embed(
     With ``zero_frames`` a step whose first channel is exactly 0 gets no position.
     """
     steps, size = x.shape[1:]
-    positions = sinusoids(steps, size)
-    positions = positions.to(x.device, x.dtype)
+    positions = sinusoids(steps, size, x.device)
+    positions = positions.to(x.dtype)
 
     # the steps that get a position
     placed = mask

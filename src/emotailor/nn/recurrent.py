@@ -33,6 +33,13 @@ Steps = TypeVar("Steps", Tensor, PackedSequence)
 State = tuple[Tensor, ...]  # (h, c) of an LSTM, (h,) of a GRU
 
 
+def compact_weights(model: nn.Module) -> None:
+    """Lay the weights of each recurrent layer side by side, as cuDNN wants them: a copy has not."""
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()
+
+
 def run_layer(rnn: nn.Module, x: Steps, start: State) -> tuple[Steps, State]:
     """Run torch's LSTM or GRU in a precision that the device has kernels for.
 

@@ -5,6 +5,7 @@ and copying it. So the training split is put on the device once, ragged and stan
 batch is one gather; where it does not fit, a thread prepares the next batch during the step.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -20,6 +21,21 @@ from emotailor.training.modality_dropout import Shown, hide, shown_modalities
 from emotailor.training.setup import TrainingData
 
 SHARE_OF_MEMORY = 0.5  # of what is free on the device
+
+STEPS_ROUNDED = 8
+"""Batches on the device are padded to a multiple of it: fewer shapes, so more can be replayed."""
+
+
+def rounded_steps(longest: int, limit: int) -> int:
+    """Return to how many steps a batch on the device is padded.
+
+    Args:
+        longest: steps of its longest sequence.
+        limit: steps of the longest sequence of all samples.
+    """
+    multiples = math.ceil(longest / STEPS_ROUNDED)
+    steps = min(STEPS_ROUNDED * multiples, limit)
+    return max(1, steps)
 
 
 class ResidentSamples:
@@ -42,6 +58,7 @@ class ResidentSamples:
             self.words = [data.train_split.words(int(i)) for i in data.positions]
 
         self.lengths: dict[Modality, Int64[np.ndarray, "n"]] = {}
+        self.longest: dict[Modality, int] = {}  # of all samples: no batch needs more
         self.starts: dict[Modality, Int64[Tensor, "n"]] = {}
         self.tables: dict[Modality, Float[Tensor, "entries dim"]] = {}
         self.missing: dict[Modality, Bool[Tensor, "entries"]] = {}  # where any step is missing
@@ -59,6 +76,7 @@ class ResidentSamples:
 
             # the lengths stay on the CPU, which has to know the longest of each batch
             self.lengths[m] = lengths
+            self.longest[m] = int(lengths.max())
             self.starts[m] = torch.from_numpy(starts).to(device)
             self.tables[m] = torch.from_numpy(table).to(device)
             if lacking.any():
@@ -102,7 +120,9 @@ class ResidentSamples:
     def batch(self, numbers: Int64[np.ndarray, "_"]) -> Batch:
         """Return the same batch as ``data.batch(numbers)``, on the device."""
         lengths_here = {m: lengths[numbers] for m, lengths in self.lengths.items()}
-        longest = {m: max(1, int(lengths.max())) for m, lengths in lengths_here.items()}
+        longest = {}
+        for m, lengths in lengths_here.items():
+            longest[m] = rounded_steps(int(lengths.max()), self.longest[m])
         if self.aligned:
             # one time axis for all modalities
             longest_of_all = max(longest.values())

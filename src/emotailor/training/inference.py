@@ -13,6 +13,9 @@ from emotailor.data.sample import Modality
 from emotailor.models.base import EmotionModel
 from emotailor.training.threads import worker_threads
 
+GPU_BATCHES = 8
+"""Batches that are computed at once on a GPU, which would otherwise wait for the host."""
+
 
 def predict_probabilities(
     model: EmotionModel,
@@ -36,9 +39,10 @@ def predict_probabilities(
     longest = np.max(lengths, axis=0)  # (n,)
     longest_first = np.argsort(-longest, kind="stable")
     found = np.zeros((len(split), model.num_labels), np.float32)
+    at_once = batch_size * GPU_BATCHES if device.type == "cuda" else batch_size
 
     def fill(start: int) -> None:
-        chosen = longest_first[start : start + batch_size]
+        chosen = longest_first[start : start + at_once]
         samples = [split.sample(int(i)) for i in chosen]
         batch = collate(samples, dims, aligned=aligned, standardize=standardizer)
 
@@ -50,7 +54,7 @@ def predict_probabilities(
 
         found[chosen] = probabilities.cpu().numpy()
 
-    starts = range(0, len(split), batch_size)
+    starts = range(0, len(split), at_once)
     with worker_threads(device) as workers:
         workers.map(fill, starts)
 

@@ -22,8 +22,10 @@ from torch import Tensor
 from emotailor.data.batching import Batch, split_by_steps
 from emotailor.models.base import EmotionModel
 from emotailor.nn.plain import is_plain
+from emotailor.nn.recurrent import compact_weights
 from emotailor.training.config import TrainingConfig
 from emotailor.training.optimizer import build_optimizer
+from emotailor.training.replay import Replay
 from emotailor.training.threads import Losses, Workers, backward_of_parts
 
 CPU_PART_STEPS = 640
@@ -110,12 +112,24 @@ class TrainingStep:
         self.averaged: EmotionModel | None = None
         if config.average:
             self.averaged = copy.deepcopy(model)
+            compact_weights(self.averaged)
 
         # the wrappers know of the other processes, if there are any
         self._accelerator = accelerator or new_accelerator(self.device)
         wrapped, wrapped_optimizer = self._accelerator.prepare(model, self.optimizer)
         self._wrapped = wrapped
         self._wrapped_optimizer = wrapped_optimizer
+
+        self._parameters = list(wrapped.parameters())
+        self._replay: Replay | None = None
+        if self._may_replay():
+            self._replay = Replay(model, self._objective)
+
+    def _may_replay(self) -> bool:
+        """Whether steps may be recorded, and replayed for other batches."""
+        alone = self._accelerator.num_processes == 1
+        on_gpu = self.device.type == "cuda"
+        return on_gpu and alone and self.model.replayable and not is_plain()
 
     @property
     def kept(self) -> EmotionModel:
@@ -174,13 +188,20 @@ class TrainingStep:
             batch_size: samples of the batch.
             update_size: samples of all batches of this update.
         """
+        # a replay replaces gradients: it can't add to those of another batch
+        is_whole_update = len(parts) == 1 and batch_size == update_size
+        if self._replay is not None and is_whole_update:
+            batch = load(parts[0])
+            losses = self._replay.set_gradients(batch)
+            return [PartLosses(losses, float(batch_size))]
+
         # a loss is a mean over the samples of its part: weighted by its share of the batch, it
         # adds to the mean over the batch
         shares = [self._share(len(part), batch_size) for part in parts]
         # and that counts, in the mean over all samples of the update, as much as it has samples
         weights = [share * batch_size / update_size for share in shares]
 
-        losses = backward_of_parts(
+        losses_of_parts = backward_of_parts(
             self.model,
             lambda part: self._objective(load(part)),
             parts,
@@ -190,7 +211,7 @@ class TrainingStep:
         )
         return [
             PartLosses(found, share * batch_size)
-            for share, found in zip(shares, losses, strict=True)
+            for share, found in zip(shares, losses_of_parts, strict=True)
         ]
 
     def _share(self, part_size: int, batch_size: int) -> float:
@@ -226,7 +247,7 @@ class TrainingStep:
 
         clip_norm = self.config.clip_norm
         if clip_norm:
-            self._accelerator.clip_grad_norm_(self._wrapped.parameters(), clip_norm)
+            self._accelerator.clip_grad_norm_(self._parameters, clip_norm)
 
         optimizer.step()
         optimizer.zero_grad()

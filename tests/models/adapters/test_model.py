@@ -29,6 +29,7 @@ from emotailor.training.step import TrainingStep
 from emotailor.training.threads import Workers, worker_threads
 from tests.encoders import tiny
 from tests.helpers import SMALL
+from tests.runs.runs import threads
 from tests.systems import TINY, check_resumed
 
 LABELS = ("happy", "sad", "angry")
@@ -315,8 +316,7 @@ def test_threads_give_the_gradients_of_one(base: BaseEncoder, folder: Path) -> N
         model.zero_grad()
         return torch.cat(grads)
 
-    torch.set_num_threads(2)
-    with worker_threads(torch.device("cpu")) as workers:
+    with threads(2), worker_threads(torch.device("cpu")) as workers:
         two = gradient(workers)
         assert torch.equal(two, gradient(workers))
     assert two.abs().max() > 0

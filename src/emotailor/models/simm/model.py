@@ -74,6 +74,7 @@ class SIMM(EmotionModel):
     """
 
     takes_label_loss = True
+    replayable = True
 
     sample_means = False  # exp(-CE) is not a mean over samples, and all_pairs is over B x B
     takes_unaligned = True

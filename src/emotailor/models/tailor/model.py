@@ -129,6 +129,7 @@ class Tailor(EncodedModel):
     takes_label_loss = True
 
     parts_in_threads = True
+    replayable = True
 
     config: TailorConfig
     # each is there where the settings need it

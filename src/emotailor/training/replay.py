@@ -6,7 +6,7 @@ same from other inputs, so long as the shapes are the same. So the second batch 
 recorded, and later ones are replayed.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,15 +69,19 @@ class Replay:
         """
         recording = self._recording_for(batch)
         if recording is None:
-            loss, losses = self.objective(batch)
-            loss.backward()
+            losses, gradients = self._gradients_of(batch)
+            self._give(gradients)
             return losses
 
         _copy(batch, recording.batch)
         recording.graph.replay()
-        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
-            parameter.grad = gradient
+        self._give(self.gradients)
         return recording.losses
+
+    def _give(self, gradients: Sequence[Tensor | None]) -> None:
+        """Make these the gradients of the parameters."""
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
 
     def _recording_for(self, batch: Batch) -> Recording | None:
         """Return the recording of the batch's shape; None where the shape is not worth one."""

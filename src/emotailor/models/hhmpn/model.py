@@ -219,7 +219,6 @@ class HHMPN(EmotionModel):
     takes_label_loss = True
 
     parts_in_threads = True
-    replayable = True
     takes_unaligned = True
     graph: Tensor
 

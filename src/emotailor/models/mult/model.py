@@ -76,7 +76,6 @@ class MulT(EmotionModel):
     takes_label_loss = True
 
     parts_in_threads = True
-    replayable = True
     takes_unaligned = True
 
     def __init__(self, config: MulTConfig, dims: Mapping[Modality, int], num_labels: int) -> None:

@@ -19,7 +19,13 @@ from emotailor.report.timelines import (
     write_index,
     write_timeline,
 )
-from emotailor.runs.timelines import render_timeline, srt_of, timeline_cells, timeline_header
+from emotailor.runs.timelines import (
+    render_timeline,
+    srt_of,
+    summary_of,
+    timeline_cells,
+    timeline_header,
+)
 from emotailor.serving.curves import Curve
 from emotailor.serving.prediction import Failure
 from emotailor.serving.timeline import Moment, Timeline
@@ -253,6 +259,7 @@ def test_a_curve_has_gaps() -> None:
 def test_a_video_of_nothing_has_a_page() -> None:
     page = Parsed(timeline_page(timeline(duration=0.0)).to_html())
     assert "No utterance could be predicted." in page.text
+    assert "No utterances." in page.text
 
 
 def test_addresses_are_paths_and_nothing_else(tmp_path: Path) -> None:
@@ -309,7 +316,7 @@ def test_an_index_of_many_videos(tmp_path: Path) -> None:
         moment = made({"happy": 0.75, "sad": 0.25}, "so", "great", start=float(number))
         write_timeline(timeline(moment, failure(9.0)), tmp_path, f"v{number}")
     listed = [Listed("v0"), Listed("v1", ["csv"]), Listed("v2"), Listed("bad", (), SCRIPT)]
-    names = [file.name for file in write_index(tmp_path, listed)]
+    names = [file.name for file in write_index(tmp_path, listed).files]
     assert names == ["timelines.csv", "timelines.jsonl", "index.html"]
 
     table = (tmp_path / "timelines.csv").read_text(encoding="utf-8")
@@ -324,6 +331,23 @@ def test_an_index_of_many_videos(tmp_path: Path) -> None:
     assert "v1.html" not in links
     assert page.of("script") == []
     assert f"failed: {SCRIPT}" in page.text
+
+
+def test_where_nothing_is_predicted_that_is_said_in_place_of_zeros(tmp_path: Path) -> None:
+    nothing = timeline(failure(0.0), failure(3.0))
+    assert nothing.lack == "no words"
+    assert summary_of(nothing).endswith("2 utterances; nothing is predicted: no words")
+    write_timeline(nothing, tmp_path, "mute")
+    some = timeline(made({"happy": 0.25, "sad": 0.25}, "so"), failure(9.0))
+    assert some.lack == ""
+    write_timeline(some, tmp_path, "said")
+
+    index = write_index(tmp_path, [Listed("mute"), Listed("said")])
+    assert index.lacks == {"mute": "no words"}
+    page = Parsed((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert page.text.count("nothing is predicted: no words") == 1
+    assert "No words." in Parsed((tmp_path / "mute.html").read_text(encoding="utf-8")).text
+    assert (tmp_path / "mute.srt").read_text() == ""
 
 
 def test_an_index_of_two_models_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

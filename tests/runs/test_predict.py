@@ -470,6 +470,13 @@ def test_a_video_is_known_by_its_content_too(tmp_path: Path) -> None:
     (tmp_path / "data.bin").write_bytes(b"\0\1\2")
     assert media_of(tmp_path / "clip") == "a video"
     assert media_of(tmp_path / "data.bin") is None
+    # under the name of something else, too; a picture may begin as a video does
+    for name, what in {"clip.txt": "a video", "clip.jpg": "a video", "a.heic": "a picture"}.items():
+        (tmp_path / name).write_bytes((tmp_path / "clip").read_bytes())
+        assert media_of(tmp_path / name) == what
+    for head in (b"\x1aE\xdf\xa3", b"OggS"):
+        (tmp_path / "kept.dat").write_bytes(head + bytes(99))
+        assert media_of(tmp_path / "kept.dat") == "a video or a sound"
     assert media_of(tmp_path / "absent.npz") is None
 
 
@@ -621,6 +628,19 @@ def test_a_table_says_what_the_evidence_for_each_label_is() -> None:
     assert rows[2] == "label p > threshold no visual no audio no text evidence"
     assert rows[4] == "surprise 0.500 > 0.126 yes -1.23 +0.06 0.00 visual, steps 99-100"
     assert rows[5] == "disgust 0.250 = 0.250 0.00 0.00 0.00 -"
+
+
+def test_what_the_columns_mean_is_said_by_their_names() -> None:
+    def note(drops: dict[Modality, float]) -> list[str]:
+        return rendered(explained(drops, [0.0, 1.0]))[-3:]
+
+    several = note({"visual": 1.0, "text": 1.0})
+    assert several[0].startswith("no visual, no text: ")
+    assert "modality" in several[1]
+    # there is nothing to choose from
+    alone = note({"text": 1.0})
+    assert alone[0].startswith("no text: ")
+    assert not any("modality" in line for line in alone)
 
 
 def test_a_table_fits_80_columns_without_cutting() -> None:

@@ -254,10 +254,11 @@ def _predict_videos(
         say(f"stored: {out_path}")
     else:
         result = predict_to_folder(job, out_path, console=err)
-        failures = dict(result.failures)
+        failures = {**result.failures, **result.lacks}
         count = len(result.predicted)
         before = f", {len(result.reused)} by an earlier call" if result.reused else ""
-        say(f"{count} predicted{before}, {len(failures)} failed")
+        lacking = f", {len(result.lacks)} without predictions" if result.lacks else ""
+        say(f"{count} predicted{before}, {len(result.failures)} failed{lacking}")
         say(f"stored: {out_path}, with all of them in {out_path / 'index.html'}")
 
     for video, error in failures.items():

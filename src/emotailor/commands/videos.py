@@ -60,12 +60,14 @@ class FolderOutcome:
         predicted: names of the videos that are predicted now.
         reused: names of those that an earlier call had predicted.
         failures: name of a video -> why it could not be predicted.
+        lacks: name of a video with a timeline in which nothing is predicted -> why.
         files: the files about all of them together.
     """
 
     predicted: Sequence[str]
     reused: Sequence[str]
     failures: Mapping[str, EmotailorError]
+    lacks: Mapping[str, EmotailorError] = field(default_factory=dict)
     files: Sequence[Path] = field(default_factory=tuple)
 
 
@@ -181,8 +183,9 @@ def predict_to_folder(
     if failures and not predicted and not reused:
         raise none_at_all(failures)
     listed = [_listed(video, forms, failures) for video in job.videos]
-    files = write_index(folder, listed)
-    return FolderOutcome(predicted, reused, failures, files)
+    index = write_index(folder, listed)
+    lacks = {name: _lack(lack) for name, lack in index.lacks.items()}
+    return FolderOutcome(predicted, reused, failures, lacks, index.files)
 
 
 class _Kept:
@@ -226,6 +229,16 @@ def _key(job: VideoJob, video: Found) -> str:
     return recording_key(content, job.told(video))
 
 
+def _lack(why: str) -> EmotailorError:
+    """Return the error that nothing is predicted in a video which has a timeline."""
+    return DataError(
+        f"nothing is predicted: {why}",
+        expected="what the model was trained on",
+        fix="--transcripts FILE gives the words where they are known; a model that looks and "
+        "listens comes of labelled videos: `emotailor extract --help`",
+    )
+
+
 def _listed(
     video: Found, forms: Collection[TimelineForm], failures: Mapping[str, EmotailorError]
 ) -> Listed:
@@ -239,7 +252,10 @@ def _listed(
 def print_videos(
     job: VideoJob, form: TimelineForm | None, console: Console, errors: Console
 ) -> dict[str, EmotailorError]:
-    """Print the timeline of each video as soon as it is ready; return why others have none.
+    """Print the timeline of each video as soon as it is ready.
+
+    Returns:
+        Name of a video without predictions -> why; it may have a timeline all the same.
 
     Args:
         job: what to do.
@@ -258,21 +274,27 @@ def print_videos(
 
     printed = 0
     failures: dict[str, EmotailorError] = {}
-    for _, timeline in _timelines(job, errors, failures):
+    lacks: dict[str, EmotailorError] = {}
+    for video, timeline in _timelines(job, errors, failures):
         if form is None:
             console.print(render_timeline(timeline))
         else:
             emit(timeline_text(timeline, form, Path(), header=not printed))
         printed += 1
+        if timeline.lack:
+            lacks[video.name] = _lack(timeline.lack)
     if not printed:
         raise none_at_all(failures)
-    return failures
+    return failures | lacks
 
 
 def write_videos(
     job: VideoJob, file: Path, console: Console, *, overwrite: bool
 ) -> dict[str, EmotailorError]:
-    """Write the timelines of all videos into one file; return why others have none.
+    """Write the timelines of all videos into one file.
+
+    Returns:
+        Name of a video without predictions -> why; it may have a timeline all the same.
 
     Args:
         job: what to do.
@@ -289,17 +311,20 @@ def write_videos(
     check_out_file(file, [video.path for video in job.videos], overwrite=overwrite)
 
     failures: dict[str, EmotailorError] = {}
+    lacks: dict[str, EmotailorError] = {}
     with (
         replacing_file(file) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as opened,
     ):
         written = 0
-        for _, timeline in _timelines(job, console, failures):
+        for video, timeline in _timelines(job, console, failures):
             opened.write(timeline_text(timeline, form, file.parent, header=not written))
             written += 1
+            if timeline.lack:
+                lacks[video.name] = _lack(timeline.lack)
         if not written:
             raise none_at_all(failures)
-    return failures
+    return failures | lacks
 
 
 def _timelines(

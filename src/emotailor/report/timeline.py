@@ -502,7 +502,7 @@ def _verdict(timeline: Timeline) -> list[str]:
     held.sort(key=lambda pair: -pair[1])
     total = timeline.predicted
     if not total:
-        return ["No utterance could be predicted."]
+        return ["No utterance could be predicted.", sentence(timeline.lack)]
     if not held:
         return [f"No emotion holds in any of {total} utterances."]
 

@@ -4,7 +4,7 @@ The JSON of a video is written last, at once with the others: where it is whole,
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -133,7 +133,20 @@ class Listed:
     problem: str = ""
 
 
-def write_index(folder: Path, videos: Sequence[Listed]) -> list[Path]:
+@dataclass(frozen=True)
+class Index:
+    """What was written about many videos together.
+
+    Attributes:
+        files: the table, the lines and the page.
+        lacks: name of a video in which nothing is predicted -> why.
+    """
+
+    files: Sequence[Path]
+    lacks: Mapping[str, str]
+
+
+def write_index(folder: Path, videos: Sequence[Listed]) -> Index:
     """Write what there is of many videos together: a page, all lines, and all rows.
 
     The timelines are read one by one from their files, so that there may be any number.
@@ -147,6 +160,7 @@ def write_index(folder: Path, videos: Sequence[Listed]) -> list[Path]:
     """
     files = [folder / TABLE, folder / LINES, folder / INDEX]
     rows: list[Markup] = []
+    lacks: dict[str, str] = {}
     labels: tuple[str, ...] | None = None
     with (
         replacing_files(*files) as (table, lines, index),
@@ -172,8 +186,10 @@ def write_index(folder: Path, videos: Sequence[Listed]) -> list[Path]:
             for cells in timeline_cells(timeline):
                 table_file.write(_written(f"{csv_line(cells)}\n"))
             rows.append(_row(video, timeline))
+            if timeline.lack:
+                lacks[video.name] = timeline.lack
         index.write_text(_index_page(rows, labels or ()).to_html(), encoding="utf-8")
-    return files
+    return Index(files, lacks)
 
 
 @dataclass(frozen=True)
@@ -196,8 +212,12 @@ class _Videos:
 def _row(video: Listed, timeline: Timeline) -> Markup:
     held = timeline.held
     cells: list[Content] = [clock(timeline.duration), f"{len(timeline.moments):,}"]
-    cells += [str(held[label]) for label in timeline.label_names]
-    numbers = [element("td", cell, class_="number") for cell in cells]
+    counts = [] if timeline.lack else [str(held[label]) for label in timeline.label_names]
+    numbers = [element("td", cell, class_="number") for cell in [*cells, *counts]]
+    if timeline.lack:
+        # zeros would say that it was looked for
+        span = str(len(timeline.label_names))
+        numbers.append(element("td", f"nothing is predicted: {timeline.lack}", colspan=span))
     return element("tr", _name_cell(video), *numbers, element("td", *_links(video)))
 
 

@@ -126,7 +126,7 @@ def run_job(job: Job, console: Console, errors: Console) -> "Tally":
         tally = carry_out(outcomes, emit, strict=job.strict, advance=watch.advance)
 
     if form is None and explain:
-        console.print(evidence_note())
+        console.print(evidence_note(predictor.modalities))
     if form is None or file is not None:
         _tell(console, _closing_lines(tally, source, predictor, file, as_lines=not is_few))
     _warn(errors, _cut_lines(tally) + failure_lines(tally))

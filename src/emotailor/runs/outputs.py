@@ -17,6 +17,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from emotailor.data.sample import Modality
 from emotailor.errors import ConfigError
 from emotailor.files import replacing_file
 from emotailor.fitted import FittedTable
@@ -97,18 +98,32 @@ def shown_name(outcome: Outcome) -> str:
 def render_predictions(predictions: Sequence[Prediction]) -> RenderableType:
     """Return one table per sample: label, probability, decision, and the evidence for it."""
     tables = [render_prediction(prediction) for prediction in predictions]
-    explained = any(prediction.explanation for prediction in predictions)
-    if not explained:
+    reasons = [prediction.explanation for prediction in predictions if prediction.explanation]
+    if not reasons:
         return Group(*tables)
-    return Group(*tables, evidence_note())
+
+    of_labels = reasons[0].modalities.values()
+    of_first = next(iter(of_labels))  # the same for all labels
+    return Group(*tables, evidence_note(tuple(of_first)))
 
 
-def evidence_note() -> Text:
-    """Return what the columns of the evidence mean."""
+def evidence_note(modalities: Sequence[Modality]) -> Text:
+    """Return what the columns of the evidence mean.
+
+    Args:
+        modalities: that the model takes.
+    """
+    titles = ", ".join(f"no {m}" for m in modalities)
+    without = "that modality" if len(modalities) > 1 else "it"
+    missed = "the modality it misses most, and there the steps it misses most"
+    nothing = "no modality speaks for the label"
+    if len(modalities) == 1:
+        missed = "the steps it misses most"
+        nothing = "nothing speaks for the label"
     return Text(
-        "no visual ...: change of the label's log-odds without that modality.\n"
-        "evidence: the modality it misses most, and there the steps it misses most.\n"
-        "-: no modality speaks for the label.",
+        f"{titles}: change of the label's log-odds without {without}.\n"
+        f"evidence: {missed}.\n"
+        f"-: {nothing}.",
         style="dim",
     )
 

@@ -134,6 +134,8 @@ def summary_of(timeline: Timeline) -> str:
     utterances = "1 utterance" if count == 1 else f"{count:,} utterances"
     held = [f"{label} in {n:,}" for label, n in timeline.held.items() if n]
     found = ", ".join(held) or "no emotion holds"
+    if timeline.lack:
+        found = f"nothing is predicted: {timeline.lack}"
     return f"{clock(timeline.duration)}, {utterances}; {found}"
 
 

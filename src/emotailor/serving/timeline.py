@@ -207,6 +207,14 @@ class Timeline:
         """The number of utterances with a prediction."""
         return sum(moment.prediction is not None for moment in self.moments)
 
+    @property
+    def lack(self) -> str:
+        """Why nothing is predicted, such as ``no words``; empty where anything is."""
+        if self.predicted:
+            return ""
+        reasons = (m.outcome.error.found for m in self.moments if isinstance(m.outcome, Failure))
+        return next(reasons, "no utterances")
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
@@ -452,9 +460,13 @@ def _notes(
         verb = "are" if len(shown) > 1 else "is"
         notes.append(f"The model reads {reads} alone: {listed} {verb} shown, but no evidence.")
 
+    if given and not _evidence(predictor, given):
+        notes.append(f"Nothing is predicted: the model reads {reads} alone, and there are none.")
+        return tuple(dict.fromkeys(notes))
+
     for m in predictor.modalities:
         lacking = len(given) - _has(given, m)
-        if lacking == len(given) and given:
+        if lacking == len(given):
             notes.append(f"No utterance has {SEEN_AS[m]}, which the model takes: it did without.")
         elif lacking:
             notes.append(f"{lacking} of {len(given)} utterances have no {SEEN_AS[m]}.")

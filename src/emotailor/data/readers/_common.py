@@ -240,10 +240,10 @@ def require_file(path: Path, what: str) -> Path:
             place of the file, such as a web page.
     """
     found = not_a_file(path)
-    if found is None and path.stat().st_size == 0:
-        found = f"{path} is empty"
-    if found:
+    if found is not None:
         raise DataError(found, expected=what, fix="check the path")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty", expected=what, fix="copy or download it again")
 
     refuse_stand_in(path)
     return path

@@ -14,7 +14,8 @@ from emotailor.errors import DataError
 from emotailor.inputs import not_a_file
 
 _SUFFIXES = {
-    "a video": "mp4 m4v mov avi mkv webm mpg mpeg wmv flv 3gp ogv ts",
+    "a video": "mp4 m4v mov avi mkv webm mpg mpeg vob wmv flv 3gp ogv ts mts m2ts mxf h264 264 "
+    "hevc h265 265",
     "a sound": "wav mp3 flac ogg oga opus m4a aac wma aif aiff amr",
     "a picture": "jpg jpeg png gif bmp tif tiff webp heic svg",
     "a text": "txt md srt vtt rtf doc docx odt pdf html htm eaf textgrid",
@@ -23,11 +24,17 @@ _BY_SUFFIX = {f".{end}": what for what, ends in _SUFFIXES.items() for end in end
 _BY_CONTENT = {
     "an MP4 video": "a video",
     "a RIFF file (WAV, AVI)": "a video or a sound",
+    "a Matroska file": "a video or a sound",
+    "an Ogg file": "a video or a sound",
+    "a FLAC file": "a sound",
     "a PNG image": "a picture",
     "a JPEG image": "a picture",
     "a GIF image": "a picture",
     "a PDF": "a text",
 }
+_LIKE_VIDEOS = (".heic", ".webp")
+"""Pictures whose first bytes are those of a video."""
+
 _ADDRESS = re.compile(r"[a-z]+:/")
 
 EXTRACTORS: Mapping[Modality, str] = {
@@ -44,12 +51,12 @@ def media_of(path: Path) -> str | None:
     """Return what a path is, such as ``a video``; None where it is none of these."""
     if _ADDRESS.match(str(path)):
         return "an address in the web"
-    found = _BY_SUFFIX.get(path.suffix.lower())
-    if found is not None:
-        return found
-    if not_a_file(path) is not None:
-        return None
-    return _BY_CONTENT.get(kind_of(path))
+    by_name = _BY_SUFFIX.get(path.suffix.lower())
+    is_certain = by_name in ("a video", "a sound") or path.suffix.lower() in _LIKE_VIDEOS
+    if is_certain or not_a_file(path) is not None:
+        return by_name
+    # a video may have the name of a text or a picture
+    return _BY_CONTENT.get(kind_of(path), by_name)
 
 
 def refuse_media(path: Path, dims: Mapping[Modality, int] | None = None) -> None:

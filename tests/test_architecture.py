@@ -136,6 +136,9 @@ def test_configurations_and_data_do_not_import_torch() -> None:
         "emotailor.data.synthetic",
         "emotailor.data.validate",
         "emotailor.runs.train",
+        # videos are looked at while PyTorch is loaded
+        "emotailor.commands.videos",
+        "emotailor.runs.videos",
     ]
     code = f"import sys, {', '.join(light)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -34,6 +34,12 @@ def plural(count: int, what: str) -> str:
     return f"{count:,} {what}{ending}"
 
 
+def sentence(text: str) -> str:
+    """Return a note as a sentence."""
+    capitalised = text[:1].upper() + text[1:]
+    return capitalised if text.endswith(".") else f"{capitalised}."
+
+
 def visible(text: str) -> str:
     r"""Return a text in which every character shows, but for line breaks, which stay.
 

@@ -187,6 +187,7 @@ def recognised(
         (tmp_path / name).touch()
     recogniser = Recogniser(SpeechConfig(model=str(tmp_path), **settings))
     recogniser._loaded = model
+    recogniser._loaded_for = recogniser._threads
     sound = Sound(np.zeros(round(seconds * RATE), np.int16))
     return recogniser.transcribe(sound, np.array(regions, np.float64).reshape(-1, 2))
 
@@ -275,6 +276,7 @@ def test_progress_is_told_after_every_stretch(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     recogniser = Recogniser(SpeechConfig(model=str(tmp_path), longest=10))
     recogniser._loaded = StandIn([])
+    recogniser._loaded_for = recogniser._threads
     sound = Sound(np.zeros(30 * RATE, np.int16))
     regions = np.array([(1.0, 6.0), (8.0, 14.0), (20.0, 29.0)])
     seen: list[float] = []

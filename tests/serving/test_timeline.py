@@ -12,7 +12,8 @@ from emotailor.extraction.base import Medium, Recording, Timed, Utterance, Word
 from emotailor.serving.curves import MOST_POINTS, curves_of, mean_between
 from emotailor.serving.prediction import Explanation, Failure, Prediction
 from emotailor.serving.predictor import Predictor
-from emotailor.serving.timeline import Moment, Timeline, clock, timeline_of
+from emotailor.serving.timeline import Moment, Timeline, clock
+from emotailor.serving.video import timeline_of
 from tests.evaluation.fake_pandas import DataFrame, with_fake_pandas
 from tests.helpers import DIMS, LABELS
 from tests.serving.test_predictor import model_of, summing

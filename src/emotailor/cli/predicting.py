@@ -147,7 +147,6 @@ def predict(
     from emotailor.data.cutting import parse_max_steps
     from emotailor.extraction.config import chosen_config
     from emotailor.extraction.find import transcripts_in
-    from emotailor.runs.job import Job, run_job
     from emotailor.runs.videos import VideoJob
 
     folder, rest = named_model(run, sources or [], has_text=bool(text))
@@ -201,6 +200,8 @@ def predict(
         "--html": as_html or None,
     }
     _refuse_given(of_videos, "samples")
+    from emotailor.runs.job import Job, run_job
+
     job = Job(
         folder,
         rest,

@@ -4,23 +4,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
+from emotailor.cores import usable_cores
 from emotailor.data.extraction import Extraction
 from emotailor.data.readers._common import require_file
 from emotailor.data.sample import Modality
-from emotailor.errors import ModelError
+from emotailor.errors import DataError, ModelError
 from emotailor.extraction.acoustic import (
     ACOUSTIC_NAMES,
     acoustic_extraction,
     acoustic_features,
 )
 from emotailor.extraction.base import Medium, Recording, Sound, Timed, Transcript
+from emotailor.extraction.beside import Beside
 from emotailor.extraction.config import ExtractionConfig
 from emotailor.extraction.decoding import Decoded, decode
 from emotailor.extraction.face import COLUMNS, FaceFollower, face_extraction
@@ -35,7 +37,19 @@ from emotailor.extraction.workers import Tell
 from emotailor.files import sha256_of
 
 _LOOKED = 0.6  # share of the work that decoding and looking for faces is
-_HEARD = 0.65  # the same, with the features of the sound
+_DECODED = 0.1  # share of the listening that decoding sound alone is
+_VOICED = 0.1  # share of the rest that finding speech and the features of the sound are
+_BLOCK = 1 << 20  # samples that are compared at a time
+
+
+@dataclass(frozen=True, eq=False)
+class _Heard:
+    """What there is to hear in a sound."""
+
+    sound: Sound | None
+    regions: Float64[np.ndarray, "regions 2"] | None
+    voice: Timed | None
+    said: Transcript
 
 
 @dataclass(frozen=True)
@@ -86,7 +100,8 @@ class Extractor:
     Args:
         config: what is extracted, and how.
         face_model: file of the face landmarker; by default where :func:`find_face_model` looks.
-        threads: of the processor; by default as many as there are.
+        threads: of the processor; by default as many as there are. With two and more, the words of
+            a video are found beside the faces; what is found does not depend on it.
 
     Raises:
         ConfigError: a library or a model is not there.
@@ -101,6 +116,7 @@ class Extractor:
     ) -> None:
         self.config = config
         self._threads = threads
+        self._cores = threads or usable_cores()
         self._face_model: FaceModel | None = None
         if config.visual == "face":
             self._face_model = find_face_model(face_model)
@@ -197,53 +213,120 @@ class Extractor:
         """
         clock = _Clock()
         medium = open_medium(path)
-        decoded, face = self._decode(medium, clock, tell)
-        tell(_LOOKED)
-        sound = decoded.sound
+        if self._is_heard_beside(medium, transcript):
+            with clock.measuring("everything at once"):
+                decoded, face, heard = self._at_once(medium, tell)
+        else:
+            decoded, face = self._decode(medium, clock, _scaled(tell, 0.0, _LOOKED))
+            heard = self._listen(
+                decoded.sound, transcript, decoded.duration, clock, _scaled(tell, _LOOKED, 1.0)
+            )
 
+        said = heard.said
+        utterances = cut_utterances(
+            said.words, decoded.duration, self.config.utterance, heard.regions
+        )
+        notes = [*medium.notes, *decoded.notes, *said.notes]
+        notes += _lacking(medium, decoded.sound, said)
+        return Recording(
+            medium,
+            decoded.duration,
+            tuple(utterances),
+            face,
+            heard.voice,
+            tuple(notes),
+            clock.seconds,
+        )
+
+    # ------------------------------------------------------------------ looking and listening
+
+    def _is_heard_beside(self, medium: Medium, transcript: Path | None) -> bool:
+        """Whether words are found while faces are, each on a core."""
+        if self._face_model is None or transcript is not None or self._cores < 2:
+            return False
+        return medium.picture is not None and medium.sound
+
+    def _at_once(self, medium: Medium, tell: Tell) -> tuple[Decoded, Timed | None, _Heard]:
+        """Look in this thread, and listen in another one.
+
+        That one decodes the sound first, by itself. What counts is the sound of the whole pass: in
+        a damaged file, the clock of the pictures may put it elsewhere. Then it is listened to anew.
+        """
+        with Beside(partial(self._listen_ahead, medium)) as listening:
+
+            def looked(share: float) -> None:
+                listening.check()
+                tell(_LOOKED * share + (1 - _LOOKED) * listening.share)
+
+            decoded, face = self._decode(medium, _Clock(), looked)
+            ahead = listening.result(_scaled(tell, _LOOKED, 1.0))
+
+        if ahead is not None and _are_same(ahead.sound, decoded.sound):
+            return decoded, face, ahead
+        heard = self._listen(decoded.sound, None, decoded.duration, _Clock(), lambda _: None)
+        return decoded, face, heard
+
+    def _listen_ahead(self, medium: Medium, tell: Tell) -> _Heard | None:
+        """Listen to the sound of a file, whose pictures others look at meanwhile."""
+
+        def progress(seconds: float) -> None:
+            tell(_DECODED * seconds / max(medium.duration or seconds, seconds))
+
+        try:
+            decoded = decode(medium, progress=progress)
+        except DataError:  # whether that is an error, the whole pass says
+            return None
+
+        # the other core is for the pictures
+        return self._listen(
+            decoded.sound,
+            None,
+            decoded.duration,
+            _Clock(),
+            _scaled(tell, _DECODED, 1.0),
+            threads=self._cores - 1,
+        )
+
+    def _listen(
+        self,
+        sound: Sound | None,
+        transcript: Path | None,
+        duration: float,
+        clock: "_Clock",
+        tell: Tell,
+        *,
+        threads: int | None = None,
+    ) -> _Heard:
+        """Find out what there is to hear, in a sound and in what somebody wrote down."""
+        tell(0.0)
         regions = None
         if sound is not None:
             with clock.measuring("voice"):
                 regions = speech_regions(sound)
         voice = None
         if sound is not None and self.config.audio == "acoustic":
+            tell(_VOICED / 2)
             with clock.measuring("sound"):
                 voice = acoustic_features(sound, self.config.sound)
-        tell(_HEARD)
-
-        with clock.measuring("words"):
-            said = self._words(sound, regions, transcript, decoded.duration, tell)
-        utterances = cut_utterances(said.words, decoded.duration, self.config.utterance, regions)
-        notes = [*medium.notes, *decoded.notes, *said.notes]
-        notes += _lacking(medium, sound, said)
-        return Recording(
-            medium, decoded.duration, tuple(utterances), face, voice, tuple(notes), clock.seconds
-        )
-
-    def _words(
-        self,
-        sound: Sound | None,
-        regions: Float64[np.ndarray, "regions 2"] | None,
-        transcript: Path | None,
-        duration: float,
-        tell: Tell,
-    ) -> Transcript:
-        """Return what is said, as somebody wrote it down, or as it is recognised."""
-        if transcript is not None:
-            return read_transcript(transcript, duration, regions)
-        if sound is None:
-            return Transcript(())
 
         def on_progress(seconds: float) -> None:
-            tell(_HEARD + (1 - _HEARD) * seconds / max(duration, seconds))
+            tell(_VOICED + (1 - _VOICED) * seconds / max(duration, seconds))
 
-        return self.recogniser.transcribe(sound, regions, on_progress)
+        on_progress(0.0)
+        with clock.measuring("words"):
+            if transcript is not None:
+                said = read_transcript(transcript, duration, regions)
+            elif sound is None:
+                said = Transcript(())
+            else:
+                said = self.recogniser.transcribe(sound, regions, on_progress, threads=threads)
+        return _Heard(sound, regions, voice, said)
 
     def _decode(self, medium: Medium, clock: "_Clock", tell: Tell) -> tuple[Decoded, Timed | None]:
         """Go through the pictures and the sound of a file once."""
 
         def progress(seconds: float) -> None:
-            tell(_LOOKED * seconds / max(medium.duration or seconds, seconds))
+            tell(seconds / max(medium.duration or seconds, seconds))
 
         picture = self.config.picture
         if self._face_model is None or medium.picture is None:
@@ -276,6 +359,30 @@ class _Clock:
         yield
         spent = time.process_time() - start
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + spent, 3)
+
+
+def _scaled(tell: Tell, first: float, last: float) -> Tell:
+    """Return what takes the share of a part, and tells that of the whole."""
+
+    def tell_whole(share: float) -> None:
+        tell(first + (last - first) * share)
+
+    return tell_whole
+
+
+def _are_same(first: Sound | None, second: Sound | None) -> bool:
+    """Whether two sounds have the same samples, compared in blocks."""
+    if first is None or second is None:
+        return first is second
+    length = len(first.samples)
+    if length != len(second.samples):
+        return False
+
+    for begin in range(0, length, _BLOCK):
+        block = slice(begin, begin + _BLOCK)
+        if not np.array_equal(first.samples[block], second.samples[block]):
+            return False
+    return True
 
 
 def _lacking(medium: Medium, sound: Sound | None, said: Transcript) -> list[str]:

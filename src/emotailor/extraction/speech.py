@@ -69,12 +69,15 @@ class Recogniser:
         self.folder = find_model(settings.model)
         self._threads = threads or min(usable_cores(), _MOST_THREADS)
         self._loaded: Any = None
+        self._loaded_for = 0  # threads
 
     def transcribe(
         self,
         sound: Sound,
         regions: Float64[np.ndarray, "regions 2"] | None = None,
         on_progress: Callable[[float], None] | None = None,
+        *,
+        threads: int | None = None,
     ) -> Transcript:
         """Return the words of a sound, which is looked at where somebody speaks alone.
 
@@ -83,6 +86,7 @@ class Recogniser:
             regions: where somebody speaks; by default found with
                 :func:`~emotailor.extraction.voice.speech_regions`.
             on_progress: called with the seconds of sound that are done.
+            threads: fewer of the processor than otherwise, where others need it, too.
 
         Raises:
             ConfigError: the model does not know the language.
@@ -96,7 +100,7 @@ class Recogniser:
         stretches = stretches_of(sound, regions, self.settings.longest)
         words: list[Word] = []
         with threads_left_alone():
-            model = self._model()
+            model = self._model(min(threads or self._threads, self._threads))
             self._check_language(model)
             language, notes = self._language(model, sound, stretches)
             for stretch in stretches:
@@ -130,9 +134,9 @@ class Recogniser:
 
     # ------------------------------------------------------------------ the model
 
-    def _model(self) -> Any:
-        """Return the model, loaded at its first use."""
-        if self._loaded is not None:
+    def _model(self, threads: int) -> Any:
+        """Return the model, loaded at its first use, and again for another number of threads."""
+        if self._loaded_for == threads:
             return self._loaded
 
         faster_whisper = need("faster_whisper", "recognising speech", INSTALL)
@@ -141,7 +145,7 @@ class Recogniser:
                 str(self.folder),
                 device="cpu",
                 compute_type=COMPUTE,
-                cpu_threads=self._threads,
+                cpu_threads=threads,
                 local_files_only=True,
             )
         except Exception as error:  # its parts raise all kinds, also plain exceptions
@@ -150,6 +154,7 @@ class Recogniser:
                 expected="a Whisper model in the format of CTranslate2",
                 fix="get the model again, or name another one",
             ) from error
+        self._loaded_for = threads
         return self._loaded
 
     def _check_language(self, model: Any) -> None:

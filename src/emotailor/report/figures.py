@@ -15,7 +15,8 @@ from emotailor.report.page import (
     Table,
     Text,
 )
-from emotailor.report.source import PageSource, sentence
+from emotailor.report.source import PageSource
+from emotailor.text import sentence
 from emotailor.training.model_folder import find_model_folder
 from emotailor.verified import read_settled
 

@@ -40,7 +40,7 @@ from emotailor.report.parts import (
     shell,
     training_command,
 )
-from emotailor.report.source import PageSource, open_source, results_of, sentence
+from emotailor.report.source import PageSource, open_source, results_of
 from emotailor.report.verdict import (
     baseline_sentence,
     label_sentences,
@@ -49,6 +49,7 @@ from emotailor.report.verdict import (
 )
 from emotailor.runs.protocols import HEADER, epochs_sentence, protocol_cells
 from emotailor.runs.stored import StoredEvaluation
+from emotailor.text import sentence
 from emotailor.training.history import METRICS_FILE, EpochRecord
 from emotailor.training.run_config import RunConfig
 

@@ -10,6 +10,7 @@ from emotailor.runs.evaluate import evaluate_run
 from emotailor.runs.run import Run
 from emotailor.runs.stored import StoredEvaluation, StoredPredictions
 from emotailor.serving.predictor import Predictor
+from emotailor.text import sentence
 from emotailor.training.run_config import RunConfig
 
 Results = tuple[StoredEvaluation, StoredPredictions]
@@ -50,12 +51,6 @@ class PageSource:
         if self.dataset is not None:
             return self.dataset.card.name
         return self.run.data_name
-
-
-def sentence(text: str) -> str:
-    """Return a note as a sentence."""
-    capitalised = text[:1].upper() + text[1:]
-    return capitalised if text.endswith(".") else f"{capitalised}."
 
 
 def open_source(path: Path, data: Path | None, split: str | None, device: str) -> PageSource:

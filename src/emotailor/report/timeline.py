@@ -19,11 +19,11 @@ from emotailor.report.page import (
     element,
     joined,
 )
-from emotailor.report.source import sentence
 from emotailor.runs.timelines import summary_of
 from emotailor.serving.curves import Curve
 from emotailor.serving.prediction import Failure, Prediction
 from emotailor.serving.timeline import Moment, Timeline, clock, told_emotions
+from emotailor.text import sentence
 
 STYLE_FILE = Path(__file__).with_name("timeline.css")
 SCRIPT_FILE = Path(__file__).with_name("timeline.js")

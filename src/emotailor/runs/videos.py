@@ -17,11 +17,8 @@ from emotailor.extraction.find import Found
 from emotailor.extraction.recording import Extractor, Task, extract_task
 from emotailor.extraction.workers import Done, Workers
 from emotailor.files import sha256_of
-from emotailor.serving.predictor import Predictor
 from emotailor.serving.timeline import Timeline
-from emotailor.serving.video import VideoPredictor
 from emotailor.shipped.find import meant_by
-from emotailor.training.model_folder import CARD_FILE, find_model_folder
 from emotailor.watch import Watch
 
 
@@ -71,6 +68,8 @@ class VideoJob:
             ModelError: there is no model.
             ConfigError: a library or a model is not there.
         """
+        from emotailor.training.model_folder import CARD_FILE, find_model_folder
+
         transcript = self.transcripts.get(video.name)
         extractor = self.extractor[0]
         card = find_model_folder(meant_by(self.model)) / CARD_FILE
@@ -116,8 +115,11 @@ def predict_videos(
         ) as watch,
         Workers(extract_task, tasks, processes=at_once, on_share=watch.reach) as workers,
     ):
-        # torch and the model are loaded while the first videos are decoded
+        # torch and the model, which take seconds, are loaded while the first videos are decoded
         workers.begin()
+        from emotailor.serving.predictor import Predictor
+        from emotailor.serving.video import VideoPredictor
+
         predictor = Predictor.load(job.model, device=job.device, thresholds=job.thresholds)
         predicting = VideoPredictor(predictor, extractor.extractions, job.encoder)
 

@@ -1,27 +1,21 @@
 """What comes out of a prediction on a video: utterances over time, with emotions and reasons."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from emotailor.data.cutting import MaxSteps
-from emotailor.data.sample import Modality, Sample
+from emotailor.data.sample import Modality
 from emotailor.errors import DataError
 from emotailor.evaluation.notebook import html_table
-from emotailor.extraction.base import Recording, Timed, Utterance, Word
+from emotailor.extraction.base import Word
 from emotailor.frames import data_frame
 from emotailor.serving.curves import (
     Curve,
-    curves_of,
-    mean_between,
-    share_of_face,
-    share_of_voice,
 )
 from emotailor.serving.prediction import MIN_EVIDENCE, Failure, Prediction
-from emotailor.serving.samples import SamplePredictor
 
 FORMAT = "emotailor-timeline"
 SCHEMA_VERSION = 1
@@ -331,143 +325,3 @@ def clock(seconds: float) -> str:
     if hours:
         return f"{hours}:{minute:02}:{second:02}"
     return f"{minute}:{second:02}"
-
-
-# ---------------------------------------------------------------------- from a recording
-
-
-def timeline_of(
-    predictor: SamplePredictor,
-    recording: Recording,
-    samples: Iterable[Sample | Failure],
-    *,
-    explain: bool = True,
-    max_steps: MaxSteps | None = None,
-) -> Timeline:
-    """Predict the utterances of a recording.
-
-    Evidence is measured for utterances in which a label holds: of each modality as a whole, and of
-    each word.
-
-    Args:
-        predictor: a model.
-        recording: what was extracted of a video.
-        samples: one for each utterance, in order, with the features that the model takes; or why
-            there is none.
-        explain: whether to measure evidence.
-        max_steps: as for :meth:`SamplePredictor.predict`.
-
-    Raises:
-        DataError: there are not as many samples as utterances.
-        ConfigError: ``max_steps`` makes no sense.
-    """
-    given = [_unseen_as_failure(predictor, item) for item in samples]
-    utterances = recording.utterances
-    if len(given) != len(utterances):
-        raise DataError(
-            f"{len(given)} samples of {recording.medium.path}",
-            expected=f"one for each of its {len(utterances)} utterances",
-        )
-
-    outcomes = predictor.stream(
-        given,
-        explain="held" if explain else False,
-        steps_of=("text",),
-        max_steps=max_steps,
-    )
-    source = str(recording.medium.path)
-    moments = []
-    for utterance, outcome in zip(utterances, outcomes, strict=True):
-        named = replace(outcome, source=source)
-        moments.append(_moment(recording, utterance, named))
-
-    return Timeline(
-        source=source,
-        duration=recording.duration,
-        label_names=predictor.label_names,
-        thresholds=dict(zip(predictor.label_names, predictor.thresholds.tolist(), strict=True)),
-        model=_name_of(predictor),
-        evidence=_evidence(predictor, given),
-        picture=recording.medium.picture is not None,
-        notes=_notes(predictor, recording, given),
-        moments=tuple(moments),
-        curves=curves_of(recording),
-    )
-
-
-def _unseen_as_failure(predictor: SamplePredictor, item: Sample | Failure) -> Sample | Failure:
-    """Return a sample, or that there is nothing in it that the model takes."""
-    if isinstance(item, Failure) or predictor.can_see(item):
-        return item
-    taken = [SEEN_AS[m] for m in predictor.modalities]
-    error = DataError(f"no {' or '.join(taken)}", expected="what the model was trained on")
-    return Failure(item.id, error)
-
-
-def _moment(recording: Recording, utterance: Utterance, outcome: Prediction | Failure) -> Moment:
-    between = (utterance.start, utterance.end)
-    return Moment(
-        start=utterance.start,
-        end=utterance.end,
-        words=utterance.words,
-        outcome=outcome,
-        face=share_of_face(recording, *between),
-        voice=share_of_voice(recording, *between),
-        smile=mean_between(recording, "smile", *between),
-        energy=mean_between(recording, "energy", *between),
-    )
-
-
-def _name_of(predictor: SamplePredictor) -> str:
-    """Return which model it is, in words."""
-    card = predictor.card
-    data = card.data.get("name")
-    trained = f", trained on {data}" if data else ""
-    return f"{card.system}{trained}"
-
-
-def _has(given: Sequence[Sample | Failure], modality: Modality) -> int:
-    """Return how many samples have a modality."""
-    samples = [item for item in given if isinstance(item, Sample)]
-    return sum(len(sample.sequences.get(modality, ())) > 0 for sample in samples)
-
-
-def _evidence(
-    predictor: SamplePredictor, given: Sequence[Sample | Failure]
-) -> tuple[Modality, ...]:
-    """Return the modalities of the model that any sample has."""
-    return tuple(m for m in predictor.modalities if _has(given, m))
-
-
-def _notes(
-    predictor: SamplePredictor, recording: Recording, given: Sequence[Sample | Failure]
-) -> tuple[str, ...]:
-    """Return what was done without: in the recording, and by the model."""
-    notes = list(recording.notes)
-    for track in (recording.face, recording.voice):
-        if track is not None:
-            notes += track.notes
-
-    # what a viewer sees on the timeline must not be taken for a reason
-    shown: list[str] = []
-    tracks: dict[Modality, Timed | None] = {"visual": recording.face, "audio": recording.voice}
-    for m, track in tracks.items():
-        if track is not None and m not in predictor.modalities:
-            shown.append(SEEN_AS[m])
-    reads = " and ".join(SEEN_AS[m] for m in predictor.modalities)
-    if shown:
-        listed = " and ".join(shown)
-        verb = "are" if len(shown) > 1 else "is"
-        notes.append(f"The model reads {reads} alone: {listed} {verb} shown, but no evidence.")
-
-    if given and not _evidence(predictor, given):
-        notes.append(f"Nothing is predicted: the model reads {reads} alone, and there are none.")
-        return tuple(dict.fromkeys(notes))
-
-    for m in predictor.modalities:
-        lacking = len(given) - _has(given, m)
-        if lacking == len(given):
-            notes.append(f"No utterance has {SEEN_AS[m]}, which the model takes: it did without.")
-        elif lacking:
-            notes.append(f"{lacking} of {len(given)} utterances have no {SEEN_AS[m]}.")
-    return tuple(dict.fromkeys(notes))

@@ -9,7 +9,7 @@ import pytest
 from emotailor.data.sample import Modality, Sample
 from emotailor.errors import DataError
 from emotailor.extraction.base import Medium, Recording, Timed, Utterance, Word
-from emotailor.serving.curves import MOST_POINTS, curves_of, mean_between
+from emotailor.serving.curves import MOST_POINTS, curves_of, mean_between, share_of_voice
 from emotailor.serving.prediction import Explanation, Failure, Prediction
 from emotailor.serving.predictor import Predictor
 from emotailor.serving.timeline import Moment, Timeline, clock
@@ -219,6 +219,23 @@ def test_a_model_says_what_it_did_without() -> None:
     assert found.moments[0].voice is None
     assert found.curves == ()
     assert not found.picture
+
+
+def test_what_openSMILE_hears_is_shown_too() -> None:
+    starts = np.arange(200) / 50
+    voiced = starts < 1.0
+    columns = [np.full(200, 0.5), np.where(voiced, 24.0, 0.0)]
+    heard = Timed(
+        ("Loudness_sma3", "F0semitoneFrom27.5Hz_sma3nz"),
+        np.stack(columns, 1).astype(np.float32),
+        np.stack([starts, starts + 0.02], 1),
+    )
+    said = recording(duration=4.0, heard=heard)
+    curves = {curve.name: curve for curve in curves_of(said)}
+    assert list(curves) == ["loudness", "pitch above 27.5 Hz"]
+    assert curves["loudness"].values == (0.5,) * 40
+    assert curves["pitch above 27.5 Hz"].values == (24.0,) * 10 + (None,) * 30
+    assert share_of_voice(said, 0.0, 2.0) == pytest.approx(0.5)
 
 
 def test_curves_are_means_on_an_even_grid_with_gaps() -> None:

@@ -50,7 +50,8 @@ class ExtractionConfig(Config):
     encoder: str = "minilm"  # of the words: minilm, glove, or the folder of a model
     aligned: bool = True  # one step a word in every modality; else native rates
     visual: Literal["face", "none"] = "face"  # what is extracted from pictures
-    audio: Literal["acoustic", "none"] = "acoustic"  # what is extracted from sound
+    # what is extracted from sound; opensmile is not for commercial use
+    audio: Literal["acoustic", "opensmile", "none"] = "acoustic"
 
 
 def chosen_config(

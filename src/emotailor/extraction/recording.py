@@ -16,11 +16,6 @@ from emotailor.data.extraction import Extraction
 from emotailor.data.readers._common import require_file
 from emotailor.data.sample import Modality
 from emotailor.errors import DataError, ModelError
-from emotailor.extraction.acoustic import (
-    ACOUSTIC_NAMES,
-    acoustic_extraction,
-    acoustic_features,
-)
 from emotailor.extraction.base import Medium, Recording, Sound, Timed, Transcript
 from emotailor.extraction.beside import Beside
 from emotailor.extraction.config import ExtractionConfig
@@ -29,6 +24,7 @@ from emotailor.extraction.face import COLUMNS, FaceFollower, face_extraction
 from emotailor.extraction.face_model import FaceModel, find_face_model
 from emotailor.extraction.find import Found
 from emotailor.extraction.media import open_medium
+from emotailor.extraction.sound_features import sound_features
 from emotailor.extraction.speech import Recogniser
 from emotailor.extraction.transcripts import read_transcript
 from emotailor.extraction.utterances import cut_utterances
@@ -120,6 +116,7 @@ class Extractor:
         self._face_model: FaceModel | None = None
         if config.visual == "face":
             self._face_model = find_face_model(face_model)
+        self._of_sound = sound_features(config)
         self._recogniser: Recogniser | None = None
 
     @classmethod
@@ -154,8 +151,8 @@ class Extractor:
         found: dict[Modality, Extraction] = {}
         if self._face_model is not None:
             found["visual"] = face_extraction(self._face_model, self.config.picture)
-        if self.config.audio == "acoustic":
-            found["audio"] = acoustic_extraction(self.config.sound)
+        if self._of_sound is not None:
+            found["audio"] = self._of_sound.extraction
         return found
 
     @property
@@ -179,8 +176,8 @@ class Extractor:
         found: dict[Modality, int] = {}
         if self._face_model is not None:
             found["visual"] = len(COLUMNS)
-        if self.config.audio == "acoustic":
-            found["audio"] = len(ACOUSTIC_NAMES)
+        if self._of_sound is not None:
+            found["audio"] = len(self._of_sound.names)
         return found
 
     def settings(self, transcript: Path | None = None) -> dict[str, Any]:
@@ -304,10 +301,10 @@ class Extractor:
             with clock.measuring("voice"):
                 regions = speech_regions(sound)
         voice = None
-        if sound is not None and self.config.audio == "acoustic":
+        if sound is not None and self._of_sound is not None:
             tell(_VOICED / 2)
             with clock.measuring("sound"):
-                voice = acoustic_features(sound, self.config.sound)
+                voice = self._of_sound.features(sound)
 
         def on_progress(seconds: float) -> None:
             tell(_VOICED + (1 - _VOICED) * seconds / max(duration, seconds))

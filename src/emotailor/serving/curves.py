@@ -42,17 +42,21 @@ class Shown:
     above: float = -math.inf
 
 
+OPENSMILE_PITCH = "F0semitoneFrom27.5Hz_sma3nz"
+
 SHOWN = (
     Shown("smile", "face", "", ("mouthSmileLeft", "mouthSmileRight")),
     Shown("jaw open", "face", "", ("jawOpen",)),
     Shown("head turned", "face", "degrees", ("yaw",)),
     Shown("energy", "voice", "dB", ("energy",)),
     Shown("pitch", "voice", "Hz", ("f0",), above=1e-3),
+    Shown("loudness", "voice", "arbitrary units", ("Loudness_sma3",)),
+    Shown("pitch above 27.5 Hz", "voice", "semitones", (OPENSMILE_PITCH,), above=1e-3),
 )
 """The curves of a timeline, as far as their columns are there."""
 
-VOICED = "voiced"
-"""The column of the sound that says whether it has a pitch: more than a half is yes."""
+VOICED = {"voiced": 0.5, OPENSMILE_PITCH: 1e-3}
+"""Column of the sound that says whether it has a pitch -> above which value it does."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +144,12 @@ def share_of_face(recording: Recording, start: float, end: float) -> float | Non
 def share_of_voice(recording: Recording, start: float, end: float) -> float | None:
     """Return in how much of a stretch the sound has a pitch; None where there is no sound."""
     voice = _near(recording.voice, start, end)
-    if voice is None or VOICED not in voice.names:
+    if voice is None:
         return None
-    return _share(voice, voice.column(VOICED) > 0.5, start, end)
+    for name, least in VOICED.items():
+        if name in voice.names:
+            return _share(voice, voice.column(name) > least, start, end)
+    return None
 
 
 def _share(track: Timed, counted: Bool[np.ndarray, "n"], start: float, end: float) -> float:

@@ -1,7 +1,11 @@
 """predict on videos: printed, one file, a folder that is gone on with, and what is refused."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,13 +23,22 @@ from emotailor.errors import ConfigError, DataError
 from emotailor.extraction.config import ExtractionConfig
 from emotailor.extraction.find import transcripts_in
 from emotailor.report.timelines import read_timeline
+from emotailor.runs import videos
 from emotailor.runs.videos import VideoJob
+from tests import kills
+from tests.extraction.tasks import InThisProcess
 
 pytest.importorskip("av")
 pytest.importorskip("faster_whisper")
 pytest.importorskip("tokenizers")
 
-from tests.extraction.videos import talking
+from tests.extraction.videos import talking, video
+
+
+@pytest.fixture(autouse=True)
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Videos are extracted here; that processes do the same, the test of kills shows."""
+    monkeypatch.setattr(videos, "Workers", InThisProcess)
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +55,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def job(folder: Path, *, transcripts: bool = True) -> VideoJob:
-    videos = videos_at([folder])
+def job(folder: Path, *, explain: bool = True) -> VideoJob:
+    found = videos_at([folder])
     return VideoJob(
         None,
-        videos,
+        found,
         config=ExtractionConfig(visual="none"),
-        transcripts=transcripts_in(folder, videos) if transcripts else {},
+        transcripts=transcripts_in(folder, found),
+        explain=explain,
         processes=1,
     )
 
@@ -180,3 +194,125 @@ def test_two_videos_of_one_name_are_told_apart(folder: Path) -> None:
     clip = folder / "first.mp4"
     names = [video.name for video in videos_at([clip, folder])]
     assert names == ["first", "day two/second", "first (2)"]
+
+
+# ---------------------------------------------------------------------- killed and gone on with
+
+CLIPS = ("a", "b", "d")
+BROKEN = "c"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three mute clips with what is said in them, and a broken one among them."""
+    place = tmp_path_factory.mktemp("clips")
+    for name in CLIPS:
+        video(place / f"{name}.mp4", seconds=0.3)
+        (place / f"{name}.srt").write_text(f"1\n00:00:00,000 --> 00:00:00,300\n{name} is lovely\n")
+    (place / f"{BROKEN}.mp4").write_bytes((place / "a.mp4").read_bytes()[:300])
+    (place / f"{BROKEN}.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nnever said\n")
+    return place
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def noted(out: Path) -> list[str]:
+    """Which videos a job has noted as done."""
+    file = out / "timelines.json"
+    return sorted(json.loads(file.read_text())["videos"]) if file.exists() else []
+
+
+def test_a_job_killed_at_any_moment_ends_as_one_that_was_not(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    calls: list[str] = []
+    with kills.counted(lambda _, name: calls.append(name)):
+        whole = predict_to_folder(job(clips, explain=False), out)
+    assert whole.predicted == list(CLIPS)
+    assert list(whole.failures) == [BROKEN]
+    expected = content(out)
+
+    found = set()
+    for part in (0.3, 0.5, 0.7, 0.95):
+        shutil.rmtree(out)
+        at = 1 + int(part * len(calls))
+        assert (
+            kills.run_and_die(lambda: predict_to_folder(job(clips, explain=False), out), at)
+            == kills.KILLED
+        )
+        done = noted(out)
+        before = {name: (out / f"{name}.json").stat().st_mtime_ns for name in done}
+
+        again = predict_to_folder(job(clips, explain=False), out)
+        assert again.reused == done
+        assert sorted([*again.predicted, *done]) == list(CLIPS)
+        assert list(again.failures) == [BROKEN]
+        assert {name: (out / f"{name}.json").stat().st_mtime_ns for name in done} == before
+        assert content(out) == expected
+        found.add(len(done))
+    assert len(found) > 2  # moments before, between and after videos
+
+
+ENDS_ITSELF = """
+import os, sys
+
+# processes that extract read this file, too
+if __name__ == "__main__":
+    from emotailor.commands import videos
+    from emotailor.cli import main
+
+    sign = int(sys.argv.pop(1))
+
+    def write_and_end(*given, write=videos.write_timeline, **more):
+        write(*given, **more)
+        os.kill(os.getpid(), sign)
+
+    videos.write_timeline = write_and_end
+    main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
+def test_a_command_is_killed_and_interrupted_and_gone_on_with(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict_to_folder(job(clips, explain=False), out)
+    expected = content(out)
+    shutil.rmtree(out)
+
+    script = tmp_path / "command.py"
+    script.write_text(ENDS_ITSELF)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    source = str(Path(videos.__file__).parents[2])
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": source}
+    options = [
+        "--out",
+        str(out),
+        "--transcripts",
+        str(clips),
+        "--no-face",
+        "--processes",
+        "1",
+        "--no-explain",
+    ]
+
+    def end_by(sign: signal.Signals) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(script), str(int(sign)), "predict", str(clips), *options]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    # each ends after the first video that it has written
+    assert end_by(signal.SIGKILL).returncode == -signal.SIGKILL
+    assert noted(out) == []
+    interrupted = end_by(signal.SIGINT)
+    assert interrupted.returncode == 130, interrupted.stderr
+    assert "Traceback" not in interrupted.stderr
+    assert list(temporary.iterdir()) == []
+
+    done = noted(out)
+    again = predict_to_folder(job(clips, explain=False), out)
+    assert again.reused == done
+    assert list(again.failures) == [BROKEN]
+    assert content(out) == expected

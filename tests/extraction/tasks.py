@@ -3,10 +3,12 @@
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from emotailor.errors import DataError, TooLongError
-from emotailor.extraction.workers import Tell
+from emotailor.errors import DataError, EmotailorError, TooLongError
+from emotailor.extraction.workers import Done, Tell
 
 
 def square_or_fail(number: int, tell: Tell) -> int:
@@ -29,3 +31,40 @@ def never_end(marker: str, tell: Tell) -> int:
     Path(marker).write_text(str(os.getpid()))
     while True:
         time.sleep(0.05)
+
+
+class InThisProcess:
+    """Stands in for ``Workers`` where a test is not about processes: to start one takes seconds."""
+
+    def __init__(
+        self,
+        carry_out: Callable[[Any, Tell], Any],
+        tasks: Iterable[Any],
+        *,
+        processes: int,
+        on_share: Callable[[float], None],
+    ) -> None:
+        assert processes >= 1
+        self._carry_out = carry_out
+        self._tasks = tasks
+        self._on_share = on_share
+
+    def __enter__(self) -> "InThisProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was begun."""
+
+    def begin(self) -> None:
+        """Wait until somebody asks."""
+
+    def ended(self) -> Iterator[Done[Any, Any]]:
+        """Yield how each task ended."""
+        for number, task in enumerate(self._tasks, 1):
+            result, error = None, None
+            try:
+                result = self._carry_out(task, lambda _: None)
+            except EmotailorError as caught:
+                error = caught
+            self._on_share(float(number))
+            yield Done(task, result, error)

@@ -8,6 +8,7 @@ import pytest
 
 from emotailor.data.validate import validate_dataset
 from emotailor.errors import DataError
+from emotailor.extraction import dataset as module
 from emotailor.extraction.config import ExtractionConfig
 from emotailor.extraction.dataset import extract
 from emotailor.extraction.stored import store_beside
@@ -16,6 +17,7 @@ pytest.importorskip("av")
 pytest.importorskip("faster_whisper")
 pytest.importorskip("tokenizers")
 
+from tests.extraction.tasks import InThisProcess
 from tests.extraction.videos import talking
 
 # faces have tests of their own, and their model is not everywhere
@@ -75,7 +77,10 @@ def test_labelled_videos_become_a_data_set(folder: Path, tmp_path: Path) -> None
     assert not [one for one in validate_dataset(out) if one.severity == "error"]
 
 
-def test_a_broken_video_is_named_and_the_rest_resumed(folder: Path, tmp_path: Path) -> None:
+def test_a_broken_video_is_named_and_the_rest_resumed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "Workers", InThisProcess)
     place = tmp_path / "videos"
     shutil.copytree(folder, place)
     (place / "third.mp4").write_bytes((place / "first.mp4").read_bytes()[:300])
@@ -97,7 +102,10 @@ def test_a_broken_video_is_named_and_the_rest_resumed(folder: Path, tmp_path: Pa
     assert not store_beside(out).exists()
 
 
-def test_nothing_is_written_where_no_video_can_be_read(folder: Path, tmp_path: Path) -> None:
+def test_nothing_is_written_where_no_video_can_be_read(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "Workers", InThisProcess)
     place = tmp_path / "videos"
     place.mkdir()
     (place / "broken.mp4").write_bytes(b"\0" * 100)

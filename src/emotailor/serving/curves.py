@@ -190,7 +190,8 @@ def _on_grid(
     inside = (places >= 0) & (places < points)
     kept = inside & np.isfinite(values) & (values >= above)
 
-    sums = np.bincount(places[kept], values[kept], points)
+    # of no rows at all, the sums would be whole numbers
+    sums = np.bincount(places[kept], values[kept], points).astype(np.float64)
     counts = np.bincount(places[kept], minlength=points)
     return tuple(_means(sums.tolist(), counts.tolist()))
 

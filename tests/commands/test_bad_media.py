@@ -107,8 +107,8 @@ def fill(place: Path, clip: Path) -> None:
         place / "two_faces.mp4", pictures=[(time, doubled(pixels)) for time, pixels in faces[:10]]
     )
     video(place / "silent.mp4", seconds=1.0, sound=silence(1.0))
-    chord = sum(tone(1.0, hertz, 0.15).astype(int) for hertz in (262, 330, 392))
-    video(place / "music.mp4", seconds=1.0, sound=chord.astype(np.int16))
+    chord = np.stack([tone(1.0, hertz, 0.15) for hertz in (262, 330, 392)])
+    video(place / "music.mp4", seconds=1.0, sound=chord.sum(0).astype(np.int16))
     video(place / "backwards.mp4", seconds=2.0, sound=np.ascontiguousarray(speech[::-1]))
     shutil.copy(whole, place / "named.txt")
     video(place / "large.mp4", seconds=0.2, size=(7680, 4320), video_codec="mpeg4")

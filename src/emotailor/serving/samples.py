@@ -25,6 +25,7 @@ from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError, TooLongError
 from emotailor.evaluation.metrics import decide
 from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.models.adapters.model import TextAdapted
 from emotailor.serving.given import is_one, samples_in, source_of
 from emotailor.serving.prediction import Explanation, Failure, Prediction, Predictions
 from emotailor.shipped.find import meant_by
@@ -101,6 +102,8 @@ class SamplePredictor:
         self.thresholds = known[mode].array(self.label_names)  # (L,)
         scaled = self.card.scaled
         self.scaling = None if scaled is None else scaled.scaling
+        if isinstance(self.model, TextAdapted) and not self.model.training:
+            self.model.settle()
 
     @classmethod
     def load(

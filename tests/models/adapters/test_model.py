@@ -16,6 +16,7 @@ from emotailor.data.sample import Sample
 from emotailor.encoders import encode_texts, load_encoder
 from emotailor.encoders.bert import BertConfig, build_bert
 from emotailor.errors import EmotailorError, ModelError
+from emotailor.models.adapters import reading
 from emotailor.models.adapters.base import BaseEncoder
 from emotailor.models.adapters.bert import AdaptedBert, LowRank
 from emotailor.models.adapters.config import AdapterConfig
@@ -230,6 +231,71 @@ def test_a_sample_without_text_needs_no_words(base: BaseEncoder, folder: Path) -
         with pytest.raises(ModelError, match=r"for 2 steps of text") as caught:
             model(replace(batch, words=words))
         assert "--text" in str(caught.value.fix)
+
+
+def test_settled_weights_give_the_same_until_something_changes_them(
+    base: BaseEncoder, folder: Path
+) -> None:
+    batch = collate(samples_of(folder, ["so great a day", "it is"]), {"text": 12}, aligned=True)
+    model = model_of(base).eval()
+    drawn(model)
+    names = set(model.state_dict())
+
+    def vectors() -> Float[Tensor, "batch words 12"]:
+        with torch.no_grad():
+            return model.encoded(batch).values["text"]
+
+    before = vectors()
+    model.settle()
+    assert torch.equal(vectors(), before)
+    assert set(model.state_dict()) == names
+    assert all(layer._settled is not None for layer in model.adapters.layers)
+
+    # gradients still reach the adapters
+    model.encoded(batch).values["text"].sum().backward()
+    assert all(p.grad is not None for p in model.adapters.parameters())
+
+    other = model_of(base).eval()
+    drawn(other, seed=2)
+    model.load_state_dict(other.state_dict())
+    with torch.no_grad():
+        wanted = other.encoded(batch).values["text"]
+    assert torch.equal(vectors(), wanted)
+    assert (wanted - before).abs().max() > 0.01
+
+    model.settle()
+    model.train()
+    drawn(model)
+    model.eval()
+    assert torch.equal(vectors(), before)
+
+    model.settle()
+    model.double().float()
+    assert not any(layer._settled for layer in model.adapters.layers)
+
+
+def test_copies_of_a_text_are_cut_once_and_what_nobody_sees_is_not_read(
+    base: BaseEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut: list[int] = []
+    whole = base.tokenizer.cut
+
+    def counting(texts: Any) -> Any:
+        cut.append(len(texts))
+        return whole(texts)
+
+    texts = [("so", "great"), ("so", "great"), ("so", "great"), ("it",)]
+    seen_words = np.array([[True, True], [False, True], [False, False], [True, False]])
+    monkeypatch.setattr(base.tokenizer, "cut", counting)
+    found = reading.read(texts, seen_words, base.tokenizer, base.most)
+    assert cut == [2]
+    # the steps of the third text would be 4 and 5
+    steps = [row[row >= 0].tolist() for row in found.step]
+    assert steps == [[0, 1], [3], [6]]
+
+    nothing = reading.read(texts[:1], seen_words[2:3], base.tokenizer, base.most)
+    assert nothing.real.any()
+    assert (nothing.step < 0).all()
 
 
 # ---------------------------------------------------------------------- training

@@ -6,6 +6,9 @@ zero, so that a fresh model computes what the encoder does.
 Symbols: r rank, d width of the encoder, D ``down`` (r, in), U ``up`` (out, r).
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
@@ -44,6 +47,23 @@ class LowRank(nn.Module):
         return torch.addmm(weight, self.up, self.down, alpha=self.scale)
 
 
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """The weights of a layer with the adapters in them.
+
+    Attributes:
+        qkv: (3 d, d).
+        mixed: (d, d).
+        inner: (inner, d).
+        outer: (d, inner).
+    """
+
+    qkv: Float[Tensor, "_ width"]
+    mixed: Float[Tensor, "width width"]
+    inner: Float[Tensor, "inner width"]
+    outer: Float[Tensor, "width inner"]
+
+
 class AdaptedLayer(nn.Module):
     """The adapters of one layer, and what the layer computes with them.
 
@@ -66,6 +86,32 @@ class AdaptedLayer(nn.Module):
         self.entering = Dropout(config.dropout)
         self.leaving = Dropout(config.encoder_dropout)
         self.attention_rate = config.encoder_dropout
+        self._settled: Merged | None = None
+
+    def settle(self, layer: nn.TransformerEncoderLayer) -> None:
+        """Compute the weights with the adapters in them once, until anything changes them.
+
+        Args:
+            layer: that comes with every call from now on.
+        """
+        with torch.no_grad():
+            self._settled = self._merge(layer)
+
+    def train(self, mode: bool = True) -> "AdaptedLayer":
+        """Begin to train, or end; in training the weights change."""
+        if mode:
+            self._settled = None
+        return super().train(mode)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "AdaptedLayer":
+        # another device, another type
+        self._settled = None
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._settled = None
+        super()._load_from_state_dict(*args, **kwargs)
 
     def forward(
         self,
@@ -119,22 +165,32 @@ class AdaptedLayer(nn.Module):
         One product in place of three and a sum, each of which would be as large as the output: in
         half the time, and for a single sentence in no more.
         """
-        attention = layer.self_attn
-        parts = attention.in_proj_weight.chunk(3)
-        adapters = (self.query, self.key, self.value)
-        weights = [adapter.merged(part) for adapter, part in zip(adapters, parts, strict=True)]
-        qkv = F.linear(x, torch.cat(weights), attention.in_proj_bias)  # (texts, steps, 3 d)
+        # where gradients are asked for, they have to reach the adapters
+        weights = self._settled
+        if weights is None or torch.is_grad_enabled():
+            weights = self._merge(layer)
 
+        attention = layer.self_attn
+        qkv = F.linear(x, weights.qkv, attention.in_proj_bias)  # (texts, steps, 3 d)
         mixed, _ = attend_itself(qkv, _shown(real), heads=attention.num_heads, rate=0.0)
-        out = attention.out_proj
-        attended = F.linear(mixed, self.mixed.merged(out.weight), out.bias)
+        attended = F.linear(mixed, weights.mixed, attention.out_proj.bias)
         x = layer.norm1(x + attended)
 
-        inner = self.inner.merged(layer.linear1.weight)
-        active = F.gelu(F.linear(x, inner, layer.linear1.bias))
-        outer = self.outer.merged(layer.linear2.weight)
-        found: Tensor = layer.norm2(x + F.linear(active, outer, layer.linear2.bias))
+        active = F.gelu(F.linear(x, weights.inner, layer.linear1.bias))
+        narrowed = F.linear(active, weights.outer, layer.linear2.bias)
+        found: Tensor = layer.norm2(x + narrowed)
         return found
+
+    def _merge(self, layer: nn.TransformerEncoderLayer) -> Merged:
+        parts = layer.self_attn.in_proj_weight.chunk(3)
+        adapters = (self.query, self.key, self.value)
+        qkv = [adapter.merged(part) for adapter, part in zip(adapters, parts, strict=True)]
+        return Merged(
+            torch.cat(qkv),
+            self.mixed.merged(layer.self_attn.out_proj.weight),
+            self.inner.merged(layer.linear1.weight),
+            self.outer.merged(layer.linear2.weight),
+        )
 
 
 def _shown(real: Bool[Tensor, "texts steps"]) -> Bool[Tensor, "texts steps"] | None:
@@ -175,7 +231,7 @@ class AdaptedBert(nn.Module):
             real: the steps that may be attended to.
             place: where each piece stands in its text; by default one after the other.
         """
-        first = len(bert.layers) - len(self.layers)
+        first = self._first(bert)
         with torch.no_grad():  # nothing below the first adapted layer is trained
             x = bert(pieces, real, first, place)
         if not first:
@@ -184,3 +240,19 @@ class AdaptedBert(nn.Module):
         for adapters, layer in zip(self.layers, bert.layers[first:], strict=True):
             x = adapters(layer, x, real)
         return x
+
+    def settle(self, bert: Bert) -> None:
+        """Put the adapters into the weights once, until anything changes them.
+
+        Args:
+            bert: the encoder, the same one as in later calls.
+        """
+        first = self._first(bert)
+        for adapters, layer in zip(self.layers, bert.layers[first:], strict=True):
+            assert isinstance(adapters, AdaptedLayer)
+            assert isinstance(layer, nn.TransformerEncoderLayer)
+            adapters.settle(layer)
+
+    def _first(self, bert: Bert) -> int:
+        """Return the number of the first adapted layer."""
+        return len(bert.layers) - len(self.layers)

@@ -95,6 +95,13 @@ class TextAdapted(WrappedModel):
         self.scale.copy_(torch.from_numpy(standardizer.scales["text"]))
         self.limit.fill_(standardizer.limit)
 
+    def settle(self) -> None:
+        """Get ready to be asked often: the adapters become part of the weights, until they change.
+
+        It takes the memory of the adapted layers.
+        """
+        self.adapters.settle(self.encoder.network_like(self.mean))
+
     def begin_update(self, step: int, steps: int) -> None:
         """Train the encoder along from a certain update on."""
         super().begin_update(step, steps)

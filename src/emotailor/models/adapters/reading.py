@@ -51,15 +51,21 @@ def read(
     """Return texts as a network reads them.
 
     Args:
-        texts: the words of each.
+        texts: the words of each; those without a word that may be seen are left out.
         seen: (B, T), whether a word may be seen: no piece of another one is attended to.
         tokenizer: cuts words into pieces.
         most: steps that the network takes at once.
     """
-    pieces_of = tokenizer.cut(texts)
+    # copies of a sample with other words hidden are one text
+    distinct = list(dict.fromkeys(tuple(words) for words in texts))
+    cut = dict(zip(distinct, tokenizer.cut(distinct), strict=True))
+    pieces_of = [cut[tuple(words)] for words in texts]
+
+    # of what nobody may see nothing counts; without any text, one is read in vain
+    looked_at = np.flatnonzero(seen.any(1)).tolist() or [0]
     windows: list[Window] = []
-    for number, pieces in enumerate(pieces_of):
-        windows += windows_of(number, pieces, most)
+    for number in looked_at:
+        windows += windows_of(number, pieces_of[number], most)
 
     steps_of = [_seen_steps(window, pieces_of[window.text], seen) for window in windows]
     longest = max(len(steps) for steps in steps_of)

@@ -23,6 +23,7 @@ from emotailor.extraction.face import (
     head_angles,
 )
 from emotailor.extraction.face_model import SHA256, FaceModel, find_face_model
+from emotailor.extraction.face_tracks import SeenFace
 
 pytest.importorskip("mediapipe")
 av = pytest.importorskip("av")
@@ -88,6 +89,32 @@ def test_a_real_clip(model: FaceModel, clips: Path) -> None:
     assert face.notes == (
         f"one face was seen in {100 * seen // 25} % of the pictures ({seen} of 25)",
     )
+
+
+def test_a_picture_that_stands_is_searched_once(
+    model: FaceModel, portrait: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = [0.0, 0.1, 0.2, 0.3]
+    standing = [portrait, portrait, np.zeros_like(portrait), portrait]
+    searched: list[int] = []
+    with FaceFollower(model, PictureConfig()) as follower:
+        search = follower._search
+
+        def counted(pixels: Pixels) -> list[SeenFace]:
+            searched.append(id(pixels))
+            return search(pixels)
+
+        monkeypatch.setattr(follower, "_search", counted)
+        for time, pixels in zip(times, standing, strict=True):
+            follower.look(Picture(time, pixels))
+        found = follower.result()
+    assert searched == [id(standing[i]) for i in (0, 2, 3)]
+
+    each = [Picture(time, pixels.copy()) for time, pixels in zip(times, standing, strict=True)]
+    expected = watch(model, each)
+    assert len(expected.values) == 3
+    np.testing.assert_array_equal(found.values, expected.values)
+    np.testing.assert_array_equal(found.intervals, expected.intervals)
 
 
 def test_turned_and_mirrored(model: FaceModel, portrait: Pixels) -> None:

@@ -129,6 +129,8 @@ class FaceFollower:
         self._landmarker: Any = None
         self._tracks = FaceTracks()
         self._times: list[float] = []
+        self._searched: UInt8[np.ndarray, "height width 3"] | None = None
+        self._found: list[SeenFace] = []
 
     def __enter__(self) -> "FaceFollower":
         # two of its logs come when it is made, and one may come with the first picture
@@ -158,9 +160,12 @@ class FaceFollower:
         Raises:
             ModelError: the model is another one than a face landmarker with blendshapes.
         """
-        faces = self._search(picture.pixels)
+        # one that stands for several samples is searched once
+        if picture.pixels is not self._searched:
+            self._found = self._search(picture.pixels)
+            self._searched = picture.pixels
         self._times.append(picture.time)
-        self._tracks.add(picture.time, faces)
+        self._tracks.add(picture.time, self._found)
 
     def result(self) -> Timed:
         """Return the features of the face that was followed, one row per picture that shows it.

@@ -13,6 +13,7 @@ import emotailor
 from emotailor.data.readers import read_samples
 from emotailor.data.readers.convert import convert
 from emotailor.errors import DataError
+from emotailor.figures import make as figures
 from tests.encoders.tiny import Lengths
 from tests.runs.runs import run_cli
 
@@ -103,7 +104,8 @@ def test_cut_samples_keep_the_words_that_are_seen(run: Path) -> None:
         assert len(json.loads(line)["explanation"]["words"]["text"]) == 1
 
 
-def test_mistakes_of_a_report_show_words(run: Path) -> None:
+def test_mistakes_of_a_report_show_words(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "FIGURES", {})  # they have tests of their own
     result = run_cli("report", run / "run")
     assert result.code == 0, result.err
     page = (run / "run" / "report.html").read_text(encoding="utf-8")

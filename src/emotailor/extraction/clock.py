@@ -11,6 +11,10 @@ _LONGEST_GAP = 600.0
 """Seconds: stamps that go further ahead of all that came so far are damaged."""
 
 
+_LEAST_LOSS = 0.01
+"""Seconds of a gap where something may be lost: containers round by less."""
+
+
 @dataclass
 class _Hand:
     """Where one track is, in seconds since the beginning."""
@@ -105,11 +109,21 @@ class Losses:
 
     def __init__(self) -> None:
         self._since = math.inf
+        self._is_certain = False
         self.spans: list[tuple[float, float]] = []
 
-    def begin(self, time: float) -> None:
-        """Note that nothing is there from a time on, or from an earlier one."""
+    def begin(self, time: float, *, certain: bool = True) -> None:
+        """Note that nothing is there from a time on, or from an earlier one.
+
+        Args:
+            time: seconds.
+            certain: whether it is; if not, a gap before what comes next tells.
+        """
+        # a frame that comes late, from a loss that is noted
+        if self.spans and time < self.spans[-1][1]:
+            return
         self._since = min(self._since, time)
+        self._is_certain |= certain
 
     def end(self, time: float) -> float | None:
         """Note that something is there again, and return since when nothing was, if so.
@@ -118,8 +132,10 @@ class Losses:
         """
         if time < self._since:
             return None
-        since = self._since
-        self._since = math.inf
+        since, is_certain = self._since, self._is_certain
+        self._since, self._is_certain = math.inf, False
+        if not is_certain and time - since < _LEAST_LOSS:
+            return None
         self.spans.append((since, time))
         return since
 

@@ -16,6 +16,7 @@ from emotailor.extraction.containers import Packets, opened, skip_others, tracks
 from emotailor.extraction.lanes import Lane, PictureLane, SoundLane
 from emotailor.extraction.needed import Needed
 from emotailor.extraction.pictures import Sampler
+from emotailor.extraction.seams import Seams
 from emotailor.extraction.spool import SoundTrack, Spool
 
 _MOST_THREADS = 4
@@ -73,7 +74,7 @@ def decode(
         OSError: the disk of temporary files is full.
     """
     clock = Clock(medium.start)
-    with Spool() as spool, opened(medium.path) as container:
+    with Spool() as spool, opened(medium.path) as container, medium.path.open("rb") as content:
         tracks = tracks_of(container)
 
         pictures = None
@@ -81,12 +82,13 @@ def decode(
             ratio = tracks.video.sample_aspect_ratio
             sampler = Sampler(pictures_per_second, most_pixels, ratio, on_picture)
             needed = Needed(tracks.video, clock, pictures_per_second)
-            pictures = PictureLane(tracks.video, clock, sampler, needed, medium.duration)
+            seams = Seams(content, tracks.video)
+            pictures = PictureLane(seams, clock, sampler, needed, medium.duration)
             _use_threads(tracks.video.codec_context)
 
         sounds = None
         if tracks.sound is not None and with_sound:
-            sounds = SoundLane(tracks.sound, clock, SoundTrack(spool))
+            sounds = SoundLane(Seams(content, tracks.sound), clock, SoundTrack(spool))
 
         lanes = [lane for lane in (pictures, sounds) if lane is not None]
         is_whole = _run(container, lanes, clock, progress)
@@ -191,6 +193,9 @@ def _notes_on(lane: Lane, clock: Clock) -> list[str]:
     if lane.losses.spans:
         spans = [_span(*span) for span in lane.losses.spans]
         notes.append(f"no {lane.name} could be decoded {_listed(spans)}: it is damaged there")
+    if isinstance(lane, PictureLane) and lane.doubts:
+        spans = [_span(*span) for span in lane.doubts]
+        notes.append(f"pictures {_listed(spans)} are built upon damaged ones, and may be wrong")
     if isinstance(lane, SoundLane):
         notes += _note_on_gaps(lane)
     return notes

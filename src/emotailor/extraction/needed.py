@@ -1,5 +1,6 @@
 """Which pictures of a video are worth decoding, known before they are decoded."""
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -35,6 +36,11 @@ class Needed:
         self._is_used = can_skip and not has_order_only(stream.container)
         self._waiting: deque[tuple[Any, float | None]] = deque()
         self._passed: deque[float] = deque(maxlen=_AHEAD)
+        self._asked = math.inf
+
+    def ask_for(self, time: float) -> None:
+        """Let the first picture from a time on be decoded, whether a sample falls on it or not."""
+        self._asked = time
 
     def through(self, packet: Any) -> Iterator[Any]:
         """Take a packet, and yield those that are to be decoded now, the decoder being told how."""
@@ -64,7 +70,13 @@ class Needed:
     def _is_needed(self, time: float) -> bool:
         """Say whether a sample falls on a picture; so it is for the last one that is known."""
         ahead = [other for _, other in self._waiting if other is not None]
-        later = [other for other in (*self._passed, *ahead) if other > time]
+        known = (*self._passed, *ahead)
+        earlier = [other for other in known if self._asked <= other < time]
+        if time >= self._asked and not earlier:
+            self._asked = math.inf
+            return True
+
+        later = [other for other in known if other > time]
         if not later:
             return True
         sample = first_sample(time, self._per_second)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emotailor.extraction import dataset
 from emotailor.runs import videos
 from tests.runs.runs import Outcome, run_cli
 
@@ -274,3 +275,86 @@ def test_alone_without_words_it_has_a_timeline_of_nothing(folder: Path, form: st
     assert ended.code == 1
     assert ended.err.count("nothing is predicted: no words") == 1
     assert (ended.out == "") == (form == "srt")
+
+
+# ---------------------------------------------------------------------- as data for training
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What a command made of the same folder and a table of labels.
+
+    Attributes:
+        command: its exit code, and what it printed.
+        out: the data set.
+        made: all that lies beside it.
+        left: files in the folder of temporary files.
+    """
+
+    command: Outcome
+    out: Path
+    made: list[str]
+    left: list[Path]
+
+
+@pytest.fixture(scope="module")
+def extracted(folder: Path, ended: Ended, tmp_path_factory: pytest.TempPathFactory) -> Extracted:
+    """Every file has a label; what is said in it is given, so nothing is listened to."""
+    home = tmp_path_factory.mktemp("extracted")
+    transcripts = ended.out.parent / "transcripts"
+    names = sorted({file.stem for file in folder.iterdir() if file.is_file()} - {"pipe"})
+    rows = [f"{name},{i % 2},{(i + 1) % 2},train" for i, name in enumerate(names)]
+    labels = home / "labels.csv"
+    labels.write_text("\n".join(["id,happy,sad,split", *rows, ""]))
+    temporary = home / "tmp"
+    temporary.mkdir()
+    (home / "out").mkdir()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(temporary))
+        patch.setattr(dataset, "Workers", InThisProcess)
+        command = run_cli(
+            "extract", folder, "--out", home / "out" / "data", "--labels", labels, "--no-face",
+            "--transcripts", transcripts,
+        )  # fmt: skip
+    made = sorted(path.name for path in (home / "out").iterdir())
+    return Extracted(command, home / "out" / "data", made, list(temporary.rglob("*")))
+
+
+def test_labelled_videos_that_can_be_read_become_samples(extracted: Extracted) -> None:
+    from emotailor import load_dataset
+
+    samples = load_dataset(extracted.out)["train"]
+    found = {sample.id.rsplit("[", 1)[0] for sample in samples}
+    assert {Path(name).stem for name in READ} >= found
+    assert found >= {"mute", "variable", "nobody", "gap", "no_times", "damaged_mkv", "damaged_ts"}
+
+
+def test_one_message_tells_of_each_video_that_is_no_sample(extracted: Extracted) -> None:
+    command = extracted.command
+    assert command.code == 1
+    assert "Traceback" not in command.err
+    labelled = BROKEN.keys() - {"pipe"}
+    for name in labelled:
+        assert BROKEN[name] in command.err
+        assert command.err.count(f"/{name}.mp4 ") == 1
+
+
+def test_a_data_set_is_whole_and_alone(extracted: Extracted) -> None:
+    from emotailor import load_dataset
+
+    # what was extracted is kept for the next call, since some failed
+    assert "data" in extracted.made
+    assert all(name.startswith((".data", "data")) for name in extracted.made)
+    assert extracted.left == []
+    assert load_dataset(extracted.out).label_names == ("happy", "sad")
+
+
+def test_a_language_that_the_model_does_not_know_is_one_message(
+    folder: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "data"
+    video = folder / "backwards.mp4"
+    ended = run_cli("extract", video, "--out", place, "--no-face", "--language", "de")
+    ended.failed(3, "'de'", "one of: en")
+    assert not place.exists()

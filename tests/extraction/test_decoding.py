@@ -376,6 +376,12 @@ def test_raw_pictures_go_by_their_rate(tmp_path: Path) -> None:
     assert any("no times" in note for note in decoded.notes)
 
 
+def test_raw_pictures_have_a_length_if_nobody_looks_at_them(tmp_path: Path) -> None:
+    medium = open_medium(video(tmp_path / "a.h264", seconds=1, fps=25))
+    assert medium.duration is None
+    assert decode(medium).duration == pytest.approx(1.0)
+
+
 def test_raw_sound(tmp_path: Path) -> None:
     path = write_medium(tmp_path / "a.aac", tracks=[[Part(0, tone(1.024))]])
     samples = sound_of(path)

@@ -77,17 +77,21 @@ def decode(
     with Spool() as spool, opened(medium.path) as container, medium.path.open("rb") as content:
         tracks = tracks_of(container)
 
+        # where a file does not say how long it is, what is decoded tells
+        has_sound = tracks.sound is not None and with_sound
+        tells_length = not medium.duration and not has_sound
         pictures = None
-        if tracks.video is not None and on_picture is not None:
+        if tracks.video is not None and (on_picture is not None or tells_length):
             ratio = tracks.video.sample_aspect_ratio
-            sampler = Sampler(pictures_per_second, most_pixels, ratio, on_picture)
+            take = on_picture or _leave
+            sampler = Sampler(pictures_per_second, most_pixels, ratio, take)
             needed = Needed(tracks.video, clock, pictures_per_second)
             seams = Seams(content, tracks.video)
             pictures = PictureLane(seams, clock, sampler, needed, medium.duration)
             _use_threads(tracks.video.codec_context)
 
         sounds = None
-        if tracks.sound is not None and with_sound:
+        if has_sound:
             sounds = SoundLane(Seams(content, tracks.sound), clock, SoundTrack(spool))
 
         lanes = [lane for lane in (pictures, sounds) if lane is not None]
@@ -101,6 +105,10 @@ def decode(
             notes=tuple(notes),
             counts=_counts(pictures, lanes),
         )
+
+
+def _leave(_: Picture) -> None:
+    """Take a picture that nobody looks at."""
 
 
 def _use_threads(context: Any) -> None:

@@ -92,6 +92,10 @@ class _Worker(Generic[TaskT, ResultT]):
             return Done(task, None, told)
         return Done(task, told)
 
+    def release(self) -> None:
+        """Let the process end by itself: there is nothing left for it to do."""
+        self.pipe.close()
+
     def stop(self) -> None:
         """End the process, whatever it is at."""
         self.pipe.close()
@@ -177,8 +181,12 @@ class Workers(Generic[TaskT, ResultT]):
                 self._done += 0.0 if done is None else 1.0
                 under_way = [one.share for one in self._workers if one.task is not None]
                 self._on_share(self._done + sum(under_way))
-                if done is not None:
-                    yield done
+                if done is None:
+                    continue
+                if worker.lives and not self._waiting:
+                    # its libraries and models hold memory that the rest of the work may need
+                    worker.release()
+                yield done
 
 
 def none_at_all(failures: Mapping[str, EmotailorError]) -> EmotailorError:

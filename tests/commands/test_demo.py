@@ -34,11 +34,22 @@ def modified(folder: Path) -> dict[str, int]:
     }
 
 
+ALONE = """
+from emotailor.cli import main
+from emotailor.figures import make
+
+# the figures have tests of their own, and take long
+make.FIGURES = {"figure4-losses": make.FIGURES["figure4-losses"]}
+main()
+"""
+"""The command line in a process of its own, with one figure on its pages."""
+
+
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a quick demo, and what it printed."""
     folder = tmp_path_factory.mktemp("demo") / "é d"
-    command = [sys.executable, "-m", "emotailor", "demo", "--quick", "--out", str(folder)]
+    command = [sys.executable, "-c", ALONE, "demo", "--quick", "--out", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -76,7 +87,9 @@ def test_the_page_is_there_and_is_named(quick: tuple[Path, str]) -> None:
     (address,) = re.findall(r"^  (file://\S+)$", printed, re.MULTILINE)
     page = Path(unquote(urlsplit(address).path))
     assert page == folder / "quick-run" / "report.html"
-    assert page.read_text(encoding="utf-8").lower().startswith("<!doctype html>")
+    text = page.read_text(encoding="utf-8").lower()
+    assert text.startswith("<!doctype html>")
+    assert text.count("<img ") == 1
 
 
 def test_the_next_commands_work_as_they_stand(quick: tuple[Path, str]) -> None:

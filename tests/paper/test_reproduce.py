@@ -24,6 +24,7 @@ from emotailor.comparison.results import read_benchmark
 from emotailor.data.sample import Sample
 from emotailor.data.store import write_dataset
 from emotailor.errors import ConfigError, DataError
+from emotailor.figures import drawing
 from emotailor.files import write_json
 from emotailor.folders import held
 from emotailor.models.tailor.ablations import ABLATIONS
@@ -90,6 +91,14 @@ def quick_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     """One step of each kind of run is timed, and no process is started for it."""
     monkeypatch.setattr(timing, "time_training", partial(timing.time_training, budget=0.0))
     monkeypatch.setattr(timing, "time_start", lambda: 0.25)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def undrawn() -> Iterator[None]:
+    """Figures are empty pictures: drawing them takes long, and has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "render", lambda figure, file_format: b"<svg></svg>")
+        yield
 
 
 @pytest.fixture(scope="module")

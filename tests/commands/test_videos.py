@@ -126,6 +126,40 @@ def test_a_broken_video_is_named_in_the_index_and_the_others_are_done(
     assert "<b>" not in page
 
 
+def test_names_that_no_file_can_have_fail_alone(folder: Path, tmp_path: Path) -> None:
+    """Those of the files about all videos, too long ones, and bytes that are no characters."""
+    place = tmp_path / "videos"
+    shutil.copytree(folder, place)
+    strange = os.fsdecode(b"caf\xe9")
+    for name in ("index", "timelines", "x" * 240, strange):
+        (place / f"{name}.mp4").write_bytes((place / "first.mp4").read_bytes())
+        if len(name) < 200:
+            (place / f"{name}.srt").write_bytes((place / "first.srt").read_bytes())
+    (place / f"{'x' * 240}.txt").write_text("so")
+    out = tmp_path / "out"
+    for _ in range(2):
+        result = predict_to_folder(job(place), out)
+        assert sorted(result.failures) == ["index", "timelines", "x" * 240]
+        assert sorted([*result.predicted, *result.reused]) == [strange, "day two/second", "first"]
+    assert sorted(result.reused) == [strange, "day two/second", "first"]
+    assert "emotailor-timelines" in (out / "timelines.json").read_text()
+
+
+def test_what_an_earlier_content_gave_is_removed_where_the_new_one_fails(
+    folder: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "videos"
+    shutil.copytree(folder, place)
+    out = tmp_path / "out"
+    predict_to_folder(job(place), out)
+    assert (out / "first.json").is_file()
+    (place / "first.mp4").write_bytes(b"\0" * 64)
+    result = predict_to_folder(job(place), out)
+    assert (list(result.failures), list(result.reused)) == (["first"], ["day two/second"])
+    assert not list(out.glob("first.*"))
+    assert (out / "day two/second.json").is_file()
+
+
 def test_a_folder_of_somebody_else_is_left_alone(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("all of it")
     with pytest.raises(ConfigError):

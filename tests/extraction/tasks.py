@@ -1,5 +1,6 @@
 """Tasks for processes: functions of a module, so that another process finds them."""
 
+import errno
 import os
 import signal
 import time
@@ -21,9 +22,16 @@ def square_or_fail(number: int, tell: Tell) -> int:
         raise TooLongError("three", most=2, expected="two", fix="cut it")
     if number == -4:
         raise KeyError("a mistake of ours")
+    if number == -5:
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/tmp")
     tell(0.25)
     tell(0.75)
     return number * number
+
+
+def own_process(number: int, tell: Tell) -> int:
+    """Return the process that carries this out."""
+    return os.getpid()
 
 
 def never_end(marker: str, tell: Tell) -> int:

@@ -70,6 +70,31 @@ def test_rows_with_times_are_stretches_of_their_video(tmp_path: Path) -> None:
         assert part in told
 
 
+def test_several_rows_of_a_video_without_numbers_are_in_the_split_that_they_name(
+    tmp_path: Path,
+) -> None:
+    """The form that the manual shows."""
+    table = write(
+        tmp_path / "labels.csv",
+        "id,start,end,happy,split\nclip,0.0,2.0,1,train\nclip,2.5,4.9,0,train\nother,0,6,0,test\n",
+    )
+    found, _ = read(table)
+    assert [(sample.id, *sample.labels) for sample in found["train"]] == [
+        ("clip[0]", 1),
+        ("clip[1]", 0),
+    ]
+    assert [sample.id for sample in found["test"]] == ["other[0]"]
+
+
+def test_a_row_that_ends_before_it_starts_is_no_sample(tmp_path: Path) -> None:
+    table = write(
+        tmp_path / "labels.csv", "id,start,end,happy,split\nclip,3,1,1,train\nother,0,6,0,train\n"
+    )
+    found, told = read(table)
+    assert [sample.id for sample in found["train"]] == ["other"]
+    assert "that ends before it or its video begins" in told
+
+
 def test_rows_without_times_are_about_the_whole_video(tmp_path: Path) -> None:
     table = write(tmp_path / "labels.csv", "id,happy\nclip.mp4,1\nother,0\n")
     found, _ = read(table)

@@ -10,7 +10,7 @@ import pytest
 
 from emotailor.errors import DataError, TooLongError
 from emotailor.extraction.workers import Done, Workers
-from tests.extraction.tasks import never_end, square_or_fail
+from tests.extraction.tasks import never_end, own_process, square_or_fail
 
 
 def ended(tasks: list[int], processes: int) -> dict[int, Done[int, int]]:
@@ -47,6 +47,26 @@ def test_a_failure_comes_back_whole_and_the_others_go_on() -> None:
     second = done[-3].error
     assert isinstance(second, TooLongError)
     assert second.most == 2
+
+
+def test_what_the_system_refuses_fails_one_task() -> None:
+    done = ended([-5, 3], 1)
+    assert done[3].result == 9
+    refused = done[-5].error
+    assert isinstance(refused, DataError)
+    assert refused.found == "/somewhere/tmp: No space left on device"
+
+
+def test_a_process_ends_with_the_last_task_that_it_can_get() -> None:
+    """Whoever goes on with the results has its memory."""
+    with Workers(own_process, [1, 2], processes=1) as workers:
+        ends = workers.ended()
+        first = next(ends).result
+        assert first is not None
+        assert alive(first)
+        assert next(ends).result == first
+        wait_until(lambda: not alive(first))
+        assert list(ends) == []
 
 
 def test_a_process_that_dies_loses_its_task_alone() -> None:

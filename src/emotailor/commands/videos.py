@@ -1,5 +1,6 @@
 """Predictions on videos as files: one file, or a folder for many that can be gone on with."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from emotailor.report.timelines import (
     FORMS,
     Listed,
     TimelineForm,
+    encodable,
     timeline_text,
     write_index,
     write_timeline,
@@ -32,6 +34,12 @@ from emotailor.verified import read_json
 
 JOB = "timelines.json"
 FORMAT = "emotailor-timelines"
+RESERVED = ("index", "timelines")
+"""What the files about all videos are called, but for their endings."""
+
+LONGEST_NAME = 220
+"""Bytes of a name to which an ending, and that of a file on its way, can be added everywhere."""
+
 FOLDER = FolderKind(
     name="folder of timelines",
     marker=JOB,
@@ -166,7 +174,12 @@ def predict_to_folder(
     keys = {}
     waiting = []
     reused = []
+    failures: dict[str, EmotailorError] = {}
     for video in job.videos:
+        refused = _unwritable(video)
+        if refused is not None:
+            failures[video.name] = refused
+            continue
         keys[video.name] = _key(job, video)
         if kept.has(video.name, keys[video.name], forms):
             reused.append(video.name)
@@ -174,12 +187,13 @@ def predict_to_folder(
             waiting.append(video)
 
     predicted = []
-    failures: dict[str, EmotailorError] = {}
     for video, timeline in _timelines(job.of(waiting), console, failures):
         write_timeline(timeline, folder, video.name, forms)
         kept.add(video.name, keys[video.name], forms)
         predicted.append(video.name)
 
+    for name in failures:
+        kept.forget(name)
     if failures and not predicted and not reused:
         raise none_at_all(failures)
     listed = [_listed(video, forms, failures) for video in job.videos]
@@ -201,7 +215,7 @@ class _Kept:
 
     def has(self, name: str, key: str, forms: Collection[TimelineForm]) -> bool:
         """Whether the files of a video are there, made of the same."""
-        told = self._videos.get(name, {})
+        told = self._videos.get(encodable(name), {})
         there = set(told.get("forms", ()))
         if not key or told.get("key") != key or not there.issuperset(forms):
             return False
@@ -216,8 +230,36 @@ class _Kept:
 
     def add(self, name: str, key: str, forms: Collection[TimelineForm]) -> None:
         """Note that the files of a video are there."""
-        self._videos[name] = {"key": key, "forms": sorted(forms)}
+        self._videos[encodable(name)] = {"key": key, "forms": sorted(forms)}
         write_json(self._file, self.content(self._videos))
+
+    def forget(self, name: str) -> None:
+        """Remove the files of a video that now fails: they are of what it was before."""
+        told = self._videos.pop(encodable(name), None)
+        if told is None:
+            return
+
+        write_json(self._file, self.content(self._videos))
+        for form in {*told.get("forms", ()), "json"}:
+            (self._folder / f"{name}.{form}").unlink(missing_ok=True)
+
+
+def _unwritable(video: Found) -> EmotailorError | None:
+    """Return why a video cannot have files in the folder; None where it can."""
+    if video.name in RESERVED:
+        return DataError(
+            f"its files would be called as those about all videos, {video.name}.*",
+            expected="another name",
+            fix="rename the video",
+        )
+    size = len(os.fsencode(video.name.rsplit("/", 1)[-1]))
+    if size > LONGEST_NAME:
+        return DataError(
+            f"its name has {size} bytes",
+            expected=f"at most {LONGEST_NAME}, which leaves room for the endings of its files",
+            fix="rename the video",
+        )
+    return None
 
 
 def _key(job: VideoJob, video: Found) -> str:

@@ -45,7 +45,10 @@ class Labels:
         """Return the split of a segment; None where it is in none."""
         if self.splits is None:
             return UNSPLIT
-        return self.splits.get(segment.key)
+        # of several rows of a video each has a number that the table does not name
+        if segment.key in self.splits:
+            return self.splits[segment.key]
+        return self.splits.get(segment.video)
 
 
 def read_labels(
@@ -173,6 +176,10 @@ def _labelled(
         split = labels.split_of(segment)
         if split is None:
             account.drop("segment", "in no split", segment.key)
+            continue
+
+        if segment.span is None and labels.table.timed:
+            account.drop("segment", "that ends before it or its video begins", segment.key)
             continue
 
         start, end = segment.span or (0.0, recording.duration)

@@ -1,6 +1,7 @@
 """The sound of a medium, put at its times into a file that nobody else sees."""
 
 import tempfile
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,9 @@ class Spool:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        # closing writes what is left, and a full disk has been told of
+        with suppress(OSError):
+            self._file.close()
 
     def write(self, at: int, samples: Int16[np.ndarray, "n"]) -> None:
         """Put samples at a place; what would lie before the end was heard already, and is cut.

@@ -216,6 +216,8 @@ def _serve(pipe: Connection, carry_out: CarryOut[TaskT, ResultT]) -> None:
             result = carry_out(task, tell)
         except EmotailorError as error:
             pipe.send((_FAILED, error))
+        except OSError as error:
+            pipe.send((_FAILED, _refused(error)))
         except MemoryError:
             lack = DataError("it needs more memory than there is", fix="use fewer --processes")
             pipe.send((_FAILED, lack))
@@ -223,6 +225,16 @@ def _serve(pipe: Connection, carry_out: CarryOut[TaskT, ResultT]) -> None:
             pipe.send((_BROKEN, traceback.format_exc()))
         else:
             pipe.send((_ENDED, result))
+
+
+def _refused(error: OSError) -> DataError:
+    """Return what the system refuses, such as room on a full disk."""
+    place = "" if error.filename is None else f"{error.filename}: "
+    return DataError(
+        f"{place}{error.strerror or error}",
+        expected="a video that can be read, and room for its sound among the temporary files",
+        fix="make room there, or name another folder for temporary files: TMPDIR=DIR",
+    )
 
 
 def _end_with_parent() -> None:

@@ -80,16 +80,16 @@ def timeline_text(
         address = address_from(folder, Path(timeline.source)) if video else ""
         return timeline_page(timeline, address).to_html()
     if form == "srt":
-        return _written(srt_of(timeline))
+        return encodable(srt_of(timeline))
     if form == "csv":
         rows = list(timeline_cells(timeline))
         if header:
             rows.insert(0, timeline_header(timeline.label_names))
-        return _written("".join(f"{csv_line(row)}\n" for row in rows))
+        return encodable("".join(f"{csv_line(row)}\n" for row in rows))
     return f"{timeline_line(timeline)}\n"
 
 
-def _written(text: str) -> str:
+def encodable(text: str) -> str:
     """Return a text that UTF-8 can hold: names of files may have bytes that are no characters."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -184,7 +184,7 @@ def write_index(folder: Path, videos: Sequence[Listed]) -> Index:
 
             line_file.write(f"{timeline_line(timeline)}\n")
             for cells in timeline_cells(timeline):
-                table_file.write(_written(f"{csv_line(cells)}\n"))
+                table_file.write(encodable(f"{csv_line(cells)}\n"))
             rows.append(_row(video, timeline))
             if timeline.lack:
                 lacks[video.name] = timeline.lack

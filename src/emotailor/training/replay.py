@@ -35,11 +35,13 @@ class Recording:
         graph: the operations.
         batch: where they read their input.
         losses: where they leave what is reported.
+        gradients: where they leave the gradient of each parameter; None for one that has none.
     """
 
     graph: torch.cuda.CUDAGraph
     batch: Batch
     losses: Losses
+    gradients: Sequence[Tensor | None]
 
 
 class Replay:
@@ -56,7 +58,7 @@ class Replay:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
 
         # every recording leaves its gradients here, and takes its memory from the same pool
-        self.gradients: list[Tensor | None] = []
+        self.gradients: dict[int, Tensor] = {}
         self.pool: Any = None
 
         self.seen: set[Hashable] = set()
@@ -75,7 +77,7 @@ class Replay:
 
         _copy(batch, recording.batch)
         recording.graph.replay()
-        self._give(self.gradients)
+        self._give(recording.gradients)
         return recording.losses
 
     def _give(self, gradients: Sequence[Tensor | None]) -> None:
@@ -112,21 +114,26 @@ class Replay:
             for _ in range(TRIAL_RUNS):
                 _, found = self._gradients_of(held)
         torch.cuda.current_stream(batch.device).wait_stream(stream)
-        if not self.gradients:
-            self.gradients = [None if g is None else torch.empty_like(g) for g in found]
+        for number, gradient in enumerate(found):
+            if gradient is not None and number not in self.gradients:
+                self.gradients[number] = torch.empty_like(gradient)
 
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool):
             losses, found = self._gradients_of(held)
-            kept = [g for g in self.gradients if g is not None]
-            new = [g for g in found if g is not None]
+            there = [number for number, gradient in enumerate(found) if gradient is not None]
+            kept = [self.gradients[number] for number in there]
+            new = [gradient for gradient in found if gradient is not None]
             torch._foreach_copy_(kept, new)
         self.pool = graph.pool()
 
         for buffer, before in zip(self.model.buffers(), buffers, strict=True):
             buffer.copy_(before)
         torch.cuda.set_rng_state(random_state, batch.device)
-        return Recording(graph, held, losses)
+        gradients = [
+            self.gradients[number] if number in there else None for number in range(len(found))
+        ]
+        return Recording(graph, held, losses, gradients)
 
     def _gradients_of(self, batch: Batch) -> tuple[Losses, tuple[Tensor | None, ...]]:
         """Return the losses of a batch, and the gradient of each parameter."""

@@ -102,6 +102,7 @@ class LabelTable:
         account: what the file holds, and what of it is used.
         held: its columns, as taken into the account.
         comparable: the columns by which a match can be checked.
+        timed: whether a row without usable times should have some.
     """
 
     path: Path
@@ -112,6 +113,7 @@ class LabelTable:
     account: Account = field(default_factory=Account)
     held: Parts = field(default_factory=lambda: Parts({}))
     comparable: Sequence[str] = ()
+    timed: bool = False
 
     def __post_init__(self) -> None:
         self._by_key: dict[str, Segment] = {}
@@ -323,6 +325,7 @@ def _from_csv(path: Path, options: ConvertOptions, account: Account) -> LabelTab
         account=account,
         held=parts,
         comparable=[roles[role] for role in _CHECKS if role in roles],
+        timed=timed,
     )
 
 
@@ -372,8 +375,12 @@ def _numbers(row: Mapping[str, str | None], columns: Sequence[str], where: str) 
     try:
         return [_number(row[column]) for column in columns]
     except ValueError as error:
-        cells = {column: row[column] for column in columns}
-        raise DataError(f"{where}: {cells}", expected="a number in each") from error
+        cells = [f"{column} is {row[column] or ''!r}" for column in columns]
+        raise DataError(
+            f"{where}: {', '.join(cells)}",
+            expected="a number in each; times in seconds",
+            fix="correct the line",
+        ) from error
 
 
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")

@@ -435,6 +435,12 @@ def remove_others(folder: Path, stem: str, suffix: str, *keep: str) -> None:
             _remove(file)
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file of ours, if it is there."""
+    check_locks(path.parent)
+    _remove(path)
+
+
 def remove_written(folder: Path, writes: Iterable[str]) -> None:
     """Remove what a folder of ours holds, pattern by pattern, and the folder if nothing is left.
 

@@ -13,7 +13,7 @@ from emotailor.errors import ConfigError, DataError, EmotailorError
 from emotailor.extraction.find import Found, find_videos, is_medium
 from emotailor.extraction.stored import recording_key
 from emotailor.extraction.workers import none_at_all
-from emotailor.files import replacing_file, sha256_of, write_json
+from emotailor.files import remove_file, replacing_file, sha256_of, write_json
 from emotailor.folders import FolderKind, has_format
 from emotailor.inputs import not_a_file
 from emotailor.report.timelines import (
@@ -241,7 +241,7 @@ class _Kept:
 
         write_json(self._file, self.content(self._videos))
         for form in {*told.get("forms", ()), "json"}:
-            (self._folder / f"{name}.{form}").unlink(missing_ok=True)
+            remove_file(self._folder / f"{name}.{form}")
 
 
 def _unwritable(video: Found) -> EmotailorError | None:

@@ -75,6 +75,11 @@ def _escaped(character: str) -> str:
     return "".join(f"\\u{code}" for code in codes)
 
 
+def encodable(text: str) -> str:
+    """Return a text that UTF-8 can hold: a file's name may have bytes that are no characters."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def indented(text: str) -> str:
     """Return a text whose lines behind the first are set in.
 

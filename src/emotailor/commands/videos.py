@@ -18,9 +18,11 @@ from emotailor.folders import FolderKind, has_format
 from emotailor.inputs import not_a_file
 from emotailor.report.timelines import (
     FORMS,
+    INDEX,
+    LINES,
+    TABLE,
     Listed,
     TimelineForm,
-    encodable,
     timeline_text,
     write_index,
     write_timeline,
@@ -29,14 +31,11 @@ from emotailor.runs.outputs import check_out_file
 from emotailor.runs.timelines import render_timeline
 from emotailor.runs.videos import VideoJob, predict_videos
 from emotailor.serving.timeline import Timeline
-from emotailor.text import visible
+from emotailor.text import encodable, visible
 from emotailor.verified import read_json
 
 JOB = "timelines.json"
 FORMAT = "emotailor-timelines"
-RESERVED = ("index", "timelines")
-"""What the files about all videos are called, but for their endings."""
-
 LONGEST_NAME = 220
 """Bytes of a name to which an ending, and that of a file on its way, can be added everywhere."""
 
@@ -44,10 +43,12 @@ FOLDER = FolderKind(
     name="folder of timelines",
     marker=JOB,
     recognises=has_format(FORMAT),
-    writes=(JOB, "index.html", "timelines.csv", "timelines.jsonl"),
+    writes=(JOB, INDEX, TABLE, LINES),
     signs=(JOB,),
     error=ConfigError,
 )
+RESERVED = {Path(name).stem for name in FOLDER.writes}
+"""What the files about all videos are called, but for their endings."""
 
 
 ENDINGS: dict[str, TimelineForm] = {

@@ -17,6 +17,7 @@ from emotailor.report.timeline import timeline_page
 from emotailor.runs.outputs import csv_line
 from emotailor.runs.timelines import srt_of, timeline_cells, timeline_header, timeline_line
 from emotailor.serving.timeline import Timeline, clock
+from emotailor.text import encodable
 from emotailor.verified import read_json
 
 TimelineForm = Literal["json", "csv", "srt", "html"]
@@ -87,11 +88,6 @@ def timeline_text(
             rows.insert(0, timeline_header(timeline.label_names))
         return encodable("".join(f"{csv_line(row)}\n" for row in rows))
     return f"{timeline_line(timeline)}\n"
-
-
-def encodable(text: str) -> str:
-    """Return a text that UTF-8 can hold: names of files may have bytes that are no characters."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def address_from(folder: Path, file: Path) -> str:

@@ -121,18 +121,15 @@ class Replay:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool):
             losses, found = self._gradients_of(held)
-            there = [number for number, gradient in enumerate(found) if gradient is not None]
-            kept = [self.gradients[number] for number in there]
-            new = [gradient for gradient in found if gradient is not None]
-            torch._foreach_copy_(kept, new)
+            new = {number: g for number, g in enumerate(found) if g is not None}
+            kept = {number: self.gradients[number] for number in new}
+            torch._foreach_copy_(list(kept.values()), list(new.values()))
         self.pool = graph.pool()
 
         for buffer, before in zip(self.model.buffers(), buffers, strict=True):
             buffer.copy_(before)
         torch.cuda.set_rng_state(random_state, batch.device)
-        gradients = [
-            self.gradients[number] if number in there else None for number in range(len(found))
-        ]
+        gradients = [kept.get(number) for number in range(len(found))]
         return Recording(graph, held, losses, gradients)
 
     def _gradients_of(self, batch: Batch) -> tuple[Losses, tuple[Tensor | None, ...]]:

@@ -32,7 +32,7 @@ from emotailor.encoders.base import TextEncoder
 from emotailor.encoders.table import load_encoder
 from emotailor.errors import ConfigError, DataError
 from emotailor.files import sha256_of
-from emotailor.text import plural
+from emotailor.text import encodable, plural
 
 HASH_LIMIT = 4 * 2**30
 """Bytes above which a source file is named in the provenance without its SHA-256."""
@@ -194,7 +194,7 @@ def convert(
     names, order = stored_labels(reading.label_names)
     with DatasetWriter(
         output,
-        name=_storable(name or first.resolve().stem),
+        name=encodable(name or first.resolve().stem),
         label_names=names,
         dims=reading.dims,
         aligned=reading.aligned,
@@ -300,7 +300,7 @@ def _provenance(chosen: Format, reading: Reading, options: ConvertOptions) -> di
         digest = None
         if file.stat().st_size <= HASH_LIMIT:
             digest = sha256_of(file)
-        sources.append({"file": _storable(file.name), "sha256": digest})
+        sources.append({"file": encodable(file.name), "sha256": digest})
 
     told = {key: _told(value) for key, value in vars(options).items() if value is not None}
 
@@ -321,17 +321,12 @@ def _told(value: Any) -> Any:
     """Return an option as it is stored: of a path its name alone."""
     # the folders of one machine mean nothing in a stored data set
     if isinstance(value, Path):
-        return _storable(value.name)
+        return encodable(value.name)
     if isinstance(value, tuple):
         return [_told(part) for part in value]
     if isinstance(value, Mapping):
         return {key: _told(part) for key, part in value.items()}
     return value
-
-
-def _storable(text: str) -> str:
-    """Return a text that JSON can hold: a file's name may have bytes that are no character."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 class _Tally:
@@ -518,7 +513,7 @@ def _write(
     if summary is not None:
         notes.insert(0, summary)
     for line in notes:
-        writer.note(_storable(line))
+        writer.note(encodable(line))
     writer.tell(account={**reading.account.stored(), "labels_renamed": names})
 
 

@@ -49,8 +49,8 @@ endif
 
 # what only the developers of emotailor need
 $(TOOLS): $(INSTALLED)
-	@echo "== Tools to test and check emotailor, and what reads texts and videos: 0.6 GB"
-	@$(PIP) --editable '.[dev,text,video]'
+	@echo "== Tools to test and check emotailor, and what reads texts and videos: 0.9 GB"
+	@$(PIP) --editable '.[dev,export,hub,serve,text,video]'
 	@touch $@
 
 demo: $(INSTALLED)

@@ -16,7 +16,7 @@ ORDER = ["foundation", "data", "encoders", "data.readers", "extraction", "nn", "
          "report", "paper", "testing", "commands", "cli"]  # fmt: skip
 FOUNDATION = {"errors", "inputs", "verified", "locks", "files", "folders", "config", "loading",
               "text", "frames", "meant", "wanted", "fitted", "watch", "shapes",
-              "cores"}  # fmt: skip
+              "cores", "refused"}  # fmt: skip
 
 
 def room(parts: tuple[str, ...]) -> str:

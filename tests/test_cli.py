@@ -80,18 +80,18 @@ class Bomb:
 
 def test_what_the_system_refuses() -> None:
     """Root may write anywhere, so the errors are made here."""
-    from emotailor.cli.errors import describe
+    from emotailor.refused import refusal
 
     temporary = PermissionError(errno.EACCES, "Permission denied", "/x/.report.html.12-abcdef.tmp")
-    assert describe(temporary) == (
+    assert str(refusal(temporary)) == (
         "Permission denied: /x/report.html\n"
         "  to fix it: name a place that you may write to, with --out"
     )
     full = OSError(errno.ENOSPC, "No space left on device")
-    assert describe(full).startswith("No space left on device\n  to fix it: make room")
+    assert str(refusal(full)).startswith("No space left on device\n  to fix it: make room")
     disk = OSError(errno.EIO, "Input/output error", "f")
-    assert describe(disk).startswith("Input/output error: f\n  to fix it: check the disk")
-    assert describe(OSError(errno.ENOTTY, "Not a typewriter", "f")) == "Not a typewriter: f"
+    assert str(refusal(disk)).startswith("Input/output error: f\n  to fix it: check the disk")
+    assert str(refusal(OSError(errno.ENOTTY, "Not a typewriter", "f"))) == "Not a typewriter: f"
 
 
 # ---------------------------------------------------------------------- help and usage

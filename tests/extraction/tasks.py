@@ -24,6 +24,8 @@ def square_or_fail(number: int, tell: Tell) -> int:
         raise KeyError("a mistake of ours")
     if number == -5:
         raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/tmp")
+    if number == -6:
+        raise OSError(errno.EBADF, "a mistake of ours")
     tell(0.25)
     tell(0.75)
     return number * number

@@ -4,15 +4,12 @@ Exit codes: 0 success, 1 a problem was found or an unforeseen failure, 2 wrong u
 configuration, 4 unusable data, 5 unusable model, 130 interrupted (a training saves a checkpoint).
 """
 
-import errno
 import os
-import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -20,6 +17,7 @@ from rich.text import Text
 
 from emotailor.cli.console import err
 from emotailor.errors import EmotailorError
+from emotailor.refused import OF_THE_MACHINE, refusal
 from emotailor.text import indented
 
 TRACEBACK = "EMOTAILOR_TRACEBACK"
@@ -56,53 +54,6 @@ def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning as one line."""
     line = indented(str(message))
     err.print(Text.assemble(("warning: ", "yellow"), line), soft_wrap=True)
-
-
-AGAIN = "then run the same command again"
-FIXES: Mapping[int, str] = {
-    errno.EACCES: "name a place that you may write to, with --out",
-    errno.EPERM: "name a place that you may write to, with --out",
-    errno.EROFS: "name a place that can be written to, with --out",
-    errno.EEXIST: "there is a file where a folder is needed: name another place with --out",
-    errno.ENOTDIR: "there is a file where a folder is needed: name another place with --out",
-    errno.ENOENT: f"it was removed, or never there: make sure that it stays, {AGAIN}",
-    errno.ENOSPC: f"make room there, {AGAIN}",
-    errno.EDQUOT: f"make room there or ask for a larger quota, {AGAIN}",
-    errno.EFBIG: f"allow larger files with `ulimit -f unlimited`, {AGAIN}",
-    errno.EMFILE: f"allow more open files with `ulimit -n 4096`, {AGAIN}",
-    errno.ENFILE: f"close other programs, {AGAIN}",
-    errno.ENOMEM: f"close other programs, or allow more memory with `ulimit -v unlimited`, {AGAIN}",
-    errno.EIO: f"check the disk, {AGAIN}",
-    errno.ENAMETOOLONG: "name a place with a shorter name, with --out",
-}
-"""Number of an error of the system -> what helps."""
-
-OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-"""What a command lacks. No file is to blame, whatever was done when it showed."""
-
-
-def describe(error: OSError) -> str:
-    """Say what the operating system refused and where, what there is, and what may help."""
-    from emotailor.files import written_at
-
-    number = error.errno or 0
-    found = error.strerror or str(error)
-    if isinstance(error.filename, str):
-        place = written_at(Path(error.filename))
-        found = f"{found}: {place}{_what_there_is(number, place)}"
-    return str(EmotailorError(found, fix=FIXES.get(number)))
-
-
-def _what_there_is(number: int, place: Path) -> str:
-    """Say how much is left where a disk is full; nothing of other errors."""
-    if number not in (errno.ENOSPC, errno.EDQUOT):
-        return ""
-
-    # what could not be written is not there to be asked
-    above = (place, *place.absolute().parents)
-    existing = next(folder for folder in above if folder.exists())
-    free = shutil.disk_usage(existing).free
-    return f" ({free / 1e6:,.1f} MB are free)"
 
 
 def _lack_behind(error: BaseException) -> OSError | MemoryError | None:
@@ -148,7 +99,7 @@ def reported() -> Iterator[None]:
         if isinstance(lack, MemoryError):
             _fail_for_memory(lack)
         if lack is not None:
-            fail(describe(lack), 1, error)
+            fail(str(refusal(lack)), 1, error)
         fail(str(error), error.exit_code, error)
     except StopRequested as stop:
         fail(f"stopped by {stop}", 130, stop)
@@ -157,7 +108,7 @@ def reported() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        fail(describe(error), 1, error)
+        fail(str(refusal(error)), 1, error)
     except (MemoryError, RuntimeError) as error:
         # any other RuntimeError is a bug of ours, whose traceback is wanted
         told = any(sign in str(error) for sign in NO_MEMORY)

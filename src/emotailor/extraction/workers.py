@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Generic, TypeVar
 
 from emotailor.errors import DataError, EmotailorError, first_of_several
+from emotailor.refused import FIXES, OF_THE_DISK, refusal
 from emotailor.text import plural
 
 TaskT = TypeVar("TaskT")
@@ -217,7 +218,7 @@ def _serve(pipe: Connection, carry_out: CarryOut[TaskT, ResultT]) -> None:
         except EmotailorError as error:
             pipe.send((_FAILED, error))
         except OSError as error:
-            pipe.send((_FAILED, _refused(error)))
+            pipe.send(_refused(error))
         except MemoryError:
             lack = DataError("it needs more memory than there is", fix="use fewer --processes")
             pipe.send((_FAILED, lack))
@@ -227,14 +228,19 @@ def _serve(pipe: Connection, carry_out: CarryOut[TaskT, ResultT]) -> None:
             pipe.send((_ENDED, result))
 
 
-def _refused(error: OSError) -> DataError:
-    """Return what the system refuses, such as room on a full disk."""
-    place = "" if error.filename is None else f"{error.filename}: "
-    return DataError(
-        f"{place}{error.strerror or error}",
-        expected="a video that can be read, and room for its sound among the temporary files",
-        fix="make room there, or name another folder for temporary files: TMPDIR=DIR",
-    )
+def _refused(error: OSError) -> tuple[str, EmotailorError | str]:
+    """Return what to tell of an error of the system: what it lacks, or a mistake of ours."""
+    if error.errno not in FIXES:
+        return _BROKEN, traceback.format_exc()
+    told = refusal(error)
+    if error.errno in OF_THE_DISK:
+        # the sound of a video lies among the temporary files
+        told = DataError(
+            told.found,
+            expected="room for the sound of the video among the temporary files",
+            fix="make room there, or name another folder for temporary files: TMPDIR=DIR",
+        )
+    return _FAILED, told
 
 
 def _end_with_parent() -> None:

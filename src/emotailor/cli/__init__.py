@@ -13,7 +13,17 @@ from typing import Annotated
 import typer
 
 from emotailor import __version__
-from emotailor.cli import comparing, data, looking, predicting, running, systems, trying, videos
+from emotailor.cli import (
+    comparing,
+    data,
+    looking,
+    predicting,
+    running,
+    serving,
+    systems,
+    trying,
+    videos,
+)
 from emotailor.cli.console import err, out
 from emotailor.cli.errors import TRACEBACK, fail, reported, show_warning
 from emotailor.cli.pages import App
@@ -28,7 +38,7 @@ app = App(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (data, videos, systems, running, predicting, comparing, looking, trying):
+for group in (data, videos, systems, running, predicting, serving, comparing, looking, trying):
     group.add_to(app)
 
 

@@ -1,0 +1,68 @@
+"""HTTP of uvicorn that does not wait for ever, and not for everybody."""
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from emotailor.service.errors import busy, error_json
+
+HEADERS_WITHIN = 15.0
+"""Seconds in which the head of a request has to be there."""
+
+MOST_CONNECTIONS = 256
+
+
+class PatientProtocol(H11Protocol):
+    """A connection that is closed where no request comes, and refused where there are too many."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.write(_refusal())
+            transport.close()
+            return
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in a part of a request."""
+        super().data_received(data)
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering:
+            self._stop_waiting()
+        elif self._late is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._late = self.loop.call_later(HEADERS_WITHIN, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        self._late = None
+        self.transport.close()
+
+
+def _refusal() -> bytes:
+    error = busy(f"more than {MOST_CONNECTIONS} connections", fix="close some, or try again")
+    body = json.dumps(error_json(error)).encode()
+    head = [
+        "HTTP/1.1 503 Service Unavailable",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        f"Retry-After: {error.headers['Retry-After']}",
+        "Connection: close",
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body

@@ -4,14 +4,17 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from emotailor.data.sample import Modality
 from emotailor.errors import DataError
-from emotailor.report.timeline import timeline_page
+from emotailor.report.timeline import Served, timeline_page
 from emotailor.report.timelines import (
     Listed,
     address_from,
@@ -19,6 +22,7 @@ from emotailor.report.timelines import (
     write_index,
     write_timeline,
 )
+from emotailor.report.transcript import shares_of
 from emotailor.runs.timelines import (
     render_timeline,
     srt_of,
@@ -27,7 +31,7 @@ from emotailor.runs.timelines import (
     timeline_header,
 )
 from emotailor.serving.curves import Curve
-from emotailor.serving.prediction import Failure
+from emotailor.serving.prediction import Explanation, Failure
 from emotailor.serving.timeline import Moment, Timeline
 from tests.serving.test_timeline import made
 
@@ -184,8 +188,7 @@ def hostile() -> Timeline:
 @pytest.mark.parametrize("video", ["", "../one%20two.mp4"])
 def test_names_and_words_are_no_markup(video: str) -> None:
     page = Parsed(timeline_page(hostile(), video).to_html())
-    scripts = page.of("script")
-    assert len(scripts) == (1 if video else 0)
+    assert len(page.of("script")) == 1
     assert page.of("img") == []
     assert SCRIPT in page.text
     assert '"><img/src=x>' in page.text
@@ -210,15 +213,17 @@ def test_the_page_refers_to_nothing_but_the_video() -> None:
     assert policy is not None
     assert policy.startswith("default-src 'none'")
     assert re.search(r"script-src 'sha256-[\w+/]{43}='", policy)
-    assert "unsafe-inline" not in policy.partition("script-src")[2]
+    assert re.search(r"style-src 'sha256-[\w+/]{43}='", policy)
+    # attributes place things, and load nothing
+    assert policy.replace("style-src-attr 'unsafe-inline'", "").count("unsafe") == 0
 
 
-def test_without_a_video_nothing_runs_and_nothing_is_loaded() -> None:
+def test_without_a_video_nothing_is_loaded_and_nothing_links_away() -> None:
     page = Parsed(timeline_page(hostile()).to_html())
-    assert page.of("video") == page.of("script") == []
+    assert page.of("video") == []
+    assert all(str(a["href"]).startswith("#") for a in page.of("a"))
     policy = next(m["content"] for m in page.of("meta") if m.get("http-equiv"))
     assert policy is not None
-    assert "script-src" not in policy
     assert "media-src" not in policy
 
 
@@ -254,6 +259,123 @@ def test_a_curve_has_gaps() -> None:
     page = Parsed(timeline_page(hostile()).to_html())
     (path,) = page.of("path")
     assert path["d"] == "M125.0 90.0h0M625.0 60.0h0L875.0 50.0"
+    (row,) = (a for a in page.of("div") if a.get("data-name") == "smile")
+    assert row["data-values"] == "0.10,,0.40,0.50"
+
+
+def gaps_of(found: Timeline, name: str) -> list[tuple[str, str]]:
+    """Where a chart says that there is nothing, and why."""
+    text = timeline_page(found).to_html()
+    _, _, row = text.partition(f'data-name="{name}"')
+    chart = row.partition('class="now"')[0]
+    return re.findall(r'class="gap" style="([^"]+)"[^>]*><span>([^<]*)<', chart)
+
+
+def test_where_nobody_speaks_or_nothing_is_predicted_the_chart_says_so_there() -> None:
+    """A pause of less than a second is none; what fails for one reason in a row is one stretch."""
+    said = words_to(made({"happy": 0.8, "sad": 0.2}, "a", start=1.5), 6.0)
+    next_one = words_to(made({"happy": 0.8, "sad": 0.2}, "b", start=6.5), 8.0)
+    found = timeline(said, next_one, failure(8.0), failure(9.0))
+    for label in ("happy", "sad"):
+        assert gaps_of(found, label) == [
+            ("left:0.00%;width:7.50%", "no speech"),
+            ("left:40.00%;width:10.00%", "no words"),
+            ("left:50.00%;width:50.00%", "no speech"),
+        ]
+
+
+def test_where_no_face_is_seen_and_no_sound_is_heard_curves_say_so_there() -> None:
+    seen = Curve("smile", "face", "", 1.0, (None,) * 2 + (0.5,) * 8 + (None,) * 5 + (0.25,) * 5)
+    heard = Curve("energy", "voice", "dB", 1.0, (-100.0,) * 4 + (-20.0,) * 15 + (None,))
+    pitch = Curve("pitch", "voice", "Hz", 1.0, (None,) * 15 + (100.0,) * 5)
+    found = timeline(curves=(seen, heard, pitch))
+    assert gaps_of(found, "smile") == [
+        ("left:0.00%;width:10.00%", "no face"),
+        ("left:50.00%;width:25.00%", "no face"),
+    ]
+    assert gaps_of(found, "energy") == [
+        ("left:0.00%;width:20.00%", "no sound"),
+        ("left:95.00%;width:5.00%", "no sound"),
+    ]
+    assert gaps_of(found, "pitch") == []
+
+
+def test_what_was_not_looked_at_is_said_in_place_of_its_curves() -> None:
+    found = timeline(picture=False)
+    assert gaps_of(found, "face") == [("left:0.00%;width:100.00%", "no pictures")]
+    assert gaps_of(found, "voice") == [("left:0.00%;width:100.00%", "no sound was listened to")]
+    ((_, why),) = gaps_of(timeline(), "face")
+    assert why == "no face was looked for"
+
+
+def explained(*drops: float) -> Moment:
+    """An utterance with evidence of all modalities for both labels; the second label's is turned."""
+    names: tuple[Modality, ...] = ("visual", "audio", "text")
+    why = Explanation(
+        {
+            "happy": dict(zip(names, drops, strict=True)),
+            "sad": {m: -drop for m, drop in zip(names, drops, strict=True)},
+        },
+        {"happy": {"text": np.array([0.5])}, "sad": {"text": np.array([-0.5])}},
+        {},
+        {"text": 1},
+        {"text": ["oh"]},
+    )
+    plain = made({"happy": 0.75, "sad": 0.25}, "oh")
+    found = plain.prediction
+    assert found is not None
+    return replace(plain, outcome=replace(found, explanation=why))
+
+
+def test_modalities_share_what_speaks_for_a_label() -> None:
+    assert shares_of({"visual": 0.6, "audio": -0.5, "text": 0.2}) == pytest.approx(
+        {"visual": 0.75, "audio": 0.0, "text": 0.25}
+    )
+    # what cannot be seen in two digits is none
+    assert shares_of({"visual": 0.004, "text": -1.0}) == {"visual": 0.0, "text": 0.0}
+
+    found = timeline(explained(0.6, -0.5, 0.2), evidence=("visual", "audio", "text"))
+    text = timeline_page(found).to_html()
+    happy, sad = re.findall(r'<p class="shares of\d">(.*?)</p>', text)
+    assert re.findall(r"flex-grow:([\d.]+)", happy) == ["0.750", "0.250"]
+    assert re.sub("<[^>]*>", " ", happy).split() == [
+        "for", "happy", "face", "75%", "voice:", "against", "it", "words", "25%",
+    ]  # fmt: skip
+    assert re.findall(r"flex-grow:([\d.]+)", sad) == ["1.000"]
+    assert "main:has(#e1:checked) .of1 { display: flex; }" in text
+
+
+def test_a_model_of_words_alone_has_no_bars_of_shares_and_says_so_once() -> None:
+    text = timeline_page(timeline(explained(0.0, 0.0, 1.0), explained(0.0, 0.0, 2.0))).to_html()
+    assert 'class="shares' not in text
+    assert text.count("All evidence is from the words.") == 1
+
+
+def test_emotions_that_do_not_hold_wait_for_other_thresholds() -> None:
+    """Numbers are as exact as the program has them, so that a script decides as it does."""
+    p = 0.1 + 0.2
+    found = timeline(made({"happy": p, "sad": 0.75}, "a"), thresholds={"happy": p, "sad": 0.7})
+    page = Parsed(timeline_page(found).to_html())
+    (moment,) = (a for a in page.of("li") if a.get("class") == "moment")
+    assert moment["data-p"] == "0.30000000000000004 0.75"
+    emotions = [(a["data-label"], "hidden" in a) for a in page.of("li") if "data-label" in a]
+    assert emotions == [("1", False), ("0", True)]
+    sliders = [a["data-threshold"] for a in page.of("input") if a["type"] == "range"]
+    assert sliders == ["0.30000000000000004", "0.7"]
+    # without a script they would do nothing
+    (first, *_) = (a for a in page.of("span") if a.get("class") == "threshold")
+    assert "hidden" in first
+
+
+def test_a_service_says_where_the_video_and_the_downloads_are() -> None:
+    served = Served("/v1/videos/7/media", {"JSON": "/v1/videos/7/timeline.json"}, "/")
+    moment = made({"happy": 0.8, "sad": 0.2}, "a", start=2.5)
+    page = Parsed(timeline_page(timeline(moment), served=served).to_html())
+    assert [a["src"] for a in page.of("video")] == ["/v1/videos/7/media"]
+    links = [a["href"] for a in page.of("a") if not str(a["href"]).startswith("#")]
+    assert links == [
+        "/v1/videos/7/media", "/", "/v1/videos/7/timeline.json", "/v1/videos/7/media#t=2.50",
+    ]  # fmt: skip
 
 
 def test_a_video_of_nothing_has_a_page() -> None:

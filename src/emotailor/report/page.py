@@ -19,7 +19,7 @@ from typing import Literal, Protocol, runtime_checkable
 from emotailor.files import write_text
 
 STYLE_FILE = Path(__file__).with_name("page.css")
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'"
+POLICY = "default-src 'none'; img-src data:; form-action 'none'; style-src-attr 'unsafe-inline'"
 OWN_MEDIA = "media-src 'self' file:"  # beside the page, on a disk or on the same server
 PNG = b"\x89PNG\r\n\x1a\n"
 SENTENCE = 24  # characters from which a cell needs room for a line of text
@@ -769,6 +769,11 @@ class Page:
     script: str = ""
     media: bool = False
 
+    @property
+    def stylesheet(self) -> str:
+        """The text of its ``style`` element: what all pages have, and what this one adds."""
+        return STYLE_FILE.read_text(encoding="utf-8") + self.style
+
     def to_html(self) -> str:
         """Return the page; it loads nothing, but for a video beside it."""
         head = self._head().text
@@ -776,7 +781,6 @@ class Page:
         return f'<!DOCTYPE html>\n<html lang="en">\n{head}\n{body}\n</html>\n'
 
     def _head(self) -> Markup:
-        style = Markup(STYLE_FILE.read_text(encoding="utf-8") + self.style)
         return element(
             "head",
             element("meta", charset="utf-8"),
@@ -784,7 +788,7 @@ class Page:
             element("meta", http_equiv="Content-Security-Policy", content=self._policy()),
             element("meta", name="color-scheme", content="light dark"),
             element("title", self.title),
-            element("style", style),
+            element("style", Markup(self.stylesheet)),
         )
 
     def _body(self) -> Markup:
@@ -814,12 +818,10 @@ class Page:
 
     def _policy(self) -> str:
         """Return what a browser may load and run for this page."""
-        parts = [POLICY]
+        # no style and no script but these, whatever a text on the page may hold
+        parts = [POLICY, f"style-src {_digest(self.stylesheet)}"]
         if self.script:
-            # no script but this one, whatever a text on the page may hold
-            digest = hashlib.sha256(self.script.encode("utf-8")).digest()
-            encoded = base64.b64encode(digest).decode("ascii")
-            parts.append(f"script-src 'sha256-{encoded}'")
+            parts.append(f"script-src {_digest(self.script)}")
         if self.media:
             parts.append(OWN_MEDIA)
         return "; ".join(parts)
@@ -828,3 +830,9 @@ class Page:
         """Write the page to ``path`` at once; return it."""
         write_text(path, self.to_html())
         return path
+
+
+def _digest(text: str) -> str:
+    """Return what stands for a text in a policy."""
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"

@@ -309,7 +309,7 @@ def test_what_was_not_looked_at_is_said_in_place_of_its_curves() -> None:
 
 
 def explained(*drops: float) -> Moment:
-    """An utterance with evidence of all modalities for both labels; the second label's is turned."""
+    """An utterance with evidence of all modalities: for the first label, against the second."""
     names: tuple[Modality, ...] = ("visual", "audio", "text")
     why = Explanation(
         {

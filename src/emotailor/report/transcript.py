@@ -182,7 +182,7 @@ def _emotions(moment: Moment) -> Markup:
             why = element("span", f" because: {because}", class_="why")
         number = list(moment.outcome.probabilities).index(label)
         hidden = {} if moment.outcome.decisions[label] else {"hidden": "hidden"}
-        content = [element("b", label), f" {p:.2f}", why]
+        content: list[Content] = [element("b", label), f" {p:.2f}", why]
         items.append(element("li", *content, data_label=str(number), **hidden))
 
     hidden = {"hidden": "hidden"} if moment.labels else {}

@@ -111,7 +111,7 @@ def product_rates(device: str, threads: int | None = None) -> dict[str, float]:
     """Measure the machine's matrix-product rate in GFLOP/s: the ceiling of every program here."""
     import torch
 
-    from emotailor.training.timing import matmul_rate
+    from emotailor.training.precision import matmul_rate
 
     if threads:
         torch.set_num_threads(threads)

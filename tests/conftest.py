@@ -69,6 +69,12 @@ def threads_stay() -> Iterator[None]:
     assert after == before, f"torch computes with {after} threads after the test, {before} before"
 
 
+@pytest.fixture(autouse=True)
+def machine_without_fast_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no number of a test depend on how fast this machine multiplies."""
+    monkeypatch.setattr("emotailor.training.precision.bf16_gain", lambda device: 1.0)
+
+
 FAST = ("nn", "evaluation", "models/test_base.py", "models/test_table.py", "test_architecture.py")
 """What `make check` runs: seconds on a laptop, and a wrong edit of most kinds is found."""
 

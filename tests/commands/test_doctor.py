@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from emotailor.commands import doctor
-from emotailor.training import timing
+from emotailor.training import precision
 
 
 def shown() -> tuple[bool, str]:
@@ -22,7 +22,7 @@ def shown() -> tuple[bool, str]:
 
 @pytest.fixture(autouse=True)
 def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = partial(timing.matmul_rate, size=8, repeats=1)
+    small = partial(precision.matmul_rate, size=8, repeats=1)
     monkeypatch.setattr(doctor, "matmul_rate", small)
 
 
@@ -48,4 +48,4 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rates_are_positive() -> None:
-    assert timing.matmul_rate(torch.float32, "cpu", size=8) > 0
+    assert precision.matmul_rate(torch.float32, "cpu", size=8) > 0

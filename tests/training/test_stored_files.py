@@ -188,7 +188,7 @@ def test_progress_is_read_as_it_was_written(tmp_path: Path) -> None:
     [
         (lambda values: values.update(file="../other"), "file: "),
         (lambda values: values.update(file=".."), "file: "),
-        (lambda values: values.update(schema_version=3), "schema_version"),
+        (lambda values: values.update(schema_version=4), "schema_version"),
         (lambda values: values["progress"].update(step="x"), "progress.step"),
         (lambda values: values["progress"]["history"][0].pop("valid"), "history.0.valid"),
         (lambda values: values.pop("sha256"), "sha256"),

@@ -13,7 +13,7 @@ from rich.table import Table
 from emotailor import __version__
 from emotailor.encoders.table import ENCODERS
 from emotailor.fitted import FittedTable
-from emotailor.training.timing import matmul_rate
+from emotailor.training.precision import BF16_PAYS, matmul_rate
 
 NEEDED = ("torch", "accelerate", "numpy", "safetensors", "h5py", "scikit-learn", "pydantic")
 
@@ -74,5 +74,5 @@ def _accelerators() -> dict[str, str]:
 def _speed(device: str) -> str:
     fp32 = matmul_rate(torch.float32, device) / 1e9
     bf16 = matmul_rate(torch.bfloat16, device) / 1e9
-    pays = "bf16 pays" if bf16 > 1.5 * fp32 else "bf16 does not pay"
+    pays = "bf16 pays" if bf16 >= BF16_PAYS * fp32 else "bf16 does not pay"
     return f"fp32 {fp32:,.0f} GFLOP/s, bf16 {bf16:,.0f} GFLOP/s: {pays}"

@@ -262,8 +262,8 @@ class _Speeds:
         """Return the operations a second of the device of a run."""
         import torch
 
+        from emotailor.training.precision import matmul_rate
         from emotailor.training.setup import choose_device
-        from emotailor.training.timing import matmul_rate
 
         device = str(choose_device(config.training.device))
         if device not in self._rates:

@@ -27,11 +27,12 @@ from emotailor.files import remove_others, write_hashed, write_json
 from emotailor.training.history import EpochRecord
 from emotailor.training.model_folder import load_model, load_tensors, save_tensors
 from emotailor.training.optimizer import BertAdam
+from emotailor.training.precision import Precision
 from emotailor.verified import is_there, read_json, verify_file
 
 STATE_FILE = "state.json"
 BEFORE_FILE = "before.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 EXPECTED = f"a state of schema version {SCHEMA_VERSION} or before, as the training wrote it"
 FIX = "remove the run folder and train again"
 
@@ -55,6 +56,8 @@ class Progress:
         best: the record with the highest validation score.
         seconds: time spent training.
         finished: nothing is left to do.
+        precision: what the steps run in; None before the first, and in files from before it was
+            written down.
     """
 
     epoch: int = 0
@@ -66,6 +69,7 @@ class Progress:
     best: EpochRecord | None = None
     seconds: float = 0.0
     finished: bool = False
+    precision: Precision | None = None
 
 
 class StoredProgress(BaseModel):
@@ -84,6 +88,7 @@ class StoredProgress(BaseModel):
     best: EpochRecord | None
     seconds: float = Field(ge=0)
     finished: bool
+    precision: Precision | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "StoredProgress":

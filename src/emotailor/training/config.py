@@ -52,7 +52,7 @@ class TrainingConfig(Config):
     seed: int = Field(42, ge=0, lt=2**32)  # seed of weights, dropout and data order
     # auto, cpu, gpu, cuda, cuda:1 or mps; auto: CUDA, else MPS, else the CPU; gpu: not the CPU
     device: Annotated[str, AfterValidator(canonical_device)] = "auto"
-    # bf16: autocast in training steps; auto: bf16 on GPUs that have it
+    # bf16: autocast in training steps; auto: bf16 where the device has fast units for it
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     # no short cuts: plain torch, whole batches, no threads of ours; for the search for a bug
     plain: bool = False

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from jaxtyping import Float, Int64
 from numpy import ndarray
 from torch import Tensor
@@ -40,6 +41,7 @@ from emotailor.training.history import EpochRecord, restore_history, write_histo
 from emotailor.training.model_folder import save_model
 from emotailor.training.optimizer import rate_of_step
 from emotailor.training.order import check_weights, epoch_order
+from emotailor.training.precision import Precision, chosen_precision, earlier_precision
 from emotailor.training.progress import OnEpoch, Reporter
 from emotailor.training.recipe import in_words, updates_per_epoch
 from emotailor.training.run_config import RunConfig
@@ -143,12 +145,29 @@ class Trainer:
                 stack.enter_context(plain_paths())
 
             workers = stack.enter_context(worker_threads(device))
-            training = _Training(self, device, accelerator, workers, stop)
+            precision = self._precision(found, device, accelerator)
+            training = _Training(self, device, accelerator, workers, stop, precision=precision)
             if found.finished and damage is not None:
                 return training.restore(found, damage)
 
             training.resume(damage)
             return training.run()
+
+    def _precision(
+        self, found: Progress, device: torch.device, accelerator: Accelerator
+    ) -> Precision:
+        """Return what the steps run in: a training that goes on stays with what it began in."""
+        wanted = self.config.training.precision
+        if found.precision is not None:
+            return found.precision
+        if found.step:
+            return earlier_precision(wanted, device)
+
+        # all processes compute in what the first has measured
+        chosen = [chosen_precision(wanted, device)]
+        if accelerator.num_processes > 1:
+            broadcast_object_list(chosen)
+        return chosen[0]
 
 
 class _Training:
@@ -160,6 +179,7 @@ class _Training:
         accelerator: runs the steps.
         workers: threads to compute with.
         stop: signals that asked to stop, so far; grows while the training runs.
+        precision: what the steps run in.
 
     Attributes:
         step: the model, its optimizer, and how a batch becomes an update.
@@ -176,6 +196,8 @@ class _Training:
         accelerator: Accelerator,
         workers: Workers,
         stop: list[int],
+        *,
+        precision: Precision,
     ) -> None:
         self.config = trainer.config
         self.settings = trainer.config.training
@@ -186,15 +208,16 @@ class _Training:
         self.device = device
         self.is_main = accelerator.is_main_process
         self.stop = stop
+        self.precision = precision
 
         model = self.data.build().to(device)
-        self.step = TrainingStep(model, self.settings, workers, accelerator)
+        self.step = TrainingStep(model, self.settings, workers, accelerator, precision)
         self.feeder = Feeder(self.data, device)
 
         weights = model.sampling_weights(self.data.labels())
         self.sampling_weights = check_weights(weights, len(self.data.positions))
 
-        self.progress = Progress()
+        self.progress = Progress(precision=precision)
         self.sums: dict[str, Float[Tensor, ""]] = {}
         self.saved_step = 0
 
@@ -231,6 +254,7 @@ class _Training:
             tell=self.reporter.message,
             repair=self.is_main,
         )
+        self.progress.precision = self.precision
         self.saved_step = self.progress.step
         if damage is not None:
             self._store_again(self._restorable(damage), damage)

@@ -136,7 +136,7 @@ def estimate_speed(size: RunSize, config: RunConfig, rate: float) -> Speed | Non
     Args:
         size: its size.
         config: its settings.
-        rate: operations a second, of :func:`~emotailor.training.timing.matmul_rate`.
+        rate: operations a second, of :func:`~emotailor.training.precision.matmul_rate`.
     """
     if not size.parameters:
         return None

@@ -25,6 +25,7 @@ from emotailor.nn.plain import is_plain
 from emotailor.nn.recurrent import compact_weights
 from emotailor.training.config import TrainingConfig
 from emotailor.training.optimizer import build_optimizer
+from emotailor.training.precision import Precision, chosen_precision
 from emotailor.training.replay import Replay
 from emotailor.training.threads import Losses, Workers, backward_of_parts
 
@@ -65,19 +66,6 @@ def new_accelerator(device: torch.device, *, some_rest: bool = False) -> Acceler
     )
 
 
-def computes_in_bf16(precision: str, device: torch.device) -> bool:
-    """Whether training steps run in bf16; validation always runs in fp32.
-
-    Args:
-        precision: ``training.precision``.
-        device: trained on.
-    """
-    if precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-
-    return precision == "bf16"
-
-
 class TrainingStep:
     """A model, its optimizer, and how a batch becomes an update.
 
@@ -88,6 +76,7 @@ class TrainingStep:
         config: how it is trained.
         workers: threads to compute with.
         accelerator: what runs the step; None for one process on the device of the model.
+        precision: of the step; None for what ``config`` means on this device.
 
     Attributes:
         model: the model; under several processes accelerate has a wrapper around it.
@@ -101,12 +90,14 @@ class TrainingStep:
         config: TrainingConfig,
         workers: Workers,
         accelerator: Accelerator | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self.model = model
         self.config = config
         self.workers = workers
         self.device = model.device
-        self.bf16 = computes_in_bf16(config.precision, self.device)
+        chosen = precision or chosen_precision(config.precision, self.device)
+        self.bf16 = chosen == "bf16"
         self.optimizer = build_optimizer(model, config)
 
         self.averaged: EmotionModel | None = None

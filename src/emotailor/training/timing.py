@@ -45,32 +45,6 @@ def time_start() -> float:
     return time.monotonic() - began
 
 
-def matmul_rate(dtype: torch.dtype, device: str, *, size: int = 1024, repeats: int = 5) -> float:
-    """Return the operations a second of a square matrix product, the median of some.
-
-    Args:
-        dtype: number format.
-        device: the device.
-        size: rows and columns of the matrix.
-        repeats: products that are timed.
-    """
-    matrix = torch.randn(size, size, device=device).to(dtype)
-    seconds = []
-    for _ in range(repeats + 1):
-        began = time.monotonic()
-        product = matrix @ matrix
-        product[0, 0].item()  # waits for the device
-        seconds.append(time.monotonic() - began)
-
-    # the first one includes the start of the library
-    measured = sorted(seconds[1:])
-    median = measured[repeats // 2]
-
-    # each of size**2 numbers takes size products and sums
-    operations = 2 * size**3
-    return operations / max(median, 1e-9)
-
-
 @dataclass(frozen=True)
 class Speed:
     """What a training is expected to cost, in seconds.

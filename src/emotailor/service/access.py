@@ -22,6 +22,9 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 OPEN = ("/health", "/login")
 """Paths that need no token."""
 
+OPEN_BELOW = "/static/"
+"""What lies below it needs none either: files of the package, which anybody has."""
+
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address."""
@@ -119,7 +122,7 @@ class Access:
 
     def is_open(self, path: str) -> bool:
         """Whether a path needs no token."""
-        return self.token is None or path in OPEN
+        return self.token is None or path in OPEN or path.startswith(OPEN_BELOW)
 
     def check_token(self, authorization: str | None, cookies: str | None) -> None:
         """Refuse a request without the token.

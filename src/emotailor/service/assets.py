@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from emotailor.report.page import STYLE_FILE
+
 FOLDER = Path(__file__).with_name("pages")
 
 
@@ -37,5 +39,8 @@ FRONT = Asset(FOLDER / "front.html", HTML)
 STATIC: Mapping[str, Asset] = {
     "front.css": Asset(FOLDER / "front.css", CSS),
     "front.js": Asset(FOLDER / "front.js", SCRIPT),
+    "login.js": Asset(FOLDER / "login.js", SCRIPT),
+    # the look of all pages, a report to mail too
+    "page.css": Asset(STYLE_FILE, CSS),
 }
 """Name below ``/static/`` -> what it is."""

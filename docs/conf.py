@@ -39,6 +39,7 @@ ROOMS = {
     "figures": "the numbers behind figures, and drawing them",
     "report": "pages to mail",
     "paper": "the whole paper as one job",
+    "sharing": "a model for the Hugging Face Hub",
     "commands": "what single commands do",
 }
 

@@ -67,6 +67,7 @@ __all__ = [
     "make_figures",
     "predict",
     "predict_texts",
+    "publish",
     "reproduce_paper",
     "synthesize",
     "train",
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
     from emotailor.serving.prediction import Explanation, Failure, Prediction, Predictions
     from emotailor.serving.predictor import Predictor
     from emotailor.serving.timeline import Timeline
+    from emotailor.sharing.publish import publish
     from emotailor.training.config import TrainingConfig
     from emotailor.training.import_checkpoint import import_checkpoint
     from emotailor.training.run import train
@@ -186,6 +188,7 @@ _HOMES = {
     "make_figures": "emotailor.figures.make",
     "predict": "emotailor.runs.predict",
     "predict_texts": "emotailor.runs.texts",
+    "publish": "emotailor.sharing.publish",
     "reproduce_paper": "emotailor.paper.reproduce",
     "synthesize": "emotailor.data.synthetic",
     "train": "emotailor.training.run",

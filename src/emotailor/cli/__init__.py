@@ -20,6 +20,7 @@ from emotailor.cli import (
     predicting,
     running,
     serving,
+    sharing,
     systems,
     trying,
     videos,
@@ -38,7 +39,19 @@ app = App(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (data, videos, systems, running, predicting, serving, comparing, looking, trying):
+GROUPS = (
+    data,
+    videos,
+    systems,
+    running,
+    predicting,
+    serving,
+    comparing,
+    looking,
+    sharing,
+    trying,
+)
+for group in GROUPS:
     group.add_to(app)
 
 

@@ -186,7 +186,7 @@ def evaluate(
         render_evaluations,
         store_summary,
     )
-    from emotailor.shipped.find import is_shipped
+    from emotailor.shipped.find import is_named
 
     use_own(model)
     folders = [folder for path in run for folder in find_runs(path)]
@@ -223,7 +223,7 @@ def evaluate(
         say(store_summary(results, run[0]))
 
     # a page is about one run, and is stored in it
-    if is_shipped(folders[0]):
+    if is_named(folders[0]):
         return
     command = ["emotailor", "report", str(folders[0]), "--split", split]
     command += [] if data is None else ["--data", str(data)]

@@ -22,12 +22,12 @@ from emotailor.runs.data import trained_on
 from emotailor.training.history import read_history
 from emotailor.training.model_folder import ModelCard
 from emotailor.training.run_config import RunConfig
-from emotailor.training.stored_config import CONFIG_FILE, read_run_config
+from emotailor.training.stored_config import has_run_config, read_run_config
 
 
 def config_of(run: Path) -> RunConfig | None:
     """Return the settings of a training; None where there are none, or they are damaged."""
-    if not (run / CONFIG_FILE).is_file():
+    if not has_run_config(run):
         return None
     try:
         return read_run_config(run).config

@@ -7,8 +7,7 @@ import numpy as np
 
 from emotailor.data.dataset import EmotionDataset, Split
 from emotailor.errors import ConfigError, DataError
-from emotailor.training.stored_config import CONFIG_FILE, read_run_config
-from emotailor.verified import is_there
+from emotailor.training.stored_config import has_run_config, read_run_config
 
 
 def trained_on(folder: Path) -> Path:
@@ -18,7 +17,7 @@ def trained_on(folder: Path) -> Path:
         DataError: the run does not say, as an imported model, its settings are damaged, or the
             data set is gone.
     """
-    if not is_there(folder / CONFIG_FILE):
+    if not has_run_config(folder):
         raise DataError(
             f"{folder} does not say which data it was trained on",
             fix="name a data set with --data",

@@ -61,7 +61,7 @@ from emotailor.runs.stored import (
     write_summary,
 )
 from emotailor.serving.predictor import Predictor
-from emotailor.shipped.find import is_shipped, meant_by
+from emotailor.shipped.find import is_named, meant_by
 from emotailor.training.checkpoint import read_progress
 from emotailor.training.model_folder import ModelCard, find_model_folder
 
@@ -186,14 +186,14 @@ class RunEvaluation:
 
 
 def find_runs(path: Path) -> list[Path]:
-    """Return the runs at ``path``: itself, or the runs in it, one per seed; or a shipped model.
+    """Return the runs at ``path``: itself, or the runs in it, one per seed; or a named model.
 
     Warns of runs in it that have no model yet.
 
     Raises:
         ModelError: there is none.
     """
-    if is_shipped(path):
+    if is_named(path):
         return [path]
     found = [file.parent.parent for file in path.glob("*/model/model.json")]
     inside = sorted(found, key=lambda run: (len(run.name), run))  # seed9 before seed10
@@ -247,7 +247,7 @@ def evaluate_run(
     """Evaluate a trained model on every sample of a split.
 
     Args:
-        run: run folder or model folder, or ``words``, which ships.
+        run: run folder or model folder; or ``words``, which ships, or ``hf://user/name``.
         data: stored data set; by default the one the run was trained on.
         split: name of the split.
         thresholds: ``fixed``, ``tuned``, ``per_label`` or ``macro``; all were chosen on
@@ -255,7 +255,8 @@ def evaluate_run(
         resamples: number of bootstrap resamples; 0 for no intervals.
         device: device for the model.
         store: write ``evaluation-<split>.json`` and ``predictions-<split>.csv`` into ``run``; where
-            that is forbidden, a note says so. Beside a model that ships nothing is written.
+            that is forbidden, a note says so. Beside a model that has a name and no path nothing is
+            written.
         metrics: metrics of others: references such as ``my_module:my_metric``, names of installed
             ones, or functions; see :mod:`emotailor.evaluation.custom`.
         protocols: say what the rules of other programs would have reported, too; where the
@@ -273,7 +274,7 @@ def evaluate_run(
     """
     extra = resolve_metrics(metrics, taken=OVERALL)
     named = Path(run)
-    store = store and not is_shipped(named)
+    store = store and not is_named(named)
     run = meant_by(named)
     predictor = Predictor.load(run, device=device, thresholds=thresholds)
     path = trained_on(run) if data is None else Path(data)

@@ -28,11 +28,12 @@ from emotailor.runs.stored import (
     read_predictions,
 )
 from emotailor.serving.predictor import Predictor
+from emotailor.shipped.find import meant_by
 from emotailor.training.checkpoint import read_progress
 from emotailor.training.history import EpochRecord, history_frame, read_history
 from emotailor.training.model_folder import ModelCard, find_model_folder, read_model_card
 from emotailor.training.run_config import RunConfig
-from emotailor.training.stored_config import CONFIG_FILE, read_run_config
+from emotailor.training.stored_config import has_run_config, read_run_config
 
 SPOT_CHECKS = 8  # samples on which stored predictions are compared with the model's
 ROUNDING = 0.002  # what rounded probabilities may change in micro-F1
@@ -56,12 +57,13 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """Open a run folder or a model folder.
+        """Open a run folder or a model folder, or a model by its name.
 
         Raises:
             ModelError: there is no trained model, or its card is damaged.
+            ConfigError: the name can be none of the Hugging Face Hub.
         """
-        folder = Path(path)
+        folder = meant_by(path)
         card = read_model_card(find_model_folder(folder))
         return cls(folder, card)
 
@@ -97,9 +99,7 @@ class Run:
         Raises:
             ConfigError: ``config.json`` is damaged.
         """
-        # a bare model folder has no such file
-        file = self.folder / CONFIG_FILE
-        if not file.is_file():
+        if not has_run_config(self.folder):
             return None
 
         stored = read_run_config(self.folder)

@@ -1,11 +1,13 @@
-"""The names of the models that come with the package, and the folders behind them.
+"""The names of models that are no paths, and the folders behind them.
 
-A name is data: it finds a folder inside the package, and never loads code.
+A name is data: it finds a folder inside the package, or one in the cache of the Hugging Face Hub
+(:mod:`emotailor.shipped.hub`), and never loads code.
 """
 
 from pathlib import Path
 
 from emotailor.errors import ConfigError
+from emotailor.shipped.hub import hub_folder, is_on_hub
 
 WORDS = "words"
 """The model that reads what is said. It is taken where nobody names a model."""
@@ -36,15 +38,27 @@ def is_shipped(path: str | Path) -> bool:
     return str(path) in NAMES and not Path(path).exists()
 
 
+def is_named(path: str | Path) -> bool:
+    """Whether a path is no path, but the name of a model: beside such a one nothing is written."""
+    return is_shipped(path) or is_on_hub(path)
+
+
 def meant_by(path: str | Path | None) -> Path:
     """Return the folder that a path, or the name of a model, means.
 
     Args:
-        path: run or model folder, or the name of a model that comes with the package; None for
-            that which reads words, whatever lies in the working folder.
+        path: run or model folder; or the name of a model that comes with the package, or of one of
+            the Hugging Face Hub (``hf://user/name``), which is fetched; None for the model that
+            reads words, whatever lies in the working folder.
+
+    Raises:
+        ConfigError: the name can be none of the Hub, or huggingface_hub is not installed.
+        ModelError: the Hub has no such model, or cannot be reached.
     """
     if path is None:
         return shipped_folder()
     if is_shipped(path):
         return shipped_folder(str(path))
+    if is_on_hub(path):
+        return hub_folder(path)
     return Path(path)

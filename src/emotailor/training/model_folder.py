@@ -36,6 +36,7 @@ from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
 from emotailor.shapes import shapes_alone
 from emotailor.shipped.find import meant_by
+from emotailor.shipped.hub import hub_name, is_on_hub
 from emotailor.text import NAME, is_name
 from emotailor.training.adapters import load_adapters
 from emotailor.verified import read_json, read_settled, verify_file
@@ -237,6 +238,14 @@ def find_model_folder(path: Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / CARD_FILE).is_file():
             return folder
+
+    if is_on_hub(path):
+        name = hub_name(path)
+        raise ModelError(
+            f"{name} is not a folder of yours, which something could be written into",
+            expected="a folder with a copy of the model",
+            fix=f"hf download {name.removeprefix('hf://')} --local-dir DIR, then name DIR",
+        )
 
     found = f"no trained model at {path}"
     if not path.exists():

@@ -22,6 +22,8 @@ SCHEMA_VERSION = 2
 EXPECTED = "the file that the training wrote"
 FIX = "put it back from a copy, or choose another --out (the model still works)"
 
+_MODEL_CARD = "model.json"
+
 _SIGNS = {"config", "fingerprint"}
 """Keys by which a file is known to be the ``config.json`` of a run."""
 
@@ -56,6 +58,15 @@ def write_run_config(run: Path, config: RunConfig, fingerprint: str) -> None:
         "fingerprint": fingerprint,
     }
     write_json(run / CONFIG_FILE, stored)
+
+
+def has_run_config(folder: Path) -> bool:
+    """Return whether a folder has the settings of a run.
+
+    A model folder has its card beside its other files, a run in a folder of its own. So the
+    ``config.json`` of a published model, which the Hugging Face Hub looks for, is none of a run.
+    """
+    return is_there(folder / CONFIG_FILE) and not is_there(folder / _MODEL_CARD)
 
 
 def read_run_config(run: Path) -> StoredConfig:

@@ -58,6 +58,13 @@ const momentAt = (seconds) =>
 // the rule of the program
 const holds = (row, moment) => moment.p[row.k] > row.threshold;
 
+/** Two numbers with as many digits as it takes to see which is larger. */
+const apart = (one, other) => {
+  let digits = 2;
+  while (digits < 7 && one !== other && one.toFixed(digits) === other.toFixed(digits)) digits += 1;
+  return [one.toFixed(digits), other.toFixed(digits)];
+};
+
 /** What a chart shows at a time, in words. */
 const valueOf = (row, seconds, moment) => {
   if (row.k === undefined) {
@@ -68,8 +75,10 @@ const valueOf = (row, seconds, moment) => {
   }
   if (!moment) return `${row.name}: no speech`;
   if (!moment.p) return `${row.name}: ${moment.item.querySelector(".none").textContent}`;
+  const p = moment.p[row.k];
   const sign = holds(row, moment) ? "above" : "not above";
-  return `${row.name} ${moment.p[row.k].toFixed(2)}, ${sign} ${row.threshold.toFixed(2)}`;
+  const [told, threshold] = apart(p, row.threshold);
+  return `${row.name} ${told}, ${sign} ${threshold}`;
 };
 
 // ---------------------------------------------------------------------- reading with a pointer
@@ -325,7 +334,7 @@ const decide = () => {
 
   const changed = emotions.filter((row) => row.threshold !== row.given);
   reset.disabled = !changed.length;
-  const names = changed.map((row) => `${row.name} ${row.threshold.toFixed(2)} instead of ${row.given.toFixed(2)}`);
+  const names = changed.map((row) => `${row.name} ${apart(row.threshold, row.given).join(" instead of ")}`);
   moved.textContent = names.length ? `Moved: ${names.join(", ")}.` : "The thresholds are those of the model.";
 
   const query = changed.map((row) => `threshold=${encodeURIComponent(`${row.name}:${row.threshold}`)}`);

@@ -333,6 +333,8 @@ PERMITTED = {
     ("commands/videos.py", "open"),
     ("report/timelines.py", "open"),
     ("report/timelines.py", "write_text"),
+    # into a folder that is removed with its process
+    ("service/uploads.py", "open"),
     ("figures/drawing.py", "savefig"),
     # nothing of it stays
     ("report/figures.py", "TemporaryDirectory"),

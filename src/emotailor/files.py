@@ -138,6 +138,24 @@ def _new_folder(place: Path, name: str) -> Iterator[Path | None]:
             raise
 
 
+@contextmanager
+def private_folder(place: Path, name: str) -> Iterator[Path]:
+    """Yield a folder that only this user can look into; it is removed at the end, with all in it.
+
+    What killed processes have left of the same name is removed before.
+
+    Args:
+        place: where it is made.
+        name: what it is for.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    with _temporary_folder(place, name) as folder:
+        folder.chmod(0o700)
+        yield folder
+
+
 def _remove_locked(folder: Path, lock: Lock) -> None:
     """Remove a folder and give its lock back."""
     _remove(folder)

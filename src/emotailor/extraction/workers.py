@@ -97,6 +97,10 @@ class _Worker(Generic[TaskT, ResultT]):
         """Let the process end by itself: there is nothing left for it to do."""
         self.pipe.close()
 
+    def terminate(self) -> None:
+        """End the process; what hears it finds that it is dead."""
+        self._process.terminate()
+
     def stop(self) -> None:
         """End the process, whatever it is at."""
         self.pipe.close()
@@ -152,6 +156,12 @@ class Workers(Generic[TaskT, ResultT]):
         for worker in self._workers:
             worker.stop()
         self._workers.clear()
+
+    def cancel(self) -> None:
+        """End all processes, from another thread: tasks under way end with an error."""
+        self._waiting.clear()
+        for worker in tuple(self._workers):
+            worker.terminate()
 
     def begin(self) -> None:
         """Give a task to every process that has none, as far as there are any."""

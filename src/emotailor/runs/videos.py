@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -12,6 +12,7 @@ from emotailor.cores import shared_cores
 from emotailor.data.cutting import MaxSteps
 from emotailor.encoders.base import TextEncoder
 from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.extraction.base import Recording
 from emotailor.extraction.config import ExtractionConfig
 from emotailor.extraction.find import Found
 from emotailor.extraction.recording import Extractor, Task, extract_task
@@ -20,6 +21,10 @@ from emotailor.files import sha256_of
 from emotailor.serving.timeline import Timeline
 from emotailor.shipped.find import meant_by
 from emotailor.watch import Watch
+
+if TYPE_CHECKING:
+    from emotailor.serving.samples import SamplePredictor
+    from emotailor.serving.video import VideoPredictor
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,48 @@ class VideoJob:
         """What extracts, and what to note of its recordings."""
         return Extractor.with_what_is_there(self.config, self.face_model)
 
+    def task(self, video: Found, threads: int | None = None) -> Task:
+        """Return what another process is told of a video.
+
+        Args:
+            video: to extract.
+            threads: of the processor for it; None for as many as there are.
+
+        Raises:
+            ConfigError: its words have to be recognised, and nothing here can.
+        """
+        extractor = self.extractor[0]
+        transcript = self.transcripts.get(video.name)
+        if transcript is None:
+            extractor.check_recogniser()
+        return Task(video, extractor.config, transcript, self.face_model, threads)
+
+    def predicting(self, predictor: "SamplePredictor") -> "VideoPredictor":
+        """Return what makes timelines of recordings.
+
+        Raises:
+            ModelError: the model takes other features than those of videos.
+            ConfigError: a library or a model is not there.
+        """
+        from emotailor.serving.video import VideoPredictor
+
+        return VideoPredictor(predictor, self.extractor[0].extractions, self.encoder)
+
+    def timeline(self, predicting: "VideoPredictor", name: str, recording: Recording) -> Timeline:
+        """Return the timeline of a recording.
+
+        Args:
+            predicting: what :meth:`predicting` returned.
+            name: of the video.
+            recording: what was extracted of it.
+        """
+        return predicting.timeline(
+            name,
+            recording.noting(self.extractor[1]),
+            explain=self.explain,
+            max_steps=self.max_steps,
+        )
+
     def told(self, video: Found) -> dict[str, Any]:
         """Return everything that the prediction of a video depends on, beside the video.
 
@@ -98,15 +145,8 @@ def predict_videos(
     """
     if not job.videos:
         return
-    extractor, notes = job.extractor
-    config = extractor.config
     at_once, threads = shared_cores(len(job.videos), job.processes)
-    tasks = []
-    for video in job.videos:
-        transcript = job.transcripts.get(video.name)
-        if transcript is None:
-            extractor.check_recogniser()
-        tasks.append(Task(video, config, transcript, job.face_model, threads))
+    tasks = [job.task(video, threads) for video in job.videos]
 
     place = console or Console(quiet=True)
     with (
@@ -118,19 +158,13 @@ def predict_videos(
         # torch and the model, which take seconds, are loaded while the first videos are decoded
         workers.begin()
         from emotailor.serving.predictor import Predictor
-        from emotailor.serving.video import VideoPredictor
 
         predictor = Predictor.load(job.model, device=job.device, thresholds=job.thresholds)
-        predicting = VideoPredictor(predictor, extractor.extractions, job.encoder)
+        predicting = job.predicting(predictor)
 
         for done in workers.ended():
             video = done.task.video
             timeline = None
             if done.result is not None:
-                timeline = predicting.timeline(
-                    video.name,
-                    done.result.noting(notes),
-                    explain=job.explain,
-                    max_steps=job.max_steps,
-                )
+                timeline = job.timeline(predicting, video.name, done.result)
             yield Done(video, timeline, done.error)

@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -19,7 +19,7 @@ from emotailor.service.access import COOKIE, Access
 from emotailor.service.assets import LOGIN, Asset
 from emotailor.service.bodies import read_body
 from emotailor.service.errors import RequestError, error_json, headers_of, status_of
-from emotailor.service.guard import Guard
+from emotailor.service.guard import Application, Guard
 
 MOST_OF_A_LOGIN = 4096  # bytes
 DAY = 86_400  # seconds
@@ -40,7 +40,14 @@ class Site:
     access: Access
 
 
-def new_site(title: str, access: Access, assets: Mapping[str, Asset], **about: Any) -> Site:
+def new_site(
+    title: str,
+    access: Access,
+    assets: Mapping[str, Asset],
+    *,
+    around: Callable[[Application], Application] = lambda app: app,
+    **about: Any,
+) -> Site:
     """Return a site without pages of its own.
 
     It answers ``/health``, ``/login`` and ``/static/NAME``; the routes of the caller come beside
@@ -50,6 +57,7 @@ def new_site(title: str, access: Access, assets: Mapping[str, Asset], **about: A
         title: of the site.
         access: who may ask.
         assets: name below ``/static/`` -> what it is.
+        around: what stands between the guard and the application.
         about: what else FastAPI is to know of it.
     """
     # its pages of documentation load scripts from elsewhere
@@ -85,7 +93,7 @@ def new_site(title: str, access: Access, assets: Mapping[str, Asset], **about: A
         )
         return answered
 
-    return Site(api, Guard(api, access), access)
+    return Site(api, Guard(around(api), access), access)
 
 
 def answer(asset: Asset) -> Response:

@@ -1,7 +1,7 @@
 """The emotions of one sample, the evidence for them, and why a sample has none."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
@@ -250,6 +250,16 @@ class Prediction:
         """The labels predicted to hold, the most probable first."""
         held = [name for name, yes in self.decisions.items() if yes]
         return sorted(held, key=lambda name: -self.probabilities[name])
+
+    def decided_by(self, thresholds: Mapping[str, float]) -> "Prediction":
+        """Return the same probabilities with decisions by other thresholds.
+
+        Args:
+            thresholds: label -> threshold; a label that is not named keeps its own.
+        """
+        known = {**self.thresholds, **thresholds}
+        decisions = {name: p > known[name] for name, p in self.probabilities.items()}
+        return replace(self, decisions=decisions, thresholds=known)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

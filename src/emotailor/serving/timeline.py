@@ -1,7 +1,7 @@
 """What comes out of a prediction on a video: utterances over time, with emotions and reasons."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -208,6 +208,34 @@ class Timeline:
             return ""
         reasons = (m.outcome.error.found for m in self.moments if isinstance(m.outcome, Failure))
         return next(reasons, "no utterances")
+
+    def decided_by(self, thresholds: Mapping[str, float]) -> "Timeline":
+        """Return the same timeline with decisions by other thresholds.
+
+        Evidence that nobody measured, as of utterances in which no label held, stays unknown.
+
+        Args:
+            thresholds: label -> threshold; a label that is not named keeps its own.
+
+        Raises:
+            DataError: there is no such label, or a threshold is not from 0 to 1.
+        """
+        for label, threshold in thresholds.items():
+            if label not in self.label_names or not 0 <= threshold <= 1:
+                raise DataError(
+                    f"the threshold {threshold} of {label!r}",
+                    expected=f"from 0 to 1, of one of {', '.join(self.label_names)}",
+                )
+        moments = []
+        for moment in self.moments:
+            found = moment.prediction
+            decided = moment
+            if found is not None:
+                decided = replace(moment, outcome=found.decided_by(thresholds))
+            moments.append(decided)
+        # in the order of the model
+        known = {**self.thresholds, **thresholds}
+        return replace(self, thresholds=known, moments=tuple(moments))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -12,6 +12,7 @@ const template = document.querySelector("#clip");
 
 const LIVE = 2; // streams of events at a time: a browser has six connections to a service
 const POLL = 1500; // milliseconds
+const SELDOM = 15000; // where nothing is awaited
 const ENDED = ["done", "failed", "cancelled"];
 const DOWNLOADS = ["json", "csv", "srt", "html"];
 // what a folder may hold beside clips is left out; a single file is sent whatever its name is
@@ -81,6 +82,7 @@ const show = (clip) => {
 
 const showError = (clip, status) => {
   const error = clip.error || clip.job?.error;
+  if (status !== "done") clip.row.querySelector(".found").hidden = true;
   const box = clip.row.querySelector(".error");
   box.hidden = status !== "failed" || !error;
   if (box.hidden) return;
@@ -155,6 +157,11 @@ const errorIn = (text, status) => {
   }
 };
 
+const isNotKept = {
+  found: "the service does not keep this result any more",
+  expected: null,
+  fix: "upload it again",
+};
 const isGone = { found: "the service does not know this video any more", expected: null, fix: "upload it again" };
 
 const learn = (clip, job) => {
@@ -211,7 +218,7 @@ const listen = (clip) => {
 };
 
 const poll = async () => {
-  const asked = unfinished().filter((clip) => !clip.stream);
+  const asked = clips.filter((clip) => clip.state === "away" && clip.job.status !== "failed");
   try {
     if (asked.length) await askFor(asked);
     trouble.hidden = true;
@@ -219,7 +226,7 @@ const poll = async () => {
     trouble.textContent = "The service does not answer. This page goes on asking.";
     trouble.hidden = false;
   }
-  setTimeout(poll, POLL);
+  setTimeout(poll, unfinished().length || !trouble.hidden ? POLL : SELDOM);
 };
 
 const askFor = async (asked) => {
@@ -227,8 +234,10 @@ const askFor = async (asked) => {
   const byId = new Map(jobs.map((job) => [job.id, job]));
   for (const clip of asked) {
     const job = byId.get(clip.job.id);
-    if (job) learn(clip, job);
-    else if (clips.includes(clip)) refuse(clip, isGone);
+    const isOver = ENDED.includes(clip.job.status);
+    if (job && !clip.stream && !isOver) learn(clip, job);
+    // the service keeps the newest ones, for a while
+    if (!job && clips.includes(clip)) refuse(clip, isOver ? isNotKept : isGone);
   }
 };
 
@@ -242,10 +251,11 @@ const allJobs = async () => {
 // ---------------------------------------------------------------------- uploading
 
 let isSending = false;
+let isBegun = false; // what the service had before is in the list
 
 const sendNext = () => {
   const clip = clips.find((one) => one.state === "here");
-  if (isSending || !clip) return;
+  if (isSending || !isBegun || !clip) return;
   const most = limits.most_bytes;
   if (most && clip.file.size > most) {
     refuse(clip, {
@@ -436,12 +446,22 @@ addEventListener("beforeunload", (event) => {
 
 // ---------------------------------------------------------------------- the beginning
 
+/** Say what the model names, what is kept, and why videos are not taken, if so. */
+const tellModel = (model) => {
+  limits = model.limits;
+  const kept = `The newest ${limits.most_kept} results are kept for ${Math.round(limits.kept_seconds / 60)} minutes.`;
+  document.querySelector("#model").textContent = `The model names ${model.labels.join(", ")}. ${kept}`;
+  const why = model.videos.why_not;
+  if (!why) return;
+  const box = document.querySelector("#takes");
+  box.textContent = `Videos are not predicted here: ${[why.found, why.expected && `expected ${why.expected}`, why.fix].filter(Boolean).join("; ")}`;
+  box.className = "warning";
+  for (const button of document.querySelectorAll("[data-choose]")) button.disabled = true;
+};
+
 const begin = async () => {
   const model = await fetch("/v1/model").then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
-  limits = model?.limits || {};
-  if (model?.labels) {
-    document.querySelector("#model").textContent = `The model names ${model.labels.join(", ")}.`;
-  }
+  if (model) tellModel(model);
   try {
     for (const job of await allJobs()) {
       learn(add(job.name, { state: "here" }), job);
@@ -450,6 +470,8 @@ const begin = async () => {
     trouble.textContent = "The service does not answer.";
     trouble.hidden = false;
   }
+  isBegun = true;
+  sendNext();
   setTimeout(poll, POLL);
 };
 begin();

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from emotailor.cli import completion
-from emotailor.cli.console import say
+from emotailor.cli.console import err, say
 from emotailor.cli.options import Device, ModelPath, OtherData, OwnSystem, use_own
 
 
@@ -14,6 +14,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(figures)
     app.command()(report)
+    app.command()(page)
 
 
 def figures(
@@ -77,3 +78,51 @@ def report(
     use_own(model)
     written = write_report(path, out=out_path, data=data, split=split, device=device)
     say(*(f"note: {line}" for line in written.missing), f"stored: {written.file}")
+
+
+def page(
+    run: ModelPath,
+    other: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="OTHER",
+            help="A second run, to stand beside the first.",
+            show_default=False,
+            autocompletion=completion.runs,
+        ),
+    ] = None,
+    data: OtherData = None,
+    split: Annotated[
+        str, typer.Option(help="The split to look at.", autocompletion=completion.splits)
+    ] = "test",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port. 0 takes one that is free.")
+    ] = 8000,
+    device: Device = "auto",
+    model: OwnSystem = None,
+) -> None:
+    """Look at a run, or at two, sample by sample, in a browser on this machine.
+
+    Lists of what is right and wrong, the most confident mistakes, and the evidence at every word.
+    Ctrl+C ends it.
+    """
+    from emotailor.service.needed import need_server
+
+    need_server()
+    from emotailor.browse.app import new_browser
+    from emotailor.browse.judged import open_judged, open_other
+    from emotailor.service.access import Access
+    from emotailor.service.run import run_site
+
+    use_own(model)
+    one = open_judged(run, data=data, split=split, device=device, tell=_tell)
+    two = None
+    if other is not None:
+        two = open_other(one, other, data=data, device=device, tell=_tell)
+    site = new_browser(one, two, Access())
+    run_site(site, port=port, tell=lambda address: say(f"listening on {address}"))
+    err.print("stopped")
+
+
+def _tell(line: str) -> None:
+    err.print(line, markup=False, soft_wrap=True)

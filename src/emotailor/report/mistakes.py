@@ -101,8 +101,8 @@ def _by_label(
         wrong = found.decisions & ~true
 
     # in log-odds: from 0.98 to 0.99 is as far as from 0.5 to 0.67
-    probabilities = _log_odds(found.probabilities)
-    distances = np.abs(probabilities - _log_odds(thresholds))  # (n, L)
+    probabilities = log_odds(found.probabilities)
+    distances = np.abs(probabilities - log_odds(thresholds))  # (n, L)
 
     by_label = []
     labels = true.shape[1]
@@ -128,7 +128,8 @@ def _one_of_each(by_label: Sequence[list[Mistake]], shown: set[int]) -> list[Mis
     return turn
 
 
-def _log_odds(p: np.ndarray) -> Float64[np.ndarray, "..."]:
+def log_odds(p: np.ndarray) -> Float64[np.ndarray, "..."]:
+    """Return the log-odds of probabilities, which stay finite."""
     p = np.clip(np.asarray(p, np.float64), 1e-6, 1 - 1e-6)
     return np.asarray(np.log(p) - np.log1p(-p), np.float64)
 

@@ -36,7 +36,7 @@ STRIPES = 60
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_VOID = ("img", "meta", "br", "input")
+_VOID = ("img", "meta", "br", "input", "link")
 
 
 @dataclass(frozen=True)
@@ -804,17 +804,19 @@ class Page:
             links.append(link)
             sections.append(section.markup(2, name))
 
-        # one section needs no contents
-        contents = None
-        if len(links) > 1:
-            contents = element("nav", *links, aria_label="contents")
-
+        contents = self._contents(links)
         summary = [block.markup(2) for block in self.summary]
         main = element("main", *summary, *sections)
         script = None
         if self.script:
             script = element("script", Markup(self.script))
         return element("body", header, contents, main, script)
+
+    def _contents(self, links: Sequence[Markup]) -> Markup | None:
+        """Return the links to the sections; one section needs none."""
+        if len(links) < 2:
+            return None
+        return element("nav", *links, aria_label="contents")
 
     def _policy(self) -> str:
         """Return what a browser may load and run for this page."""

@@ -40,6 +40,7 @@ ROOMS = {
     "report": "pages to mail",
     "paper": "the whole paper as one job",
     "sharing": "a model for the Hugging Face Hub",
+    "browse": "a run sample by sample, in a browser",
     "commands": "what single commands do",
 }
 

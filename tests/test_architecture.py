@@ -13,7 +13,8 @@ ROOT = Path(emotailor.__file__).parent
 # a room imports only from itself and the rooms before it
 ORDER = ["foundation", "data", "encoders", "data.readers", "extraction", "nn", "models",
          "evaluation", "shipped", "training", "serving", "runs", "comparison", "figures",
-         "report", "paper", "sharing", "testing", "service", "browse", "commands", "cli"]  # fmt: skip
+         "report", "paper", "sharing", "testing", "service", "browse", "commands",
+         "cli"]  # fmt: skip
 FOUNDATION = {"errors", "inputs", "verified", "locks", "files", "folders", "config", "loading",
               "text", "frames", "meant", "wanted", "fitted", "watch", "shapes",
               "cores", "refused"}  # fmt: skip

@@ -18,19 +18,23 @@ from emotailor.sharing.publish import publish
 from emotailor.shipped import hub as hub_module
 from emotailor.shipped.find import meant_by
 from emotailor.shipped.hub import hub_folder, hub_name, is_on_hub
-from tests.runs.runs import run_cli, train_tiny
+from tests.runs.runs import run_cli
 from tests.sharing.hub import COMMIT, FakeHub, Repository, lay_out_cache, serving
 
 CARD = b'{"format": "emotailor-model", "weights": {"file": "../../x.safetensors"}}'
 
 
 @pytest.fixture(scope="module")
-def published(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(shared_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
-    train_tiny(data, home / "run", epochs=1)
-    publish(home / "run", home / "tiny", licence="mit", repository="someone/tiny")
+    publish(shared_run, home / "tiny", licence="mit", repository="someone/tiny")
     (home / "tiny" / "pytorch_model.bin").write_bytes(b"\x80\x04never read")
     return home / "tiny"
+
+
+@pytest.fixture(name="data")
+def fixture_data(shared_set: Path) -> Path:
+    return shared_set
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import pytest
 import emotailor
 from emotailor.errors import ConfigError, ModelError
 from emotailor.files import sha256_of
-from emotailor.runs.evaluate import evaluate_run
 from emotailor.runs.stored import read_evaluation
 from emotailor.sharing.facts import facts_of, without_paths
 from emotailor.sharing.publish import publish
@@ -23,25 +22,27 @@ from emotailor.training.model_folder import (
     read_model_card,
     save_card,
 )
-from tests.runs.runs import run_cli, train_tiny
+from tests.runs.runs import run_cli
 
 yaml = pytest.importorskip("yaml")
 
 FILES = {"README.md", "config.json", "model.json", "model.safetensors"}
 
 
-@pytest.fixture(scope="module")
-def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained model with a stored evaluation."""
-    folder = train_tiny(data, tmp_path_factory.mktemp("alice") / "run", epochs=1)
-    evaluate_run(folder, resamples=20, device="cpu")
-    return folder
+@pytest.fixture(name="run")
+def fixture_run(shared_run: Path) -> Path:
+    return shared_run
+
+
+@pytest.fixture(name="data")
+def fixture_data(shared_set: Path) -> Path:
+    return shared_set
 
 
 @pytest.fixture(scope="module")
-def published(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(shared_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("out") / "tiny"
-    publish(run, folder, licence="mit", languages=["en"])
+    publish(shared_run, folder, licence="mit", languages=["en"])
     return folder
 
 

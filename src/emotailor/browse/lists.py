@@ -1,7 +1,6 @@
 """The first page: how good one run is, or two, and the samples to look at."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -282,8 +281,3 @@ def outcome(*, is_true: bool, is_named: bool) -> tuple[str, str, str]:
     if is_true:
         return "wrong", "−", "missed"  # noqa: RUF001
     return "none", "·", "rightly not named"
-
-
-def titles(names: Sequence[str]) -> str:
-    """Return names one after the other, or that there is none."""
-    return ", ".join(names) or "none"

@@ -42,6 +42,9 @@ from emotailor.text import sentence
 MOST_TOLD = 2000
 """Characters of a text about a sample, on its page."""
 
+LONGEST_WORD = 60
+"""Characters of a word among others."""
+
 
 @dataclass(frozen=True, eq=False)
 class Looked:
@@ -72,15 +75,14 @@ def sample_page(
     sample = judged.part.sample(position)
     label = label if label in judged.label_names else _most_worth(one, other, position, choice)
     runs = [one] if other is None else [one, other]
-    names = ["" if other is None else "A: ", "B: "]
-
-    titled = f"Evidence for {label}"
-    evidence: Sequence[Block] = _evidence(one, position, label)
-    if other is not None:
+    evidence: Sequence[Block]
+    if other is None:
+        evidence = _evidence(one, position, label, "")
+    else:
         cards = []
-        for looked, before in zip(runs, names, strict=False):
-            name = f"{before}{looked.judged.name}"
-            cards.append(Card(name, _evidence(looked, position, label)))
+        for letter, looked in zip("AB", runs, strict=True):
+            blocks = _evidence(looked, position, label, letter)
+            cards.append(Card(f"{letter}: {looked.judged.name}", blocks))
         evidence = [Cards(cards)]
     chooser = _chooser(judged, position, choice, label)
     note = Text(
@@ -93,7 +95,7 @@ def sample_page(
         f"of split {judged.part.name} of {judged.dataset.card.name}",
         sections=[
             Section("Truth and predictions", [_decisions(runs, position, choice, label)]),
-            Section(titled, [chooser, *evidence, note]),
+            Section(f"Evidence for {label}", [chooser, *evidence, note]),
             Section("The sample", [_facts(sample, judged.dataset.modalities)]),
         ],
         way=_way(one, other, position, choice),
@@ -190,8 +192,15 @@ def _letters(runs: Sequence[Looked]) -> list[str]:
 # ---------------------------------------------------------------------- evidence
 
 
-def _evidence(looked: Looked, position: int, label: str) -> list[Block]:
-    """Return the words in the colour of their evidence, and the modalities with their steps."""
+def _evidence(looked: Looked, position: int, label: str, letter: str) -> list[Block]:
+    """Return the words in the colour of their evidence, and the modalities with their steps.
+
+    Args:
+        looked: a run.
+        position: of the sample.
+        label: for which evidence is shown.
+        letter: of the run; empty where there is one.
+    """
     try:
         why = looked.evidence.of(position)
     except EmotailorError as error:
@@ -203,7 +212,7 @@ def _evidence(looked: Looked, position: int, label: str) -> list[Block]:
     scale = max([FAINT, *(float(np.abs(values).max(initial=0)) for values in steps.values())])
     where = why.describe(label)
     text = "No modality speaks for it." if where == "-" else f"Most evidence for it: {where}."
-    return [Text(text), *_spoken(why, label, scale), _modalities(why, label, scale)]
+    return [Text(text), *_spoken(why, label, scale), _modalities(why, label, scale, letter)]
 
 
 def _spoken(why: Explanation, label: str, scale: float) -> list[Block]:
@@ -212,20 +221,20 @@ def _spoken(why: Explanation, label: str, scale: float) -> list[Block]:
     if not with_words:
         return []
     modality = with_words[0]
-    words = why.words[modality]
+    words = [_cut(word, LONGEST_WORD) for word in why.words[modality]]
     values = why.steps[label][modality].tolist()
     told = f"words of the sample, each with the evidence of {modality} for {label}"
     return [Spoken(words, values, scale, told)]
 
 
-def _modalities(why: Explanation, label: str, scale: float) -> Table:
+def _modalities(why: Explanation, label: str, scale: float, letter: str) -> Table:
     """Return the evidence of each modality, its share of all, and that of each of its steps."""
     drops = why.modalities[label]
-    whole = sum(abs(drop) for drop in drops.values())
+    sizes = [abs(drop) for drop in drops.values()]
+    is_nothing = max(sizes) < MIN_EVIDENCE
     rows: list[list[str | Cell]] = []
     for modality, drop in drops.items():
-        is_nothing = whole < MIN_EVIDENCE
-        share = "-" if is_nothing else f"{abs(drop) / whole:.0%}"
+        share = "-" if is_nothing else f"{abs(drop) / sum(sizes):.0%}"
         values = why.steps[label][modality].tolist()
         told = f"evidence of each step of {modality} for {label}"
         row: list[str | Cell] = [
@@ -237,7 +246,8 @@ def _modalities(why: Explanation, label: str, scale: float) -> Table:
         ]
         rows.append(row)
     header = ("modality", "evidence", "share", "its steps", "steps")
-    return Table(header, rows, f"Modalities, evidence for {label}")
+    whose = f"Modalities of {letter}" if letter else "Modalities"
+    return Table(header, rows, f"{whose}, evidence for {label}")
 
 
 # ---------------------------------------------------------------------- the sample
@@ -245,13 +255,13 @@ def _modalities(why: Explanation, label: str, scale: float) -> Table:
 
 def _facts(sample: Sample, modalities: Sequence[Modality]) -> Facts:
     said = "" if sample.words is None else " ".join(sample.words)
-    facts = [("id", _shortened(sample.id))]
+    facts = [("id", _cut(sample.id))]
     if said:
-        facts.append(("words", _shortened(said)))
+        facts.append(("words", _cut(said)))
     for name, text in sample.about.items():
         # a transcript is mostly what the words are
         if text.split() != said.split():
-            facts.append((name, _shortened(text)))
+            facts.append((name, _cut(text)))
     for modality in modalities:
         sequence = sample.sequences.get(modality)
         steps = "missing" if sequence is None else f"{len(sequence)} steps of {sequence.shape[1]}"
@@ -259,5 +269,5 @@ def _facts(sample: Sample, modalities: Sequence[Modality]) -> Facts:
     return Facts(facts)
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= MOST_TOLD else f"{text[: MOST_TOLD - 1]}…"
+def _cut(text: str, most: int = MOST_TOLD) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -15,7 +15,7 @@ import typer
 
 import emotailor
 from emotailor.cli import app
-from emotailor.comparison import benchmark
+from emotailor.comparison.given import build_config, chosen_systems, settings_layers
 from emotailor.config import Config, merge, parse_overrides
 from emotailor.data.readers import FORMATS
 from emotailor.data.synthetic import SyntheticConfig
@@ -169,11 +169,11 @@ def check_command(arguments: list[str]) -> None:
     if any(":" in str(settings.get(key)) for key in ("model", "models")):
         return  # a system from outside, which the page itself writes
     if command.name == "benchmark":
-        rows = benchmark._chosen(settings["models"].split(","))
-        layers = benchmark._layers(None, given, rows)
+        rows = chosen_systems(settings["models"].split(","))
+        layers = settings_layers(None, given, rows)
         for row in rows:
             own = [*layers(row), {"data": {"path": "x"}}]
-            benchmark._build(row.name, settings["preset"], own, 42, card=None)
+            build_config(row.name, settings["preset"], own, 42, card=None)
         return
     overrides = parse_overrides(given)
     if command.name == "train":

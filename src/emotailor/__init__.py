@@ -71,6 +71,7 @@ __all__ = [
     "reproduce_paper",
     "synthesize",
     "train",
+    "tune",
     "use_system",
     "write_dataset",
     "write_report",
@@ -79,6 +80,7 @@ __all__ = [
 if TYPE_CHECKING:
     from emotailor.comparison.ablate import ablate
     from emotailor.comparison.benchmark import benchmark
+    from emotailor.comparison.tune import tune
     from emotailor.config import Config
     from emotailor.data.batching import Batch
     from emotailor.data.dataset import EmotionDataset, Split
@@ -192,6 +194,7 @@ _HOMES = {
     "reproduce_paper": "emotailor.paper.reproduce",
     "synthesize": "emotailor.data.synthetic",
     "train": "emotailor.training.run",
+    "tune": "emotailor.comparison.tune",
     "use_system": "emotailor.models.table",
     "write_dataset": "emotailor.data.store",
     "write_report": "emotailor.report.write",

@@ -36,6 +36,9 @@ _OLD_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{6}\.tmp"
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 """Numbers of the errors of a place where nothing may be written."""
 
+TAIL = 1 << 16
+"""Bytes at the end of a file that are searched for the end of a line at a time."""
+
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
@@ -457,6 +460,31 @@ def remove_file(path: Path) -> None:
     """Remove a file of ours, if it is there."""
     check_locks(path.parent)
     _remove(path)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of ours with all that is in it, if it is there."""
+    _remove(path)
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut the last line of a file off, if it does not end: whoever wrote it was killed.
+
+    The caller holds a lock under which alone lines are added.
+    """
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        size = end
+        while size:
+            start = max(0, size - TAIL)
+            file.seek(start)
+            place = file.read(size - start).rfind(b"\n")
+            if place >= 0:
+                size = start + place + 1
+                break
+            size = start
+        if size < end:
+            file.truncate(size)
 
 
 def remove_written(folder: Path, writes: Iterable[str]) -> None:

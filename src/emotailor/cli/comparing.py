@@ -1,4 +1,4 @@
-"""Commands about several runs: benchmark, ablate, reproduce."""
+"""Commands about several runs: benchmark, ablate, tune, reproduce."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +21,7 @@ from emotailor.cli.options import (
     Metrics,
     Modalities,
     OwnDevice,
+    OwnSystem,
     Patience,
     Preset,
     PresetOption,
@@ -34,6 +35,7 @@ from emotailor.cli.options import (
     ThresholdChoice,
     modality_names,
     training_settings,
+    use_own,
 )
 from emotailor.cli.pages import App
 
@@ -44,6 +46,8 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(benchmark)
     app.command()(ablate)
+    app.command()(tune)
+    app.command(hidden=True)(trial)
     app.add_typer(group, name="reproduce")
 
 
@@ -207,6 +211,111 @@ def ablate(
         training=training_settings(epochs, batch_size, learning_rate, patience),
     )
     _carry_out(plan, thresholds, resamples, metrics or (), dry_run=dry_run)
+
+
+def tune(
+    data: Data,
+    out_path: Annotated[
+        Path, typer.Option("--out", "-o", help="The folder for trials and tables.")
+    ],
+    models: Annotated[
+        str,
+        typer.Option(
+            help="Systems, separated by commas: names of `emotailor models`, and classes of your "
+            "own as package.module:Class or path/file.py:Class.",
+            autocompletion=completion.several_systems,
+        ),
+    ] = "all",
+    trials: Annotated[
+        int, typer.Option(min=1, metavar="N", help="The number of trials of each system.")
+    ] = 10,
+    seeds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="The number of runs of each trial.")
+    ] = 1,
+    seed: FirstSeed = 42,
+    tried: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--try",
+            metavar="KEY=VALUE,VALUE",
+            help="Values of a setting, in place of what would be tried of it, such as "
+            "training.learning_rate=1e-4,1e-3. May be repeated.",
+        ),
+    ] = None,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune/--no-prune", help="End trials early that are worse than the median of others."
+        ),
+    ] = True,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where trials are stored, for several hosts: any address that Optuna knows, such "
+            "as postgresql://… or sqlite:///trials.db. By default a file in the folder.",
+        ),
+    ] = None,
+    preset: PresetOption = Preset.tuned,
+    config_file: SystemsFile = None,
+    settings: SystemsSettings = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    patience: Patience = None,
+    modalities: Modalities = None,
+    device: OwnDevice = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Search the settings of systems on validation data, each with equal effort.
+
+    Run it again to resume after a stop. Settings that are given win over those that are tried.
+    Ends with the best settings as a file for `emotailor benchmark --config`.
+    """
+    from emotailor.comparison.tune import BEST, describe_plan, plan_tune, render_plan, run_tune
+
+    plan = plan_tune(
+        data,
+        out_path,
+        models=models.split(","),
+        trials=trials,
+        seeds=seeds,
+        seed=seed,
+        tried=tried or [],
+        prune=prune,
+        storage=storage,
+        preset=preset.value,
+        config_file=config_file,
+        settings=settings or [],
+        modalities=modality_names(modalities),
+        device=device,
+        jobs=jobs,
+        training=training_settings(epochs, batch_size, learning_rate, patience),
+    )
+    say(render_plan(plan), describe_plan(plan))
+    if dry_run:
+        return
+
+    result = run_tune(plan, out)
+    say(*(f"stored: {path}" for path in result.stored))
+    if result.best:
+        best = out_path / BEST
+        say(f"next: emotailor benchmark --data {data} --config {best} --out runs/benchmark")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def trial(
+    folder: Annotated[Path, typer.Argument(help="The folder of a system in a search.")],
+    model: OwnSystem = None,
+) -> None:
+    """Carry out one trial of a search: `emotailor tune` calls this in processes of their own."""
+    from emotailor.comparison.trial import carry_out_trial
+
+    use_own(model)
+    outcome = carry_out_trial(folder)
+    say(f"trial: {outcome or 'none is left'}")
 
 
 @group.command("paper")

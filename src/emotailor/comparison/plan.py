@@ -243,7 +243,7 @@ def complete_plan(
 
     _check_folders(systems)
     kind.folder.check(out)
-    shared = _share(systems, jobs)
+    shared = share([run for system in systems for run in system.runs], jobs)
 
     states = {}
     for system in systems:
@@ -272,9 +272,9 @@ def _planned(
     skipped: str | None,
 ) -> PlannedSystem:
     """Return what is to be done for one row."""
-    why_not = skipped or _why_not(dataset, runs[0].config)
-    if why_not:
-        return PlannedSystem(row, (), why_not)
+    reason = skipped or why_not(dataset, runs[0].config)
+    if reason:
+        return PlannedSystem(row, (), reason)
     return PlannedSystem(row, tuple(runs))
 
 
@@ -302,7 +302,7 @@ def _splits(built: Sequence[tuple[System, Sequence[PlannedRun]]], tested: str) -
     return found
 
 
-def _why_not(dataset: EmotionDataset, config: RunConfig) -> str:
+def why_not(dataset: EmotionDataset, config: RunConfig) -> str:
     """Say why a system cannot be trained on these data, or nothing."""
     from emotailor.models.factory import model_class
     from emotailor.training.adapters import resolve_adapters
@@ -385,7 +385,7 @@ def _trained_before(out: Path, systems: Sequence[PlannedSystem]) -> set[RunKey]:
 
 
 @dataclass(frozen=True)
-class _Share:
+class Shared:
     """How runs share the machine: how many at a time, the threads of each, and on which GPUs."""
 
     jobs: int
@@ -393,7 +393,7 @@ class _Share:
     gpus: tuple[str, ...]
 
 
-def _share(systems: Sequence[PlannedSystem], jobs: int | None) -> _Share:
+def share(runs: Sequence[PlannedRun], jobs: int | None) -> Shared:
     """Share cores and GPUs among the runs.
 
     It depends on the plan alone, not on what is done already: on a CPU the number of threads may
@@ -403,7 +403,6 @@ def _share(systems: Sequence[PlannedSystem], jobs: int | None) -> _Share:
     from emotailor.cores import usable_cores
     from emotailor.training.setup import choose_device
 
-    runs = [run for system in systems for run in system.runs]
     devices = sorted({run.config.training.device for run in runs})
     on_gpu = any(choose_device(device).type != "cpu" for device in devices)
     cores = usable_cores()
@@ -425,7 +424,7 @@ def _share(systems: Sequence[PlannedSystem], jobs: int | None) -> _Share:
     chosen = os.environ.get("OMP_NUM_THREADS", "")
     if chosen.isdigit() and int(chosen) > 0:
         threads = int(chosen)
-    return _Share(at_once, threads, gpus)
+    return Shared(at_once, threads, gpus)
 
 
 def _state(run: PlannedRun, fingerprint: str) -> State:

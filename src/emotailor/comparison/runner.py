@@ -264,7 +264,8 @@ def log_of(run: PlannedRun) -> Path:
     return run.folder.with_name(f"{run.folder.name}.log")
 
 
-def _say(console: Console, text: str) -> None:
+def say(console: Console, text: str) -> None:
+    """Print a line as it is."""
     console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -314,7 +315,7 @@ class _Progress:
     def _line(self, text: str) -> None:
         passed = duration(time.monotonic() - self.began)
         reached = f"{self.done + self.failed}/{len(self.records)}"
-        _say(self.console, f"{passed:>8}  {reached:>6}  {text}")
+        say(self.console, f"{passed:>8}  {reached:>6}  {text}")
 
 
 def _train(plan: Plan, records: Mapping[RunKey, RunRecord], console: Console) -> None:
@@ -345,7 +346,7 @@ def _train(plan: Plan, records: Mapping[RunKey, RunRecord], console: Console) ->
     progress = _Progress(todo, console)
 
     # runs side by side must not fight for the cores
-    environment = _plain_environment()
+    environment = plain_environment()
     environment["OMP_NUM_THREADS"] = str(plan.threads)
     signal_number = run_jobs(
         jobs,
@@ -370,7 +371,7 @@ def _train(plan: Plan, records: Mapping[RunKey, RunRecord], console: Console) ->
     )
 
 
-def _plain_environment() -> dict[str, str]:
+def plain_environment() -> dict[str, str]:
     """Return the environment without what would colour the logs."""
     coloured = ("FORCE_COLOR", "PY_COLORS")
     return {key: value for key, value in os.environ.items() if key not in coloured}
@@ -399,7 +400,7 @@ def _evaluate(
             summary = summarise_seeds(tested)
             found = spread(summary.overall["micro_f1"])
             runs = plural(len(tested), "run")
-            _say(console, f"tested {system.row.title}: {runs}, micro-F1 {found}")
+            say(console, f"tested {system.row.title}: {runs}, micro-F1 {found}")
 
 
 def _test(plan: Plan, record: RunRecord, judge: _Judge) -> None:

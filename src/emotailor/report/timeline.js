@@ -307,7 +307,7 @@ const decide = () => {
     const y = Math.max(100 - row.threshold / top100, 0).toFixed(1);
     row.limit.setAttribute("y1", y);
     row.limit.setAttribute("y2", y);
-    row.count.textContent = told;
+    if (predicted.length) row.count.textContent = told;
     row.number.textContent = row.threshold.toFixed(2);
     row.slider.setAttribute("aria-valuetext", `${row.threshold.toFixed(2)}, holds in ${told}`);
     tell(row);

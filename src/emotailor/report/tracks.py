@@ -202,7 +202,7 @@ def _emotion_track(
     return Track(
         label,
         shapes,
-        f"{held} of {timeline.predicted}",
+        f"{held} of {timeline.predicted}" if timeline.predicted else "not predicted",
         told,
         gaps,
         _slider(label, threshold),

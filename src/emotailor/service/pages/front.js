@@ -424,13 +424,16 @@ addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", async (event) => {
   event.preventDefault();
   isOver(-depth);
-  // after the first wait, the items are gone
+  // after the first wait, the items are gone; a browser may know the files alone
   const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
-  const entries = items.map((item) => item.webkitGetAsEntry());
-  const isFolder = entries.some((entry) => entry?.isDirectory);
+  const found = items.map((item) => [item.webkitGetAsEntry?.(), item.getAsFile()]);
+  const isFolder = found.some(([entry]) => entry?.isDirectory);
   const chosen = [];
   try {
-    for (const entry of entries.filter(Boolean)) chosen.push(...(await filesIn(entry)));
+    for (const [entry, file] of found) {
+      if (entry) chosen.push(...(await filesIn(entry)));
+      else if (file) chosen.push([file.name, file]);
+    }
   } catch {
     trouble.textContent = "What was dropped cannot be read.";
     trouble.hidden = false;

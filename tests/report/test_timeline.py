@@ -240,7 +240,10 @@ def test_words_have_the_strength_of_their_evidence_for_each_emotion() -> None:
     assert [a["id"] for a in chosen] == ["e0"]
     style = next(text for text in page.text if ".moment" in text)
     assert ".w { --p: var(--p0, 0); --n: var(--n0, 0); }" in style
-    assert "main:has(#e1:checked) .w { --p: var(--p1, 0); --n: var(--n1, 0); }" in style
+    assert (
+        ":is(.plain:has(#e1:checked), .chosen1) .w { --p: var(--p1, 0); --n: var(--n1, 0); }"
+        in style
+    )
 
 
 def test_bars_stand_where_and_as_high_as_they_should() -> None:
@@ -268,7 +271,7 @@ def gaps_of(found: Timeline, name: str) -> list[tuple[str, str]]:
     text = timeline_page(found).to_html()
     _, _, row = text.partition(f'data-name="{name}"')
     chart = row.partition('class="now"')[0]
-    return re.findall(r'class="gap" style="([^"]+)"[^>]*><span>([^<]*)<', chart)
+    return re.findall(r'class="gap[^"]*" style="([^"]+)"[^>]*><span>([^<]*)<', chart)
 
 
 def test_where_nobody_speaks_or_nothing_is_predicted_the_chart_says_so_there() -> None:
@@ -342,7 +345,7 @@ def test_modalities_share_what_speaks_for_a_label() -> None:
         "for", "happy", "face", "75%", "voice:", "against", "it", "words", "25%",
     ]  # fmt: skip
     assert re.findall(r"flex-grow:([\d.]+)", sad) == ["1.000"]
-    assert "main:has(#e1:checked) .of1 { display: flex; }" in text
+    assert ":is(.plain:has(#e1:checked), .chosen1) .of1 { display: flex; }" in text
 
 
 def test_a_model_of_words_alone_has_no_bars_of_shares_and_says_so_once() -> None:

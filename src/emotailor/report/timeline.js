@@ -15,6 +15,8 @@ const moments = [...document.querySelectorAll(".moment")].map((item) => ({
   end: Number(item.dataset.end),
   p: numbers(item.dataset.p), // of each emotion; null where nothing is predicted
   said: item.querySelector(".told").textContent.trim(),
+  emotions: [...item.querySelectorAll(".emotions [data-label]")].map((one) => [one, Number(one.dataset.label)]),
+  none: item.querySelector(".emotions .none"),
 }));
 const predicted = moments.filter((moment) => moment.p);
 
@@ -74,7 +76,7 @@ const valueOf = (row, seconds, moment) => {
     return `${row.name} ${value} ${row.item.dataset.unit}`.trim();
   }
   if (!moment) return `${row.name}: no speech`;
-  if (!moment.p) return `${row.name}: ${moment.item.querySelector(".none").textContent}`;
+  if (!moment.p) return `${row.name}: ${moment.none.textContent}`;
   const p = moment.p[row.k];
   const sign = holds(row, moment) ? "above" : "not above";
   const [told, threshold] = apart(p, row.threshold);
@@ -90,18 +92,27 @@ for (const chart of charts) {
   chart.readout.setAttribute("aria-hidden", "true");
   chart.append(chart.readout);
 }
+const reads = []; // lines at the time that is read
 for (const row of rows) {
   const line = document.createElement("i");
   line.className = "read";
+  line.hidden = true;
   row.track.append(line);
+  reads.push(line);
   // the readout says it; a second box would cover it
   for (const title of row.track.querySelectorAll("title")) title.remove();
   for (const gap of row.track.querySelectorAll(".gap")) gap.removeAttribute("title");
 }
 
 const hideReadout = () => {
-  main.classList.remove("reading");
+  for (const line of reads) line.hidden = true;
   for (const chart of charts) chart.readout.hidden = true;
+};
+
+/** Put lines at a time. One by one: a property of all of them would cost a look at every word. */
+const putAt = (seconds, lines) => {
+  const left = `${duration ? (100 * seconds) / duration : 0}%`;
+  for (const line of lines) line.style.left = left;
 };
 
 const showReadout = (row, seconds, moment) => {
@@ -114,12 +125,11 @@ const showReadout = (row, seconds, moment) => {
   });
   if (moment) parts[2].className = "said";
 
-  hideReadout();
   const box = row.chart.readout;
+  for (const chart of charts) chart.readout.hidden = chart !== row.chart;
   box.replaceChildren(...parts);
-  box.hidden = false;
-  main.classList.add("reading");
-  main.style.setProperty("--read", `${duration ? (100 * seconds) / duration : 0}%`);
+  putAt(seconds, reads);
+  for (const line of reads) line.hidden = false;
 
   // beside the line, above the chart, inside of the page
   const frame = row.chart.getBoundingClientRect();
@@ -156,18 +166,21 @@ document.addEventListener("pointerdown", (event) => {
 
 let isPlayable = false;
 let place = 0; // seconds that are shown
+const nows = document.querySelectorAll(".now");
+
+let current; // the utterance at that time
 
 const mark = (seconds) => {
   place = seconds;
   main.classList.add("placed");
-  main.style.setProperty("--now", `${duration ? (100 * seconds) / duration : 0}%`);
+  putAt(seconds, nows);
   const now = momentAt(seconds);
-  for (const moment of moments) {
-    const isNow = moment === now;
-    moment.item.classList.toggle("current", isNow);
-    if (isNow) moment.item.setAttribute("aria-current", "true");
-    else moment.item.removeAttribute("aria-current");
-  }
+  if (now === current) return;
+  current?.item.classList.remove("current");
+  current?.item.removeAttribute("aria-current");
+  now?.item.classList.add("current");
+  now?.item.setAttribute("aria-current", "true");
+  current = now;
 };
 
 const reveal = (seconds) => {
@@ -302,7 +315,8 @@ const decide = () => {
   for (const row of emotions) {
     const told = `${counts[row.k]} of ${predicted.length}`;
     for (const [i, bar] of row.bars.entries()) {
-      bar.setAttribute("class", holds(row, predicted[i]) ? "yes" : "no");
+      const kind = holds(row, predicted[i]) ? "yes" : "no";
+      if (bar.getAttribute("class") !== kind) bar.setAttribute("class", kind);
     }
     const y = Math.max(100 - row.threshold / top100, 0).toFixed(1);
     row.limit.setAttribute("y1", y);
@@ -315,12 +329,12 @@ const decide = () => {
 
   for (const moment of predicted) {
     let isAny = false;
-    for (const item of moment.item.querySelectorAll(".emotions [data-label]")) {
-      const isHeld = holds(emotions[Number(item.dataset.label)], moment);
-      item.hidden = !isHeld;
+    for (const [item, k] of moment.emotions) {
+      const isHeld = holds(emotions[k], moment);
+      if (item.hidden === isHeld) item.hidden = !isHeld;
       isAny ||= isHeld;
     }
-    moment.item.querySelector(".emotions .none").hidden = isAny;
+    if (moment.none.hidden !== isAny) moment.none.hidden = isAny;
   }
 
   if (predicted.length) {
@@ -364,6 +378,17 @@ reset.parentElement.hidden = !predicted.length;
 for (const row of emotions) row.slider.value = row.given.toFixed(2);
 decide();
 
+// ---------------------------------------------------------------------- the chosen emotion
+
+const transcript = document.querySelector(".transcript");
+const choices = [...transcript.querySelectorAll("input[name=emotion]")];
+const choose = () => {
+  const k = choices.findIndex((choice) => choice.checked);
+  transcript.className = `transcript chosen${k}`;
+};
+for (const choice of choices) choice.addEventListener("change", choose);
+if (choices.length) choose();
+
 // ---------------------------------------------------------------------- the video
 
 const onReady = () => {
@@ -374,6 +399,7 @@ const onReady = () => {
 const onError = () => {
   isPlayable = false;
   video.hidden = true;
+  video.parentElement.classList.add("gone");
   document.querySelector(".unplayed").hidden = false;
   for (const told of document.querySelectorAll(".player p:not([class])")) told.hidden = true;
   // links into a video that is not there would lead nowhere

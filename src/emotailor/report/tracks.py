@@ -19,6 +19,9 @@ MANY = 120  # bars from which those of emotions that do not hold are shades, not
 
 PAUSE = 1.0  # seconds without an utterance from which a chart says that nobody speaks
 UNSEEN = 0.5  # seconds without a value from which a chart says that there is none
+WORDY = 0.1
+WORDY_ON_A_PHONE = 0.2
+"""Shares of a chart from which there is room to say why nothing is shown."""
 SILENCE = -95.0  # dB: below any sound that a microphone takes
 
 
@@ -42,12 +45,16 @@ class Gap:
     def markup(self, duration: float) -> Markup:
         """Return its HTML, to lie over a chart."""
         left = _place(duration, self.start) / WIDE
-        right = _place(duration, self.end) / WIDE
+        width = _place(duration, self.end) / WIDE - left
+        kind = "gap"
+        # what would be cut off is told where one points at it
+        if width >= WORDY:
+            kind = "gap wide" if width >= WORDY_ON_A_PHONE else "gap some"
         return element(
             "span",
             element("span", self.told),
-            class_="gap",
-            style=f"left:{left:.2%};width:{right - left:.2%}",
+            class_=kind,
+            style=f"left:{left:.2%};width:{width:.2%}",
             title=f"{clock(self.start)} to {clock(self.end)}: {self.told}",
         )
 

@@ -33,13 +33,18 @@ class Transcript:
             parts += [self._choice(), self._key()]
         scales = [self._scale(label) for label in timeline.label_names]
         moments = [self._moment(moment, scales) for moment in timeline.moments]
-        return element("div", *parts, element("ol", *moments, class_="moments"))
+        listed = element("ol", *moments, class_="moments")
+        return element("div", *parts, listed, class_="transcript plain")
 
     def style(self) -> str:
-        """Return which emotion words and shares are about, by what is chosen; no script does."""
+        """Return which emotion words and shares are about, by what is chosen; no script needs to.
+
+        Where there is one, it says so by a class: for whatever changes on the page, a browser
+        would look again at all that depends on what something else holds.
+        """
         rules = []
         for k in range(len(self.timeline.label_names)):
-            chosen = f"main:has(#e{k}:checked)"
+            chosen = f":is(.plain:has(#e{k}:checked), .chosen{k})"
             rules.append(f"{chosen} .w {{ --p: var(--p{k}, 0); --n: var(--n{k}, 0); }}")
             rules.append(f"{chosen} .of{k} {{ display: flex; }}")
         # a browser that cannot tell what is chosen shows the first choice

@@ -151,8 +151,30 @@ def test_commands_take_the_name_and_write_nothing_beside_the_model(
     assert (again.folder / "model.json").read_bytes() == (published / "model.json").read_bytes()
 
     # what would write into it says how to get a folder of one's own
-    for command in (["report", name], ["calibrate", name, "--data", str(data)]):
-        run_cli(*command).failed(5, "hf download someone/tiny --local-dir DIR")
+    run_cli("calibrate", name, "--data", data).failed(5, "hf download someone/tiny --local-dir DIR")
+    for command in ("report", "figures"):
+        run_cli(command, name, "--data", data).failed(3, "hf://someone/tiny is no folder", "--out")
+    assert in_folder(cache) == before
+
+
+def test_a_report_of_a_model_of_the_hub(
+    hub: FakeHub, cache: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from emotailor.figures import make
+    from emotailor.report.write import write_report
+
+    # how figures look takes seconds, and is tested elsewhere
+    monkeypatch.setattr(make, "FIGURES", {})
+    monkeypatch.setattr(make, "check_claims", lambda *_, **__: [])
+    hub_folder("hf://someone/tiny")
+    before = in_folder(cache)
+    page = tmp_path / "page.html"
+    write_report("hf://someone/tiny", out=page, data=data, device="cpu")
+    text = page.read_text(encoding="utf-8")
+    assert "from hf://someone/tiny" in text
+    assert "emotailor report hf://someone/tiny" in text
+    assert str(cache) not in text
+    assert in_folder(cache) == before
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import json
 import re
 import shlex
 import shutil
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from emotailor.training.model_folder import (
     read_model_card,
     save_card,
 )
+from tests import kills
 from tests.runs.runs import run_cli
 
 yaml = pytest.importorskip("yaml")
@@ -251,6 +254,36 @@ def test_only_what_is_ours_is_replaced(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         publish(run, run / "model", licence="mit", overwrite=True)
     check_model(run)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it forks")
+def test_a_kill_leaves_no_mixture(run: Path, tmp_path: Path) -> None:
+    """What a kill leaves is a whole model or none, and the same command ends what it began."""
+    first = tmp_path / "first"
+    publish(run, first, licence="mit")
+    calls: list[str] = []
+    shutil.copytree(first, tmp_path / "counted")
+    with kills.counted(lambda number, name: calls.append(name)):
+        publish(run, tmp_path / "counted", licence="other", overwrite=True)
+
+    found = set()
+    for share in (0.3, 0.6, 0.75, 0.85, 0.95):
+        folder = tmp_path / f"killed{share}"
+        shutil.copytree(first, folder)
+        again = partial(publish, run, folder, licence="other", overwrite=True)
+        assert kills.run_and_die(again, 1 + int(share * len(calls))) == kills.KILLED
+        try:
+            card, weights = check_model(folder)
+            found.add("whole")
+            assert card.weights is not None
+            assert sha256_of(weights) == card.weights.sha256
+        except ModelError:
+            found.add("none")
+        again()
+        assert head_of(folder)["license"] == "other"
+        check_model(folder)
+        assert {file.name for file in folder.iterdir()} == FILES
+    assert "whole" in found
 
 
 @pytest.mark.parametrize(

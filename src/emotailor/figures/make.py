@@ -42,6 +42,7 @@ from emotailor.figures.store import (
     plain,
 )
 from emotailor.runs.run import Run
+from emotailor.shipped.find import beside
 
 Compute = Callable[[RunView], Numbers]
 Draw = Callable[[Mapping[str, Any]], Figure]
@@ -114,7 +115,7 @@ def make_figures(
         ConfigError: the folder cannot be written to, or holds something else.
     """
     path = None if data is None else Path(data)
-    folder = FigureFolder(Path(run) / "figures" if out is None else Path(out))
+    folder = FigureFolder(beside(run, "figures") if out is None else Path(out))
     folder.check()
 
     # everything is opened before anything is written

@@ -112,7 +112,7 @@ class RunView:
     @property
     def folder_name(self) -> str:
         """The name of the run folder, also where it was given as ``.``."""
-        return self.run.folder.resolve().name
+        return self.run.name if self.run.is_named else self.run.folder.resolve().name
 
     @property
     def title(self) -> str:

@@ -62,7 +62,7 @@ def figure_sections(source: PageSource) -> tuple[list[Section], list[str]]:
     # the run may be a colleague's, where nothing may be written
     with tempfile.TemporaryDirectory() as temporary:
         elsewhere = FigureFolder(Path(temporary) / "figures")
-        for place in (folder, elsewhere):
+        for place in [elsewhere] if source.run.is_named else [folder, elsewhere]:
             try:
                 return _drawn(source, place)
             except (OSError, ConfigError):
@@ -94,7 +94,7 @@ def _drawn(source: PageSource, folder: FigureFolder) -> tuple[list[Section], lis
     from emotailor.figures.make import make_figures
 
     make_figures(
-        source.run.folder,
+        source.run.name,
         out=folder.path,
         data=source.data_path,
         split=source.split,

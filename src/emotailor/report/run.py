@@ -135,7 +135,8 @@ def _subtitle(source: PageSource) -> str:
     parts = [f"{source.split} split"]
     if source.config is not None:
         parts.append(f"seed {source.config.training.seed}")
-    parts.append(f"from {source.run.folder.resolve().name}")
+    run = source.run
+    parts.append(f"from {run.name if run.is_named else run.folder.resolve().name}")
     return ", ".join(parts)
 
 
@@ -478,7 +479,7 @@ def _settings_of_training(source: PageSource, config: RunConfig) -> list[Block]:
 
 def _page_command(source: PageSource) -> str:
     """Return the command that makes this page."""
-    command = ["emotailor", "report", str(source.run.folder)]
+    command = ["emotailor", "report", source.run.name]
 
     # options only where they are not the default
     by_default = None
@@ -491,6 +492,8 @@ def _page_command(source: PageSource) -> str:
 
     if source.split != "test":
         command += ["--split", source.split]
+    if source.run.is_named:
+        command += ["--out", "report.html"]  # nothing is written beside it
     return shell(command)
 
 

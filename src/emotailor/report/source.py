@@ -142,5 +142,11 @@ def results_of(source: PageSource) -> Results | None:
         if evaluation.intervals and evaluation.findings is not None:
             return stored
 
-    made = evaluate_run(run.folder, split=split, data=source.data_path, device=device)
+    made = evaluate_run(
+        run.folder,
+        split=split,
+        data=source.data_path,
+        device=device,
+        store=not run.is_named,
+    )
     return made.to_stored()

@@ -15,6 +15,7 @@ from emotailor.comparison.results import find_benchmark
 from emotailor.errors import ModelError
 from emotailor.folders import check_file
 from emotailor.report.benchmark import benchmark_page
+from emotailor.shipped.find import beside, is_named
 
 FILE = "report.html"
 
@@ -46,8 +47,9 @@ def write_report(
     data; others are made and stored.
 
     Args:
-        path: folder of the run, the model, the benchmark or the ablations.
-        out: file to write; by default ``report.html`` in ``path``.
+        path: folder of the run, the model, the benchmark or the ablations; or the name of a model.
+        out: file to write; by default ``report.html`` in ``path``; for a model with a name
+            it must be said.
         data: stored data set, for a run; by default the one it was trained on. Where that is gone,
             what needs it is left out.
         split: split of the data set, for a run; by default ``test``.
@@ -56,21 +58,22 @@ def write_report(
     Raises:
         ModelError: there is nothing to report on, or the model is damaged.
         DataError: the benchmark is damaged or has not ended, or ``data`` cannot be used.
-        ConfigError: there is a file at ``out`` that is no page.
+        ConfigError: there is a file at ``out`` that is no page, or nobody says where to write.
     """
     path = Path(path)
-    file = path / FILE if out is None else Path(out)
+    file = beside(path, FILE) if out is None else Path(out)
     check_file(file, "HTML page", b"<!doctype html>")  # before minutes of work
 
     if find_benchmark(path) is not None:
         page, missing = benchmark_page(path)
     else:
-        _check_run(path)
         from emotailor.report.run import run_page
         from emotailor.training.run_folder import RunFolder
 
-        # what is stored is not written again
-        RunFolder(path).sweep()
+        if not is_named(path):
+            _check_run(path)
+            # what is stored is not written again
+            RunFolder(path).sweep()
         given = None if data is None else Path(data)
         page, missing = run_page(path, data=given, split=split, device=device)
 

@@ -28,7 +28,7 @@ from emotailor.runs.stored import (
     read_predictions,
 )
 from emotailor.serving.predictor import Predictor
-from emotailor.shipped.find import meant_by
+from emotailor.shipped.find import is_named, meant_by, name_of
 from emotailor.training.checkpoint import read_progress
 from emotailor.training.history import EpochRecord, history_frame, read_history
 from emotailor.training.model_folder import ModelCard, find_model_folder, read_model_card
@@ -47,11 +47,15 @@ class Run:
 
     Attributes:
         folder: run folder, or bare model folder.
+        name: how the run is called: its folder as it was given, or the name of a model.
+        is_named: whether it is a model with a name, beside which nothing is written.
         model: card of the trained model: system, labels, dims, thresholds, versions.
     """
 
-    def __init__(self, folder: Path, model: ModelCard) -> None:
+    def __init__(self, folder: Path, model: ModelCard, name: str | None = None) -> None:
         self.folder = folder
+        self.name = str(folder) if name is None else name
+        self.is_named = name is not None
         self.model = model
         self._predictors: dict[tuple[str, ThresholdMode | None], Predictor] = {}
 
@@ -65,7 +69,7 @@ class Run:
         """
         folder = meant_by(path)
         card = read_model_card(find_model_folder(folder))
-        return cls(folder, card)
+        return cls(folder, card, name_of(path) if is_named(path) else None)
 
     # ------------------------------------------------------------------ what it is
 

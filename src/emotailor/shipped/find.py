@@ -7,7 +7,7 @@ A name is data: it finds a folder inside the package, or one in the cache of the
 from pathlib import Path
 
 from emotailor.errors import ConfigError
-from emotailor.shipped.hub import hub_folder, is_on_hub
+from emotailor.shipped.hub import hub_folder, hub_name, is_on_hub
 
 WORDS = "words"
 """The model that reads what is said. It is taken where nobody names a model."""
@@ -41,6 +41,30 @@ def is_shipped(path: str | Path) -> bool:
 def is_named(path: str | Path) -> bool:
     """Whether a path is no path, but the name of a model: beside such a one nothing is written."""
     return is_shipped(path) or is_on_hub(path)
+
+
+def name_of(path: str | Path) -> str:
+    """Return the name of a model as people write it."""
+    return hub_name(path) if is_on_hub(path) else str(path)
+
+
+def beside(path: str | Path, name: str) -> Path:
+    """Return where something about a model is written by default: beside it, in its folder.
+
+    Args:
+        path: run or model folder.
+        name: of the file or folder that is written.
+
+    Raises:
+        ConfigError: it is the name of a model, beside which nothing is written.
+    """
+    if is_named(path):
+        raise ConfigError(
+            f"{name_of(path)} is no folder of yours, in which {name} could be stored",
+            expected="a place for it",
+            fix=f"name one with --out, such as --out {name}",
+        )
+    return Path(path) / name
 
 
 def meant_by(path: str | Path | None) -> Path:

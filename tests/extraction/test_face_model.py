@@ -159,3 +159,22 @@ def test_the_hash_is_that_of_the_real_file(shared_data: Path) -> None:
     real = shared_data.parent / "models" / "face_landmarker.task"
     model = find_face_model(real)
     assert model.sha256 == SHA256 and len(model.content) == 3_758_596 and model.notes == ()
+
+
+def test_without_it_a_note_names_no_place_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The note goes along with results, which others read."""
+    from emotailor.extraction import recording
+    from emotailor.extraction.config import ExtractionConfig
+
+    def absent(path: Path | None = None) -> None:
+        raise ModelError("no face model at /home/secret/face.task", fix="fetch it")
+
+    monkeypatch.setattr(recording, "find_face_model", absent)
+    extractor, notes = recording.Extractor.with_what_is_there(ExtractionConfig())
+    assert extractor.config.visual == "none"
+    (note,) = notes
+    assert note.startswith("no face was looked for: ")
+    assert "emotailor data face-model" in note
+    assert "secret" not in note
+    with pytest.raises(ModelError, match="secret"):
+        recording.Extractor.with_what_is_there(ExtractionConfig(), Path("named.task"))

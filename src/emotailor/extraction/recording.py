@@ -139,10 +139,14 @@ class Extractor:
         """
         try:
             return cls(config, face_model), []
-        except ModelError as error:
+        except ModelError:
             if face_model is not None:
                 raise
-            note = f"no face was looked for: {error.found}; {error.fix}"
+            # the note goes along with results: it names no place of this machine
+            note = (
+                "no face was looked for: their model is not here, or damaged; `emotailor data "
+                "face-model` says which, and what to do"
+            )
             return cls(config.replace(visual="none")), [note]
 
     @property

@@ -147,6 +147,13 @@ def test_commands_take_the_name_and_write_nothing_beside_the_model(
     assert "micro-F1" in done.out
     assert in_folder(cache) == before
     assert emotailor.Run.open(name).system == "tailor"
+
+    more = ["--epochs", "1", "--batch-size", "8", "--set", "training.device=cpu"]
+    done = run_cli("train", "--data", data, "--start-from", name, "--out", tmp_path / "more", *more)
+    assert done.code == 0, done.err
+    settings = emotailor.Run.open(tmp_path / "more").config
+    assert settings is not None
+    assert settings.training.start_from == name
     again = publish(name, tmp_path / "again", licence="mit")
     assert (again.folder / "model.json").read_bytes() == (published / "model.json").read_bytes()
 

@@ -17,8 +17,6 @@ from emotailor.runs.evaluate import evaluate_run
 from emotailor.runs.run import Run
 from emotailor.runs.stored import StoredEvaluation
 from emotailor.serving.predictor import Predictor
-from emotailor.shipped.find import is_shipped
-from emotailor.shipped.hub import hub_name, is_on_hub
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,14 +138,14 @@ def open_judged(
     found = run.stored_results(name, dataset=dataset, device=device)
     if found is None:
         if tell is not None:
-            tell(f"evaluating {_called(path)} on split {name}, once: nothing is stored of it")
+            tell(f"evaluating {_called(run)} on split {name}, once: nothing is stored of it")
         where = run.data_path if data is None else data
         found = evaluate_run(path, split=name, data=where, device=device).to_stored()
     evaluation, predictions = found
 
     chosen = run.model.thresholds[evaluation.thresholds]
     return Judged(
-        name=_called(path),
+        name=_called(run),
         run=run,
         predictor=predictor,
         dataset=dataset,
@@ -161,13 +159,11 @@ def open_judged(
     )
 
 
-def _called(path: str | Path) -> str:
-    """Return how a run is called: its name, or the last two parts of its path."""
-    if is_shipped(path):
-        return str(path)
-    if is_on_hub(path):
-        return hub_name(path)
-    parts = Path(path).resolve().parts
+def _called(run: Run) -> str:
+    """Return how a run is called: the name of its model, or the last two parts of its path."""
+    if run.is_named:
+        return run.name
+    parts = run.folder.resolve().parts
     return "/".join(parts[-2:]).lstrip("/")
 
 

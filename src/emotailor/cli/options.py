@@ -297,13 +297,15 @@ def training_settings(
     start_from: Path | None = None,
 ) -> dict[str, int | float | str | None]:
     """Return the settings of the training that have options of their own; None is not given."""
+    from emotailor.shipped.find import name_of
+
     return {
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "patience": patience,
         "protocols": kept_split,
-        "start_from": None if start_from is None else str(start_from),
+        "start_from": None if start_from is None else name_of(start_from),
     }
 
 

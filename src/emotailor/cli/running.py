@@ -76,8 +76,8 @@ def train(
         typer.Option(
             metavar="MODEL",
             help="Take the weights of a trained model where they fit: a run folder, a model "
-            "folder, words, which ships, or hf://user/name. Its settings hold where nothing else is "
-            "given.",
+            "folder, words, which ships, or hf://user/name. Its settings hold where nothing else "
+            "is given.",
         ),
     ] = None,
     seed: Annotated[

@@ -15,7 +15,10 @@ const moments = [...document.querySelectorAll(".moment")].map((item) => ({
   end: Number(item.dataset.end),
   p: numbers(item.dataset.p), // of each emotion; null where nothing is predicted
   said: item.querySelector(".told").textContent.trim(),
-  emotions: [...item.querySelectorAll(".emotions [data-label]")].map((one) => [one, Number(one.dataset.label)]),
+  emotions: [...item.querySelectorAll(".emotions [data-label]")].map((one) => [
+    one,
+    Number(one.dataset.label),
+  ]),
   none: item.querySelector(".emotions .none"),
 }));
 const predicted = moments.filter((moment) => moment.p);
@@ -70,8 +73,9 @@ const apart = (one, other) => {
 /** What a chart shows at a time, in words. */
 const valueOf = (row, seconds, moment) => {
   if (row.k === undefined) {
-    const place = Math.min(Math.floor(seconds / Number(row.item.dataset.step)), (row.values || []).length - 1);
-    const value = row.values && row.values[Math.max(place, 0)];
+    const values = row.values || [];
+    const step = Math.floor(seconds / Number(row.item.dataset.step));
+    const value = values[Math.min(step, values.length - 1)];
     if (!value) return `${row.name}: ${row.none}`;
     return `${row.name} ${value} ${row.item.dataset.unit}`.trim();
   }
@@ -219,7 +223,8 @@ const tell = (row) => {
   const moment = momentAt(place);
   const said = moment ? `: ${moment.said}` : "";
   row.track.setAttribute("aria-valuenow", place.toFixed(1));
-  row.track.setAttribute("aria-valuetext", `${clock(place)}, ${valueOf(row, place, moment)}${said}`);
+  const value = valueOf(row, place, moment);
+  row.track.setAttribute("aria-valuetext", `${clock(place)}, ${value}${said}`);
 };
 
 for (const row of rows) {
@@ -348,10 +353,16 @@ const decide = () => {
 
   const changed = emotions.filter((row) => row.threshold !== row.given);
   reset.disabled = !changed.length;
-  const names = changed.map((row) => `${row.name} ${apart(row.threshold, row.given).join(" instead of ")}`);
-  moved.textContent = names.length ? `Moved: ${names.join(", ")}.` : "The thresholds are those of the model.";
+  const told = changed.map((row) => {
+    const [now, before] = apart(row.threshold, row.given);
+    return `${row.name} ${now} instead of ${before}`;
+  });
+  moved.textContent = told.length
+    ? `Moved: ${told.join(", ")}.`
+    : "The thresholds are those of the model.";
 
-  const query = changed.map((row) => `threshold=${encodeURIComponent(`${row.name}:${row.threshold}`)}`);
+  const pairs = changed.map((row) => encodeURIComponent(`${row.name}:${row.threshold}`));
+  const query = pairs.map((pair) => `threshold=${pair}`);
   for (const [i, link] of downloads.entries()) {
     link.href = query.length ? `${addresses[i]}?${query.join("&")}` : addresses[i];
   }

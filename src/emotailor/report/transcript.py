@@ -10,6 +10,7 @@ from emotailor.report.page import FAINTEST, Content, Markup, element
 from emotailor.serving.prediction import MIN_EVIDENCE, Failure, Prediction
 from emotailor.serving.timeline import SEEN_AS, Moment, Timeline, clock, told_emotions
 
+MANY = 120  # utterances from which a browser lays out those alone that are in sight
 FAINT = 0.05  # change of log-odds that has the full colour where none is larger
 
 
@@ -33,7 +34,9 @@ class Transcript:
             parts += [self._choice(), self._key()]
         scales = [self._scale(label) for label in timeline.label_names]
         moments = [self._moment(moment, scales) for moment in timeline.moments]
-        listed = element("ol", *moments, class_="moments")
+        listed = element(
+            "ol", *moments, class_="moments many" if len(moments) > MANY else "moments"
+        )
         return element("div", *parts, listed, class_="transcript plain")
 
     def style(self) -> str:

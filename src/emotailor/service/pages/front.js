@@ -16,8 +16,8 @@ const SELDOM = 15000; // where nothing is awaited
 const ENDED = ["done", "failed", "cancelled"];
 const DOWNLOADS = ["json", "csv", "srt", "html"];
 // what a folder may hold beside clips is left out; a single file is sent whatever its name is
-const MEDIA =
-  /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|m2v|mts|m2ts|ts|flv|wmv|ogv|3gp|wav|mp3|flac|aac|m4a|ogg|opus|wma)$/i;
+const VIDEO = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|m2v|mts|m2ts|ts|flv|wmv|ogv|3gp)$/i;
+const SOUND = /\.(wav|mp3|flac|aac|m4a|ogg|opus|wma)$/i;
 
 /**
  * A clip: `name` is shown, `file` is to be uploaded, `job` is what the service says of it.
@@ -44,7 +44,8 @@ const statusOf = (clip) => {
 
 const told = (clip) => {
   const status = statusOf(clip);
-  if (status === "here") return clip.isHeld ? "waits until the service has room" : "waits to be uploaded";
+  if (status === "here" && clip.isHeld) return "waits until the service has room";
+  if (status === "here") return "waits to be uploaded";
   if (status === "sending") return `uploads, ${percent(clip.share)} of ${bytes(clip.file.size)}`;
   if (status === "waiting") return clip.job.place ? `waits, place ${clip.job.place}` : "waits";
   if (status === "working") {
@@ -54,7 +55,8 @@ const told = (clip) => {
   return status;
 };
 
-const make = (kind, text, changes = {}) => Object.assign(document.createElement(kind), { textContent: text, ...changes });
+const make = (kind, text, changes = {}) =>
+  Object.assign(document.createElement(kind), { textContent: text, ...changes });
 
 const show = (clip) => {
   const status = statusOf(clip);
@@ -86,12 +88,18 @@ const showError = (clip, status) => {
   const box = clip.row.querySelector(".error");
   box.hidden = status !== "failed" || !error;
   if (box.hidden) return;
-  const parts = [["found", error.found], ["expected", error.expected], ["what to do", error.fix]];
-  const lines = parts.filter(([, text]) => text).map(([title, text]) => {
-    const line = document.createElement("div");
-    line.append(make("dt", title), make("dd", text));
-    return line;
-  });
+  const parts = [
+    ["found", error.found],
+    ["expected", error.expected],
+    ["what to do", error.fix],
+  ];
+  const lines = parts
+    .filter(([, text]) => text)
+    .map(([title, text]) => {
+      const line = document.createElement("div");
+      line.append(make("dt", title), make("dd", text));
+      return line;
+    });
   box.replaceChildren(...lines);
 };
 
@@ -99,7 +107,9 @@ const showLinks = (clip, status) => {
   const parts = [];
   if (status === "done") {
     const links = clip.job.links;
-    parts.push(make("a", "Open", { href: links.page, className: "button main", ariaLabel: `Open ${clip.name}` }));
+    const open = make("a", "Open", { href: links.page, className: "button main" });
+    open.setAttribute("aria-label", `Open ${clip.name}`);
+    parts.push(open);
     for (const form of DOWNLOADS.filter((name) => links[name])) {
       const name = form.toUpperCase();
       const link = make("a", name, { href: links[form], className: "button", download: "" });
@@ -129,8 +139,11 @@ const showFound = async (clip) => {
   if (!answer?.ok) return;
   const timeline = await answer.json();
   const found = timeline.moments.map((moment) => moment.prediction).filter(Boolean);
-  const counts = timeline.labels.map((label) => [label, found.filter((one) => one.decisions[label]).length]);
-  const held = counts.filter(([, count]) => count).sort((one, other) => other[1] - one[1]);
+  const countOf = (label) => found.filter((one) => one.decisions[label]).length;
+  const held = timeline.labels
+    .map((label) => [label, countOf(label)])
+    .filter(([, count]) => count)
+    .sort((one, other) => other[1] - one[1]);
 
   const parts = held.map(([label, count]) => {
     const part = make("span", `${label} `, { className: "emotion" });
@@ -139,8 +152,8 @@ const showFound = async (clip) => {
   });
   const failure = timeline.moments.find((moment) => moment.failure)?.failure.error;
   const lack = failure ? failure.split(";")[0] : "no utterances";
-  if (!found.length) parts.push(make("span", `nothing is predicted: ${lack}`, { className: "none" }));
-  else if (!held.length) parts.push(make("span", "no emotion holds", { className: "none" }));
+  const none = found.length ? "no emotion holds" : `nothing is predicted: ${lack}`;
+  if (!held.length) parts.push(make("span", none, { className: "none" }));
   const box = clip.row.querySelector(".found");
   box.replaceChildren(...parts);
   box.hidden = false;
@@ -162,7 +175,7 @@ const isNotKept = {
   expected: null,
   fix: "upload it again",
 };
-const isGone = { found: "the service does not know this video any more", expected: null, fix: "upload it again" };
+const isGone = { ...isNotKept, found: "the service does not know this video any more" };
 
 const learn = (clip, job) => {
   clip.job = job;
@@ -191,7 +204,8 @@ const refuse = (clip, error) => {
   show(clip);
 };
 
-const unfinished = () => clips.filter((clip) => clip.state === "away" && !ENDED.includes(clip.job.status));
+const unfinished = () =>
+  clips.filter((clip) => clip.state === "away" && !ENDED.includes(clip.job.status));
 
 /** Listen to the first of those that are unfinished; the others are asked for now and then. */
 const watch = () => {
@@ -339,7 +353,7 @@ const drop = async (clip) => {
   spoken.textContent = `${clip.name}: removed`;
   showTally();
   if (clip.job && clip.state !== "refused") {
-    await fetch(`/v1/videos/${encodeURIComponent(clip.job.id)}`, { method: "DELETE" }).catch(() => null);
+    await fetch(clip.job.links.self, { method: "DELETE" }).catch(() => null);
   }
   watch();
 };
@@ -358,12 +372,15 @@ const add = (name, changes) => {
   return clip;
 };
 
+const isMedium = ([, file]) => VIDEO.test(file.name) || SOUND.test(file.name);
+
 /** Take files that were chosen: `[path, file]` of each, and whether they were named one by one. */
 const take = (chosen, { isFolder }) => {
-  const taken = isFolder ? chosen.filter(([, file]) => MEDIA.test(file.name)) : chosen;
+  const taken = isFolder ? chosen.filter(isMedium) : chosen;
   taken.sort(([one], [other]) => one.localeCompare(other, undefined, { numeric: true }));
   const others = chosen.length - taken.length;
-  left.textContent = `Left out, as by their names they are no videos or sounds: ${others} of ${chosen.length} files.`;
+  const share = `${others} of ${chosen.length} files`;
+  left.textContent = `Left out, as by their names they are no videos or sounds: ${share}.`;
   left.hidden = !others;
 
   const isAlone = taken.length === 1 && !clips.some((clip) => !ENDED.includes(statusOf(clip)));
@@ -452,19 +469,24 @@ addEventListener("beforeunload", (event) => {
 /** Say what the model names, what is kept, and why videos are not taken, if so. */
 const tellModel = (model) => {
   limits = model.limits;
-  const kept = `The newest ${limits.most_kept} results are kept for ${Math.round(limits.kept_seconds / 60)} minutes.`;
-  document.querySelector("#model").textContent = `The model names ${model.labels.join(", ")}. ${kept}`;
+  const minutes = Math.round(limits.kept_seconds / 60);
+  document.querySelector("#model").textContent =
+    `The model names ${model.labels.join(", ")}. ` +
+    `The newest ${limits.most_kept} results are kept for ${minutes} minutes.`;
+
   const why = model.videos.why_not;
   if (!why) return;
   const box = document.querySelector("#takes");
-  box.textContent = `Videos are not predicted here: ${[why.found, why.expected && `expected ${why.expected}`, why.fix].filter(Boolean).join("; ")}`;
+  const expected = why.expected ? `expected ${why.expected}` : null;
+  const told = [why.found, expected, why.fix].filter(Boolean).join("; ");
+  box.textContent = `Videos are not predicted here: ${told}.`;
   box.className = "warning";
   for (const button of document.querySelectorAll("[data-choose]")) button.disabled = true;
 };
 
 const begin = async () => {
-  const model = await fetch("/v1/model").then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
-  if (model) tellModel(model);
+  const answer = await fetch("/v1/model").catch(() => null);
+  if (answer?.ok) tellModel(await answer.json());
   try {
     for (const job of await allJobs()) {
       learn(add(job.name, { state: "here" }), job);

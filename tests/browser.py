@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -49,28 +49,34 @@ class Watched:
             self.page.keyboard.press(key)
 
 
-def need_browser() -> str:
-    """Return the program of a browser.
-
-    Where there is none the test skips; it fails where everything must be there, as in the
-    project's own CI.
-    """
-    for name in PROGRAMS:
-        found = shutil.which(name)
-        if found is not None:
-            return found
-    message = f"needs a browser: none of {', '.join(PROGRAMS)}"
+def _lacks(what: str) -> NoReturn:
+    """Skip; fail where everything must be there, as in the project's own CI."""
+    message = f"needs {what}"
     if os.environ.get("EMOTAILOR_REQUIRE_SHARED"):
         pytest.fail(message)
     pytest.skip(message)
 
 
+def _program(playwright: Any) -> str:
+    """The program of a browser: that of the machine, or what Playwright has fetched before."""
+    own = Path(playwright.chromium.executable_path)
+    named = [shutil.which(name) for name in PROGRAMS]
+    found = [name for name in named if name is not None]
+    if not found and not own.exists():
+        _lacks(f"a browser: none of {', '.join(PROGRAMS)}, and none of Playwright")
+    return found[0] if found else str(own)
+
+
 @contextmanager
 def browser() -> Iterator[Any]:
-    """Start a browser without windows, and end it."""
-    api = pytest.importorskip("playwright.sync_api")
-    program = need_browser()
-    with api.sync_playwright() as playwright:
+    """Start a browser without windows, and end it; where there is none, the test skips."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _lacks("playwright")
+
+    with sync_playwright() as playwright:
+        program = _program(playwright)
         started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         try:
             yield started
@@ -100,7 +106,12 @@ def serious_faults(page: Any) -> list[str]:
 
     Beside, a page must not be wider than its window.
     """
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    try:
+        from axe_playwright_python.sync_playwright import Axe
+    except ImportError:
+        _lacks("axe-playwright-python")
+
+    axe = Axe()
     faults = []
     for width, height in SIZES:
         page.set_viewport_size({"width": width, "height": height})

@@ -347,6 +347,10 @@ def test_modalities_share_what_speaks_for_a_label() -> None:
     assert re.findall(r"flex-grow:([\d.]+)", sad) == ["1.000"]
     assert ":is(.plain:has(#e1:checked), .chosen1) .of1 { display: flex; }" in text
 
+    faint = timeline(explained(0.004, -0.004, 0.0), evidence=("visual", "audio", "text"))
+    text = timeline_page(faint).to_html()
+    assert text.count("no evidence that can be seen in two digits") == 2
+
 
 def test_a_model_of_words_alone_has_no_bars_of_shares_and_says_so_once() -> None:
     text = timeline_page(timeline(explained(0.0, 0.0, 1.0), explained(0.0, 0.0, 2.0))).to_html()

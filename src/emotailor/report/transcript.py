@@ -233,6 +233,8 @@ def _share(k: int, label: str, drops: Mapping[Modality, float]) -> Markup:
             told.append(element("span", f"{name}: against it"))
         else:
             told.append(element("span", f"{name}: none"))
+    if all(abs(drop) < MIN_EVIDENCE for drop in drops.values()):
+        told = [element("span", "no evidence that can be seen in two digits")]
     bar = None
     if segments:
         bar = element("span", *segments, class_="bar", aria_hidden="true")

@@ -127,7 +127,7 @@ def _no_command(found: str, context: Any, help_line: str) -> EmotailorError:
     """Return the message for a command that does not exist."""
     match = re.search(r"'(.*?)'", found)
     name = plain(match[1]) if match else ""
-    known = sorted(context.command.list_commands(context)) if context is not None else []
+    known = [] if context is None else _commands(context)
     path = "emotailor" if context is None else context.command_path
 
     # what is the same in other words, then a slip of the pen
@@ -140,6 +140,13 @@ def _no_command(found: str, context: Any, help_line: str) -> EmotailorError:
     if meant is None:
         return EmotailorError(f"no command {name!r}", expected=f"one of {', '.join(known)}")
     return EmotailorError(f"no command {name!r}", fix=f"did you mean `{path} {meant}`?")
+
+
+def _commands(context: Any) -> list[str]:
+    """Return the commands that people type; hidden ones are for programs."""
+    group = context.command
+    names = sorted(group.list_commands(context))
+    return [name for name in names if not group.get_command(context, name).hidden]
 
 
 def _no_option(option: str, context: Any, help_line: str) -> EmotailorError:

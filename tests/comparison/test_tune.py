@@ -135,6 +135,10 @@ def test_the_space_of_a_system() -> None:
         '{"training": {"learning_rate": 0.0001}}',
         '{"training": {"learning_rate": 0.001}}',
     )
+    assert [choice.keys for choice in space[:2]] == [
+        "audio_layers, feedforward_size, hidden_size, initial_std, text_layers, visual_layers",
+        "input_dropout",
+    ]
     # what is asked for wins over what the system tries of the same setting
     chosen = {choice.name: choice.options[-1] for choice in space}
     assert settings_of(chosen)["model"]["dropout"] == 0.5

@@ -31,6 +31,17 @@ class Choice:
     name: str
     options: tuple[str, ...]
 
+    @property
+    def keys(self) -> str:
+        """The settings that differ between the options: ``hidden_size, heads``."""
+        tables = [settings_of({"": option}) for option in self.options]
+        values: dict[str, set[str]] = {}
+        for table in tables:
+            for room in table.values():
+                for key, value in room.items():
+                    values.setdefault(key, set()).add(json.dumps(value))
+        return ", ".join(key for key, found in values.items() if len(found) > 1)
+
 
 Space = tuple[Choice, ...]
 

@@ -351,8 +351,8 @@ def render_plan(plan: TunePlan) -> RenderableType:
             table.add_row(one.row.title, "-", "-", f"left out: {one.skipped}")
             continue
         space = one.search.choices
-        names = ", ".join(choice.name for choice in space)
-        table.add_row(one.row.title, str(one.search.trials), str(size_of(space)), names)
+        keys = "; ".join(choice.keys for choice in space)
+        table.add_row(one.row.title, str(one.search.trials), str(size_of(space)), keys)
     return table
 
 

@@ -50,7 +50,7 @@ endif
 # what only the developers of emotailor need
 $(TOOLS): $(INSTALLED)
 	@echo "== Tools to test and check emotailor, and what reads texts and videos: 0.9 GB"
-	@$(PIP) --editable '.[dev,export,hub,serve,text,tune,video]'
+	@$(PIP) --editable '.[dev,export,hub,serve,text,track,tune,video]'
 	@touch $@
 
 demo: $(INSTALLED)

@@ -149,6 +149,8 @@ def test_make_demo_installs_the_product_alone(tmp_path: Path) -> None:
     assert "--editable ." in demo
     assert "[dev" not in demo
     assert "--extra-index-url" not in demo
-    assert "[dev,export,hub,serve,text,tune,video]" in make(tmp_path, "--dry-run", "test").stdout
+    assert (
+        "[dev,export,hub,serve,text,track,tune,video]" in make(tmp_path, "--dry-run", "test").stdout
+    )
     small = make(tmp_path, "--dry-run", "TORCH_INDEX=https://a.example/cpu", "demo").stdout
     assert "--extra-index-url https://a.example/cpu torch" in small

@@ -135,7 +135,7 @@ def test_every_run_of_a_plan_sees_one_gpu(
     monkeypatch.setattr(module, "training_command", lambda _: [sys.executable, "-c", say])
     found = plan(data, tmp_path / "o", settings, device="auto")
     records = {key: module.RunRecord(run) for key, run in found.runs.items()}
-    module._train(found, records, Console(file=io.StringIO()))
+    module._train(found, records, Console(file=io.StringIO()), None)
     seen = [log_of(run).read_text().split() for run in found.runs.values()]
     assert [threads for _, threads in seen] == [str(found.threads)] * 4
     assert {gpu for gpu, _ in seen} == {"2", "5"}

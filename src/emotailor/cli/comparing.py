@@ -33,6 +33,7 @@ from emotailor.cli.options import (
     Tables,
     TestSplit,
     ThresholdChoice,
+    Track,
     modality_names,
     training_settings,
     use_own,
@@ -58,6 +59,7 @@ def _carry_out(
     metrics: Sequence[str],
     *,
     dry_run: bool,
+    track: str | None,
 ) -> None:
     """Show what a comparison will do, do it, and say where it is and what failed."""
     from emotailor.comparison.disk import describe_disk
@@ -73,7 +75,14 @@ def _carry_out(
     if dry_run:
         return
 
-    result = run_plan(plan, out, thresholds=thresholds.value, resamples=resamples, metrics=metrics)
+    result = run_plan(
+        plan,
+        out,
+        thresholds=thresholds.value,
+        resamples=resamples,
+        metrics=metrics,
+        track=track,
+    )
     say(*(f"stored: {path}" for path in result.stored))
     if command := next_command(plan, result):
         say(f"next: {command}")
@@ -116,6 +125,7 @@ def benchmark(
     device: OwnDevice = None,
     jobs: Jobs = None,
     protocols: KeepProtocols = False,
+    track: Track = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train and test systems with several seeds. Run it again to resume after a stop.
@@ -141,7 +151,7 @@ def benchmark(
         training=training_settings(epochs, batch_size, learning_rate, patience),
         protocols=protocols,
     )
-    _carry_out(plan, thresholds, resamples, metrics or (), dry_run=dry_run)
+    _carry_out(plan, thresholds, resamples, metrics or (), dry_run=dry_run, track=track)
 
 
 def ablate(
@@ -185,6 +195,7 @@ def ablate(
     split: TestSplit = "test",
     device: OwnDevice = None,
     jobs: Jobs = None,
+    track: Track = None,
     dry_run: DryRun = False,
 ) -> None:
     """Take a system apart: TAILOR as Table 3 of its paper does. Run it again to resume.
@@ -210,7 +221,7 @@ def ablate(
         split=split,
         training=training_settings(epochs, batch_size, learning_rate, patience),
     )
-    _carry_out(plan, thresholds, resamples, metrics or (), dry_run=dry_run)
+    _carry_out(plan, thresholds, resamples, metrics or (), dry_run=dry_run, track=track)
 
 
 def tune(

@@ -212,6 +212,14 @@ Jobs = Annotated[
         help="The number of runs at a time. By default one per GPU, or else one per core.",
     ),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Tell a tracker of losses, scores, learning rate and speed: tensorboard, wandb, "
+        "mlflow, or another that accelerate knows.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan.")]
 
 # ---------------------------------------------------------------------- measuring

@@ -26,6 +26,7 @@ from emotailor.cli.options import (
     Preset,
     PresetOption,
     RunFile,
+    Track,
     modality_names,
     training_settings,
     use_own,
@@ -93,6 +94,7 @@ def train(
         typer.Option("--losses", help="Show what each part of the loss adds to it, too."),
     ] = False,
     protocols: KeepProtocols = False,
+    track: Track = None,
 ) -> None:
     """Train a system on a data set. Run the same command again to resume after a stop."""
     from emotailor.runs.train import plan_runs, train_runs
@@ -118,7 +120,12 @@ def train(
             start_from=start_from,
         ),
     )
-    train_runs(runs, out, parts=losses)
+    train_runs(runs, out, parts=losses, track=track)
+    if track is not None:
+        from emotailor.commands.tracking import track_figures
+
+        folders = track_figures(track, runs)
+        say(*(f"tracked: the figures in {folder}, of validation data" for folder in folders))
 
     # several seeds are evaluated together, and code of others is loaded where it is named alone
     where = runs[0].folder if seeds == 1 else runs[0].folder.parent

@@ -70,6 +70,7 @@ from emotailor.folders import held
 from emotailor.models.table import find_system
 from emotailor.runs.train import PlannedRun
 from emotailor.text import plural
+from emotailor.training.tracking import check_tracker
 
 if TYPE_CHECKING:
     from emotailor.runs.evaluate import RunEvaluation
@@ -160,6 +161,7 @@ def run_plan(
     thresholds: ThresholdMode = "tuned",
     resamples: int = 2000,
     metrics: Sequence[MetricLike] = (),
+    track: str | None = None,
 ) -> PlanResult:
     """Train what is not trained yet, test everything, and store the tables.
 
@@ -170,6 +172,7 @@ def run_plan(
         resamples: number of resamples of the paired test; 0 for no test.
         metrics: metrics of others, shown behind ours: functions, references such as
             ``my_module:my_metric``, or names of installed ones.
+        track: name of a tracker that every training tells.
 
     Raises:
         InterruptedRunError: SIGINT or SIGTERM arrived; every run under way has been stopped.
@@ -177,6 +180,8 @@ def run_plan(
     """
     # a metric that cannot be found must be known before days of training
     judge = _Judge(thresholds, resamples, resolve_metrics(metrics, taken=OVERALL))
+    if track is not None:
+        check_tracker(track)
     marker = {"format": plan.kind.format, "data": _data(plan)}
     records = {key: RunRecord(run) for key, run in plan.runs.items()}
 
@@ -185,7 +190,7 @@ def run_plan(
         sweep_plan(plan)
         # before days of training: what all of it must beat
         floor = floor_of(plan, judge.thresholds, judge.metrics)
-        _train(plan, records, console)
+        _train(plan, records, console, track)
         _evaluate(plan, records, console, judge)
         results, content = _summarise(plan, records, judge, floor)
         stored = _write(plan, results, content)
@@ -234,15 +239,16 @@ def training_command(run: PlannedRun) -> list[str]:
     return command
 
 
-def training_job(name: str, run: PlannedRun, gpus: Sequence[str]) -> Job:
+def training_job(name: str, run: PlannedRun, gpus: Sequence[str], more: Sequence[str] = ()) -> Job:
     """Return the job that trains a run, on one of several GPUs where its settings leave it open.
 
     Args:
         name: name of the job.
         run: settings and folder.
         gpus: the GPUs that the runs of the plan share.
+        more: further options of the command.
     """
-    command = training_command(run)
+    command = [*training_command(run), *more]
     log = log_of(run)
     wanted = run.config.training.device
     if wanted == "cpu":
@@ -318,7 +324,9 @@ class _Progress:
         say(self.console, f"{passed:>8}  {reached:>6}  {text}")
 
 
-def _train(plan: Plan, records: Mapping[RunKey, RunRecord], console: Console) -> None:
+def _train(
+    plan: Plan, records: Mapping[RunKey, RunRecord], console: Console, track: str | None
+) -> None:
     """Train every run that is not done, each in a process of its own.
 
     Raises:
@@ -336,7 +344,7 @@ def _train(plan: Plan, records: Mapping[RunKey, RunRecord], console: Console) ->
         write_json(_settings_file(run), run.config.to_json())
         system, seed = key
         name = f"{system} seed {seed}"
-        job = training_job(name, run, plan.gpus)
+        job = training_job(name, run, plan.gpus, () if track is None else (f"--track={track}",))
         jobs.append(job)
         todo[name] = record
     if not jobs:

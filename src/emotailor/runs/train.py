@@ -134,19 +134,27 @@ def _run_folder(out: Path | None, name: str, seed: int, seeds: int) -> Path:
     return common / f"seed{seed}"
 
 
-def train_runs(runs: Sequence[PlannedRun], console: Console, *, parts: bool = False) -> None:
+def train_runs(
+    runs: Sequence[PlannedRun],
+    console: Console,
+    *,
+    parts: bool = False,
+    track: str | None = None,
+) -> None:
     """Train planned runs one after the other, or resume those that were stopped.
 
     Args:
         runs: one per seed.
         console: where to show them.
         parts: show what each part of the loss adds to it.
+        track: name of a tracker to tell, too.
     """
     from emotailor.training.progress import ConsoleReporter
-    from emotailor.training.run import start
+    from emotailor.training.run import start, tracked
 
     for number, run in enumerate(runs, 1):
-        trainer = start(run.config, run.folder, ConsoleReporter(console, parts=parts))
+        shown = ConsoleReporter(console, parts=parts)
+        trainer = start(run.config, run.folder, tracked(shown, track, run.folder, run.config))
         data = trainer.data
         modalities = ", ".join(data.dims)
         head = ""

@@ -187,6 +187,7 @@ class _Training:
         sums: loss name -> sum over the samples of this epoch, on the device. ``progress.sums`` has
             them as numbers whenever they are read.
         saved_step: the update after which the last checkpoint was saved.
+        rate: learning rate of the last update.
     """
 
     def __init__(
@@ -220,6 +221,7 @@ class _Training:
         self.progress = Progress(precision=precision)
         self.sums: dict[str, Float[Tensor, ""]] = {}
         self.saved_step = 0
+        self.rate = 0.0
 
     @property
     def batches_per_epoch(self) -> int:
@@ -374,6 +376,7 @@ class _Training:
             progress.sums = {name: float(value) for name, value in self.sums.items()}
             means = self._means()
             self._check_finite(means)
+            self.reporter.rate(self.rate)
             self.reporter.step(progress.step, progress.samples, means)
             progress.seconds += time.monotonic() - clock
             clock = time.monotonic()
@@ -405,9 +408,9 @@ class _Training:
             progress.samples += size
 
         # the schedule counts from 0, the average of parameters from 1
-        rate = rate_of_step(self.step.model, self.settings, progress.step, self.total_steps)
+        self.rate = rate_of_step(self.step.model, self.settings, progress.step, self.total_steps)
         progress.step += 1
-        self.step.update(rate, progress.step)
+        self.step.update(self.rate, progress.step)
 
     def _add_losses(self, found: list[PartLosses]) -> None:
         """Add the losses of some parts to the sums of the epoch, without waiting for the device."""

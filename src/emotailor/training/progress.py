@@ -52,6 +52,9 @@ class Reporter:
     def start(self, total_steps: int, done_steps: int) -> None:
         """Training starts, or goes on after ``done_steps`` optimizer steps."""
 
+    def rate(self, rate: float) -> None:
+        """The learning rate of the step that is told of next."""
+
     def step(self, step: int, samples: int, losses: Mapping[str, float]) -> None:
         """Some optimizer steps are done; ``samples`` and mean ``losses`` of the epoch so far."""
 

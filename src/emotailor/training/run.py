@@ -39,6 +39,7 @@ def train(
     preset: Preset = "tuned",
     progress: ShowProgress = "auto",
     on_epoch: OnEpoch | None = None,
+    track: str | None = None,
 ) -> TrainResult:
     """Train a system into a run folder, or resume a training that was stopped.
 
@@ -56,6 +57,8 @@ def train(
             model is stored. Where it returns False, the training ends there and is done: the best
             model is kept, the same call does nothing more. An error of it comes out here; what is
             trained is saved, and the same call goes on behind that epoch.
+        track: name of a tracker that is told of losses, scores, learning rate and speed, such as
+            ``tensorboard``, ``wandb`` or ``mlflow``.
 
     Raises:
         ConfigError: a setting is wrong, or the folder holds a run with other settings.
@@ -72,7 +75,7 @@ def train(
                 expected="the same system twice",
                 fix="leave model out, or build the settings with system=model",
             )
-        return start(config, run, reporter, on_epoch).train()
+        return start(config, run, tracked(reporter, track, Path(run), config), on_epoch).train()
 
     if not isinstance(config, Mapping):
         raise ConfigError(
@@ -84,4 +87,23 @@ def train(
     name = None if row is None else row.name
     kept = kept_start(Path(run), start_in(config))
     settings = RunConfig.for_data(config, system=name, preset=preset, kept=kept)
-    return start(settings, run, reporter, on_epoch).train()
+    return start(settings, run, tracked(reporter, track, Path(run), settings), on_epoch).train()
+
+
+def tracked(reporter: Reporter, track: str | None, run: Path, config: RunConfig) -> Reporter:
+    """Return a reporter that tells a tracker as well; the same one without a tracker.
+
+    Args:
+        reporter: what shows the training.
+        track: name of the tracker; None for none.
+        run: run folder.
+        config: settings of the run.
+
+    Raises:
+        ConfigError: there is no such tracker.
+    """
+    if track is None:
+        return reporter
+    from emotailor.training.tracking import TrackedReporter
+
+    return TrackedReporter(reporter, track, run, config)

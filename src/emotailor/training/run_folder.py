@@ -32,7 +32,7 @@ FOLDER = FolderKind(
     marker=CONFIG_FILE,
     recognises=is_run_config,
     writes=(METRICS_FILE,),  # of a run that has trained nothing yet
-    below=("checkpoint", "model", KEPT_START, EPOCHS, "figures"),
+    below=("checkpoint", "model", KEPT_START, EPOCHS, "figures", "tracking"),
 )
 
 

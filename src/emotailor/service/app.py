@@ -51,6 +51,7 @@ from emotailor.serving.video import VideoPredictor
 Answers = list[dict[str, Any]]
 BETWEEN_LOOKS = 0.1
 """Seconds between two looks at a video whose progress is watched."""
+READ_AT_A_TIME = 2  # bodies with features that are taken apart at a time
 SIGN_OF_LIFE = 15.0  # seconds after which a stream without news says so
 
 FORM_TYPES = {
@@ -101,6 +102,7 @@ class Service:
             most_waiting=self.limits.questions,
             on_together=self.metrics.together.observe,
         )
+        self.reading = asyncio.Semaphore(READ_AT_A_TIME)
         self.metrics.watch(
             "emotailor_requests_waiting",
             "Requests with features that wait for the model.",
@@ -144,8 +146,8 @@ class Service:
                 # as many at a time as there are cores, however many will come
                 at_once, threads = shared_cores(self.limits.waiting, self._job.videos.processes)
                 self._videos = Videos(
-                    self._job.videos,
-                    self._predicting,
+                    self._job.videos.task,
+                    partial(self._job.videos.timeline, self._predicting),
                     self.model,
                     self.limits,
                     folder,
@@ -293,10 +295,13 @@ def _add_features(site: Site, service: Service) -> None:
             body = await read_body(
                 request, most=limits.body, fix="send fewer samples, in several requests"
             )
-            if kind == JSON:
-                question = await asyncio.to_thread(read_json_question, body, limits)
-            else:
-                question = await asyncio.to_thread(read_tensor_question, body, explain, limits)
+            # what JSON becomes is many times as large, until it is an array
+            async with service.reading:
+                if kind == JSON:
+                    question = await asyncio.to_thread(read_json_question, body, limits)
+                else:
+                    question = await asyncio.to_thread(read_tensor_question, body, explain, limits)
+            del body
             asking = asyncio.ensure_future(service.model.ask(question))
         predictions = await _unless_gone(request, asking)
         for prediction in predictions:

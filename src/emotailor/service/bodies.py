@@ -14,7 +14,7 @@ SLOWEST = 10_000.0  # bytes a second, on average
 
 
 async def body_parts(
-    request: Request, *, most: int, fix: str = "send less", patience: float = PATIENCE
+    request: Request, *, most: int, fix: str = "send less"
 ) -> AsyncIterator[bytes]:
     """Yield the parts of a body as they come.
 
@@ -22,7 +22,6 @@ async def body_parts(
         request: whose body it is.
         most: bytes that it may have.
         fix: what to do where it has more.
-        patience: seconds that it may be behind :data:`SLOWEST`.
 
     Raises:
         RequestError: it has more, or comes too slowly.
@@ -37,7 +36,7 @@ async def body_parts(
     parts = aiter(request.stream())
     while True:
         # who sends a byte now and then has to stop some time
-        until = begun + patience + read / SLOWEST
+        until = begun + PATIENCE + read / SLOWEST
         try:
             async with asyncio.timeout(until - monotonic()):
                 part = await anext(parts, None)

@@ -13,7 +13,7 @@ class Limits(Config):
     body: int = Field(32_000_000, ge=1)  # bytes of a request with features
     samples: int = Field(256, ge=1)  # of a request with features
     steps: int = Field(2000, ge=1)  # of a modality of a sample
-    questions: int = Field(256, ge=1)  # requests with features that wait for the model
-    waiting: int = Field(8, ge=1)  # videos that are uploaded or wait
-    kept: int = Field(16, ge=1)  # videos that are done and kept
+    questions: int = Field(64, ge=1)  # requests with features that are read or wait
+    waiting: int = Field(16, ge=1)  # videos that are uploaded or wait
+    kept: int = Field(32, ge=1)  # videos that are done and kept
     kept_seconds: float = Field(3600.0, gt=0)  # how long

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from emotailor.data.sample import MODALITIES, Sample
-from emotailor.errors import DataError, EmotailorError, ModelError
+from emotailor.errors import DataError, ModelError
 from emotailor.service.config import Limits
 from emotailor.service.errors import RequestError
 from emotailor.serving.given import NAMELESS, as_sample
@@ -223,7 +223,7 @@ def answer_each(
     for question in questions:
         try:
             answers.append(list(_answers(predictor, question.samples, question.explain)))
-        except EmotailorError as error:
+        except Exception as error:  # of one request, not of its neighbours
             answers.append(error)
     return answers
 
@@ -248,7 +248,10 @@ def answer_jointly(
 def _answers(
     predictor: SamplePredictor, samples: Sequence[Sample | Failure], explain: bool
 ) -> Iterator[dict[str, Any]]:
-    for outcome in predictor.stream(samples, explain=explain):
+    # what becomes infinite is a failure, and nobody reads warnings here
+    with np.errstate(over="ignore", invalid="ignore"):
+        outcomes = list(predictor.stream(samples, explain=explain))
+    for outcome in outcomes:
         yield _finite(outcome).to_json()
 
 

@@ -29,6 +29,14 @@ LINGER_BYTES = 1 << 18
 """How much of a body that nobody wants is still read, so that its sender sees the answer."""
 
 
+ABORT = "abort"
+"""Key of the state of a request under which its server puts what ends the connection at once."""
+
+
+def _nothing() -> None:
+    """Do nothing: there is no connection."""
+
+
 class Guard:
     """An application, guarded.
 
@@ -87,6 +95,7 @@ class _Exchange:
         self._unread = length != "0" or "transfer-encoding" in headers
         self._receive = receive
         self._send = send
+        self._abort: Callable[[], None] = scope.get("state", {}).get(ABORT, _nothing)
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -117,8 +126,9 @@ class _Exchange:
         try:
             async with asyncio.timeout(SEND_WITHIN):
                 await self._send(message)
-        except TimeoutError as error:
-            raise ClientStuckError from error
+        except TimeoutError:
+            # what is sent from here on goes nowhere
+            self._abort()
 
     async def _linger(self) -> None:
         """Read a little more: a connection that is closed at once takes the answer with it."""
@@ -130,7 +140,3 @@ class _Exchange:
                     left -= len(message.get("body", b""))
         except TimeoutError:
             return
-
-
-class ClientStuckError(OSError):
-    """A client does not take its answer."""

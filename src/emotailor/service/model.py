@@ -80,8 +80,13 @@ class ModelThread(Generic[AskedT, AnswerT]):
 
     @contextmanager
     def on_its_way(self) -> Iterator[None]:
-        """Say that a request is being read: others may wait for it a little."""
+        """Say that a request is being read: others may wait for it a little.
+
+        Raises:
+            RequestError: too many are read and wait: their bodies are in memory.
+        """
         with self._changed:
+            self._check_room(self._on_their_way + len(self._waiting))
             self._on_their_way += 1
         try:
             yield
@@ -98,15 +103,18 @@ class ModelThread(Generic[AskedT, AnswerT]):
         """
         waiting: _Waiting[AskedT, AnswerT] = _Waiting(asked)
         with self._changed:
-            if len(self._waiting) >= self._most_waiting:
-                raise busy(
-                    f"{len(self._waiting)} requests that wait for the model",
-                    fix="try again after the seconds of Retry-After",
-                    seconds=1,
-                )
+            self._check_room(len(self._waiting))
             self._waiting.append(waiting)
             self._changed.notify_all()
         return await asyncio.wrap_future(waiting.answer)
+
+    def _check_room(self, taken: int) -> None:
+        if taken >= self._most_waiting:
+            raise busy(
+                f"{taken} requests that wait for the model",
+                fix="try again after the seconds of Retry-After",
+                seconds=1,
+            )
 
     def call(self, work: Callable[[], ResultT]) -> ResultT:
         """Carry something else out in the thread of the model, and return its result.

@@ -7,6 +7,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from emotailor.service.errors import busy, error_json
+from emotailor.service.guard import ABORT
 
 HEADERS_WITHIN = 15.0
 """Seconds in which the head of a request has to be there."""
@@ -22,6 +23,7 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request."""
         super().connection_made(transport)
+        self.app_state = {**self.app_state, ABORT: transport.abort}
         if len(self.connections) > MOST_CONNECTIONS:
             transport.write(_refusal())
             transport.close()

@@ -48,31 +48,37 @@ def run_site(
     site.access.check()
     listening = _listen(site.access.host, port)
     address = _address(site.access.host, listening)
-    config = uvicorn.Config(
-        site.guarded,
-        loop="asyncio",
-        http=PatientProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=LAST_ANSWERS,
-    )
-    server = _Server(config, lambda: tell(address), finish)
+    server = Server(site, lambda: tell(address), finish)
     with listening:
         server.run([listening])
     if server.force_exit:
         raise InterruptedRunError("stopped at once: what was under way is lost")
 
 
-class _Server(uvicorn.Server):
-    """A server that finishes its work before it stops to answer."""
+class Server(uvicorn.Server):
+    """A server that finishes its work before it stops to answer.
+
+    Args:
+        site: what is served.
+        on_ready: is called as soon as requests are answered.
+        finish: as for :func:`run_site`.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, on_ready: Callable[[], None], finish: Finish
+        self, site: Site, on_ready: Callable[[], None], finish: Finish = nothing_runs
     ) -> None:
+        config = uvicorn.Config(
+            site.guarded,
+            loop="asyncio",
+            http=PatientProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=LAST_ANSWERS,
+        )
         super().__init__(config)
         self._on_ready = on_ready
         self._finish = finish

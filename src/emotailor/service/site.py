@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from emotailor import __version__
 from emotailor.errors import EmotailorError
@@ -126,6 +127,11 @@ def _tell_errors(api: FastAPI) -> None:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         return told(RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{place}: {first['msg']}"))
+
+    @api.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
+        # nobody gets it
+        return told(RequestError(HTTPStatus.BAD_REQUEST, "the client has gone"))
 
     @api.exception_handler(Exception)
     async def bug(_: Request, error: Exception) -> Response:

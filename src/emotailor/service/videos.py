@@ -18,16 +18,15 @@ from urllib.parse import quote
 from emotailor.errors import DataError, EmotailorError
 from emotailor.extraction.base import Recording
 from emotailor.extraction.find import Found
+from emotailor.extraction.recording import Task
 from emotailor.extraction.workers import Workers
 from emotailor.report.timelines import TimelineForm
-from emotailor.runs.videos import VideoJob
 from emotailor.service.config import Limits
 from emotailor.service.errors import RequestError, busy, parts_of
 from emotailor.service.extracting import UploadTask, extract_upload
 from emotailor.service.model import ModelThread
 from emotailor.service.uploads import discard, new_place
 from emotailor.serving.timeline import Timeline
-from emotailor.serving.video import VideoPredictor
 
 Status = Literal["waiting", "working", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
@@ -96,8 +95,8 @@ class Videos:
     """The videos of a service.
 
     Args:
-        job: what is extracted and predicted of every video.
-        predicting: makes timelines of recordings.
+        task_of: a video and a number of threads -> what another process is told of it.
+        timeline_of: name of a video and what was extracted -> its timeline.
         model: the thread that computes.
         limits: how many videos may wait and are kept.
         folder: where uploads lie.
@@ -108,8 +107,8 @@ class Videos:
 
     def __init__(
         self,
-        job: VideoJob,
-        predicting: VideoPredictor,
+        task_of: Callable[[Found, int], Task],
+        timeline_of: Callable[[str, Recording], Timeline],
         model: ModelThread[Any, Any],
         limits: Limits,
         folder: Path,
@@ -118,8 +117,8 @@ class Videos:
         threads: int,
         on_end: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._job = job
-        self._predicting = predicting
+        self._task_of = task_of
+        self._timeline_of = timeline_of
         self._model = model
         self._limits = limits
         self._folder = folder
@@ -343,7 +342,7 @@ class Videos:
             EmotailorError: nothing, or its process was ended.
         """
         found = Found(PurePosixPath(job.name).stem, job.file)
-        task = UploadTask(self._job.task(found, self._threads), self._limits.duration)
+        task = UploadTask(self._task_of(found, self._threads), self._limits.duration)
 
         def reach(share: float) -> None:
             job.share = max(job.share, EXTRACTED * share)
@@ -374,7 +373,7 @@ class Videos:
     def _timeline(self, job: Job, recording: Recording) -> Timeline:
         """Return the timeline of a recording, which knows the video by the name of its upload."""
         named = replace(recording, medium=replace(recording.medium, path=Path(job.name)))
-        return self._job.timeline(self._predicting, PurePosixPath(job.name).stem, named)
+        return self._timeline_of(PurePosixPath(job.name).stem, named)
 
 
 def _renamed(error: EmotailorError, job: Job) -> EmotailorError:

@@ -144,12 +144,22 @@ def test_overfits_eight_samples(name: str) -> None:
     batch = batch_of(samples, dims)
     assert batch.labels is not None
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
-    for _ in range(300):
-        optimizer.zero_grad()
-        model.total_loss(model(batch)).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
-    assert ((model.eval()(unlabelled(batch)).logits > 0).float() == batch.labels).all()
+
+    def knows_all() -> bool:
+        logits = model.eval()(unlabelled(batch)).logits
+        model.train()
+        return bool(((logits > 0).float() == batch.labels).all())
+
+    # 300 updates are enough for all, and most need fewer
+    for _ in range(12):
+        for _ in range(25):
+            optimizer.zero_grad()
+            model.total_loss(model(batch)).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+        if knows_all():
+            break
+    assert knows_all()
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -57,7 +57,7 @@ demo: $(INSTALLED)
 	@$(BIN)/emotailor demo
 
 test: $(TOOLS)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: lint
 	$(BIN)/python -m pytest -n auto -m fast

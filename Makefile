@@ -76,6 +76,7 @@ bench: $(TOOLS)
 
 torture: $(TOOLS)
 	PYTHONPATH=. $(BIN)/python -m tests.torture all
+	EMOTAILOR_EVERY_EXPORT=1 $(BIN)/python -m pytest -n auto tests/export
 
 docs: $(INSTALLED)
 	@$(PIP) --quiet --editable '.[docs]'

@@ -12,7 +12,7 @@ ROOT = Path(emotailor.__file__).parent
 
 # a room imports only from itself and the rooms before it
 ORDER = ["foundation", "data", "encoders", "data.readers", "extraction", "nn", "models",
-         "evaluation", "shipped", "training", "serving", "runs", "comparison", "figures",
+         "evaluation", "shipped", "training", "export", "serving", "runs", "comparison", "figures",
          "report", "paper", "sharing", "testing", "service", "browse", "commands",
          "cli"]  # fmt: skip
 FOUNDATION = {"errors", "inputs", "verified", "locks", "files", "folders", "config", "loading",

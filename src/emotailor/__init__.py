@@ -23,6 +23,7 @@ __all__ = [
     "EmotionModel",
     "Encoded",
     "Explanation",
+    "Exported",
     "Extracted",
     "ExtractionConfig",
     "Failure",
@@ -60,6 +61,7 @@ __all__ = [
     "convert",
     "encode_texts",
     "evaluate",
+    "export_onnx",
     "extract",
     "import_checkpoint",
     "load_dataset",
@@ -120,6 +122,7 @@ if TYPE_CHECKING:
     from emotailor.runs.calibrate import calibrate_run as calibrate
     from emotailor.runs.evaluate import RunEvaluation
     from emotailor.runs.evaluate import evaluate_run as evaluate
+    from emotailor.runs.export import Exported, export_onnx
     from emotailor.runs.predict import predict
     from emotailor.runs.run import Run
     from emotailor.runs.texts import predict_texts
@@ -145,6 +148,7 @@ _HOMES = {
     "EmotionDataset": "emotailor.data.dataset",
     "EmotionModel": "emotailor.models.base",
     "Encoded": "emotailor.encoders.base",
+    "Exported": "emotailor.runs.export",
     "Explanation": "emotailor.serving.prediction",
     "Extracted": "emotailor.extraction.dataset",
     "ExtractionConfig": "emotailor.extraction.config",
@@ -183,6 +187,7 @@ _HOMES = {
     "convert": "emotailor.data.readers.convert",
     "encode_texts": "emotailor.encoders.encode",
     "evaluate": "emotailor.runs.evaluate:evaluate_run",
+    "export_onnx": "emotailor.runs.export",
     "extract": "emotailor.extraction.dataset",
     "import_checkpoint": "emotailor.training.import_checkpoint",
     "load_dataset": "emotailor.data.store:open_dataset",

@@ -16,6 +16,7 @@ from emotailor import __version__
 from emotailor.cli import (
     comparing,
     data,
+    exporting,
     looking,
     predicting,
     running,
@@ -45,6 +46,7 @@ GROUPS = (
     systems,
     running,
     predicting,
+    exporting,
     serving,
     comparing,
     looking,

@@ -99,3 +99,8 @@ def say(*renderables: Any) -> None:
         # a line may hold paths and ids: they are not wrapped, and no markup is looked for in them
         line = isinstance(renderable, str)
         out.print(renderable, soft_wrap=line, markup=not line, highlight=False)
+
+
+def note(line: str) -> None:
+    """Print a line beside the results: to the other stream."""
+    err.print(f"note: {line}", soft_wrap=True, markup=False, highlight=False)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -168,6 +168,13 @@ SystemsSettings = Annotated[
 Device = Annotated[
     str,
     typer.Option(help=f"The device to compute on. {DEVICES}", autocompletion=completion.devices),
+]
+Runtime = Annotated[
+    Literal["torch", "onnx"],
+    typer.Option(
+        help="What computes: PyTorch, or ONNX Runtime, for which a folder gets a file model.onnx "
+        "once.",
+    ),
 ]
 OwnDevice = Annotated[
     str | None,

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from emotailor.cli import completion
-from emotailor.cli.console import err, out, say
-from emotailor.cli.options import ChosenThresholds, Device, Overwrite, OwnSystem, use_own
+from emotailor.cli.console import err, note, out, say
+from emotailor.cli.options import (
+    ChosenThresholds,
+    Device,
+    Overwrite,
+    OwnSystem,
+    Runtime,
+    use_own,
+)
 from emotailor.cli.usage import USAGE_ERROR
 from emotailor.cli.videos import (
     Extracting,
@@ -38,8 +45,8 @@ def predict(
         Path | None,
         typer.Argument(
             metavar="RUN",
-            help="A run folder or a model folder. Left out, the model that ships reads the words "
-            "of videos or of --text.",
+            help="A run folder, a model folder or an ONNX file. Left out, the model that ships "
+            "reads the words of videos or of --text.",
             show_default=False,
             autocompletion=completion.runs,
         ),
@@ -122,6 +129,7 @@ def predict(
         bool, typer.Option("--strict", help="Stop at the first sample that cannot be predicted.")
     ] = False,
     device: Device = "auto",
+    runtime: Runtime = "torch",
     model: OwnSystem = None,
     transcripts: Transcripts = None,
     no_face: NoFace = False,
@@ -155,6 +163,10 @@ def predict(
     form = _chosen_form(as_json=as_json, as_csv=as_csv, as_srt=as_srt, as_html=as_html)
 
     use_own(model)
+    if runtime == "onnx":
+        from emotailor.runs.export import onnx_for
+
+        folder = onnx_for(folder, note)
     deciding: ThresholdMode | None = thresholds.value if thresholds else None
     if are_videos(rest):
         of_samples = {"--split": split, "--id": sample_id, "--limit": limit, "--text": text}

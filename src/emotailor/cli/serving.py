@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from emotailor.cli import completion
-from emotailor.cli.console import err, say
-from emotailor.cli.options import ChosenThresholds, Device, OwnSystem, use_own
+from emotailor.cli.console import err, note, say
+from emotailor.cli.options import ChosenThresholds, Device, OwnSystem, Runtime, use_own
 from emotailor.cli.videos import (
     Extracting,
     FaceModelFile,
@@ -31,7 +31,8 @@ def serve(
         Path | None,
         typer.Argument(
             metavar="MODEL",
-            help="A run folder or a model folder. Left out, the model that ships reads the words.",
+            help="A run folder, a model folder or an ONNX file. Left out, the model that ships "
+            "reads the words.",
             show_default=False,
             autocompletion=completion.runs,
         ),
@@ -86,6 +87,7 @@ def serve(
     ] = False,
     processes: Processes = None,
     device: Device = "auto",
+    runtime: Runtime = "torch",
     own: OwnSystem = None,
     encoder: Annotated[
         str | None,
@@ -120,6 +122,10 @@ def serve(
     access = Access(host, token)
     access.check()
     use_own(own)
+    if runtime == "onnx":
+        from emotailor.runs.export import onnx_for
+
+        model = onnx_for(model, note)
     config = chosen_config(
         settings or [],
         visual="none" if no_face else None,

@@ -144,7 +144,9 @@ def videos_at(paths: Sequence[Path]) -> list[Found]:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a folder is a data set, a run or a model."""
+    """Whether a path is a data set, a run or a model."""
+    if path.suffix.lower() == ".onnx":
+        return True
     return any((path / name).exists() for name in ("dataset.json", "config.json", "model.json"))
 
 

@@ -144,7 +144,7 @@ class EncodedModel(EmotionModel):
         encoded: Tensor = self.encoders[modality](values[rows], mask[rows])
         if not alike:
             return encoded
-        return encoded.expand(len(values), -1, -1).contiguous()
+        return encoded.expand(values.shape[0], -1, -1).contiguous()
 
     def encode(self, batch: Batch, *, clear: bool = True) -> tuple[Masks, Streams]:
         """Return the masks and the encoded steps of each modality, as CARAT and LDDU need them.

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from emotailor.nn.dropout import dropout
 from emotailor.nn.dropout_attention import dropout_attention
+from emotailor.nn.exporting import attention_layer, is_exporting
 from emotailor.nn.plain import is_plain
 
 
@@ -110,7 +111,7 @@ class MultiHeadAttention(nn.Module):
                 rate=self._rate,
                 need_weights=need_weights,
             )
-        elif len(queries) == 1 and bias is None:
+        elif queries.shape[0] == 1 and bias is None:
             mixed, weights = self._share_queries(queries[0], memory, shown)
         else:
             q, k, v = self._project(queries, memory)
@@ -193,8 +194,8 @@ class MultiHeadAttention(nn.Module):
         (1 without dropout). So heads * Q vectors meet the memory instead of 2 d; by an estimate
         that saves 3 % of all products of TAILOR (docs/performance.md).
         """
-        batch = len(memory)
-        count = len(queries)
+        batch = memory.shape[0]
+        count = queries.shape[0]
         heads = self.heads
         size = self.size // heads  # width of a head
         query_weight, key_weight, value_weight = self.in_proj.weight.chunk(3)
@@ -280,6 +281,9 @@ def _attend(
     need_weights: bool,
 ) -> tuple[Float[Tensor, "batch queries size"], Float[Tensor, "batch heads queries keys"] | None]:
     """Attend with projected queries, keys and values, by torch's fused kernel if possible."""
+    if is_exporting() and not need_weights:
+        return attention_layer(*_of_one_batch(q, k, v, added), heads), None
+
     q = split_heads(q, heads)  # (B, heads, Q, d / heads)
     k = split_heads(k, heads)  # (B, heads, S, d / heads)
     v = split_heads(v, heads)
@@ -308,6 +312,24 @@ def _attend(
             dropout_p=rate,
         )
     return join_heads(mixed), weights
+
+
+def _of_one_batch(
+    q: Float[Tensor, "qbatch queries size"],
+    k: Float[Tensor, "batch keys size"],
+    v: Float[Tensor, "batch keys size"],
+    added: Float[Tensor, "batch 1 _ keys"] | None,
+) -> tuple[
+    Float[Tensor, "batch queries size"],
+    Float[Tensor, "batch keys size"],
+    Float[Tensor, "batch keys size"],
+    Float[Tensor, "batch 1 queries keys"] | None,
+]:
+    """Return the same with as many rows in all: what runs a graph repeats none by itself."""
+    batch, keys, _ = k.shape
+    if added is not None:
+        added = added.expand(batch, 1, q.shape[1], keys)
+    return q.expand(batch, -1, -1), k, v, added
 
 
 def _score_bias(

@@ -279,7 +279,7 @@ class Stream:
 
     def repeated(self, count: int) -> "Stream":
         """A stream of one row as one of many; one of many stays as it is."""
-        if len(self.values) == count:
+        if self.values.shape[0] == count:
             return self
         values = self.values.expand(count, -1, -1)
         mask = self.mask.expand(count, -1)
@@ -307,9 +307,9 @@ class CrossModalEncoder(nn.Module):
         joint = Stream.joined([first, second])
 
         # token type 0 for A, 1 for B
-        types = torch.zeros_like(joint.positions)
-        boundary = len(first.positions)
-        types[boundary:] = 1
+        types = torch.cat(
+            [torch.zeros_like(first.positions), torch.ones_like(second.positions)],
+        )
 
         x = self.embedding(joint.values, joint.positions, types)
         for layer in self.layers:

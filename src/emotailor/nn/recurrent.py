@@ -8,6 +8,7 @@ Notable:
   row turned around within its length, so that it too starts with a real step;
 - what is lost are the cells after the last real step: where they are asked for, sequences are
   packed;
+- in a graph that is exported a layer is one operation that takes the lengths (``_Exported``);
 - the plain way of ``nn.plain`` runs each row alone, over its real steps (``_RowByRow``);
 - on a CPU nothing runs in half precision, for which many have no kernels (:func:`run_layer`).
 """
@@ -23,6 +24,7 @@ from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from emotailor.nn.dropout import Dropout
+from emotailor.nn.exporting import gru_layer, is_exporting, lstm_layer
 from emotailor.nn.plain import is_plain
 from emotailor.nn.sequence import cleared, compact, has_gaps, scatter_back
 
@@ -188,6 +190,9 @@ class RecurrentEncoder(nn.Module):
         rows: _Together | _RowByRow
         if is_plain():
             rows = _RowByRow(mask)
+        elif is_exporting():
+            x, shown, order = compact(x, mask)
+            rows = _Exported(shown)
         else:
             # real steps must come first
             shown = mask
@@ -211,7 +216,7 @@ class RecurrentEncoder(nn.Module):
     def _zeros(self, x: Float[Tensor, "batch steps dim"]) -> State:
         """Return the state that rows start from by default."""
         count = len(self.ahead) + len(self.back)
-        zeros = x.new_zeros(count, len(x), self.size)
+        zeros = x.new_zeros(count, x.shape[0], self.size)
         if self.cell == "lstm":
             return zeros, zeros
         return (zeros,)
@@ -314,6 +319,39 @@ class _Together:
         # a row without real steps ends where it started
         final = []
         for end, before in zip(ends, start, strict=False):  # without packing there are no cells
+            state = torch.where(self.some, end, before)  # (1, B, size)
+            final.append(state)
+        return states, tuple(final)
+
+
+class _Exported(_Together):
+    """The same in a graph that is exported: steps are not unrolled, and nothing is packed.
+
+    Args:
+        shown: (B, T), True at real steps, which come first.
+    """
+
+    def __init__(self, shown: Bool[Tensor, "batch steps"]) -> None:
+        super().__init__(shown, packed=False)
+        self.real = shown.sum(1).clamp(min=1)  # (B,)
+
+    def run(
+        self, rnn: nn.Module, x: Float[Tensor, "steps batch dim"], start: State
+    ) -> tuple[Float[Tensor, "steps batch size"], State]:
+        """Return the states, 0 at padding, and h and c after the last real step."""
+        ends: State
+        if isinstance(rnn, nn.LSTM):
+            h, c = start
+            states, end, cells = lstm_layer(x, self.real, (h, c), rnn)
+            ends = (end, cells)
+        else:
+            assert isinstance(rnn, nn.GRU)
+            (h,) = start
+            states, end = gru_layer(x, self.real, (h,), rnn)
+            ends = (end,)
+
+        final = []
+        for end, before in zip(ends, start, strict=True):
             state = torch.where(self.some, end, before)  # (1, B, size)
             final.append(state)
         return states, tuple(final)

@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from emotailor.nn.exporting import is_exporting
+
 
 def cleared(
     x: Float[Tensor, "batch steps size"], mask: Bool[Tensor, "batch steps"]
@@ -59,7 +61,7 @@ def masked_softmax(
 ) -> Float[Tensor, "batch *_ steps"]:
     """Return the softmax over the real steps (last axis); zeros where there are none."""
     between = [1] * (scores.ndim - 2)  # axes between the batch and the steps
-    shown = mask.reshape(len(mask), *between, mask.shape[1])
+    shown = mask.reshape(mask.shape[0], *between, mask.shape[1])
 
     # not minus infinity: a row of nothing else would become NaN, and so would its gradient
     lowest = torch.finfo(scores.dtype).min
@@ -97,7 +99,7 @@ def _at(
     places: Int64[Tensor, "batch"],
 ) -> Float[Tensor, "batch size"]:
     """Return each row's values at one place; 0 for a row without real steps."""
-    rows = torch.arange(len(x), device=x.device)
+    rows = torch.arange(x.shape[0], device=x.device)
     found = x[rows, places]  # (B, size)
     some = mask.any(1, keepdim=True)  # (B, 1)
     return torch.where(some, found, 0.0)
@@ -110,7 +112,12 @@ def carried(
     steps, size = x.shape[1:]
     numbers = torch.arange(1, steps + 1, device=mask.device)
     places = mask * numbers  # from 1 on; 0 at masked steps
-    last = places.cummax(1).values  # 0 before the first real step
+    if is_exporting():
+        # ONNX has no running maximum
+        so_far = numbers <= numbers[:, None]  # (T, T)
+        last = (places[:, None] * so_far).amax(2)
+    else:
+        last = places.cummax(1).values  # 0 before the first real step
 
     # place 0 holds zeros
     with_zeros = F.pad(x, (0, 0, 1, 0))  # (B, 1 + T, size)

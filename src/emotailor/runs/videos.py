@@ -115,11 +115,15 @@ class VideoJob:
             ModelError: there is no model.
             ConfigError: a library or a model is not there.
         """
+        from emotailor.export.onnx_file import is_onnx
         from emotailor.training.model_folder import CARD_FILE, find_model_folder
 
         transcript = self.transcripts.get(video.name)
         extractor = self.extractor[0]
-        card = find_model_folder(meant_by(self.model)) / CARD_FILE
+        if self.model is not None and is_onnx(self.model):
+            card = Path(self.model)
+        else:
+            card = find_model_folder(meant_by(self.model)) / CARD_FILE
         return {
             "extraction": extractor.settings(transcript),
             "model": sha256_of(card),

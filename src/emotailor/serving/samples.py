@@ -25,6 +25,8 @@ from emotailor.data.sample import MODALITIES, Modality, Sample
 from emotailor.errors import ConfigError, DataError, EmotailorError, ModelError, TooLongError
 from emotailor.evaluation.metrics import decide
 from emotailor.evaluation.thresholds import ThresholdMode
+from emotailor.export.onnx_file import is_onnx
+from emotailor.export.onnx_model import check_device, load_onnx
 from emotailor.models.adapters.model import TextAdapted
 from emotailor.serving.given import is_one, samples_in, source_of
 from emotailor.serving.prediction import Explanation, Failure, Prediction, Predictions
@@ -115,9 +117,11 @@ class SamplePredictor:
     ) -> PredictorT:
         """Load a model from a run folder or a model folder, or one that comes with the package.
 
+        An ONNX file of `emotailor export` is as good; ONNX Runtime computes it, on the CPU.
+
         Args:
-            path: the folder, or the name ``words``; where something lies at that path, that is
-                meant. None: the model ``words``.
+            path: the folder, the ONNX file, or the name ``words``; where something lies at that
+                path, that is meant. None: the model ``words``.
             device: to compute on.
             thresholds: as for the class.
 
@@ -125,6 +129,9 @@ class SamplePredictor:
             ModelError: there is none, or it is damaged.
             ConfigError: unknown device or thresholds.
         """
+        if path is not None and is_onnx(path):
+            check_device(device)
+            return cls(load_onnx(path), thresholds)
         place = choose_device(device)
         loaded = load_model(meant_by(path), place)
         return cls(loaded, thresholds)

@@ -50,6 +50,7 @@ FOLDER = FolderKind(
     writes=(
         CARD_FILE,
         "weights-*.safetensors",
+        "model.onnx",
         # what was made of the model since
         "evaluation-*.json",
         "predictions-*.csv",

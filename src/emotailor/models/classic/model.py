@@ -48,6 +48,7 @@ from emotailor.models.classic.config import (
 )
 from emotailor.models.classic.logistic import fit_logistic, fit_softmax
 from emotailor.models.label_loss import LabelLoss
+from emotailor.nn.exporting import is_exporting
 from emotailor.nn.sequence import cleared, masked_mean
 
 LARGEST_LOGIT = 36.0
@@ -163,7 +164,8 @@ class PooledModel(FittedModel):
         Raises:
             ModelError: the model has not been fitted.
         """
-        if not self.fitted:
+        # what a graph is exported of has been fitted
+        if not is_exporting() and not self.fitted:
             raise ModelError(
                 f"{type(self).__name__} has not been trained",
                 fix="call fit first",
@@ -465,15 +467,15 @@ class ClassifierChain(PooledModel):
         logits = x @ self.coef[chain].T + self.intercept[chain]
         said = torch.zeros_like(logits)
 
-        order = self.orders[chain].tolist()
-        for label in order:
-            logits[:, label] += said @ self.label_coef[chain, label]
-            logit = logits[:, label]
-            if soft:
-                said[:, label] = logit.sigmoid()
-            else:
-                decided = logit > 0
-                said[:, label] = decided.double()
+        labels = torch.arange(self.num_labels)
+        for label in self.orders[chain].split(1):  # (1,), never looked into
+            weights = self.label_coef[chain].index_select(0, label)[0]  # (L,)
+            heard = said @ weights  # (N,)
+            own = labels == label  # (L,)
+            logits = torch.where(own, logits + heard[:, None], logits)
+
+            decided = logits.sigmoid() if soft else (logits > 0).double()
+            said = torch.where(own, decided, said)
 
         return logits
 

@@ -45,6 +45,7 @@ from emotailor.data.sample import Modality
 from emotailor.models.base import EmotionModel, ModelOutput, classification_loss
 from emotailor.models.dfg.config import DFGConfig
 from emotailor.nn.dropout import Dropout
+from emotailor.nn.exporting import is_exporting, over_steps
 from emotailor.nn.recurrent import RecurrentEncoder
 from emotailor.nn.sequence import carried, cleared
 
@@ -82,6 +83,13 @@ class MemoryState:
     candidate: Float[Tensor, "batch steps size"]
     retain: Float[Tensor, "batch steps size"] | None = None
     update: Float[Tensor, "batch steps size"] | None = None
+
+
+Gated = tuple[
+    Float[Tensor, "batch size"],
+    Float[Tensor, "batch size"],
+    Float[Tensor, "batch size"],
+]
 
 
 class DFG(EmotionModel):
@@ -216,7 +224,7 @@ class DFG(EmotionModel):
 
 def before(states: Float[Tensor, "batch steps size"]) -> Float[Tensor, "batch steps size"]:
     """Return the state before each step: that of the last step, 0 before the first."""
-    return F.pad(states[:, :-1], (0, 0, 1, 0))
+    return F.pad(states, (0, 0, 1, 0))[:, :-1]
 
 
 def cells(
@@ -253,6 +261,11 @@ def cells(
     added = torch.where(real, new, 0.0)
 
     cell = torch.zeros_like(added[:, 0])
+    if is_exporting():
+        by_step = (kept.transpose(0, 1), added.transpose(0, 1))
+        carried_on = over_steps(lambda c, given: given[0] * c + given[1], cell, by_step)
+        return carried_on.transpose(0, 1)
+
     found = []
     steps = zip(kept.unbind(1), added.unbind(1), strict=True)
     for keep, add in steps:
@@ -443,10 +456,31 @@ class GatedMemory(nn.Module):
         sizes = [self.retain.in_features, self.update.in_features]
 
         candidate = self.candidate(steps)  # (T, B, size)
+        memory = summary.new_zeros(summary.shape[0], self.retain.out_features)
+
+        def advance(memory: Tensor, given: Tensor, proposed: Tensor, keep: Tensor | None) -> Gated:
+            """Return u(t), gamma_1 and gamma_2."""
+            inner = torch.addmm(given, memory, to_hidden).relu()
+            if keep is not None:
+                inner = inner * keep
+            for_retain, for_update = torch.split(inner, sizes, -1)
+
+            retain = torch.addmm(self.retain.bias, for_retain, to_retain)
+            retain = retain.sigmoid()
+            update = torch.addmm(self.update.bias, for_update, to_update)
+            update = update.sigmoid()
+            return torch.addcmul(update * proposed, retain, memory), retain, update
+
+        if is_exporting():
+            states = over_steps(
+                lambda u, step: torch.where(step[2], advance(u, step[0], step[1], None)[0], u),
+                memory,
+                (from_summary, candidate, mask.T[..., None]),
+            )
+            return MemoryState(states.transpose(0, 1), candidate.transpose(0, 1))
+
         keep = self._dropout_weights(from_summary)
         whole = mask.all(0).tolist()  # steps that every sample has
-
-        memory = summary.new_zeros(len(summary), self.retain.out_features)
         memories = []
         retains = []
         updates = []
@@ -457,18 +491,8 @@ class GatedMemory(nn.Module):
             strict=True,
         )
         for t, (given, proposed, real) in enumerate(slices):
-            inner = torch.addmm(given, memory, to_hidden).relu()
-            if keep is not None:
-                inner = inner * keep[t]
-            for_retain, for_update = torch.split(inner, sizes, -1)
-
-            # gamma_1 and gamma_2
-            retain = torch.addmm(self.retain.bias, for_retain, to_retain)
-            retain = retain.sigmoid()
-            update = torch.addmm(self.update.bias, for_update, to_update)
-            update = update.sigmoid()
-
-            new = torch.addcmul(update * proposed, retain, memory)
+            dropped = None if keep is None else keep[t]
+            new, retain, update = advance(memory, given, proposed, dropped)
             memory = new if whole[t] else torch.where(real[:, None], new, memory)
 
             memories.append(memory)

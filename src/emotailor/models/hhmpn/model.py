@@ -341,7 +341,8 @@ class HHMPN(EmotionModel):
         shown = batch.masks
         memories, weights = self.network(streams, masks, need_weights=features)
 
-        start = self.labels.weight.expand(len(batch), -1, -1)  # (B, L, d)
+        samples = next(iter(shown.values())).shape[0]
+        start = self.labels.weight.expand(samples, -1, -1)  # (B, L, d)
         graph = self.graph if self.config.label_to_label else None
         encoded = {}
         states = {}

@@ -47,6 +47,7 @@ from emotailor.models.misa.similarity import central_moments, moment_distance
 from emotailor.nn.adversarial import reverse_gradient
 from emotailor.nn.dropout import Dropout
 from emotailor.nn.encoder import AttentionBlock, TransformerShape
+from emotailor.nn.exporting import is_exporting
 from emotailor.nn.recurrent import RecurrentEncoder
 from emotailor.nn.sequence import cleared, masked_mean, mean_present
 
@@ -285,6 +286,9 @@ class MISA(EmotionModel):
         centred = values - mean[:, None]
         variance = masked_mean(centred.square(), mask)
         deviation = (variance + 1e-12).sqrt()
+        if is_exporting():
+            # what optimises graphs takes 1e-12 for nothing
+            deviation = 1e-6 * (1e12 * variance + 1).sqrt()
         return centred / deviation[:, None]
 
     def _reconstruct(

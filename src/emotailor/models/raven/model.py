@@ -44,6 +44,7 @@ from emotailor.errors import ModelError, TooLongError
 from emotailor.models.base import EmotionModel, ModelOutput, classification_loss
 from emotailor.models.raven.config import RAVENConfig
 from emotailor.nn.dropout import Dropout
+from emotailor.nn.exporting import is_exporting
 from emotailor.nn.recurrent import RecurrentEncoder
 from emotailor.nn.sequence import cleared
 
@@ -358,13 +359,15 @@ class WordPositionNorm(nn.Module):
     ) -> Float[Tensor, "batch words frames dim"]:
         """Normalise the frames of each position; ModelError where there are more words."""
         words = x.shape[1]
-        self.check(words)
+        if not is_exporting():
+            self.check(words)
+        used = torch.arange(words, device=x.device)
         return F.batch_norm(
             x,
             running_mean=None,
             running_var=None,
-            weight=self.weight[:words],
-            bias=self.bias[:words],
+            weight=self.weight.index_select(0, used),
+            bias=self.bias.index_select(0, used),
             training=True,
             eps=1e-5,
         )

@@ -105,7 +105,7 @@ def repeats_trigram(tokens: Int64[Tensor, "rows length"]) -> Bool[Tensor, "rows"
 
 def is_among(tokens: Int64[Tensor, "rows length"], outputs: int) -> Bool[Tensor, "rows outputs"]:
     """Return which of the tokens 0 .. outputs - 1 each row holds."""
-    rows = len(tokens)
+    rows = tokens.shape[0]
     none = torch.zeros(rows, outputs, dtype=torch.bool, device=tokens.device)
     return none.scatter(1, tokens, True)
 
@@ -276,6 +276,98 @@ def label_sequences(
 
         token = 1 + label
         prefixes = prefixes.continued(row, token, longer[row, label])
+
+
+def every_sequence(
+    step: Step[StateT],
+    state: StateT,
+    ids: Int64[Tensor, "samples"],
+    num_labels: int,
+    *,
+    least: float = 0.0,
+    width: int | None = None,
+) -> Iterator[Prefixes]:
+    """Yield what :func:`label_sequences` yields, with as many rows for every sample.
+
+    For a graph that is exported, which cannot have as many rows as a batch happens to need. A
+    prefix that is left out stays as a row of probability 0, and so does all that continues it.
+
+    Args:
+        step: as for :func:`label_sequences`.
+        state: as for :func:`label_sequences`.
+        ids: as for :func:`label_sequences`.
+        num_labels: as for :func:`label_sequences`.
+        least: as for :func:`label_sequences`.
+        width: as for :func:`label_sequences`.
+    """
+    samples = ids.shape[0]
+    first = torch.arange(samples, device=ids.device)[:, None]  # (B, 1)
+    shown = slice(1, 1 + num_labels)  # the labels among the outputs
+    floor = math.log(least) if least else -math.inf
+    going = Hypotheses(
+        sample=first[:, 0],
+        tokens=first[:, :0],
+        last=ids,
+        log_probs=torch.zeros_like(ids, dtype=torch.float32),
+        state=state,
+    )
+    count = 1  # R, rows of a sample
+    outputs = 0  # V; known after the first step
+    attention = torch.empty(0)
+    written: list[tuple[int, ...]] = [()]  # of each row, where all rows are gone through
+
+    for length in range(num_labels + 1):
+        all_written = length == num_labels
+        if all_written and outputs <= num_labels + 1:
+            # nothing but the end can follow all labels
+            ends = torch.arange(outputs, device=ids.device) == END
+            rows = going.last.shape[0]
+            following = torch.where(ends, 0.0, NEVER).expand(rows, -1)
+            attention = attention.new_zeros(rows, attention.shape[1])
+        else:
+            banned = is_among(going.tokens, outputs) if length else None
+            logits, state, attention = step(going.last, going.state, going.sample, banned)
+            going = replace(going, state=state)
+            following = logits.log_softmax(-1)
+            outputs = logits.shape[1]
+
+        longer = going.log_probs[:, None] + following[:, shown]  # (B R, L)
+        labels = going.tokens - 1
+        continued = longer > floor
+        if length:
+            continued = continued & ~is_among(labels, num_labels)
+
+        # of each sample the longer sequences, whichever of them are continued
+        scores = longer.masked_fill(~continued, -math.inf).reshape(samples, count * num_labels)
+        if width is None:
+            pairs = [(r, k) for r, before in enumerate(written) for k in range(num_labels)]
+            pairs = [(r, k) for r, k in pairs if k not in written[r]]
+            written = [(*written[r], k) for r, k in pairs]
+            places = torch.tensor([r * num_labels + k for r, k in pairs], dtype=torch.int64)
+            chosen = places.expand(samples, -1)  # (B, R')
+            log_probs = scores.index_select(1, places)
+        else:
+            kept = min(width, count * num_labels)
+            log_probs, chosen = scores.topk(kept, 1)
+            none = torch.zeros_like(scores, dtype=torch.bool)
+            is_kept = none.scatter(1, chosen, log_probs > -math.inf)
+            continued = is_kept.reshape(-1, num_labels)
+
+        yield Prefixes(
+            sample=going.sample,
+            labels=labels,
+            log_probs=going.log_probs,
+            following=following,
+            continued=continued,
+            attention=attention,
+        )
+        if all_written:
+            return
+
+        row = (first * count + chosen // num_labels).flatten()
+        label = (chosen % num_labels).flatten()
+        count = chosen.shape[1]
+        going = going.continued(row, 1 + label, log_probs.flatten())
 
 
 class LabelSums:

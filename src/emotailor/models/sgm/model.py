@@ -58,12 +58,14 @@ from emotailor.models.sgm.decoding import (
     IGNORED,
     NEVER,
     beam_search,
+    every_sequence,
     label_probabilities,
     label_sequences,
     label_targets,
     number_within,
 )
 from emotailor.nn.dropout import Dropout
+from emotailor.nn.exporting import is_exporting
 from emotailor.nn.recurrent import RecurrentEncoder, run_layer
 from emotailor.nn.sequence import masked_softmax
 
@@ -294,6 +296,21 @@ class SGM(EmotionModel):
     ]:
         """Sum the probabilities of label sequences: see :func:`label_probabilities`."""
         width = None if self._enumerable else self.config.beam
+        if is_exporting():
+            levels = every_sequence(
+                partial(self.decoder, memory),
+                state,
+                self._begin(memory),
+                self.num_labels,
+                least=self.config.least_prefix,
+                width=width,
+            )
+            return label_probabilities(
+                levels,
+                memory.mask.shape[0],
+                need_attention=need_attention,
+            )
+
         held = []
         mass = []
         attention = []
@@ -351,7 +368,7 @@ class SGM(EmotionModel):
 
     def _begin(self, memory: Memory) -> Int64[Tensor, "batch"]:
         """Return the token that begins a sequence, once per sample."""
-        samples = len(memory.mask)
+        samples = memory.mask.shape[0]
         return torch.full((samples,), self.decoder.begin, device=memory.mask.device)
 
 
@@ -526,15 +543,21 @@ class Attention(nn.Module):
             sample: (N,), the sample of each, sorted.
             memory: of B samples.
         """
-        samples = len(memory.mask)
-        slot = number_within(sample, samples)
-        most = int(slot.max()) + 1  # R, rows of the sample that has the most
-
-        # the rows of a sample side by side, so that its words are read once for all of them
+        samples = memory.mask.shape[0]
         query = self.query(s)  # (N, d)
         size = query.shape[1]
-        empty = query.new_zeros(samples, most, size)
-        grouped = empty.index_put((sample, slot), query)  # (B, R, d)
+
+        # the rows of a sample side by side, so that its words are read once for all of them
+        if is_exporting():
+            # there all samples have as many
+            grouped = query.reshape(samples, -1, size)
+            rows = torch.arange(grouped.shape[1], device=s.device)
+            slot = rows.expand(samples, -1).flatten()
+        else:
+            slot = number_within(sample, samples)
+            most = int(slot.max()) + 1  # R, rows of the sample that has the most
+            empty = query.new_zeros(samples, most, size)
+            grouped = empty.index_put((sample, slot), query)  # (B, R, d)
 
         keys = memory.keys.to(query.dtype)
         scores = self._scores(grouped, keys)  # (B, R, T)

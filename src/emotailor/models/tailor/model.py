@@ -396,7 +396,7 @@ class Tailor(EncodedModel):
 
         first, *others = self.fusion_order
         fused = streams[first]
-        count = len(fused.values)
+        count = fused.values.shape[0]
         alike = not self.training and not is_plain() and first in shared
         for name, encoder in zip(others, self.fusion, strict=True):
             added = streams[name]

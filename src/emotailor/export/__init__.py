@@ -1,0 +1,1 @@
+"""Trained models as ONNX files: recording them, checking them, and running them."""

@@ -138,7 +138,9 @@ def open_judged(
     found = run.stored_results(name, dataset=dataset, device=device)
     if found is None:
         if tell is not None:
-            tell(f"evaluating {_called(run)} on split {name}, once: there is no evaluation of it yet")
+            tell(
+                f"evaluating {_called(run)} on split {name}, once: there is no evaluation of it yet"
+            )
         where = run.data_path if data is None else data
         found = evaluate_run(path, split=name, data=where, device=device).to_stored()
     evaluation, predictions = found

@@ -28,6 +28,7 @@ from emotailor.cli.options import (
     Resamples,
     RunFile,
     Seeds,
+    Systems,
     SystemsFile,
     SystemsSettings,
     Tables,
@@ -93,14 +94,7 @@ def _carry_out(
 def benchmark(
     data: Data,
     out_path: Tables,
-    models: Annotated[
-        str,
-        typer.Option(
-            help="Systems, separated by commas: names of `emotailor models`, and classes of your "
-            "own as package.module:Class or path/file.py:Class.",
-            autocompletion=completion.several_systems,
-        ),
-    ] = "all",
+    models: Systems = "all",
     seeds: Seeds = 5,
     seed: FirstSeed = 42,
     preset: PresetOption = Preset.tuned,
@@ -229,14 +223,7 @@ def tune(
     out_path: Annotated[
         Path, typer.Option("--out", "-o", help="The folder for trials and tables.")
     ],
-    models: Annotated[
-        str,
-        typer.Option(
-            help="Systems, separated by commas: names of `emotailor models`, and classes of your "
-            "own as package.module:Class or path/file.py:Class.",
-            autocompletion=completion.several_systems,
-        ),
-    ] = "all",
+    models: Systems = "all",
     trials: Annotated[
         int, typer.Option(min=1, metavar="N", help="The number of trials of each system.")
     ] = 10,

@@ -150,6 +150,14 @@ RunFile = Annotated[
         help="A TOML file with the tables model, training and data, or the config.json of a run.",
     ),
 ]
+Systems = Annotated[
+    str,
+    typer.Option(
+        help="Systems, separated by commas: names of `emotailor models`, and classes of your own "
+        "as package.module:Class or path/file.py:Class.",
+        autocompletion=completion.several_systems,
+    ),
+]
 SystemsFile = Annotated[
     Path | None,
     typer.Option(

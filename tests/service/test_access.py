@@ -113,6 +113,10 @@ def test_a_browser_gets_a_cookie_that_is_not_the_token(locked: Place) -> None:
     assert locked.get("/nowhere", Cookie=given).status == 404
     assert locked.get("/nowhere", Cookie=given[:-1]).status == 401
     assert locked.get("/nowhere", Cookie="emotailor=\xff; x").status == 401
+    # other programs of this machine set cookies, too, whatever their ports
+    for odd in ('{"a":1}', '"a,b', "\xfc", "a b=c", "=", "x[0]=1"):
+        assert locked.get("/nowhere", Cookie=f"odd={odd}; {given}").status == 404
+        assert locked.get("/nowhere", Cookie=f"{odd}; {given}").status == 404
     # another process has another secret
     assert Access("0.0.0.0", TOKEN).cookie() not in cookie
 

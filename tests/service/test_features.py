@@ -96,6 +96,10 @@ def test_safetensors_and_json_are_the_same_question(place: Place, samples: list[
     alone = place.post("/v1/predict", save(one), content_type="application/octet-stream")
     assert [p["id"] for p in alone.json["predictions"]] == ["sample"]
 
+    number = {"text": np.zeros(())}
+    refused = place.post("/v1/predict", save(number), content_type="application/octet-stream")
+    assert [set(p) for p in refused.json["predictions"]] == [{"id", "error"}]
+
 
 def test_one_bad_sample_does_not_lose_the_others(place: Place) -> None:
     good = np.zeros((2, DIMS["text"])).tolist()
@@ -189,6 +193,7 @@ TENSORS = {
     + b"\0\0",
     "another name": save({"smell": np.zeros((1, 2))}),
     "no tensors": save({}),
+    "a name without an id": save({"/text": np.zeros((1, 2))}),
     "a name that is none": save({"a\nb/text": np.zeros((1, 2))}),
 }
 

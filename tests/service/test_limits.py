@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def small(run: Path) -> Iterator[tuple[Place, Service]]:
         patch.setattr(bodies, "PATIENCE", 2.0)
         patch.setattr(protocol, "HEADERS_WITHIN", 2.0)
         patch.setattr(guard, "SEND_WITHIN", 1.0)
+        patch.setattr(protocol, "SEND_WITHIN", 1.0)
         with serving(made_job(run, Limits(upload=2 * MEGABYTE))) as both:
             yield both
 
@@ -152,6 +154,23 @@ def test_a_client_that_takes_nothing_is_given_up(small: tuple[Place, Service]) -
         until(lambda: not place.server.server_state.connections)
     assert place.ask("DELETE", f"/v1/videos/{job}").status == 204
     assert uploads(service) == []
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="an option of Linux")
+def test_a_client_that_does_not_take_the_last_part_is_given_up(
+    small: tuple[Place, Service],
+) -> None:
+    """Answers of many sizes: of some, all but a last part fits into what both systems hold."""
+    place, _ = small
+    job = place.post("/v1/videos?name=a.mp4", b"x" * 2 * MEGABYTE).json["id"]
+    head = f"GET /v1/videos/{job}/media HTTP/1.1\r\nHost: localhost\r\n"
+    with ExitStack() as stack:
+        for size in range(50_000, 2 * MEGABYTE, 50_000):
+            connection = stack.enter_context(place.connect())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(f"{head}\r\n{head}Range: bytes=0-{size}\r\n\r\n".encode())
+        until(lambda: not place.server.server_state.connections)
+    assert place.ask("DELETE", f"/v1/videos/{job}").status == 204
 
 
 def test_a_client_that_goes_away_in_the_middle_leaves_nothing(

@@ -1,8 +1,10 @@
 """Videos as jobs: the queue, what is told, what can be fetched, and what is left of them."""
 
+import asyncio
+import errno
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from emotailor.service import app, videos
 from emotailor.service.app import Service
 from emotailor.service.config import Limits
 from emotailor.service.errors import RequestError
-from emotailor.service.uploads import ending_of, shown_name
+from emotailor.service.folder import upload_folder
+from emotailor.service.uploads import ending_of, shown_name, store
 from emotailor.service.videos import attachment
 from emotailor.serving.timeline import Timeline
 from tests.helpers import LABELS
@@ -120,6 +123,30 @@ def test_a_failure_calls_the_video_by_its_name(served: tuple[Place, Service]) ->
     assert place.get(done["links"]["page"]).status == 409
     assert place.get(done["links"]["media"]).status == 404
     assert str(service.videos._folder) not in json.dumps(done)
+
+
+def test_what_the_machine_refuses_is_told(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"clip"
+
+    with pytest.raises(RequestError, match="No such file") as caught:
+        asyncio.run(store(parts(), tmp_path / "removed by somebody" / "clip.mp4"))
+    assert caught.value.status == 507
+
+    def begin(_: Process) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Process, "begin", begin)
+    done = ended(place, upload(place))
+    assert done["status"] == "failed"
+    assert done["error"]["found"] == "the machine of the service refused: Too many open files"
+
+
+def test_what_goes_wrong_later_is_not_said_of_the_folder() -> None:
+    with pytest.raises(OSError, match="another reason"), upload_folder():
+        raise OSError(errno.EIO, "another reason")
 
 
 def test_a_queue_that_is_full_says_when_to_come_again(narrow: tuple[Place, Service]) -> None:
@@ -258,9 +285,11 @@ def test_what_is_counted(served: tuple[Place, Service]) -> None:
     place, _ = served
     place.get("/v1/videos/none")
     place.get("/a-path-of-a-stranger")
+    assert place.ask("INVENTED", "/health").status == 405
     text = place.get("/metrics").body.decode()
     seen = 'emotailor_requests_total{method="GET",route="/v1/videos/{job_id}",status="404"}'
     assert seen in text
     assert "a-path-of-a-stranger" not in text
+    assert "INVENTED" not in text
     assert 'route="other"' in text
     assert "emotailor_videos_waiting 0.0" in text

@@ -56,7 +56,8 @@ def serve(
         int, typer.Option(min=1, metavar="MB", help="The most megabytes of a video.")
     ] = 300,
     max_duration: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="The most seconds of a video.")
+        float,
+        typer.Option(min=1, max=86_400, metavar="SECONDS", help="The most seconds of a video."),
     ] = 1800.0,
     max_body: Annotated[
         int,
@@ -75,7 +76,8 @@ def serve(
         int, typer.Option(min=1, metavar="N", help="How many videos that are done are kept.")
     ] = 32,
     keep_minutes: Annotated[
-        float, typer.Option(min=0.1, metavar="MINUTES", help="How long these are kept.")
+        float,
+        typer.Option(min=0.1, max=527_040, metavar="MINUTES", help="How long these are kept."),
     ] = 60.0,
     jointly: Annotated[
         bool,

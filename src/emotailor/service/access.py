@@ -6,7 +6,6 @@ import secrets
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from emotailor.errors import ConfigError
@@ -178,9 +177,7 @@ def _same(given: str, wanted: str) -> bool:
 
 def _cookie(header: str | None) -> str:
     """Return our cookie; empty where there is none."""
-    jar: SimpleCookie = SimpleCookie()
-    try:
-        jar.load(header or "")
-    except CookieError:
-        return ""
-    return jar[COOKIE].value if COOKIE in jar else ""
+    from starlette.requests import cookie_parser
+
+    # not of the standard library: it drops all where another program of this name set an odd one
+    return cookie_parser(header or "").get(COOKIE, "")

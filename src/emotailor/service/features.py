@@ -80,8 +80,9 @@ def read_tensor_question(body: bytes, explain: bool, limits: Limits) -> Question
 
     samples: dict[str, dict[str, Any]] = {}
     for name, array in tensors.items():
-        sample_id, _, modality = name.rpartition("/")
-        if modality not in MODALITIES:
+        sample_id, slash, modality = name.rpartition("/")
+        is_named = bool(sample_id) or not slash
+        if modality not in MODALITIES or not is_named:
             raise RequestError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 f"a tensor {name[:200]!r}",
@@ -187,7 +188,7 @@ def _sample(item: Any, sample_id: str, limits: Limits) -> Sample:
         raise DataError("words that are no list of texts", expected='such as ["so", "great"]')
 
     for m in MODALITIES:
-        steps = len(given[m]) if isinstance(given.get(m), list | np.ndarray) else 0
+        steps = _length(given.get(m))
         if steps > limits.steps:
             raise DataError(
                 f"{m} of {steps:,} steps",
@@ -195,6 +196,13 @@ def _sample(item: Any, sample_id: str, limits: Limits) -> Sample:
                 fix="cut it, or start the service with a larger --max-steps",
             )
     return as_sample({**given, "id": sample_id})
+
+
+def _length(array: Any) -> int:
+    """Return how long an array is; 0 of what is none, which others refuse."""
+    if isinstance(array, np.ndarray):
+        return array.shape[0] if array.ndim else 0
+    return len(array) if isinstance(array, list) else 0
 
 
 def _are_words(words: Any) -> bool:

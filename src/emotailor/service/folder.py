@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from emotailor.errors import ConfigError
@@ -21,12 +21,13 @@ def upload_folder() -> Iterator[Path]:
         ConfigError: nothing can be written there.
     """
     place = Path(tempfile.gettempdir())
-    try:
-        with private_folder(place, NAME) as folder:
-            yield folder
-    except OSError as error:
-        raise ConfigError(
-            f"no folder for uploads in {place}: {error.strerror or error}",
-            expected="a folder for temporary files that can be written to",
-            fix="name another one: TMPDIR=DIR",
-        ) from error
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(private_folder(place, NAME))
+        except OSError as error:
+            raise ConfigError(
+                f"no folder for uploads in {place}: {error.strerror or error}",
+                expected="a folder for temporary files that can be written to",
+                fix="name another one: TMPDIR=DIR",
+            ) from error
+        yield folder

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from emotailor.service.guard import Application, Message, Receive, Scope, Send
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -97,7 +98,9 @@ class Counted:
             await self._app(scope, receive, noted)
         finally:
             route = _route_of(scope)
-            method = scope["method"] if route != "other" else "other"
+            # a stranger may call a method anything, and would add a number for each
+            is_known = route != "other" and scope["method"] in METHODS
+            method = scope["method"] if is_known else "other"
             self._metrics.requests.labels(route, method, status).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - begun)
 

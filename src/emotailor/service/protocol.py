@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import socket
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from emotailor.service.errors import busy, error_json
-from emotailor.service.guard import ABORT
+from emotailor.service.guard import ABORT, SEND_WITHIN
 
 HEADERS_WITHIN = 15.0
 """Seconds in which the head of a request has to be there."""
@@ -24,6 +25,7 @@ class PatientProtocol(H11Protocol):
         """Begin to wait for a request."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, ABORT: transport.abort}
+        _bound_last_parts(transport)
         if len(self.connections) > MOST_CONNECTIONS:
             transport.write(_refusal())
             transport.close()
@@ -55,6 +57,18 @@ class PatientProtocol(H11Protocol):
     def _give_up(self) -> None:
         self._late = None
         self.transport.close()
+
+
+def _bound_last_parts(transport: asyncio.BaseTransport) -> None:
+    """Let the system end a connection whose client does not take what was sent.
+
+    The last part of an answer is awaited by nobody: a connection would stay until it is taken.
+    """
+    # of Linux
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None:
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, option, round(1000 * SEND_WITHIN))
 
 
 def _refusal() -> bytes:

@@ -1,6 +1,5 @@
 """Uploads on the disk: under names of ours, in a folder that is removed in every case."""
 
-import errno
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -34,8 +33,6 @@ KINDS: Mapping[str, str] = {
     ".aac": "audio/aac",
 }
 """Ending of a name -> what a browser is told that it is. Another ending is not kept."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def shown_name(given: str | None) -> str:
@@ -72,7 +69,7 @@ async def store(parts: AsyncIterator[bytes], file: Path) -> int:
     """Write an upload as it comes, and return its size; what is not whole is removed.
 
     Raises:
-        RequestError: as the parts do, or the disk is full.
+        RequestError: as the parts do, or it cannot be written, as where the disk is full.
         ClientDisconnect: the client has gone.
     """
     size = 0
@@ -83,11 +80,12 @@ async def store(parts: AsyncIterator[bytes], file: Path) -> int:
                 size += len(part)
     except BaseException as error:
         discard(file)
-        if isinstance(error, OSError) and error.errno in FULL:
+        if isinstance(error, OSError):
             raise RequestError(
                 HTTPStatus.INSUFFICIENT_STORAGE,
-                "the disk of the service is full",
-                fix="try again later, or make room among its temporary files",
+                f"the service cannot write it: {error.strerror}",
+                expected="room among its temporary files, and files that it may open",
+                fix="try again later; if that does not help, look at its disk, and start it anew",
             ) from error
         raise
     return size

@@ -323,6 +323,12 @@ class Videos:
             job.error = _renamed(error, job)
         except CancelledError:
             job.is_cancelled = True
+        except OSError as error:
+            traceback.print_exc(file=sys.stderr)
+            job.error = DataError(
+                f"the machine of the service refused: {error.strerror}",
+                fix="upload it again when the service has less to do",
+            )
         except Exception:
             traceback.print_exc(file=sys.stderr)
             job.error = DataError("a mistake of the service; its log says which")

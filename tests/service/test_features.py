@@ -13,7 +13,8 @@ from safetensors.numpy import save
 from emotailor.data.sample import Sample
 from emotailor.service.app import Service, ServiceJob
 from emotailor.service.config import Limits
-from emotailor.service.features import Question
+from emotailor.service.errors import RequestError
+from emotailor.service.features import Question, read_json_question
 from emotailor.service.model import ModelThread
 from tests.helpers import DIMS, random_samples
 from tests.runs.runs import run_cli
@@ -113,6 +114,14 @@ def test_one_bad_sample_does_not_lose_the_others(place: Place) -> None:
 
 def question(**changes: Any) -> bytes:
     return json.dumps({"samples": [{"text": [[0.0] * DIMS["text"]], **changes}]}).encode()
+
+
+def test_millions_of_arrays_are_not_even_parsed() -> None:
+    few = Limits(samples=1, steps=1)
+    for count, found in ((99_000, "99,001 samples"), (101_000, "101,003 arrays")):
+        body = b'{"samples": [' + b"[]," * count + b"[]]}"
+        with pytest.raises(RequestError, match=found):
+            read_json_question(body, few)
 
 
 DEEP = 50_000

@@ -23,6 +23,9 @@ SAFETENSORS = ("application/vnd.safetensors", "application/octet-stream")
 LONGEST_ID = 500
 """Characters of an id."""
 
+SPARE_ARRAYS = 100_000
+"""Arrays and tables that JSON may have beside those of features; brackets in words count, too."""
+
 EXPECTED = '{"samples": [{"id": "one", "text": [[0.1, …], …]}], "explain": false}'
 
 
@@ -45,6 +48,7 @@ def read_json_question(body: bytes, limits: Limits) -> Question:
     Raises:
         RequestError: it is no JSON, not of this form, or beyond the limits.
     """
+    _check_arrays(body, limits)
     given = _parsed(body)
     if not isinstance(given, dict):
         raise _malformed(f"a {type(given).__name__}")
@@ -91,6 +95,23 @@ def read_tensor_question(body: bytes, explain: bool, limits: Limits) -> Question
         named = {"id": sample_id} if sample_id else {}
         samples.setdefault(sample_id, named)[modality] = array
     return Question(_samples(list(samples.values()), limits), explain)
+
+
+def _check_arrays(body: bytes, limits: Limits) -> None:
+    """Refuse more arrays than samples can have: while millions are made, nobody else is answered.
+
+    Raises:
+        RequestError: there are more.
+    """
+    most = SPARE_ARRAYS + limits.samples * len(MODALITIES) * limits.steps
+    arrays = body.count(b"[") + body.count(b"{")
+    if arrays > most:
+        raise RequestError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"{arrays:,} arrays",
+            expected=f"at most {most:,}",
+            fix="send fewer samples, in several requests",
+        )
 
 
 def _parsed(body: bytes) -> Any:

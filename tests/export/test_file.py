@@ -11,7 +11,7 @@ import pytest
 from emotailor.data.store import open_dataset
 from emotailor.errors import ConfigError, ModelError, TooLongError
 from emotailor.export import check, write
-from emotailor.export.onnx_file import MAX_BYTES, read_onnx
+from emotailor.export.onnx_file import MAX_BYTES, finish, read_onnx
 from emotailor.export.protobuf import metadata_entry, metadata_of
 from emotailor.runs.export import export_onnx, onnx_for
 from emotailor.serving.predictor import Predictor
@@ -91,6 +91,10 @@ def test_the_command_line_takes_a_file(
     run_cli("export", run, "--onnx", out).failed(3, "already exists", "--overwrite")
     run_cli("export", run, "--onnx", tmp_path / "small.bin").failed(3, "ends in .onnx")
 
+    # commands that store something beside the model need a folder
+    for command in ("evaluate", "report", "figures"):
+        run_cli(command, out).failed(5, "again.onnx is a file", "the folder that it was exported")
+
 
 def test_decisions_that_8_bits_change_are_counted(run: Path, tmp_path: Path, data: Path) -> None:
     done = export_onnx(run, tmp_path / "m.onnx", int8=True)
@@ -162,6 +166,14 @@ def test_a_damaged_or_foreign_file_is_one_error(file: Path, tmp_path: Path) -> N
     entry = tensor.external_data.add()
     entry.key, entry.value = "location", "/etc/passwd"
     refused(model.SerializeToString(), "from other files")
+
+    # a key of 33 bits, which others read as that of a graph
+    refused(content + b"\xba\x80\x80\x80\x10\x00", "it is no protobuf")
+
+    # a right seal on a card of another graph
+    described = read_onnx(file).described
+    other = described.model_copy(update={"attention": described.attention[1:]})
+    refused(finish(content, other), "has the outputs")
 
     with place.open("wb") as stream:
         stream.truncate(MAX_BYTES + 1)  # takes no room on the disk

@@ -159,6 +159,8 @@ def test_commands_take_the_name_and_write_nothing_beside_the_model(
 
     # what would write into it says how to get a folder of one's own
     run_cli("calibrate", name, "--data", data).failed(5, "hf download someone/tiny --local-dir DIR")
+    done = run_cli("predict", name, data, "--runtime", "onnx")
+    done.failed(3, "hf://someone/tiny is no folder", "export hf://someone/tiny --onnx FILE")
     for command in ("report", "figures"):
         run_cli(command, name, "--data", data).failed(3, "hf://someone/tiny is no folder", "--out")
     assert in_folder(cache) == before

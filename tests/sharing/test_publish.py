@@ -244,9 +244,13 @@ def test_only_what_is_ours_is_replaced(run: Path, tmp_path: Path) -> None:
         publish(run, folder, licence="mit")
     publish(run, folder, licence="apache-2.0", overwrite=True)
     assert head_of(folder)["license"] == "apache-2.0"
-    # a published model can be published again, also over itself
+    # a published model can be published again, also over itself, and what was made of it goes
+    (folder / "model.onnx").write_bytes(b"")
+    (folder / "report.html").write_text("")
+    (folder / "figures").mkdir()
     publish(folder, folder, licence="mit", overwrite=True)
     check_model(folder)
+    assert {file.name for file in folder.iterdir()} == FILES
 
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"notes\.txt"):

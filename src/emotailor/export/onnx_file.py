@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from emotailor.config import first_problem
 from emotailor.data.sample import Modality
@@ -55,7 +55,7 @@ class Described(BaseModel):
     format: str = Field("emotailor-onnx", pattern="^emotailor-onnx$")
     version: int = Field(VERSION, ge=1, le=VERSION)
     card: ModelCard
-    most_steps: dict[Modality, int | None]
+    most_steps: dict[Modality, PositiveInt | None]
     takes_unaligned: bool
     attention: tuple[str, ...] = ()
     int8: bool = False

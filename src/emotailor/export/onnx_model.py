@@ -61,7 +61,7 @@ class OnnxModel(EmotionModel):
         file: an ONNX file that was looked into.
 
     Raises:
-        ModelError: ONNX Runtime cannot run it, or it has other inputs than it says.
+        ModelError: ONNX Runtime cannot run it, or it has other inputs or outputs than it says.
         ConfigError: ONNX Runtime is not installed.
     """
 
@@ -83,6 +83,7 @@ class OnnxModel(EmotionModel):
                 fix=FIX,
             ) from error
         self._check_inputs()
+        self._check_outputs()
 
     def _check_inputs(self) -> None:
         """Require the inputs of the card.
@@ -98,6 +99,22 @@ class OnnxModel(EmotionModel):
         if found != wanted:
             raise ModelError(
                 f"{self.path} has the inputs {found}",
+                expected=f"those of its card: {wanted}",
+                fix=FIX,
+            )
+
+    def _check_outputs(self) -> None:
+        """Require the outputs of the card.
+
+        Raises:
+            ModelError: there are others, or they are of other labels.
+        """
+        found = {one.name: one.shape[1:2] for one in self.session.get_outputs()}
+        blocks = [ATTENTION + block for block in self.described.attention]
+        wanted = dict.fromkeys(["logits", "probabilities", *blocks], [self.num_labels])
+        if found != wanted:
+            raise ModelError(
+                f"{self.path} has the outputs {found}",
                 expected=f"those of its card: {wanted}",
                 fix=FIX,
             )

@@ -22,6 +22,7 @@ _INSIDE: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
+_KEYS = 2**32  # a key has 32 bits
 _METADATA = 14  # of a model
 _LOCATION = 14  # of a tensor: 1 for a file elsewhere
 _ELSEWHERE = 13  # of a tensor: which file
@@ -81,6 +82,9 @@ def _fields(content: memoryview) -> Iterator[tuple[int, Value]]:
     place = 0
     while place < len(content):
         key, place = _varint(content, place)
+        if key >= _KEYS:
+            # others read it without its upper bits, as another field than we do
+            raise ValueError("it is no protobuf")
         number, wire = key >> 3, key & 7
         if wire == 0:
             value, place = _varint(content, place)

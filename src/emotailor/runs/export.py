@@ -20,6 +20,7 @@ from emotailor.folders import check_place
 from emotailor.runs.data import trained_on
 from emotailor.serving.predictor import Predictor
 from emotailor.shipped.find import is_shipped, meant_by
+from emotailor.shipped.hub import hub_name, is_on_hub
 from emotailor.training.model_folder import (
     LoadedModel,
     find_model_folder,
@@ -123,11 +124,19 @@ def onnx_for(model: str | Path | None, say: Callable[[str], None]) -> Path:
 
     Raises:
         ModelError: there is no model, or it cannot be exported.
-        ConfigError: a package is not installed, or nothing can be written beside the weights.
+        ConfigError: a package is not installed, or nothing can be written beside the weights, as
+            of a model of the Hugging Face Hub.
     """
     if model is not None and is_onnx(model):
         return Path(model)
 
+    if model is not None and is_on_hub(model):
+        name = hub_name(model)
+        raise ConfigError(
+            f"{name} is no folder of yours, in which {FILE} could be stored",
+            expected="an ONNX file, or a folder with a copy of the model",
+            fix=f"`emotailor export {name} --onnx FILE`, then name FILE",
+        )
     place = meant_by(model)
     folder = find_model_folder(place)
     file = folder / FILE

@@ -24,6 +24,7 @@ from emotailor.shipped.hub import check_repository
 from emotailor.text import visible
 from emotailor.training.model_folder import (
     CARD_FILE,
+    MADE_SINCE,
     check_model,
     load_tensors,
     save_card,
@@ -44,12 +45,10 @@ FOLDER = FolderKind(
         CONFIG_FILE,
         CARD_FILE,
         WEIGHTS_FILE,
-        # what was made of the model since
-        "evaluation-*.json",
-        "predictions-*.csv",
-        "baselines-*.json",
+        *MADE_SINCE,
     ),
     signs=(CARD_FILE,),
+    below=("figures",),
     error=ConfigError,
 )
 

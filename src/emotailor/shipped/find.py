@@ -6,7 +6,7 @@ A name is data: it finds a folder inside the package, or one in the cache of the
 
 from pathlib import Path
 
-from emotailor.errors import ConfigError
+from emotailor.errors import ConfigError, ModelError
 from emotailor.shipped.hub import hub_folder, hub_name, is_on_hub
 
 WORDS = "words"
@@ -48,6 +48,23 @@ def name_of(path: str | Path) -> str:
     return hub_name(path) if is_on_hub(path) else str(path)
 
 
+def check_no_file(path: str | Path) -> None:
+    """Refuse a file in the place of the folder of a model.
+
+    Raises:
+        ModelError: it is one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return
+    fix = "name the folder"
+    if path.suffix.lower() == ".onnx":
+        fix = (
+            "name the folder that it was exported from; `emotailor predict` and `serve` take files"
+        )
+    raise ModelError(f"{path} is a file", expected="a run folder or a model folder", fix=fix)
+
+
 def beside(path: str | Path, name: str) -> Path:
     """Return where something about a model is written by default: beside it, in its folder.
 
@@ -57,7 +74,9 @@ def beside(path: str | Path, name: str) -> Path:
 
     Raises:
         ConfigError: it is the name of a model, beside which nothing is written.
+        ModelError: it is a file.
     """
+    check_no_file(path)
     if is_named(path):
         raise ConfigError(
             f"{name_of(path)} is no folder of yours, in which {name} could be stored",

@@ -35,7 +35,7 @@ from emotailor.models.base import EmotionModel
 from emotailor.models.factory import build_model
 from emotailor.models.table import find_system
 from emotailor.shapes import shapes_alone
-from emotailor.shipped.find import meant_by
+from emotailor.shipped.find import check_no_file, meant_by
 from emotailor.shipped.hub import hub_name, is_on_hub
 from emotailor.text import NAME, is_name
 from emotailor.training.adapters import load_adapters
@@ -43,6 +43,16 @@ from emotailor.verified import read_json, read_settled, verify_file
 
 SCHEMA_VERSION = 5
 CARD_FILE = "model.json"
+MADE_SINCE = (
+    "model.onnx",
+    "evaluation-*.json",
+    "predictions-*.csv",
+    "baselines-*.json",
+    "figures",
+    "report.html",
+)
+"""What commands write beside a model."""
+
 FOLDER = FolderKind(
     name="model folder",
     marker=CARD_FILE,
@@ -50,13 +60,7 @@ FOLDER = FolderKind(
     writes=(
         CARD_FILE,
         "weights-*.safetensors",
-        "model.onnx",
-        # what was made of the model since
-        "evaluation-*.json",
-        "predictions-*.csv",
-        "baselines-*.json",
-        "figures",
-        "report.html",
+        *MADE_SINCE,
     ),
     signs=(CARD_FILE,),
     below=("figures",),
@@ -236,6 +240,7 @@ def find_model_folder(path: Path) -> Path:
     Raises:
         ModelError: there is none.
     """
+    check_no_file(path)
     for folder in (path, path / "model"):
         if (folder / CARD_FILE).is_file():
             return folder

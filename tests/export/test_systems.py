@@ -37,15 +37,12 @@ SUITE: dict[str, Case] = {
     # double precision
     "cc": ("cc", True, {}),
 }
-_ALIGNED = AlignmentConfig(kind="ctc", target_steps=13)
 EVERY: dict[str, Case] = {
     **{name: (name, True, {}) for name in SYSTEMS if name not in SUITE},
     "mult, unaligned": ("mult", False, {}),
     "sgm, beams": ("sgm", False, {"exact_limit": 1, "beam": 2, "least_prefix": 0.05}),
     "sgm, gru": ("sgm", False, {"cell": "gru", "special_outputs": True, "attention": "additive"}),
     "raven, word positions": ("raven", True, {"audio_norm": "word_position"}),
-    "tailor behind alignment": ("tailor", False, {"alignment": _ALIGNED}),
-    "simm behind alignment": ("simm", False, {"alignment": _ALIGNED}),
     **{f"tailor, {name}": ("tailor", True, dict(row.changes)) for name, row in ABLATIONS.items()},
 }
 CASES = {**SUITE, **(EVERY if os.environ.get("EMOTAILOR_EVERY_EXPORT") else {})}
@@ -94,5 +91,13 @@ def test_a_model_that_reads_words_is_refused(tmp_path: Path) -> None:
 
     loaded = load_model(shipped_folder())
     with pytest.raises(ModelError, match="reads words"):
+        write_onnx(loaded, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_aligns_is_refused(tmp_path: Path) -> None:
+    alignment = AlignmentConfig(kind="ctc", target_steps=13)
+    loaded = tiny_loaded("simm", aligned=False, alignment=alignment)
+    with pytest.raises(ModelError, match="aligns sequences"):
         write_onnx(loaded, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -111,7 +111,8 @@ class OnnxModel(EmotionModel):
         """
         found = {one.name: one.shape[1:2] for one in self.session.get_outputs()}
         blocks = [ATTENTION + block for block in self.described.attention]
-        wanted = dict.fromkeys(["logits", "probabilities", *blocks], [self.num_labels])
+        names = ["logits", "probabilities", *blocks]
+        wanted = {name: [self.num_labels] for name in names}
         if found != wanted:
             raise ModelError(
                 f"{self.path} has the outputs {found}",

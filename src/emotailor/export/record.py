@@ -125,16 +125,22 @@ def attention_blocks(loaded: LoadedModel) -> tuple[str, ...]:
 
 
 def check_recordable(loaded: LoadedModel) -> None:
-    """Refuse a model that takes more than features.
+    """Refuse a model that takes more than features, or whose sizes depend on what masks hold.
 
     Raises:
-        ModelError: it reads words.
+        ModelError: it reads words, or aligns what it is given.
     """
     if isinstance(loaded.model, TextAdapted):
         raise ModelError(
             "the model reads words by a text encoder that was trained along (adapters)",
             expected="a model of features alone: a graph has no words",
             fix="train one with --set adapters.rank=0",
+        )
+    if loaded.card.alignment.kind != "none":
+        raise ModelError(
+            "the model aligns sequences to as many steps as the longest target of a batch has",
+            expected="a model whose sizes are those of its inputs: a graph knows no others",
+            fix="train one with --set alignment.kind=none",
         )
 
 

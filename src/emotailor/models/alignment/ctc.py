@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emotailor.errors import ModelError
-from emotailor.nn.exporting import is_exporting
 from emotailor.nn.recurrent import RecurrentEncoder
 from emotailor.nn.sequence import cleared, compact, has_gaps, scatter_back
 
@@ -109,7 +108,7 @@ class CTCAlignment(nn.Module):
 
         values = cleared(values, mask)
         order = None
-        if is_exporting() or has_gaps(mask):
+        if has_gaps(mask):
             values, mask, order = compact(values, mask)
 
         activations, _, _ = self.lstm(values, mask)  # (B, T, L + 1)

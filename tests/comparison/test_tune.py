@@ -290,6 +290,7 @@ def test_the_best_settings_are_those_of_the_best_trial(data: Path, whole: TunePl
     assert best["training"]["learning_rate"] == chosen["training"]["learning_rate"]
     assert best["training"]["select_by"] == "tuned"
     assert best["training"]["epochs"] == 3
+    assert "device" not in best["training"]  # it is of the machine
 
     # what is given wins over what is tried, and a benchmark takes all of it
     assert best["model"]["hidden_size"] == SMALL.hidden_size

@@ -247,6 +247,7 @@ def _done_before(run: Path) -> list[EpochRecord]:
 def best_settings(search: SystemSearch, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a trial as `emotailor benchmark --config` takes them."""
     settings = merge(CHOSEN, settings_of(chosen), *search.given)
-    # these are given to all systems by options
+    # these are given to all systems by options, and are of this machine
     settings.get("data", {}).pop("path", None)
+    settings.get("training", {}).pop("device", None)
     return {room: values for room, values in settings.items() if values}

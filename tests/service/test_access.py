@@ -156,3 +156,13 @@ def test_errors_have_one_shape(free: Place) -> None:
     assert free.ask("PUT", "/health").status == 405
     assert free.get("/docs").status == 404
     assert free.get("/openapi.json").json["info"]["title"] == "a site"
+
+
+def test_head_is_answered_as_get_without_the_body(free: Place) -> None:
+    whole = free.get("/static/page.css")
+    assert len(whole.body) > 1000
+    answer = free.ask("HEAD", "/static/page.css")
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-length"] == str(len(whole.body))
+    assert answer.headers["content-security-policy"] == whole.headers["content-security-policy"]
+    assert free.ask("HEAD", "/static/none.css").status == 404

@@ -57,6 +57,9 @@ class Guard:
         if scope["type"] != "http":
             return
 
+        # a server sends the answer to HEAD without its body by itself
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
         exchange = _Exchange(scope, receive, send)
         refused = self._refusal(scope)
         if refused is None:

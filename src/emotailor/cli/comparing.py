@@ -1,5 +1,6 @@
 """Commands about several runs: benchmark, ablate, tune, reproduce."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -298,8 +299,9 @@ def tune(
     result = run_tune(plan, out)
     say(*(f"stored: {path}" for path in result.stored))
     if result.best:
-        best = out_path / BEST
-        say(f"next: emotailor benchmark --data {data} --config {best} --out runs/benchmark")
+        best = shlex.quote(str(out_path / BEST))
+        where = f"--data {shlex.quote(str(data))} --config {best}"
+        say(f"next: emotailor benchmark {where} --out runs/benchmark")
     if result.failed:
         raise typer.Exit(1)
 

@@ -183,6 +183,14 @@ def _begun(study: "Study", trials: int) -> "list[FrozenTrial]":
     return [one for one in study.get_trials(deepcopy=False) if one.number < trials]
 
 
+def _under_way(study: "Study", trials: int, place: str) -> "list[FrozenTrial]":
+    """Return the trials that have not ended, but for those of other hosts."""
+    from optuna.trial import TrialState
+
+    begun = [one for one in _begun(study, trials) if one.state == TrialState.RUNNING]
+    return [one for one in begun if one.user_attrs.get(PLACE, place) == place]
+
+
 def folder_of(out: Path, number: int) -> Path:
     """Return where the runs of a trial are while it is under way."""
     return out / f"trial{number:04d}"
@@ -221,9 +229,7 @@ def _take(
 ) -> "tuple[Trial, Lock] | tuple[None, None]":
     from optuna.trial import Trial, TrialState
 
-    for left in _begun(study, trials):
-        if left.state != TrialState.RUNNING or left.user_attrs.get(PLACE, place) != place:
-            continue
+    for left in _under_way(study, trials, place):
         lock = _lock(folder_of(out, left.number))
         if not lock.acquire():
             continue
@@ -270,12 +276,9 @@ def note_deaths(study: "Study", out: Path, *, trials: int, place: str, why: str)
         place: as for :func:`taken_trial`.
         why: how the process ended.
     """
-    from optuna.trial import Trial, TrialState
+    from optuna.trial import Trial
 
-    for left in _begun(study, trials):
-        is_ours = left.user_attrs.get(PLACE, place) == place
-        if left.state != TrialState.RUNNING or not is_ours:
-            continue
+    for left in _under_way(study, trials, place):
         lock = _lock(folder_of(out, left.number))
         if lock.acquire():
             trial = Trial(study, left._trial_id)
